@@ -1,0 +1,30 @@
+// Weights: where their numbers come from, and the handle that a backend gives for them.
+
+import type { FloatDtype, WeightDtype } from "./dtype.ts";
+
+/** A tensor of a checkpoint, read in rows so that no tensor has to be in memory twice. */
+export interface WeightSource {
+  /** For errors: the name in the checkpoint. */
+  readonly name: string;
+  /** Format of the bytes that `read` gives. */
+  readonly dtype: FloatDtype;
+  readonly shape: readonly number[];
+  /**
+   * Rows `[from, to)` of the tensor seen as `[product of all axes but the last, last axis]` (a vector is one row),
+   * contiguous little-endian bytes.
+   */
+  read(from: number, to: number, signal?: AbortSignal): Promise<Uint8Array>;
+}
+
+/** A weight inside a backend: opaque, maybe repacked, never changed after it was opened. */
+export interface Weight {
+  readonly name: string;
+  readonly dtype: WeightDtype;
+  readonly shape: readonly number[];
+}
+
+/** Rows and columns of a shape seen as a matrix; a vector is one row. */
+export function matrixOf(shape: readonly number[]): { rows: number; columns: number } {
+  const columns = shape.at(-1) ?? 1;
+  return { rows: shape.slice(0, -1).reduce((a, b) => a * b, 1), columns };
+}
