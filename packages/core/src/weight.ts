@@ -28,3 +28,14 @@ export function matrixOf(shape: readonly number[]): { rows: number; columns: num
   const columns = shape.at(-1) ?? 1;
   return { rows: shape.slice(0, -1).reduce((a, b) => a * b, 1), columns };
 }
+
+/** A source of f32 values that are in memory: small weights, tests, examples. */
+export function sourceOf(name: string, shape: readonly number[], values: Float32Array): WeightSource {
+  const { columns } = matrixOf(shape);
+  return {
+    name,
+    dtype: "f32",
+    shape,
+    read: async (from, to) => new Uint8Array(values.buffer, values.byteOffset + from * columns * 4, (to - from) * columns * 4),
+  };
+}

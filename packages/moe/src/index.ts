@@ -1,1 +1,2 @@
-export {};
+export { type MoeOptions, type MoeWeights, mixtureOfExperts } from "./mixture-of-experts.ts";
+export { type MlpWeights, mlp } from "./mlp.ts";

@@ -1,1 +1,1 @@
-export {};
+export { type MambaOptions, type MambaWeights, mambaMixer } from "./mamba-mixer.ts";

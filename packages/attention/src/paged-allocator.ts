@@ -1,0 +1,77 @@
+// Counts who uses which slot and which KV page. Knows no numbers, only indices.
+
+import { JambaError, type StateStore } from "@jamba/core";
+
+/** A page is shared until one of its users writes to it; a slot has one user. */
+export class PagedAllocator {
+  #freeSlots: number[] = [];
+  #freePages: number[] = [];
+  #users = new Map<number, number>();
+  #slots = new Set<number>();
+
+  /** @param chunk how many slots and pages are reserved at a time once the store is full */
+  constructor(
+    readonly store: StateStore,
+    readonly chunk: { slots: number; pages: number },
+  ) {}
+
+  get used(): { slots: number; pages: number } {
+    return { slots: this.#slots.size, pages: this.#users.size };
+  }
+
+  /** @throws JambaError OUT_OF_MEMORY, with nothing taken */
+  takeSlot(): number {
+    if (this.#freeSlots.length === 0) {
+      const from = this.store.nSlots;
+      this.store.reserve(from + this.chunk.slots, this.store.nPages);
+      for (let slot = this.store.nSlots - 1; slot >= from; slot--) this.#freeSlots.push(slot);
+    }
+    const slot = this.#freeSlots.pop()!;
+    this.#slots.add(slot);
+    return slot;
+  }
+
+  /** @throws JambaError OUT_OF_MEMORY, with nothing taken */
+  takePages(count: number): number[] {
+    if (this.#freePages.length < count) {
+      const from = this.store.nPages;
+      const missing = count - this.#freePages.length;
+      this.store.reserve(this.store.nSlots, from + Math.ceil(missing / this.chunk.pages) * this.chunk.pages);
+      for (let page = this.store.nPages - 1; page >= from; page--) this.#freePages.unshift(page);
+    }
+    const pages = Array.from({ length: count }, () => this.#freePages.pop()!);
+    for (const page of pages) this.#users.set(page, 1);
+    return pages;
+  }
+
+  share(pages: readonly number[]): void {
+    for (const page of pages) this.#users.set(page, this.#usersOf(page) + 1);
+  }
+
+  isShared(page: number): boolean {
+    return this.#usersOf(page) > 1;
+  }
+
+  release(slot: number, pages: readonly number[]): void {
+    if (!this.#slots.delete(slot)) throw new JambaError("BACKEND", `release: expected a slot in use, found ${slot}`);
+    this.#freeSlots.push(slot);
+    this.releasePages(pages);
+  }
+
+  releasePages(pages: readonly number[]): void {
+    for (const page of pages) {
+      const users = this.#usersOf(page) - 1;
+      if (users > 0) this.#users.set(page, users);
+      else {
+        this.#users.delete(page);
+        this.#freePages.push(page);
+      }
+    }
+  }
+
+  #usersOf(page: number): number {
+    const users = this.#users.get(page);
+    if (users === undefined) throw new JambaError("BACKEND", `expected a page in use, found ${page}`);
+    return users;
+  }
+}

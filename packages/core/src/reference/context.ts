@@ -1,0 +1,52 @@
+// What a reference kernel sees of a step: arena memory, weights, and the tokens of each sequence.
+
+import type { Tensor as HostTensor } from "onnxruntime-common";
+import type { CommandList, Tensor } from "../command.ts";
+import type { Weight } from "../weight.ts";
+import type { MambaLayer, PagedKv } from "./states.ts";
+
+/** The tokens [from, to) of the step that belong to one sequence, and what its state held before them. */
+export interface Sequence {
+  readonly from: number;
+  readonly to: number;
+  readonly seen: number;
+  readonly slot: number;
+  readonly pages: readonly number[];
+}
+
+export interface StepContext {
+  readonly list: CommandList;
+  readonly ids: Int32Array;
+  readonly rows: Int32Array;
+  readonly sequences: readonly Sequence[];
+  readonly inputs: ReadonlyMap<string, HostTensor>;
+  readonly outputs: Map<string, HostTensor>;
+  /** From the tensor's first element on; rows are `rowStride` apart. */
+  f32(tensor: Tensor): Float32Array;
+  i32(tensor: Tensor): Int32Array;
+  /** Row-major, all of it. */
+  weight(weight: Weight): Float32Array;
+  mamba(layer: number): MambaLayer;
+  kv(layer: number): PagedKv;
+}
+
+/** x / (1 + e^-x) */
+export function silu(x: number): number {
+  return x / (1 + Math.exp(-x));
+}
+
+/** `Σ_k a[aAt + k] b[bAt + k]` in f64: the truth that faster kernels are measured by. */
+export function dot(a: Float32Array, aAt: number, b: Float32Array, bAt: number, length: number): number {
+  let sum = 0;
+  for (let k = 0; k < length; k++) sum += a[aAt + k] * b[bAt + k];
+  return sum;
+}
+
+/** The values of a tensor without the gaps that a view has between its rows. */
+export function dense(step: StepContext, tensor: Tensor): Float32Array | Int32Array {
+  const [rows, columns] = tensor.shape;
+  const [from, out] =
+    tensor.dtype === "f32" ? [step.f32(tensor), new Float32Array(rows * columns)] : [step.i32(tensor), new Int32Array(rows * columns)];
+  for (let t = 0; t < rows; t++) out.set(from.subarray(t * tensor.rowStride, t * tensor.rowStride + columns), t * columns);
+  return out;
+}
