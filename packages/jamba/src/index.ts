@@ -1,1 +1,12 @@
-export {};
+export { type Backend, type DeviceInfo, type HostState, HostTensor, JambaError, type JambaErrorCode } from "@jamba/core";
+export type { Message, Tokenizer } from "@jamba/tokenizer";
+export { type JambaConfig, parseConfig } from "./config.ts";
+export type { Part, Result, Timings } from "./generate.ts";
+export type { ForwardOptions, ForwardResult, JambaModel } from "./jamba-model.ts";
+export { type LoadOptions, type LoadProgress, loadModel, type ModelSource } from "./load-model.ts";
+export type { ModelState } from "./model-state.ts";
+export { type BackendName, type DeviceStatus, listDevices } from "./open-backend.ts";
+export type { GenerateOptions } from "./options.ts";
+export type { Prompt } from "./prompt.ts";
+export type { Session, SessionOptions } from "./session.ts";
+export type { TextStream } from "./text-stream.ts";

@@ -1,1 +1,5 @@
-export {};
+export { type ChatOptions, renderChat } from "./chat.ts";
+export type { Message, ToolCall } from "./messages.ts";
+export { StreamDecoder } from "./stream-decoder.ts";
+export { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
+export { parseToolCalls } from "./tool-calls.ts";

@@ -1,0 +1,226 @@
+// What `loadModel` gives: a loaded model with everything that users do with it.
+
+import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse } from "@jamba/core";
+import type { Tokenizer } from "@jamba/tokenizer";
+import type { JambaConfig } from "./config.ts";
+import { type GenerateContext, generate, type Result } from "./generate.ts";
+import { ModelState } from "./model-state.ts";
+import { checkOptions, type GenerateOptions } from "./options.ts";
+import { expectTokenizer, type Prompt, promptIds } from "./prompt.ts";
+import type { Runner, Sequence } from "./runner.ts";
+import { logprobOf, type TokenLogprob } from "./sampler.ts";
+import { Session, type SessionOptions } from "./session.ts";
+import { TextStream } from "./text-stream.ts";
+
+export interface ForwardOptions {
+  /** "last" (default): [1, vocabSize]; "all": [L, vocabSize] */
+  logits?: "last" | "all";
+  /** The residual stream before each layer, and after finalNorm: nLayers + 1 tensors [L, dModel]. */
+  hidden?: boolean;
+  /** Which experts each token went to. */
+  routes?: boolean;
+  /** Go on from here instead of from nothing; it is left as it is. */
+  state?: ModelState | HostState;
+  signal?: AbortSignal;
+}
+
+export interface ForwardResult {
+  readonly logits: HostTensor;
+  readonly hidden?: readonly HostTensor[];
+  /** By layer; undefined for layers without experts. experts [L, nActiveExperts] int32, best first. */
+  readonly routes?: readonly ({ readonly experts: HostTensor; readonly weights: HostTensor } | undefined)[];
+  /** After the last token. Holds device memory until it is disposed. */
+  readonly state: ModelState;
+}
+
+export interface ModelParts {
+  readonly runner: Runner;
+  readonly tokenizer: Tokenizer | undefined;
+  readonly stopIds: ReadonlySet<number>;
+  readonly defaults: Partial<GenerateOptions>;
+  readonly release: () => Promise<void>;
+}
+
+/** A loaded model. Calls may overlap; each gives what it would give alone. */
+export class JambaModel implements AsyncDisposable {
+  readonly #parts: ModelParts;
+  #disposed = false;
+
+  constructor(parts: ModelParts) {
+    this.#parts = parts;
+  }
+
+  get config(): JambaConfig {
+    return this.#parts.runner.config;
+  }
+
+  get device(): DeviceInfo {
+    return this.#parts.runner.backend.device;
+  }
+
+  /** @throws TokenizerError when the checkpoint has none */
+  get tokenizer(): Tokenizer {
+    return expectTokenizer(this.#parts.tokenizer);
+  }
+
+  /** Tokens that a conversation may hold. */
+  get contextLength(): number {
+    return this.#parts.runner.contextLength;
+  }
+
+  /** What `generate` uses where an option is not given. */
+  get defaults(): Partial<GenerateOptions> {
+    return this.#parts.defaults;
+  }
+
+  memory(): MemoryUse {
+    return this.#parts.runner.backend.memory();
+  }
+
+  generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Result> {
+    return this.stream(prompt, options).result;
+  }
+
+  stream(prompt: Prompt, options: GenerateOptions = {}): TextStream {
+    const { runner, context } = this.#use();
+    const all = { ...this.#parts.defaults, ...checkOptions(options) };
+    const ids = promptIds(context.tokenizer, prompt, all);
+    return new TextStream(options.signal, async function* (signal) {
+      const sequence = runner.newSequence();
+      try {
+        return yield* generate(context, { sequence, ids }, { ...all, signal });
+      } finally {
+        runner.release(sequence);
+      }
+    });
+  }
+
+  session(options: SessionOptions = {}): Session {
+    return Session.open(this.#use().context, options);
+  }
+
+  /** Not in this version. @throws JambaError UNSUPPORTED */
+  async openSession(_path: string): Promise<Session> {
+    throw new JambaError(
+      "UNSUPPORTED",
+      "openSession: this version of jamba can't read saved sessions; state.export() gives a state as tensors",
+    );
+  }
+
+  /** Reads `ids` once and returns what was asked for; a long input runs in chunks, which changes nothing but rounding. */
+  async forward(ids: Iterable<number>, options: ForwardOptions = {}): Promise<ForwardResult> {
+    const { runner } = this.#use();
+    const all = [...ids];
+    if (all.length === 0) throw new JambaError("OPTION", "forward: expected at least one token id, found none");
+    const { logits = "last", hidden, routes, state, signal } = options;
+    const sequence = await this.#sequenceFrom(state);
+    const chunks: ReadonlyMap<string, HostTensor>[] = [];
+    try {
+      const { chunkTokens } = runner.backend.device;
+      for (let from = 0; from < all.length; from += chunkTokens) {
+        const isLast = from + chunkTokens >= all.length;
+        const chunk = {
+          sequence,
+          ids: all.slice(from, from + chunkTokens),
+          logits: logits === "all" ? logits : isLast ? "last" : "none",
+        } as const;
+        chunks.push(await runner.step([chunk], { hidden: hidden ? "all" : undefined, routes, signal }));
+      }
+    } catch (error) {
+      runner.release(sequence);
+      throw error;
+    }
+    const joined = (name: string) => concatRows(chunks.map((chunk) => chunk.get(name)!));
+    const { nLayers, ffnKinds } = this.config;
+    return {
+      logits: joined("logits"),
+      hidden: hidden ? Array.from({ length: nLayers + 1 }, (_, i) => joined(`hidden.${i}`)) : undefined,
+      routes: routes
+        ? ffnKinds.map((kind, i) =>
+            kind === "moe" ? { experts: joined(`experts.${i}`), weights: joined(`routeWeights.${i}`) } : undefined,
+          )
+        : undefined,
+      state: new ModelState(runner, sequence),
+    };
+  }
+
+  /**
+   * The mean over tokens of the final hidden state. [texts, dModel]
+   * Jamba was not trained as an embedder: neighbours in this space are roughly alike, no more.
+   */
+  async embed(texts: string | readonly string[], { signal }: { signal?: AbortSignal } = {}): Promise<HostTensor> {
+    const { runner } = this.#use();
+    const list = [texts].flat();
+    const { dModel, nLayers } = this.config;
+    const out = new Float32Array(list.length * dModel);
+    for (const [i, text] of list.entries()) {
+      const ids = promptIds(this.#parts.tokenizer, text, {});
+      const sequence = runner.newSequence();
+      try {
+        for (let from = 0; from < ids.length; from += this.device.chunkTokens) {
+          const chunk = { sequence, ids: ids.slice(from, from + this.device.chunkTokens), logits: "none" } as const;
+          const values = await runner.step([chunk], { hidden: "final", signal });
+          const hidden = values.get(`hidden.${nLayers}`)!.data as Float32Array;
+          for (const [at, value] of hidden.entries()) out[i * dModel + (at % dModel)] += value / ids.length;
+        }
+      } finally {
+        runner.release(sequence);
+      }
+    }
+    return new HostTensor("float32", out, [list.length, dModel]);
+  }
+
+  /** Log probability of `continuation` after `prompt`: the sum, and per token. */
+  async score(
+    prompt: string | readonly number[],
+    continuation: string | readonly number[],
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<{ logprob: number; tokens: TokenLogprob[] }> {
+    const before = promptIds(this.#parts.tokenizer, prompt, {});
+    const after = typeof continuation === "string" ? this.tokenizer.encode(continuation) : [...continuation];
+    const { logits, state } = await this.forward([...before, ...after], { logits: "all", signal });
+    state.dispose();
+    const { vocabSize } = this.config;
+    const rows = logits.data as Float32Array;
+    const tokens = after.map((id, i) => {
+      const row = before.length + i - 1; // the logits that were there before this token was read
+      return { id, logprob: logprobOf(rows.subarray(row * vocabSize, (row + 1) * vocabSize), id) };
+    });
+    return { logprob: tokens.reduce((sum, token) => sum + token.logprob, 0), tokens };
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    await this.#parts.release();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  #use(): { runner: Runner; context: GenerateContext } {
+    if (this.#disposed) throw new JambaError("DISPOSED", "model: expected an open one, found it disposed");
+    return { runner: this.#parts.runner, context: this.#parts };
+  }
+
+  #sequenceFrom(state: ModelState | HostState | undefined): Promise<Sequence> | Sequence {
+    const { runner } = this.#parts;
+    if (!state) return runner.newSequence();
+    return state instanceof ModelState ? state.toSequence(runner) : runner.import(state);
+  }
+}
+
+function concatRows(tensors: readonly HostTensor[]): HostTensor {
+  const filled = tensors.filter((t) => t.dims[0] > 0);
+  if (filled.length === 1) return filled[0];
+  const columns = filled[0].dims[1];
+  const rows = filled.reduce((n, t) => n + t.dims[0], 0);
+  const out = filled[0].type === "int32" ? new Int32Array(rows * columns) : new Float32Array(rows * columns);
+  let at = 0;
+  for (const t of filled) {
+    out.set(t.data as Float32Array, at);
+    at += t.data.length;
+  }
+  return new HostTensor(out as Float32Array, [rows, columns]);
+}

@@ -1,0 +1,124 @@
+// Options of generate, stream and sessions, checked at the door.
+
+import { JambaError } from "@jamba/core";
+
+export interface GenerateOptions {
+  /** New tokens at most; 1024 if not given. */
+  maxTokens?: number;
+  /** 0 (the default unless generation_config.json says otherwise): always the most probable token. */
+  temperature?: number;
+  /** Keep the k most probable tokens; 0 keeps all. */
+  topK?: number;
+  /** Keep the fewest most probable tokens that together reach this probability. */
+  topP?: number;
+  /** Drop tokens less probable than this share of the most probable one. */
+  minP?: number;
+  /** Above 1 makes tokens of the prompt and the answer less likely (Keskar et al. 2019, arXiv 1909.05858). */
+  repetitionPenalty?: number;
+  /** Taken from a token's logit for each time the answer has it. */
+  frequencyPenalty?: number;
+  /** Taken from a token's logit if the answer has it. */
+  presencePenalty?: number;
+  /** Added to logits, by token id. */
+  logitBias?: Readonly<Record<number, number>>;
+  /** The text ends before the first of these. */
+  stop?: string | readonly string[];
+  /** Same seed, same text. Drawn at random if not given. */
+  seed?: number;
+  /** Report the log probability of each new token. */
+  logprobs?: boolean;
+  /** Report this many alternatives per token. */
+  topLogprobs?: number;
+  tools?: readonly unknown[];
+  toolChoice?: "auto" | "none";
+  documents?: readonly unknown[];
+  /** Template variables of Jamba 1.5 (`response_format`, `citation_mode`, …). */
+  knobs?: Readonly<Record<string, unknown>>;
+  /** Go on after an end-of-text or end-of-turn token. */
+  ignoreEos?: boolean;
+  signal?: AbortSignal;
+  onToken?: (id: number) => void;
+}
+
+type Check = readonly [valid: (value: unknown) => boolean, expected: string];
+
+const number = (min: number, max: number, integer = false): Check => [
+  (v) => typeof v === "number" && v >= min && v <= max && (!integer || Number.isSafeInteger(v)),
+  `${integer ? "an integer" : "a number"} in [${min}, ${max}]`,
+];
+const isText = (v: unknown) => typeof v === "string" && v.length > 0;
+const isObject = (v: unknown) => typeof v === "object" && v !== null && !Array.isArray(v);
+const boolean: Check = [(v) => typeof v === "boolean", "true or false"];
+const list: Check = [Array.isArray, "an array"];
+
+const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
+  maxTokens: number(0, Number.MAX_SAFE_INTEGER, true),
+  temperature: number(0, 100),
+  topK: number(0, Number.MAX_SAFE_INTEGER, true),
+  topP: number(0, 1),
+  minP: number(0, 1),
+  repetitionPenalty: number(0.01, 100),
+  frequencyPenalty: number(-100, 100),
+  presencePenalty: number(-100, 100),
+  logitBias: [
+    (v) =>
+      isObject(v) && Object.entries(v as object).every(([id, bias]) => /^\d+$/.test(id) && typeof bias === "number" && !Number.isNaN(bias)),
+    "numbers by token id",
+  ],
+  stop: [(v) => isText(v) || (Array.isArray(v) && v.every(isText)), "a text or an array of texts, none of them empty"],
+  seed: number(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, true),
+  logprobs: boolean,
+  topLogprobs: number(0, 100, true),
+  tools: list,
+  toolChoice: [(v) => v === "auto" || v === "none", '"auto" or "none"'],
+  documents: list,
+  knobs: [isObject, "an object"],
+  ignoreEos: boolean,
+  signal: [(v) => v instanceof AbortSignal, "an AbortSignal"],
+  onToken: [(v) => typeof v === "function", "a function"],
+};
+
+/** Options of the public surface that this version does not have. */
+const absent = new Set(["typicalP", "format", "reasoning"]);
+
+/** @throws JambaError OPTION for an unknown name or a value out of range, UNSUPPORTED for what this version lacks */
+export function checkOptions<T extends GenerateOptions>(options: T): T {
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined) continue;
+    if (absent.has(name) || (name === "toolChoice" && (value === "required" || isObject(value)))) {
+      throw new JambaError(
+        "UNSUPPORTED",
+        `${name}: this version of jamba can't do it (found ${JSON.stringify(value)}); leave the option out`,
+      );
+    }
+    expectKnown(name, Object.keys(checks));
+    const [valid, expected] = checks[name as keyof GenerateOptions];
+    if (!valid(value)) throw new JambaError("OPTION", `${name}: expected ${expected}, found ${describe(value)}`);
+  }
+  return options;
+}
+
+/** @throws JambaError OPTION, with the known name that is nearest */
+export function expectKnown(name: string, known: readonly string[]): void {
+  if (known.includes(name)) return;
+  const near = known
+    .map((k) => ({ k, distance: editDistance(k.toLowerCase(), name.toLowerCase().replaceAll("_", "")) }))
+    .sort((a, b) => a.distance - b.distance)[0];
+  const hint = near.distance <= 3 ? `did you mean ${near.k}?` : `known are ${known.join(", ")}`;
+  throw new JambaError("OPTION", `${name}: expected a known option, found this one; ${hint}`);
+}
+
+/** Levenshtein's. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    row = next;
+  }
+  return row[b.length];
+}
+
+function describe(value: unknown): string {
+  return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? typeof value);
+}

@@ -1,0 +1,114 @@
+// Opens the committed goldens: checkpoints with what the public reference implementation computed from them.
+
+import { fileURLToPath } from "node:url";
+import { type Backend, decodeFloats, type HostTensor, openReference } from "@jamba/core";
+import { type Checkpoint, openCheckpoint } from "@jamba/loader";
+import { type JambaConfig, parseConfig } from "../src/config.ts";
+import { Runner, type Sequence } from "../src/runner.ts";
+import { loadWeights, type TensorFile } from "../src/weights.ts";
+
+export const goldenCases = ["base", "odd", "dense-tied", "long", "bf16-loud", "one-token"] as const;
+export type GoldenCase = (typeof goldenCases)[number];
+
+export function goldenFolder(name: GoldenCase): string {
+  return fileURLToPath(new URL(`../../../tooling/golden/fixtures/${name}`, import.meta.url));
+}
+
+export interface Golden {
+  readonly ids: number[];
+  readonly greedy: number[];
+  /** Positions that `logits`, `hidden.*` and `route.*` have rows for. */
+  readonly rows: number[];
+  has(name: string): boolean;
+  floats(name: string): Float32Array;
+  integers(name: string): number[];
+}
+
+export async function openGolden(name: GoldenCase): Promise<Golden> {
+  const file = await openCheckpoint(`${goldenFolder(name)}/golden.safetensors`);
+  const values = new Map<string, Uint8Array>();
+  for (const tensor of file.tensors.keys()) values.set(tensor, await file.read(tensor));
+  await file.close();
+  const integers = (tensor: string) => Array.from(new BigInt64Array(values.get(tensor)!.slice().buffer), Number);
+  const ids = integers("ids");
+  return {
+    ids,
+    greedy: integers("greedy"),
+    rows: values.has("logit_rows") ? integers("logit_rows") : [...ids.keys()],
+    has: (tensor) => values.has(tensor),
+    floats: (tensor) => decodeFloats(values.get(tensor)!, "f32"),
+    integers,
+  };
+}
+
+export interface Change {
+  readonly backend?: Backend;
+  readonly config?: (config: JambaConfig) => JambaConfig;
+  readonly file?: (file: Checkpoint) => TensorFile;
+}
+
+/** The model of a golden, perhaps with something changed: that is how mutation tests plant their faults. */
+export async function openRunner(
+  name: GoldenCase,
+  { backend = openReference(), config = (c) => c, file = (f) => f }: Change = {},
+): Promise<Runner> {
+  const checkpoint = await openCheckpoint(goldenFolder(name));
+  try {
+    const parsed = config(parseConfig(checkpoint.config));
+    const weights = await loadWeights(file(checkpoint), parsed, backend, { dtype: "auto" });
+    return new Runner(backend, parsed, weights, parsed.contextLength);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** What a run of the prompt gave, rows of all steps joined. */
+export interface Run {
+  readonly values: Map<string, Float32Array>;
+  readonly sequence: Sequence;
+}
+
+/** Reads `ids` in steps of the given sizes. */
+export async function runChunks(runner: Runner, ids: readonly number[], chunks: readonly number[]): Promise<Run> {
+  const sequence = runner.newSequence();
+  const steps: ReadonlyMap<string, HostTensor>[] = [];
+  let from = 0;
+  for (const size of chunks) {
+    steps.push(await runner.step([{ sequence, ids: ids.slice(from, from + size), logits: "all" }], { hidden: "all", routes: true }));
+    from += size;
+  }
+  const values = new Map<string, Float32Array>();
+  for (const name of steps[0].keys())
+    values.set(name, Float32Array.from(steps.flatMap((step) => [...(step.get(name)!.data as Float32Array)])));
+  return { values, sequence };
+}
+
+/** Largest difference between a run and the golden, over the golden's rows; NaN counts as infinite. */
+export function worst(
+  found: Float32Array,
+  expected: Float32Array,
+  rows: readonly number[] | undefined,
+): { error: number; magnitude: number } {
+  const columns = rows ? expected.length / rows.length : expected.length;
+  let error = 0;
+  let magnitude = 0;
+  for (const [i, row] of (rows ?? [0]).entries()) {
+    for (let j = 0; j < columns; j++) {
+      const difference = Math.abs(found[row * columns + j] - expected[i * columns + j]);
+      error = Number.isNaN(difference) ? Number.POSITIVE_INFINITY : Math.max(error, difference);
+      magnitude = Math.max(magnitude, Math.abs(expected[i * columns + j]));
+    }
+  }
+  return { error, magnitude };
+}
+
+/** Largest error of any logit: the figure that goldens and mutants are judged by. */
+export async function logitError(runner: Runner, golden: Golden): Promise<number> {
+  const { values } = await runChunks(runner, golden.ids, [golden.ids.length]);
+  return worst(values.get("logits")!, golden.floats("logits"), golden.rows).error;
+}
+
+/** The bound of the goldens' own README: a right f32 implementation stays within it. */
+export const logitTolerance = 1e-4;
+/** Of hidden states and states, relative to the tensor's largest magnitude. */
+export const relativeTolerance = 2e-5;

@@ -1,0 +1,84 @@
+// The JSON files and templates beside the weights. Only their syntax is checked here.
+
+import { LoadError } from "@jamba/core";
+import { type Folder, isAbsent } from "./folder.ts";
+
+const mebibyte = 2 ** 20;
+// A vocabulary of 65536 tokens takes some 5 MiB.
+const maxTokenizerBytes = 64 * mebibyte;
+const maxJsonBytes = 16 * mebibyte;
+// Deeper JSON would overflow the stack of who walks it.
+const maxDepth = 100;
+
+/** The parsed file, or undefined when it is absent. */
+export async function readJson(folder: Folder, file: string, signal?: AbortSignal): Promise<unknown> {
+  const found = await readText(folder, file, signal);
+  if (found === undefined) return undefined;
+  const { name, text } = found;
+  checkDepth(name, text);
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new LoadError(`${name}: expected JSON: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** tokenizer_config.json; newer repositories keep its chat template in a file of its own. */
+export async function readTokenizerConfig(folder: Folder, signal?: AbortSignal): Promise<unknown> {
+  const config = await readJson(folder, "tokenizer_config.json", signal);
+  if (config !== undefined && !isObject(config)) return config;
+  if (config?.chat_template !== undefined && config.chat_template !== null) return config;
+  const template = await readChatTemplate(folder, signal);
+  return template === undefined ? config : { ...config, chat_template: template };
+}
+
+async function readChatTemplate(folder: Folder, signal?: AbortSignal): Promise<string | undefined> {
+  const jinja = await readText(folder, "chat_template.jinja", signal);
+  if (jinja) return jinja.text;
+  const json = await readJson(folder, "chat_template.json", signal);
+  if (json === undefined) return undefined;
+  if (isObject(json) && typeof json.chat_template === "string") return json.chat_template;
+  throw new LoadError(`${folder.name}: chat_template.json: expected { "chat_template": string }, found something else`);
+}
+
+export function isObject(v: unknown): v is Record<string, unknown> {
+  return typeof v === "object" && v !== null && !Array.isArray(v);
+}
+
+async function readText(folder: Folder, file: string, signal?: AbortSignal): Promise<{ name: string; text: string } | undefined> {
+  const maxBytes = file === "tokenizer.json" ? maxTokenizerBytes : maxJsonBytes;
+  const source = await folder.open(file, { signal, wholeUpToBytes: maxBytes }).catch((error) => {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  });
+  if (!source) return undefined;
+  const { name, size } = source;
+  try {
+    if (size > maxBytes) throw new LoadError(`${name}: expected at most ${maxBytes} bytes, found ${size}`);
+    const bytes = await source.read(0, size, signal);
+    return { name, text: decode(bytes, name) };
+  } finally {
+    await source.close();
+  }
+}
+
+function decode(bytes: Uint8Array, name: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new LoadError(`${name}: expected UTF-8, found other bytes`, { cause });
+  }
+}
+
+function checkDepth(name: string, text: string): void {
+  let depth = 0;
+  let quoted = false;
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i];
+    if (char === '"') quoted = !quoted;
+    else if (quoted) i += char === "\\" ? 1 : 0;
+    else if (char === "{" || char === "[") depth++;
+    else if (char === "}" || char === "]") depth--;
+    if (depth > maxDepth) throw new LoadError(`${name}: expected at most ${maxDepth} nested brackets, found more`);
+  }
+}

@@ -1,0 +1,37 @@
+// How far apart two arrays are, and the table of how far apart they may be.
+
+import type { Op, WeightDtype } from "@jamba/core";
+
+export interface Difference {
+  /** Σ (found - expected)² / Σ expected² */
+  readonly nmse: number;
+  readonly maxError: number;
+  readonly index: number;
+  readonly found: number;
+  readonly expected: number;
+}
+
+/** A NaN or infinity on one side only makes the difference infinite. */
+export function compare(found: ArrayLike<number>, expected: ArrayLike<number>): Difference {
+  let [error, power, maxError, index] = [0, 0, 0, 0];
+  for (let i = 0; i < expected.length; i++) {
+    const same = Object.is(found[i], expected[i]) || found[i] === expected[i];
+    const difference = same ? 0 : Math.abs(found[i] - expected[i]);
+    const size = Number.isFinite(difference) ? difference : Number.POSITIVE_INFINITY;
+    error += size * size;
+    if (Number.isFinite(expected[i])) power += expected[i] * expected[i];
+    if (size > maxError) [maxError, index] = [size, i];
+  }
+  if (found.length !== expected.length) error = Number.POSITIVE_INFINITY;
+  return { nmse: error === 0 ? 0 : error / power, maxError, index, found: found[index], expected: expected[index] };
+}
+
+/**
+ * Largest NMSE against the reference (f64 sums), by dtype of the weights. The reference rounds weights to the same
+ * dtype, so f32, bf16 and f16 differ only by the order of f32 sums: (2^-24)² · K for sums of K terms, with K below 10^3
+ * here. q8 and q4 also quantise activations to 8 bits per block of 32.
+ */
+export const tolerances: Readonly<Record<WeightDtype, number>> = { f32: 1e-11, bf16: 1e-11, f16: 1e-11, q8: 1e-4, q4: 1e-2 };
+
+/** Ops whose bound is not their dtype's: exponentials in f32 cost a few more bits. */
+export const opTolerances: Partial<Readonly<Record<Op, number>>> = { selectiveScan: 1e-10, attention: 1e-10 };

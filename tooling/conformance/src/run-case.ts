@@ -1,0 +1,158 @@
+// Runs one case on a backend with numbers drawn from the case's name, so that every backend sees the same ones.
+
+import {
+  type Backend,
+  type CommandList,
+  type HostState,
+  HostTensor,
+  openReference,
+  type RunOptions,
+  record,
+  type StateAddress,
+  type StateStore,
+  type StepInputs,
+  sourceOf,
+  type Weight,
+  type WeightDtype,
+} from "@jamba/core";
+import type { Case } from "./cases.ts";
+import { compare, type Difference, opTolerances, tolerances } from "./compare.ts";
+import { normal, seeded, seedOf } from "./random.ts";
+
+/** Few tokens, so that short sequences cross the borders of pages. */
+export const pageTokens = 3;
+const pagesPerSequence = 16;
+
+export interface CaseRun {
+  /** Of each step, by name of `read`. */
+  readonly reads: ReadonlyMap<string, HostTensor>[];
+  /** After the last step, by sequence. */
+  readonly states: readonly HostState[];
+}
+
+export interface Mismatch extends Difference {
+  readonly where: string;
+  readonly tolerance: number;
+}
+
+/** The first value of a case that leaves the table, or nothing. */
+export async function findMismatch(test: Case, dtype: WeightDtype, backend: Backend): Promise<Mismatch | undefined> {
+  const oracle = openReference();
+  const [found, expected] = [await runCase(test, dtype, backend), await runCase(test, oracleDtype(dtype), oracle)];
+  const tolerance = Math.max(tolerances[dtype], test.op === "layer" ? 1e-10 : (opTolerances[test.op] ?? 0));
+  for (const [where, value] of valuesOf(expected)) {
+    const difference = compare(valuesOf(found).get(where) ?? [], value);
+    if (!(difference.nmse <= tolerance)) return { where, tolerance, ...difference };
+  }
+  return undefined;
+}
+
+/** The reference holds quantised weights as the numbers they were made from. */
+function oracleDtype(dtype: WeightDtype): WeightDtype {
+  return dtype === "q8" || dtype === "q4" ? "f32" : dtype;
+}
+
+/** Everything that a run gave, by name. */
+export function valuesOf({ reads, states }: CaseRun): Map<string, ArrayLike<number>> {
+  const values = new Map<string, ArrayLike<number>>();
+  for (const [step, read] of reads.entries()) for (const [name, t] of read) values.set(`step ${step}: ${name}`, t.data as Float32Array);
+  for (const [i, state] of states.entries()) {
+    for (const [layer, parts] of state.layers.entries()) {
+      for (const [part, t] of Object.entries(parts)) {
+        if (typeof t === "object") values.set(`sequence ${i}: state ${layer}.${part}`, (t as HostTensor).data as Float32Array);
+      }
+    }
+  }
+  return values;
+}
+
+export async function runCase(test: Case, dtype: WeightDtype, backend: Backend): Promise<CaseRun> {
+  const weights = await openWeights(test, dtype, backend);
+  const store = openStates(test, backend);
+  const addresses = test.steps[0].map((_, i) => addressOf(i));
+  const reads: ReadonlyMap<string, HostTensor>[] = [];
+  for (const [at, tokens] of test.steps.entries()) {
+    const { list, inputs } = recordStep(test, weights, store, addresses, tokens, at);
+    reads.push(await backend.run(list, store, inputs));
+    for (const [i, n] of tokens.entries()) addresses[i].seen += n;
+  }
+  const states = test.layers ? await Promise.all(addresses.map((address) => backend.readState(store, address))) : [];
+  store.dispose();
+  for (const weight of Object.values(weights)) weight[Symbol.dispose]();
+  return { reads, states };
+}
+
+export function openStates(test: Case, backend: Backend): StateStore {
+  const store = backend.createStates({ layers: test.layers ?? [], pageTokens, kvDtype: "f32" });
+  store.reserve(test.steps[0].length + 2, (test.steps[0].length + 2) * pagesPerSequence);
+  return store;
+}
+
+/** Pages of a sequence lie apart and in no order, as they do after some use. */
+export function addressOf(i: number): StateAddress & { seen: number } {
+  return {
+    slot: i,
+    pages: Array.from({ length: pagesPerSequence }, (_, n) => i * pagesPerSequence + ((n * 5 + 3) % pagesPerSequence)),
+    seen: 0,
+  };
+}
+
+export async function openWeights(test: Case, dtype: WeightDtype, backend: Backend): Promise<Record<string, Weight & Disposable>> {
+  const weights: Record<string, Weight & Disposable> = {};
+  for (const [name, shape] of Object.entries(test.weights ?? {})) {
+    const random = seeded(seedOf(`${test.name} ${name}`));
+    const columns = shape.at(-1)!;
+    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => normal(random) / Math.sqrt(columns || 1));
+    // A must be negative; norms stay near 1.
+    if (name === "A") for (let i = 0; i < values.length; i++) values[i] = -Math.exp(values[i] * 2);
+    if (/norm|^weight$/i.test(name)) for (let i = 0; i < values.length; i++) values[i] += 1;
+    weights[name] = await backend.openWeight(sourceOf(name, shape, values), test.exact?.includes(name) ? "f32" : dtype);
+  }
+  return weights;
+}
+
+export function recordStep(
+  test: Case,
+  weights: Readonly<Record<string, Weight>>,
+  store: StateStore,
+  addresses: readonly StateAddress[],
+  tokens: readonly number[],
+  at: number,
+): { list: CommandList; inputs: StepInputs } {
+  const starts = [0];
+  for (const n of tokens) starts.push(starts.at(-1)! + n);
+  const L = starts.at(-1)!;
+  const rows = starts.slice(1).flatMap((end, i) => (end > starts[i] ? [end - 1] : []));
+  const random = seeded(seedOf(`${test.name} ${at}`));
+  const tensors = new Map<string, HostTensor>();
+  const list = record({ L, nSequences: tokens.length, nRows: rows.length }, store.spec, (ops) => {
+    const inputs = Object.entries(test.inputs ?? {}).map(([name, columns]) => {
+      const values = Float32Array.from({ length: L * columns }, () => normal(random) * (test.spread ?? 1));
+      tensors.set(name, new HostTensor("float32", values, [L, columns]));
+      return [name, ops.input(name, [L, columns])] as const;
+    });
+    test.build(ops, weights, Object.fromEntries(inputs));
+  });
+  const ids = Int32Array.from({ length: L }, () => Math.floor(random() * (test.vocabSize ?? 1)));
+  const states = addresses.map((address) => ({ ...address }));
+  return { list, inputs: { ids, starts: Int32Array.from(starts), states, rows: Int32Array.from(rows), tensors } };
+}
+
+/** The commands of a case's first step whose results differ from the reference's: the first names the kernel at fault. */
+export async function firstFault(test: Case, dtype: WeightDtype, backend: Backend): Promise<string | undefined> {
+  const traced = async (on: Backend, dtype: WeightDtype) => {
+    const lines: { op: string; written: ArrayLike<number>[] }[] = [];
+    const weights = await openWeights(test, dtype, on);
+    const store = openStates(test, on);
+    const addresses = test.steps[0].map((_, i) => addressOf(i));
+    const { list, inputs } = recordStep(test, weights, store, addresses, test.steps[0], 0);
+    const trace: RunOptions["trace"] = (command, index, written) => lines.push({ op: `${index} ${command.op}`, written: written() });
+    await on.run(list, store, inputs, { trace });
+    return lines;
+  };
+  const [found, expected] = [await traced(backend, dtype), await traced(openReference(), oracleDtype(dtype))];
+  const fault = expected.findIndex(({ written }, i) =>
+    written.some((values, j) => compare(found[i].written[j], values).nmse > tolerances[dtype]),
+  );
+  return fault < 0 ? undefined : expected[fault].op;
+}
