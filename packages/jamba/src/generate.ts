@@ -43,6 +43,8 @@ export interface GenerateContext {
   readonly runner: Runner;
   readonly tokenizer: Tokenizer | undefined;
   readonly stopIds: ReadonlySet<number>;
+  /** From generation_config.json, for options that are not given. */
+  readonly defaults: Partial<GenerateOptions>;
 }
 
 export interface Request {
@@ -61,9 +63,10 @@ const defaultMaxTokens = 1024;
  * An abort before the first token throws the signal's reason; a later one ends the answer with "cancelled".
  * The last token drawn is not read into `sequence`.
  */
-export async function* generate(context: GenerateContext, request: Request, options: GenerateOptions): AsyncGenerator<Part, Result> {
+export async function* generate(context: GenerateContext, request: Request, given: GenerateOptions): AsyncGenerator<Part, Result> {
   const { runner, tokenizer } = context;
   const { sequence } = request;
+  const options = { ...context.defaults, ...given };
   const { maxTokens = defaultMaxTokens, stop = [], signal } = options;
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 52);
   const cachedTokens = sequence.seen;

@@ -33,11 +33,7 @@ export interface ForwardResult {
   readonly state: ModelState;
 }
 
-export interface ModelParts {
-  readonly runner: Runner;
-  readonly tokenizer: Tokenizer | undefined;
-  readonly stopIds: ReadonlySet<number>;
-  readonly defaults: Partial<GenerateOptions>;
+export interface ModelParts extends GenerateContext {
   readonly release: () => Promise<void>;
 }
 
@@ -77,18 +73,22 @@ export class JambaModel implements AsyncDisposable {
     return this.#parts.runner.backend.memory();
   }
 
+  /** Slots (sequences) and KV pages that states, sessions and running calls hold. */
+  inUse(): { slots: number; pages: number } {
+    return this.#parts.runner.used;
+  }
+
   generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Result> {
     return this.stream(prompt, options).result;
   }
 
   stream(prompt: Prompt, options: GenerateOptions = {}): TextStream {
     const { runner, context } = this.#use();
-    const all = { ...this.#parts.defaults, ...checkOptions(options) };
-    const ids = promptIds(context.tokenizer, prompt, all);
+    const ids = promptIds(context.tokenizer, prompt, checkOptions(options));
     return new TextStream(options.signal, async function* (signal) {
       const sequence = runner.newSequence();
       try {
-        return yield* generate(context, { sequence, ids }, { ...all, signal });
+        return yield* generate(context, { sequence, ids }, { ...options, signal });
       } finally {
         runner.release(sequence);
       }

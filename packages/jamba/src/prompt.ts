@@ -30,7 +30,7 @@ export function expectTokenizer(tokenizer: Tokenizer | undefined): Tokenizer {
 }
 
 function isIds(prompt: Prompt): prompt is readonly number[] {
-  return Array.isArray(prompt) && prompt.length > 0 && prompt.every((id) => typeof id === "number");
+  return Array.isArray(prompt) && prompt.every((id) => typeof id === "number");
 }
 
 function expectSome(ids: number[]): number[] {

@@ -37,8 +37,7 @@ async function fill(path: string, handle: import("node:fs/promises").FileHandle,
 
 /** What lies at `path`, and `path` cut into the directory that holds it and its last part. */
 export async function lookAt(path: string): Promise<{ kind: "file" | "directory" | "absent"; directory: string; base: string }> {
-  const { stat } = await fileSystem();
-  const { basename, dirname } = await import("node:path");
+  const { basename, dirname, stat } = await fileSystem();
   const parts = { directory: dirname(path), base: basename(path) };
   try {
     return { kind: (await stat(path)).isDirectory() ? "directory" : "file", ...parts };
@@ -57,13 +56,17 @@ export async function listDirectory(path: string): Promise<string[]> {
   }
 }
 
-async function fileSystem(): Promise<typeof import("node:fs/promises")> {
+async function fileSystem() {
   try {
-    return await import("node:fs/promises");
+    // Awaited right inside the try: there bundlers for browsers warn, and put an empty module or a throw.
+    const files = await import("node:fs/promises");
+    const paths = await import("node:path");
+    if (typeof files.stat !== "function") throw new TypeError("node:fs/promises is empty");
+    return { ...files, ...paths };
   } catch (cause) {
     throw new JambaError(
       "UNSUPPORTED",
-      "Paths need a file system, which this runtime lacks, and downloading from the hub is not in this version; pass File objects, Blobs or a URL",
+      "paths need a file system, which this runtime lacks, and downloading from the hub is not in this version; pass File objects, Blobs or a URL",
       { cause },
     );
   }
