@@ -39,10 +39,20 @@ export function loadTokenizer(json: unknown, config: unknown = {}): Tokenizer {
   const file = checkTokenizerJson(json);
   if (!isObject(config))
     throw new TokenizerError(`tokenizer_config.json: expected a JSON object, found ${JSON.stringify(config)?.slice(0, 80)}`);
-  const library = guard(
-    "tokenizer.json",
-    () => new Library(file.json, { clean_up_tokenization_spaces: false, ...withoutTemplate(config as Json) }),
-  );
+  // The library wants every part named; a file may leave out those that do nothing.
+  const whole = {
+    version: "1.0",
+    truncation: null,
+    padding: null,
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: null,
+    decoder: null,
+    ...file.json,
+    // Ours adds bos itself.
+    post_processor: null,
+  };
+  const library = guard("tokenizer.json", () => new Library(whole, { clean_up_tokenization_spaces: false }));
   return makeTokenizer(library, file, config as Json);
 }
 
@@ -125,10 +135,6 @@ function templateOf(config: Json, withTools: boolean): string | undefined {
   const named = (name: string) =>
     found.find((entry) => isObject(entry) && entry.name === name && typeof entry.template === "string")?.template;
   return (withTools && named("tool_use")) || named("default");
-}
-
-function withoutTemplate({ chat_template: _, ...config }: Json): Json {
-  return config;
 }
 
 function maxOf(ids: Iterable<number>): [number] | [] {
