@@ -73,7 +73,7 @@ export function readObject(cursor: JsonCursor, onMember: (key: string) => void):
 }
 
 export function readString(cursor: JsonCursor): string {
-  expectChar(cursor, '"');
+  if (!take(cursor, '"')) fail(cursor, "a string");
   const { text } = cursor;
   const begin = cursor.at;
   let escaped = false;

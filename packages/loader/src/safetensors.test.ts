@@ -15,8 +15,7 @@ function fileOf(header: string | Uint8Array, dataBytes = 0, length?: bigint): Ui
   return bytes;
 }
 
-const entry = (fields: Record<string, unknown>) =>
-  JSON.stringify({ dtype: "F32", shape: [2], data_offsets: [0, 8], ...fields }).replaceAll('"cut"', "");
+const entry = (fields: Record<string, unknown>) => JSON.stringify({ dtype: "F32", shape: [2], data_offsets: [0, 8], ...fields });
 const one = (fields: Record<string, unknown>) => `{"w":${entry(fields)}}`;
 const two = (a: [number, number], b: [number, number]) =>
   `{"a":${entry({ shape: [(a[1] - a[0]) / 4], data_offsets: a })},"b":${entry({ shape: [(b[1] - b[0]) / 4], data_offsets: b })}}`;
@@ -34,12 +33,12 @@ const hostile: [string, Uint8Array, string][] = [
   ["not UTF-8", fileOf(Uint8Array.of(0x7b, 0xff, 0x7d)), "m.safetensors: header: expected UTF-8"],
   ["byte order mark", fileOf("\ufeff{}"), 'expected "{" as the first character'],
   ["space before", fileOf(" {}"), 'expected "{" as the first character'],
-  ["invalid JSON", fileOf("{]"), 'm.safetensors: header: expected """'],
+  ["invalid JSON", fileOf("{]"), "m.safetensors: header: expected a string"],
   ["cut JSON", fileOf('{"w"'), 'expected ":", found its end'],
   ["cut after a backslash", fileOf('{"w\\'), "the end of a string, found its end"],
   ["line end in a name", fileOf('{"w\n":1}'), "expected the end of a string"],
   ["unknown escape", fileOf('{"\\x":1}'), "expected a string"],
-  ["comma at the end", fileOf(`{"w":${entry({})},}`, 8), 'm.safetensors: header: expected """'],
+  ["comma at the end", fileOf(`{"w":${entry({})},}`, 8), "m.safetensors: header: expected a string"],
   ["an array", fileOf("[]"), 'expected "{" as the first character'],
   ["something after it", fileOf("{}{}"), "expected nothing but white space after the last brace"],
   ["NUL padding", fileOf("{}\0"), "expected nothing but white space after the last brace"],
@@ -53,7 +52,7 @@ const hostile: [string, Uint8Array, string][] = [
   ["unknown key", fileOf(one({ extra: 1 }), 8), inTensor('dtype, shape and data_offsets, found "extra"')],
   ["unknown dtype", fileOf(one({ dtype: "F33" }), 8), inTensor("one of the dtypes BOOL")],
   ["dtype of a prototype", fileOf(one({ dtype: "constructor" }), 8), 'found "constructor"'],
-  ["dtype a number", fileOf(one({ dtype: 32 }), 8), inTensor('"""')],
+  ["dtype a number", fileOf(one({ dtype: 32 }), 8), inTensor("a string")],
   ["dtype missing", fileOf('{"w":{"shape":[2],"data_offsets":[0,8]}}', 8), inTensor("dtype, shape and two data_offsets, found only shape")],
   ["shape missing", fileOf('{"w":{"dtype":"F32","data_offsets":[0,8]}}', 8), inTensor("dtype, shape and two data_offsets")],
   ["data_offsets missing", fileOf('{"w":{"dtype":"F32","shape":[2]}}', 8), inTensor("dtype, shape and two data_offsets")],
@@ -72,13 +71,13 @@ const hostile: [string, Uint8Array, string][] = [
   ["half a byte", fileOf(one({ dtype: "F4", shape: [1], data_offsets: [0, 0] })), inTensor("a whole number of bytes")],
   ["begin after end", fileOf(one({ data_offsets: [8, 0] }), 8), inTensor("8 bytes for [2] F32, found data_offsets [8, 0]")],
   ["size unlike the shape", fileOf(one({ shape: [3] }), 8), inTensor("12 bytes for [3] F32, found data_offsets [0, 8]")],
-  ["end past the file", fileOf(one({}), 7), inTensor("it to end within 70 bytes, found 71")],
+  ["end past the file", fileOf(one({}), 7), inTensor("it to end within 69 bytes, found 70")],
   ["overlap", fileOf(two([0, 8], [4, 12]), 12), 'tensor "b": expected data_offsets to start at 8, after tensor "a", found an overlap'],
   ["hole", fileOf(two([0, 8], [12, 16]), 16), 'tensor "b": expected data_offsets to start at 8, after tensor "a", found a hole'],
   ["hole at the start", fileOf(one({ data_offsets: [4, 12] }), 12), inTensor("data_offsets to start at 0, after the header, found a hole")],
-  ["bytes at the end", fileOf(one({}), 9), 'm.safetensors: expected the file to end after tensor "w" at 71 bytes, found 1 more'],
+  ["bytes at the end", fileOf(one({}), 9), 'm.safetensors: expected the file to end after tensor "w" at 70 bytes, found 1 more'],
   ["metadata not an object", fileOf('{"__metadata__":[]}'), 'm.safetensors: __metadata__: expected "{"'],
-  ["metadata not strings", fileOf('{"__metadata__":{"a":1}}'), 'm.safetensors: __metadata__: expected """'],
+  ["metadata not strings", fileOf('{"__metadata__":{"a":1}}'), "m.safetensors: __metadata__: expected a string"],
   ["metadata twice", fileOf('{"__metadata__":{},"__metadata__":{}}'), 'expected one "__metadata__", found two'],
 ];
 

@@ -1,0 +1,56 @@
+// The streams and signals of a program, so that tests can stand in for them.
+
+import type { Readable, Writable } from "node:stream";
+import cliProgress from "cli-progress";
+import type { LoadProgress } from "jamba";
+import pc from "picocolors";
+
+export interface Terminal {
+  readonly stdin: Readable & { isTTY?: boolean };
+  readonly stdout: Writable & { isTTY?: boolean; columns?: number };
+  readonly stderr: Writable & { isTTY?: boolean; columns?: number };
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+  /** @returns a function that takes the handler off again */
+  onInterrupt(handler: () => void): () => void;
+  exit(code: number): void;
+}
+
+/** Colours for a stream: on a terminal, unless NO_COLOR says otherwise. */
+export function coloursFor(stream: Terminal["stdout"], { env }: Terminal) {
+  return pc.createColors(Boolean(stream.isTTY) && !env.NO_COLOR && env.TERM !== "dumb");
+}
+
+/** Columns of a stream that people look at; 80 where it does not say. */
+export function widthOf(stream: Terminal["stdout"]): number {
+  return Math.max(40, Math.min(200, stream.columns ?? 80));
+}
+
+export function bytesText(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
+  return `${(bytes / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
+}
+
+/** A bar on stderr while a model loads, if somebody is looking. */
+export function loadBar({ stderr }: Terminal, shown: boolean): { onProgress?: (progress: LoadProgress) => void; stop(): void } {
+  if (!shown || !stderr.isTTY) return { stop: () => undefined };
+  const bar = new cliProgress.SingleBar({
+    stream: stderr as NodeJS.WritableStream,
+    format: "{bar} {percentage}% {file}",
+    barsize: 24,
+    hideCursor: true,
+    clearOnComplete: true,
+    barCompleteChar: "█",
+    barIncompleteChar: "░",
+  });
+  let started = false;
+  return {
+    onProgress({ doneBytes, totalBytes, file }) {
+      if (!started) bar.start(totalBytes, 0, { file });
+      started = true;
+      bar.update(doneBytes, { file });
+    },
+    stop: () => bar.stop(),
+  };
+}
