@@ -1,126 +1,117 @@
-// Flags: their names, what their values are, and what to say about one that is wrong.
+// Command lines to options. Everything wrong with one is a UsageError: exit code 2.
 
-import { parseArgs } from "node:util";
-import { UsageError } from "./errors.ts";
-import { nearest } from "./nearest.ts";
+import { existsSync } from "node:fs";
+import { type ParseArgsConfig, parseArgs } from "node:util";
+import type { BackendName, GenerateOptions, LoadOptions } from "jamba";
 
-const kinds = {
-  json: "boolean",
-  quiet: "boolean",
-  backend: "text",
-  dtype: "text",
-  threads: "number",
-  offline: "boolean",
-  help: "boolean",
-  version: "boolean",
-  "max-tokens": "number",
-  temperature: "number",
-  "top-k": "number",
-  "top-p": "number",
-  "min-p": "number",
-  seed: "number",
-  stop: "texts",
-  "repetition-penalty": "number",
-  ids: "ids",
-  system: "text",
-  "context-length": "number",
-  "ignore-eos": "boolean",
-  logprobs: "boolean",
-  tensors: "boolean",
-  chat: "boolean",
-  prompt: "text",
-  continuation: "text",
-  "continuation-ids": "ids",
-} as const;
+export class UsageError extends Error {}
 
-interface Values {
-  boolean: boolean;
-  text: string;
-  texts: readonly string[];
-  number: number;
-  ids: readonly number[];
-}
-type Camel<S extends string> = S extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S;
+export type FlagValues = Readonly<Record<string, string | boolean | string[] | undefined>>;
 
-export type FlagName = keyof typeof kinds;
-export type Flags = { readonly [N in FlagName as Camel<N>]?: Values[(typeof kinds)[N]] };
+type FlagSpec = NonNullable<ParseArgsConfig["options"]>;
 
-const allFlags = Object.keys(kinds) as FlagName[];
+export const commonFlags = {
+  json: { type: "boolean" },
+  quiet: { type: "boolean", short: "q" },
+  backend: { type: "string" },
+  dtype: { type: "string" },
+  threads: { type: "string" },
+  offline: { type: "boolean" },
+  "context-length": { type: "string" },
+  help: { type: "boolean", short: "h" },
+} as const satisfies FlagSpec;
 
-export interface Arguments {
-  readonly command: string | undefined;
-  readonly help: boolean;
-  readonly version: boolean;
-  readonly json: boolean;
-  /** All but the command. */
-  readonly rest: readonly string[];
+export const generateFlags = {
+  "max-tokens": { type: "string", short: "n" },
+  temperature: { type: "string", short: "t" },
+  "top-k": { type: "string" },
+  "top-p": { type: "string" },
+  "min-p": { type: "string" },
+  "repetition-penalty": { type: "string" },
+  seed: { type: "string", short: "s" },
+  stop: { type: "string", multiple: true },
+  "ignore-eos": { type: "boolean" },
+} as const satisfies FlagSpec;
+
+export interface Parsed {
+  readonly flags: FlagValues;
+  readonly words: readonly string[];
 }
 
-/** Finds the command among flags of any command; mistakes are left for `parseFlags` to find. */
-export function findCommand(argv: readonly string[]): Arguments {
-  const { values, tokens } = parseArgs({
-    args: [...argv],
-    options: optionsOf(allFlags),
-    strict: false,
-    allowPositionals: true,
-    tokens: true,
-  });
-  const first = tokens.find((token) => token.kind === "positional");
+/** @throws UsageError for a flag that `spec` does not have, with the nearest one it has */
+export function parseFlags(args: readonly string[], spec: FlagSpec): Parsed {
+  try {
+    const { values, positionals } = parseArgs({ args: joinNegatives(args), options: spec, allowPositionals: true, strict: true });
+    return { flags: values as FlagValues, words: positionals };
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    if (code !== "ERR_PARSE_ARGS_UNKNOWN_OPTION") throw new UsageError(message.split("\n")[0]);
+    const name = /'--?([^']+)'/.exec(message)?.[1] ?? "";
+    const start = name.replaceAll(/[-_]/g, "").slice(0, 4);
+    const near = Object.keys(spec).find((flag) => flag.replaceAll("-", "").startsWith(start));
+    throw new UsageError(`--${name}: expected a known flag, found this one; ${near ? `did you mean --${near}?` : "see --help"}`);
+  }
+}
+
+/** `--temperature -1` is a value, not a flag: what is wrong with it is said by who knows its range. */
+function joinNegatives(args: readonly string[]): string[] {
+  const joined: string[] = [];
+  for (const arg of args) {
+    const before = joined.at(-1);
+    if (/^-\d/.test(arg) && before?.startsWith("--") && !before.includes("=")) joined[joined.length - 1] = `${before}=${arg}`;
+    else joined.push(arg);
+  }
+  return joined;
+}
+
+export function numberFlag(flags: FlagValues, name: string): number | undefined {
+  const text = flags[name];
+  if (text === undefined) return undefined;
+  const number = Number(text);
+  if (text === "" || Number.isNaN(number)) throw new UsageError(`--${name}: expected a number, found ${JSON.stringify(text)}`);
+  return number;
+}
+
+export function textFlag(flags: FlagValues, name: string): string | undefined {
+  return flags[name] as string | undefined;
+}
+
+/** "1,2,3" */
+export function idsFlag(flags: FlagValues): number[] | undefined {
+  const text = textFlag(flags, "ids");
+  if (text === undefined) return undefined;
+  const ids = text.split(",").map((id) => Number(id.trim() || Number.NaN));
+  if (ids.every((id) => Number.isSafeInteger(id) && id >= 0)) return ids;
+  throw new UsageError(`--ids: expected token ids such as 1,2,3, found ${JSON.stringify(text)}`);
+}
+
+export function generateOptions(flags: FlagValues): GenerateOptions {
   return {
-    command: first?.value,
-    help: values.help === true,
-    version: values.version === true,
-    json: values.json === true,
-    rest: argv.filter((_, i) => i !== first?.index),
+    maxTokens: numberFlag(flags, "max-tokens"),
+    temperature: numberFlag(flags, "temperature"),
+    topK: numberFlag(flags, "top-k"),
+    topP: numberFlag(flags, "top-p"),
+    minP: numberFlag(flags, "min-p"),
+    repetitionPenalty: numberFlag(flags, "repetition-penalty"),
+    seed: numberFlag(flags, "seed"),
+    stop: flags.stop as string[] | undefined,
+    ignoreEos: flags["ignore-eos"] as boolean | undefined,
   };
 }
 
-/** @throws UsageError */
-export function parseFlags(args: readonly string[], known: readonly FlagName[], owner: string): { flags: Flags; positionals: string[] } {
-  try {
-    const { values, positionals } = parseArgs({ args: [...args], options: optionsOf(known), strict: true, allowPositionals: true });
-    const flags = Object.entries(values).map(([name, value]) => [camel(name), valueOf(name as FlagName, value)]);
-    return { flags: Object.fromEntries(flags), positionals };
-  } catch (error) {
-    if (error instanceof UsageError) throw error;
-    throw new UsageError(unknownFlag(args, known, owner) ?? (error as Error).message.replaceAll("\n", " "));
-  }
+export function loadOptions(flags: FlagValues): LoadOptions {
+  return {
+    backend: textFlag(flags, "backend") as BackendName | undefined,
+    dtype: textFlag(flags, "dtype") as LoadOptions["dtype"],
+    threads: numberFlag(flags, "threads"),
+    contextLength: numberFlag(flags, "context-length"),
+    offline: flags.offline as boolean | undefined,
+  };
 }
 
-function optionsOf(names: readonly FlagName[]) {
-  return Object.fromEntries(
-    names.map((name) => {
-      const type = kinds[name] === "boolean" ? ("boolean" as const) : ("string" as const);
-      return [name, { type, multiple: kinds[name] === "texts", ...(name === "help" && { short: "h" }) }];
-    }),
-  );
-}
-
-function unknownFlag(args: readonly string[], known: readonly FlagName[], owner: string): string | undefined {
-  const { tokens } = parseArgs({ args: [...args], options: optionsOf(known), strict: false, allowPositionals: true, tokens: true });
-  const unknown = tokens.find((token) => token.kind === "option" && !known.includes(token.name as FlagName));
-  if (unknown?.kind !== "option") return undefined;
-  const near = nearest(unknown.name, known);
-  const hint = near ? `did you mean --${near}?` : `\`${owner} --help\` lists the flags`;
-  return `${owner}: unknown flag ${unknown.rawName}; ${hint}`;
-}
-
-function valueOf(name: FlagName, value: unknown): unknown {
-  if (kinds[name] === "number") {
-    const number = Number(value);
-    if (String(value).trim() === "" || !Number.isFinite(number))
-      throw new UsageError(`--${name}: expected a number, found ${JSON.stringify(value)}`);
-    return number;
-  }
-  if (kinds[name] === "ids") {
-    if (!/^\d+(\s*[\s,]\s*\d+)*$/.test(String(value).trim())) {
-      throw new UsageError(`--${name}: expected token ids as in 1,2,3, found ${JSON.stringify(value)}`);
-    }
-    return String(value).match(/\d+/g)!.map(Number);
-  }
-  return value;
-}
-
-function camel(name: string): string {
-  return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+/** The first word is a model if it looks like one; otherwise all words are text for the small model. */
+export function splitModel(words: readonly string[]): { model: string; rest: readonly string[] } {
+  const [first, ...rest] = words;
+  const looks = /^(tiny|https?:\/\/.*|\.{0,2}\/.*|.*\.(gguf|safetensors)|[\w.-]+\/[\w.-]+)$/;
+  return first !== undefined && (looks.test(first) || existsSync(first)) ? { model: first, rest } : { model: "tiny", rest: words };
 }

@@ -1,18 +1,23 @@
 #!/usr/bin/env node
-import { fstatSync } from "node:fs";
-import { run } from "./program.ts";
+import { readFileSync } from "node:fs";
+import { main } from "./cli.ts";
 
-process.exitCode = await run(process.argv.slice(2), {
+const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+
+// A reader that has seen enough (`jamba … | head`) is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+
+process.exitCode = await main(process.argv.slice(2), {
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,
-  stdinMayStayOpen: fstatSync(0).isSocket(),
-  onInterrupt(listener) {
-    process.on("SIGINT", listener);
-    return () => process.off("SIGINT", listener);
+  version,
+  onInterrupt(handler) {
+    process.on("SIGINT", handler);
+    return () => process.off("SIGINT", handler);
   },
   exit: (code) => process.exit(code),
 });
-// A parent that never closes our stdin must not keep us alive.
+// A parent that never closes our stdin must not keep the program alive.
 process.stdin.destroy();

@@ -22,7 +22,7 @@ async function directoryOf(files: Record<string, string | Uint8Array | object>):
   const directory = join(root, String(count++));
   await mkdir(directory);
   for (const [name, content] of Object.entries({ "config.json": "{}", ...files })) {
-    const raw = typeof content === "string" || content instanceof Uint8Array;
+    const raw = typeof content === "string" || ArrayBuffer.isView(content);
     await writeFile(join(directory, name), raw ? content : JSON.stringify(content));
   }
   return directory;
@@ -180,7 +180,7 @@ describe("weights are found", () => {
     ["a path with backslashes", index({ a: "..\\1.safetensors" }), "in the same directory, found"],
     ["another kind of file", index({ a: "config.json" }), 'found "config.json"'],
     ["a missing shard", index({ a: "1.safetensors", b: "3.safetensors" }), "expected the file 3.safetensors"],
-    ["a tensor in another shard", index({ a: "2.safetensors", b: "1.safetensors" }), 'tensor "b": expected it only in 1.safetensors'],
+    ["a tensor in another shard", index({ a: "2.safetensors", b: "1.safetensors" }), 'tensor "a": expected it only in 2.safetensors'],
     ["a tensor that is nowhere", index({ a: "1.safetensors", c: "1.safetensors" }), '1.safetensors: tensor "c": expected it here'],
     [
       "a tensor in two shards",

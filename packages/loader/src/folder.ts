@@ -114,7 +114,7 @@ function blobFolder(source: Iterable<File | NamedBlob>): Folder {
 
 function namedBlobs(source: Iterable<File | NamedBlob>): [string, Blob][] {
   try {
-    return Array.from(source, (item) => {
+    return [...source].map((item) => {
       const blob = item instanceof Blob ? item : item.blob;
       if (!(blob instanceof Blob) || typeof item.name !== "string") throw new TypeError("an item has no name or no blob");
       return [item.name, blob];

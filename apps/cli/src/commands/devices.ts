@@ -1,29 +1,27 @@
 import { listDevices } from "jamba";
-import type { Command } from "../command.ts";
-import { UsageError } from "../errors.ts";
-import { wrap } from "../layout.ts";
+import type { Command } from "../cli.ts";
+import { commonFlags } from "../flags.ts";
+import { coloursFor } from "../terminal.ts";
 
-export const devices: Command = async ({ flags, positionals, output }) => {
-  if (positionals.length > 0) throw new UsageError(`jamba devices: expected no arguments, found ${positionals.length}`);
-  const all = await listDevices();
-  const { backend = "auto" } = flags;
-  const asked = backend === "auto" ? all : all.filter((status) => status.backend === backend);
-  if (asked.length === 0) {
-    throw new UsageError(`--backend: expected auto or one of ${all.map((status) => status.backend).join(", ")}, found ${backend}`);
-  }
-  if (output.json) {
-    await output.document({ devices: asked });
-    return undefined;
-  }
-  const { colors, width } = output;
-  const indent = Math.max(...all.map((status) => status.backend.length)) + 2;
-  for (const { backend, usable, reason, device } of asked) {
-    const threads = device && `${device.threads} thread${device.threads === 1 ? "" : "s"}, weights ${device.weightDtypes.join(", ")}`;
-    const details = device ? [device.name, threads!, ...device.features] : [reason ?? "unusable"];
-    const [first, ...more] = details.flatMap((detail) => wrap(detail, width - indent));
-    const name = backend.padEnd(indent);
-    await output.text(`${usable ? colors.green(name) : colors.dim(name)}${first}\n`);
-    for (const line of more) await output.text(`${" ".repeat(indent)}${line}\n`);
-  }
-  return undefined;
+export const devices: Command = {
+  help: `jamba devices: every backend, fastest first, usable here or why not
+
+  --json        the same as one document
+`,
+  flags: commonFlags,
+
+  async run({ flags }, terminal) {
+    const all = await listDevices();
+    if (flags.json) {
+      terminal.stdout.write(`${JSON.stringify(all)}\n`);
+      return 0;
+    }
+    const { green, dim } = coloursFor(terminal.stdout, terminal);
+    for (const { backend, usable, reason, device } of all) {
+      const what = device ? `${device.name}, ${device.threads} thread${device.threads === 1 ? "" : "s"}` : dim(reason ?? "");
+      terminal.stdout.write(`${usable ? green("yes") : dim("no ")} ${backend.padEnd(10)} ${what}\n`);
+      for (const feature of device?.features ?? []) terminal.stdout.write(`               ${dim(feature)}\n`);
+    }
+    return 0;
+  },
 };

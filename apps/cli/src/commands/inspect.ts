@@ -1,151 +1,99 @@
-import { type Checkpoint, openCheckpoint } from "@jamba/loader";
 import { type JambaConfig, parseConfig } from "jamba";
-import { type Command, sourceOf } from "../command.ts";
-import { UsageError } from "../errors.ts";
-import { pages } from "../help.ts";
-import type { Output } from "../io.ts";
-import { amount, bar, bytes, table, wrap } from "../layout.ts";
+import { checkpointOf } from "../checkpoint.ts";
+import type { Command } from "../cli.ts";
+import { commonFlags, splitModel, UsageError } from "../flags.ts";
+import { bytesText, coloursFor, type Terminal, widthOf } from "../terminal.ts";
 
-const kinds = ["embeddings", "mamba", "attention", "mlp", "experts", "norms", "other"] as const;
-type Kind = (typeof kinds)[number];
+/** Where a model's bytes are: the first pattern that a tensor's name fits. */
+const kinds = [
+  ["experts", /\.experts\.|\.moe\./],
+  ["mamba", /\.mamba\./],
+  ["attention", /\.self_attn\./],
+  ["mlp", /\.feed_forward\./],
+  ["embeddings", /embed_tokens|lm_head/],
+  ["norms and rest", /./],
+] as const;
 
-interface Tensor {
-  readonly name: string;
-  readonly dtype: string;
-  readonly shape: readonly number[];
-  readonly file: string;
-  readonly sizeBytes: number;
-}
+export const inspect: Command = {
+  help: `jamba inspect [MODEL]: what a checkpoint holds, from its headers alone
 
-interface Summary {
-  readonly name: string;
-  readonly config: JambaConfig;
-  readonly nTensors: number;
-  readonly nParameters: number;
-  readonly sizeBytes: number;
-  readonly hasTokenizer: boolean;
-  readonly bytesByDtype: Readonly<Record<string, number>>;
-  readonly bytesByKind: Readonly<Record<Kind, number>>;
-}
+  --tensors     every tensor with dtype, shape and file
+  --json        config, layers, bytes and tensors as one document
+  --quiet
 
-export const inspect: Command = async ({ flags, positionals, interrupts, output }) => {
-  if (positionals.length > 1) throw new UsageError(`${pages.inspect.usage}: found ${positionals.length} arguments`);
-  const model = positionals[0] ?? "tiny";
-  const checkpoint = await openCheckpoint(sourceOf(model), { signal: interrupts.signal });
-  await checkpoint.close();
-  const tensors = [...checkpoint.tensors.values()].map(({ name, dtype, shape, file, sizeBytes }) => ({
-    name,
-    dtype,
-    shape,
-    file,
-    sizeBytes,
-  }));
-  const summary = summarise(model, checkpoint, tensors);
-  if (output.json) await output.document({ ...summary, ...(flags.tensors && { tensors }) });
-  else {
-    await output.text(`${show(summary, output).join("\n")}\n`);
-    if (flags.tensors) await output.text(`\n${showTensors(tensors).join("\n")}\n`);
-  }
-  return undefined;
+  In the picture, a letter per layer: M Mamba, A attention; m and a in layers
+  whose feed-forward is a mixture of experts.
+`,
+  flags: { ...commonFlags, tensors: { type: "boolean" } },
+
+  async run({ flags, words }, terminal) {
+    const { model: source, rest } = splitModel(words);
+    if (rest.length > 0) throw new UsageError(`inspect: expected a model, found ${JSON.stringify(rest.join(" "))}; is the path right?`);
+    const checkpoint = await checkpointOf(source);
+    try {
+      const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
+      const tensors = [...checkpoint.tensors.values()];
+      const bytes: Record<string, number> = Object.fromEntries(kinds.map(([kind]) => [kind, 0]));
+      for (const { name, sizeBytes } of tensors) bytes[kinds.find(([, pattern]) => pattern.test(name))![0]] += sizeBytes;
+      const dtypes = [...new Set(tensors.map(({ dtype }) => dtype))];
+      const layers = letters(config);
+      if (flags.json) {
+        terminal.stdout.write(`${JSON.stringify({ name: checkpoint.name, config, layers, dtypes, bytes, tensors })}\n`);
+        return 0;
+      }
+      terminal.stdout.write(`${coloursFor(terminal.stdout, terminal).bold(checkpoint.name)}\n${picture(config, layers, terminal)}`);
+      terminal.stdout.write(`  ${tensors.length} tensors  ${dtypes.join(", ")}\n${bars(bytes, terminal)}`);
+      if (flags.tensors)
+        for (const { name, dtype, shape, file } of tensors) terminal.stdout.write(`${name}  ${dtype} [${shape.join(", ")}]  ${file}\n`);
+      return 0;
+    } finally {
+      await checkpoint.close();
+    }
+  },
 };
 
-function summarise(name: string, checkpoint: Checkpoint, tensors: readonly Tensor[]): Summary {
-  const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
-  const bytesByDtype: Record<string, number> = {};
-  const bytesByKind = Object.fromEntries(kinds.map((kind) => [kind, 0])) as Record<Kind, number>;
-  let [nParameters, sizeBytes] = [0, 0];
-  for (const tensor of tensors) {
-    bytesByDtype[tensor.dtype] = (bytesByDtype[tensor.dtype] ?? 0) + tensor.sizeBytes;
-    bytesByKind[kindOf(tensor.name, config)] += tensor.sizeBytes;
-    nParameters += tensor.shape.reduce((product, size) => product * size, 1);
-    sizeBytes += tensor.sizeBytes;
-  }
-  return {
-    name,
-    config,
-    nTensors: tensors.length,
-    nParameters,
-    sizeBytes,
-    hasTokenizer: checkpoint.tokenizer !== undefined,
-    bytesByDtype,
-    bytesByKind,
-  };
+function letters({ layerKinds, ffnKinds }: JambaConfig): string {
+  return layerKinds.map((kind, i) => (ffnKinds[i] === "moe" ? kind[0] : kind[0].toUpperCase())).join("");
 }
 
-/** Names are Hugging Face's; old checkpoints keep a dense MLP as expert 0, so the config tells which it is. */
-export function kindOf(name: string, { ffnKinds }: Pick<JambaConfig, "ffnKinds">): Kind {
-  if (/embed_tokens|lm_head/.test(name)) return "embeddings";
-  if (name.includes(".mamba.")) return "mamba";
-  if (name.includes(".self_attn.")) return "attention";
-  if (/\.(feed_forward|moe)\./.test(name)) return ffnKinds[Number(/layers\.(\d+)\./.exec(name)?.[1])] === "moe" ? "experts" : "mlp";
-  return /norm/.test(name) ? "norms" : "other";
-}
-
-function show(summary: Summary, output: Output): string[] {
-  const { config, nTensors, nParameters, sizeBytes, hasTokenizer, bytesByDtype } = summary;
-  const { layerKinds, ffnKinds, ...widths } = config;
-  const dtypes = Object.entries(bytesByDtype).map(([dtype, size]) => `${dtype} ${bytes(size)}`);
-  const head = `${summary.name}: ${amount(nParameters)} parameters, ${bytes(sizeBytes)} in ${nTensors} tensors (${dtypes.join(", ")})${hasTokenizer ? "" : ", no tokenizer"}`;
+function picture(config: JambaConfig, layers: string, terminal: Terminal): string {
+  const { cyan, dim } = coloursFor(terminal.stdout, terminal);
+  const rows = layers.match(/.{1,24}/g)!;
+  const names = [
+    "dModel",
+    "dFf",
+    "vocabSize",
+    "dInner",
+    "dState",
+    "dConv",
+    "dtRank",
+    "nHeads",
+    "nKvHeads",
+    "headDim",
+    "nExperts",
+    "nActiveExperts",
+    "contextLength",
+  ] as const;
+  const columns = Math.max(1, Math.floor((widthOf(terminal.stdout) - 2) / 24));
+  const cells = names.map((name) => `${name} ${config[name]}`.padEnd(24));
+  const table = Array.from({ length: Math.ceil(cells.length / columns) }, (_, i) => cells.slice(i * columns, (i + 1) * columns).join(""));
   return [
-    ...wrap(head, output.width),
+    `  ${String(config.nLayers).padStart(3)} layers  ${rows.map((row) => cyan(row)).join("\n              ")}`,
+    dim("  M Mamba, A attention, small: experts"),
+    ...table.map((row) => `  ${row.trimEnd()}`),
     "",
-    ...columns(
-      Object.entries(widths).map(([name, value]) => `${name} ${value === undefined ? "none" : value}`),
-      output.width,
-    ),
-    "",
-    ...(output.pictures ? layerPicture(config, output) : layerWords(config)),
-    "",
-    ...kindRows(summary, output),
-  ];
+  ].join("\n");
 }
 
-/** Cells of equal width, read line by line. */
-function columns(cells: readonly string[], width: number): string[] {
-  const cellWidth = Math.max(...cells.map((cell) => cell.length)) + 2;
-  const perLine = Math.max(1, Math.floor(Math.min(width, 100) / cellWidth));
-  const lines = Array.from({ length: Math.ceil(cells.length / perLine) }, (_, i) => cells.slice(i * perLine, (i + 1) * perLine));
-  return lines.map((line) =>
-    line
-      .map((cell) => cell.padEnd(cellWidth))
-      .join("")
-      .trimEnd(),
-  );
-}
-
-function layerWords({ layerKinds, ffnKinds }: JambaConfig): string[] {
-  const at = (list: readonly string[], kind: string) => list.flatMap((k, i) => (k === kind ? [i] : [])).join(", ") || "none";
-  return [`attention layers: ${at(layerKinds, "attention")}`, `layers with experts: ${at(ffnKinds, "moe")}`];
-}
-
-/** Mixers above, what follows each of them below. */
-function layerPicture({ layerKinds, ffnKinds, nActiveExperts, nExperts }: JambaConfig, { colors, width }: Output): string[] {
-  const perLine = Math.floor((width - 5) / 2);
-  const lines: string[] = [];
-  for (let from = 0; from < layerKinds.length; from += perLine) {
-    const mixers = layerKinds.slice(from, from + perLine).map((kind) => (kind === "mamba" ? colors.cyan("M") : colors.yellow("A")));
-    const ffns = ffnKinds.slice(from, from + perLine).map((kind) => (kind === "moe" ? colors.magenta("E") : colors.dim("·")));
-    lines.push(`${String(from).padStart(3)}  ${mixers.join(" ")}`, `     ${ffns.join(" ")}`);
-  }
-  const legend = `M Mamba, A attention, E ${nActiveExperts} of ${nExperts} experts, · MLP`;
-  return [...lines, ...wrap(legend, width - 5).map((line) => `     ${colors.dim(line)}`)];
-}
-
-function kindRows({ bytesByKind, sizeBytes }: Summary, { colors, pictures, width }: Output): string[] {
-  const present = kinds.filter((kind) => bytesByKind[kind] > 0);
-  const share = (kind: Kind) => bytesByKind[kind] / sizeBytes;
-  const rows = table(
-    present.map((kind) => [kind, bytes(bytesByKind[kind]), `${(100 * share(kind)).toFixed(1)} %`]),
-    [1, 2],
-  );
-  if (!pictures) return rows;
-  const room = Math.min(60, width - rows[0].length - 2);
-  return rows.map((line, i) => `${line}  ${colors.cyan(bar(share(present[i]), room))}`);
-}
-
-function showTensors(tensors: readonly Tensor[]): string[] {
-  return table(
-    tensors.map(({ name, dtype, shape, sizeBytes, file }) => [name, dtype, `[${shape.join(", ")}]`, bytes(sizeBytes), file]),
-    [3],
-  );
+function bars(bytes: Readonly<Record<string, number>>, terminal: Terminal): string {
+  const { cyan } = coloursFor(terminal.stdout, terminal);
+  const total = Object.values(bytes).reduce((a, b) => a + b, 0);
+  const width = widthOf(terminal.stdout) - 29;
+  const lines = Object.entries(bytes).filter(([, size]) => size > 0);
+  return [...lines, ["all", total] as const]
+    .map(
+      ([kind, size]) =>
+        `  ${kind.padEnd(15)}${bytesText(size).padStart(9)} ${cyan("█".repeat(Math.max(1, Math.round((size / total) * width))))}\n`,
+    )
+    .join("");
 }

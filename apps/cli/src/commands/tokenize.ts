@@ -1,47 +1,55 @@
-import { openCheckpoint } from "@jamba/loader";
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
-import { JambaError } from "jamba";
-import { type Command, type CommandInput, modelAndTexts, readPiped, showToken, sourceOf } from "../command.ts";
-import { UsageError } from "../errors.ts";
-import { pages } from "../help.ts";
-import { table } from "../layout.ts";
+import { checkpointOf } from "../checkpoint.ts";
+import type { Command } from "../cli.ts";
+import { commonFlags, idsFlag, splitModel, UsageError } from "../flags.ts";
+import { coloursFor } from "../terminal.ts";
 
-export const tokenize: Command = async (input) => {
-  const { flags, output } = input;
-  const { model, texts } = modelAndTexts(input.positionals, 1, pages.tokenize.usage);
-  if (flags.ids && (flags.chat || texts.length > 0))
-    throw new UsageError("jamba tokenize: --ids takes the place of TEXT and --chat; leave one out");
-  const given = flags.ids ? undefined : (texts[0] ?? (await readPiped(input, false)));
-  if (!flags.ids && given === undefined)
-    throw new UsageError("jamba tokenize: expected TEXT, found none; pass it, pipe it in, or give --ids");
-  const tokenizer = await openTokenizer(input, model);
-  const { ids, text } = flags.ids ? { ids: flags.ids, text: tokenizer.decode(flags.ids) } : encode(tokenizer, given!, flags.chat);
-  const pieces = ids.map((id) => tokenizer.tokenOf(id));
-  if (output.json) await output.document({ text, ids, pieces, count: ids.length });
-  else if (flags.ids) await output.text(`${text}\n`);
-  else {
-    const rows = ids.map((id) => [String(id), showToken(tokenizer, id)]);
-    await output.text(
-      table(rows, [0])
-        .map((line) => `${line}\n`)
-        .join(""),
-    );
-  }
-  output.note(`${ids.length} token${ids.length === 1 ? "" : "s"}`);
-  return undefined;
+export const tokenize: Command = {
+  help: `jamba tokenize [MODEL] TEXT: the tokens of a text, one a line
+
+  TEXT may come from stdin. Special tokens in it become their ids.
+
+  --ids 1,2,3   the text of these ids instead
+  --chat        TEXT as a user's message, under the model's chat template
+  --bos         with the token that begins a text
+  --json        { ids, tokens, count } or { text }
+  --quiet
+`,
+  flags: { ...commonFlags, ids: { type: "string" }, chat: { type: "boolean" }, bos: { type: "boolean" } },
+
+  async run({ flags, words }, terminal) {
+    const { model: source, rest } = splitModel(words);
+    const { stdin, stdout, stderr } = terminal;
+    const tokenizer = await open(source);
+    const given = idsFlag(flags);
+    if (given) {
+      const text = tokenizer.decode(given);
+      stdout.write(flags.json ? `${JSON.stringify({ text })}\n` : `${text}\n`);
+      return 0;
+    }
+    let text = rest.join(" ");
+    if (text === "" && !stdin.isTTY) for await (const piece of stdin) text += piece;
+    if (text === "") throw new UsageError("tokenize: expected a text, found none; give it as words, on stdin, or ids as --ids");
+    const rendered = flags.chat ? tokenizer.renderChat([{ role: "user", content: text }]) : text;
+    const ids = tokenizer.encode(rendered, { addBos: Boolean(flags.bos) });
+    const tokens = ids.map((id) => tokenizer.tokenOf(id)!);
+    if (flags.json) {
+      stdout.write(`${JSON.stringify({ ids, tokens, count: ids.length })}\n`);
+      return 0;
+    }
+    const { dim, cyan } = coloursFor(stdout, terminal);
+    for (const [i, id] of ids.entries()) {
+      const shown = tokenizer.isSpecial(id) ? cyan(tokens[i]) : JSON.stringify(tokens[i]).slice(1, -1);
+      stdout.write(`${dim(String(id).padStart(6))}  ${shown}\n`);
+    }
+    if (!flags.quiet) stderr.write(`${ids.length} tokens\n`);
+    return 0;
+  },
 };
 
-function encode(tokenizer: Tokenizer, given: string, chat = false): { ids: number[]; text: string } {
-  if (!chat) return { ids: tokenizer.encode(given, { addBos: tokenizer.addBos }), text: given };
-  const text = tokenizer.renderChat([{ role: "user", content: given }]);
-  return { ids: tokenizer.encode(text), text };
-}
-
-async function openTokenizer({ interrupts }: CommandInput, model: string): Promise<Tokenizer> {
-  const checkpoint = await openCheckpoint(sourceOf(model), { signal: interrupts.signal });
+async function open(source: string): Promise<Tokenizer> {
+  const checkpoint = await checkpointOf(source);
   await checkpoint.close();
-  if (checkpoint.tokenizer === undefined) {
-    throw new JambaError("TOKENIZER", `${model}: expected a tokenizer.json beside the weights, found none`);
-  }
+  if (checkpoint.tokenizer === undefined) throw new UsageError(`${source}: expected a tokenizer.json beside the weights, found none`);
   return loadTokenizer(checkpoint.tokenizer, checkpoint.tokenizerConfig);
 }

@@ -1,0 +1,185 @@
+import { readFileSync } from "node:fs";
+import { PassThrough, Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { main } from "./cli.ts";
+
+const fixture = fileURLToPath(new URL("../../../tooling/golden/fixtures/base", import.meta.url));
+
+interface Options {
+  input?: string;
+  tty?: boolean;
+  columns?: number;
+  env?: Record<string, string>;
+  /** Called with what stdout has so far, and what Ctrl-C does. */
+  onOutput?: (text: string, interrupt: () => void) => void;
+}
+
+async function jamba(args: string[], { input = "", tty = false, columns, env = {}, onOutput }: Options = {}) {
+  const collect = () => {
+    const stream = Object.assign(new PassThrough(), { isTTY: tty, columns });
+    let text = "";
+    stream.on("data", (piece) => {
+      text += piece;
+    });
+    return { stream, text: () => text };
+  };
+  const [stdout, stderr] = [collect(), collect()];
+  const handlers: (() => void)[] = [];
+  const exits: number[] = [];
+  const interrupt = () => [...handlers].forEach((handler) => void handler());
+  if (onOutput) stdout.stream.on("data", () => onOutput(stdout.text(), interrupt));
+  const code = await main(args, {
+    stdin: Object.assign(Readable.from(input === "" ? [] : [input]), { isTTY: false }),
+    stdout: stdout.stream,
+    stderr: stderr.stream,
+    env,
+    version: "1.2.3",
+    onInterrupt(handler) {
+      handlers.push(handler);
+      return () => handlers.splice(handlers.indexOf(handler), 1);
+    },
+    exit: (exit) => exits.push(exit),
+  });
+  return { code, stdout: stdout.text(), stderr: stderr.text(), exits };
+}
+
+const start = ", a little girl named Ines lived near";
+
+describe("help", () => {
+  test.each([[["--help"]], ...["run", "chat", "inspect", "tokenize", "score", "devices"].map((name) => [[name, "--help"]])])(
+    "%j fits one screen",
+    async (args) => {
+      const { code, stdout } = await jamba(args);
+      const lines = stdout.trimEnd().split("\n");
+      expect(code).toBe(0);
+      expect(lines.length).toBeLessThanOrEqual(24);
+      for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+    },
+  );
+
+  test("without a command it is shown with exit code 2; --version is one line", async () => {
+    expect(await jamba([])).toMatchObject({ code: 2, stdout: expect.stringMatching(/jamba run/) });
+    expect(await jamba(["--version"])).toMatchObject({ code: 0, stdout: "1.2.3\n" });
+  });
+});
+
+describe("run", () => {
+  test("text goes to stdout, what it took to stderr", async () => {
+    const { code, stdout, stderr } = await jamba(["run", "tiny", "Once upon a time", "--max-tokens", "8"]);
+    expect([code, stdout]).toEqual([0, `${start}\n`]);
+    expect(stderr).toMatch(/5 read, 8 written \(length\).* reference/);
+  });
+
+  test("--quiet leaves stderr empty; the prompt may come from stdin, and the model be left out", async () => {
+    expect(await jamba(["run", "-n", "8", "--quiet"], { input: "Once upon a time\n" })).toMatchObject({
+      code: 0,
+      stdout: `${start}\n`,
+      stderr: "",
+    });
+    expect(await jamba(["run", "Once", "upon a time", "-n", "8", "-q"])).toMatchObject({ stdout: `${start}\n` });
+  });
+
+  test("--ids on a checkpoint without tokenizer gives ids, as one document", async () => {
+    const golden = readFileSync(`${fixture}/config.json`, "utf8");
+    expect(golden).toContain('"vocab_size": 320');
+    const { code, stdout, stderr } = await jamba(["run", fixture, "--ids", "1,5,9", "--max-tokens", "4", "--temperature", "0", "--json"]);
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(Object.keys(JSON.parse(stdout))).toEqual(["text", "ids", "finishReason", "usage", "timings", "device"]);
+    expect(JSON.parse(stdout)).toMatchObject({ ids: { length: 4 }, finishReason: "length", device: { kind: "reference" } });
+  });
+
+  test("Ctrl-C ends the answer with exit code 130; a second one the program", async () => {
+    let count = 0;
+    const { code, stdout, exits } = await jamba(["run", "tiny", "-n", "500"], {
+      onOutput: (_, interrupt) => {
+        if (count++ < 2) interrupt();
+      },
+    });
+    expect(code).toBe(130);
+    expect(stdout.length).toBeGreaterThan(0);
+    expect(exits).toEqual([130]);
+  });
+
+  test("on a terminal the prompt is shown, dim unless NO_COLOR says otherwise", async () => {
+    const shown = await jamba(["run", "Once upon a time", "-n", "2"], { tty: true });
+    expect(shown.stdout).toContain("\u001b[2mOnce upon a time");
+    const plain = await jamba(["run", "Once upon a time", "-n", "2"], { tty: true, env: { NO_COLOR: "1" } });
+    expect(plain.stdout).toMatch(/^Once upon a time, a/);
+  });
+});
+
+describe("what is wrong with a command line", () => {
+  test.each([
+    [["fly"], 2, /fly: expected a command/],
+    [["serve"], 2, /not part of this version/],
+    [["run", "--max-token", "3"], 2, /did you mean --max-tokens/],
+    [["run", "--max-tokens", "x"], 2, /--max-tokens: expected a number/],
+    [["run", "--temperature", "-1"], 2, /temperature/],
+    [["run", "--ids", "1,x"], 2, /--ids: expected token ids/],
+    [["run", "--backend", "gpu"], 2, /"gpu"/],
+    [["run", "--backend", "cuda"], 1, /cuda: not part of this version/],
+    [["run", fixture], 2, /expected a prompt/],
+    [["run", "./no/such/model", "x", "--ids", "1"], 2, /./],
+    [["inspect", "no-such-folder"], 2, /expected a model/],
+    [["score", "--prompt", "x"], 2, /--continuation/],
+    [["tokenize"], 2, /expected a text/],
+  ])("%j", async (args, code, message) => {
+    const found = await jamba(args);
+    expect([found.code, found.stdout]).toEqual([code, ""]);
+    expect(found.stderr).toMatch(message);
+    expect(found.stderr.trimEnd().split("\n").length).toBe(1);
+  });
+
+  test("with --json the error is the one document", async () => {
+    const { code, stdout } = await jamba(["run", "--dtype", "q4", "--json"]);
+    expect([code, JSON.parse(stdout)]).toEqual([1, { error: { code: "DTYPE", message: expect.any(String) } }]);
+  });
+});
+
+describe("--json is one document", () => {
+  test.each([
+    [["devices"], (d: unknown[]) => expect(d.length).toBe(5)],
+    [["inspect"], (d: object) => expect(d).toMatchObject({ layers: "MmMmAmMm", dtypes: ["BF16"], config: { dModel: 192 } })],
+    [["tokenize", "Hi <|eom|>"], (d: object) => expect(d).toMatchObject({ count: 3, tokens: ["Hi", "▁", "<|eom|>"] })],
+    [["tokenize", "--ids", "1973,4"], (d: object) => expect(d).toEqual({ text: "Hi<|eom|>" })],
+    [
+      ["score", "--prompt", "Once upon a time", "--continuation", ", a"],
+      (d: object) => expect(d).toMatchObject({ tokens: { length: 2 }, logprob: expect.any(Number) }),
+    ],
+    [["chat", "-n", "9"], (d: object) => expect(d).toMatchObject({ messages: { length: 4 }, answers: { length: 2 } })],
+  ] as [string[], (document: never) => void][])("%j", async (args, check) => {
+    const { code, stdout, stderr } = await jamba([...args, "--json"], { input: args[0] === "chat" ? "Who are you?\nWho is Mia?\n" : "" });
+    expect([code, stderr]).toEqual([0, ""]);
+    check(JSON.parse(stdout) as never);
+  });
+});
+
+describe("chat", () => {
+  test("lines on stdin are turns, and each reads only what is new", async () => {
+    const { code, stdout, stderr } = await jamba(["chat", "-n", "15"], { input: "Who are you?\n/tokens\nWho are you?\n/exit\nnot sent\n" });
+    expect(code).toBe(0);
+    expect(stdout.trimEnd().split("\n")).toEqual(["I am a very small Jamba model.", "I am a very small Jamba model."]);
+    expect(stderr).toMatch(/ of 262144\n[\s\S]*\d+ kept/);
+  });
+
+  test("Ctrl-C stops the answer and the conversation goes on", async () => {
+    let stopped = false;
+    const { code, stdout, stderr } = await jamba(["chat", "-n", "300"], {
+      input: "Write a story about Mia and a fox.\nWho are you?\n",
+      onOutput: (_, interrupt) => {
+        if (!stopped) interrupt();
+        stopped = true;
+      },
+    });
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/cancelled/);
+    expect(stdout.trimEnd().split("\n").length).toBe(2);
+  });
+});
+
+test.each([40, 200])("the picture of a model fits %i columns", async (columns) => {
+  const { stdout } = await jamba(["inspect", fixture], { tty: true, columns, env: { NO_COLOR: "1" } });
+  for (const line of stdout.split("\n").slice(1)) expect(line.length).toBeLessThanOrEqual(columns);
+  expect(stdout).not.toContain("\u001b");
+});
