@@ -1,6 +1,6 @@
 // What `loadModel` gives: a loaded model with everything that users do with it.
 
-import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse } from "@jamba/core";
+import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
 import type { Tokenizer } from "@jamba/tokenizer";
 import type { JambaConfig } from "./config.ts";
 import { type GenerateContext, generate, type Result } from "./generate.ts";
@@ -34,6 +34,7 @@ export interface ForwardResult {
 }
 
 export interface ModelParts extends GenerateContext {
+  readonly dtypes: readonly WeightDtype[];
   readonly release: () => Promise<void>;
 }
 
@@ -52,6 +53,11 @@ export class JambaModel implements AsyncDisposable {
 
   get device(): DeviceInfo {
     return this.#parts.runner.backend.device;
+  }
+
+  /** Of the weights as they are held: matrices first, then f32 for norms and what else is always f32. */
+  get dtypes(): readonly WeightDtype[] {
+    return this.#parts.dtypes;
   }
 
   /** @throws TokenizerError when the checkpoint has none */

@@ -36,7 +36,7 @@ export type ModelSource = CheckpointSource;
 
 const known = ["backend", "dtype", "contextLength", "threads", "offline", "signal", "onProgress"];
 const absent = ["revision", "cacheDir", "token"];
-const dtypes = ["auto", "f32", "bf16", "f16", "q8", "q4"];
+const knownDtypes = ["auto", "f32", "bf16", "f16", "q8", "q4"];
 
 /**
  * @throws LoadError for a checkpoint that is missing, damaged or not a Jamba; BackendError and DtypeError when the
@@ -56,10 +56,14 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     }
     const tokenizer = checkpoint.tokenizer === undefined ? undefined : loadTokenizer(checkpoint.tokenizer, checkpoint.tokenizerConfig);
     const backend = await open(options, closers);
+    const dtypes = new Set<WeightDtype>();
     const weights = await loadWeights(checkpoint, config, backend, {
       dtype: options.dtype ?? "auto",
       signal,
-      keep: (weight) => closers.push(() => weight[Symbol.dispose]()),
+      keep: (weight) => {
+        dtypes.add(weight.dtype);
+        closers.push(() => weight[Symbol.dispose]());
+      },
       onTensor: reportTo(options.onProgress, checkpoint.tensors.values()),
     });
     const runner = new Runner(backend, config, weights, contextLength);
@@ -67,6 +71,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     return new JambaModel({
       runner,
       tokenizer,
+      dtypes: [...dtypes],
       stopIds: new Set([...config.eosIds, ...generation.eosIds, ...turnEnds(tokenizer)]),
       defaults: generation.sampling,
       release: () => closeAll(closers),
@@ -93,8 +98,8 @@ function checkLoadOptions(options: LoadOptions): void {
   const { dtype = "auto", contextLength = 1, threads = 1 } = options;
   if ((dtype as string) === "experts-int8")
     throw new JambaError("UNSUPPORTED", "dtype: this version of jamba can't quantise experts to int8; use auto, f32 or bf16");
-  if (!dtypes.includes(dtype))
-    throw new JambaError("OPTION", `dtype: expected one of ${dtypes.join(", ")}, found ${JSON.stringify(dtype)}`);
+  if (!knownDtypes.includes(dtype))
+    throw new JambaError("OPTION", `dtype: expected one of ${knownDtypes.join(", ")}, found ${JSON.stringify(dtype)}`);
   for (const [name, count] of Object.entries({ contextLength, threads })) {
     if (!Number.isSafeInteger(count) || count < 1) throw new JambaError("OPTION", `${name}: expected a positive integer, found ${count}`);
   }

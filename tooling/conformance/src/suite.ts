@@ -105,6 +105,17 @@ export function testInvariants({ open }: Pick<SuiteOptions, "open">): void {
       for (const [i, n] of [3, 4, 5].entries()) expectClose(together[i], await b.advance(0, n));
     });
 
+    test("many short steps in a row leave the event loop its turns", async () => {
+      const { advance } = await sequences(stateful[0], backend);
+      const over = performance.now() + 200;
+      let turns = 0;
+      const timer = setInterval(() => turns++, 1);
+      while (performance.now() < over) await advance(0, 1);
+      clearInterval(timer);
+      // 200 ms hold at least two turns, however busy the machine is.
+      expect(turns).toBeGreaterThan(1);
+    });
+
     test("an aborted step rejects with the signal's reason and leaves the backend usable", async () => {
       const one = stateful[0];
       const { record, store } = await sequences(one, backend);

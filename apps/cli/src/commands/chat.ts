@@ -68,7 +68,7 @@ ${inside}`,
             if (!stop?.signal.aborted) throw error;
           });
           stop = undefined;
-          if (!quiet) stderr.write(dim(answer ? `${summary(answer.result, model.device)}\n` : "  stopped before the first word\n"));
+          if (!quiet) stderr.write(dim(answer ? `${summary(answer.result, model)}\n` : "  stopped before the first word\n"));
           if (answer) answers.push(answer);
         }
         if (interrupted) break;

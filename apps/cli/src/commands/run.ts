@@ -1,4 +1,4 @@
-import { loadModel, type Prompt, type Result } from "jamba";
+import { type JambaModel, loadModel, type Prompt, type Result } from "jamba";
 import type { Command } from "../cli.ts";
 import {
   commonFlags,
@@ -54,7 +54,7 @@ export const run: Command = {
         for await (const { text } of stream) terminal.stdout.write(text);
         terminal.stdout.write("\n");
         const result = await stream.result;
-        if (!quiet) terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(summary(result, model.device))}\n`);
+        if (!quiet) terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(summary(result, model))}\n`);
         return result.finishReason === "cancelled" ? 130 : 0;
       } finally {
         await model.dispose();
@@ -88,12 +88,12 @@ async function promptOf(flags: FlagValues, words: readonly string[], source: str
 }
 
 /** The line under an answer: what it took, and on what. */
-export function summary(result: Result, device: { kind: string; name: string }): string {
+export function summary(result: Result, { device, dtypes }: Pick<JambaModel, "device" | "dtypes">): string {
   const { usage, timings, finishReason, cacheMissReason } = result;
   const read =
     usage.cachedTokens > 0 ? `${usage.promptTokens - usage.cachedTokens} read, ${usage.cachedTokens} kept` : `${usage.promptTokens} read`;
   const speed = timings.tokensPerSecond > 0 ? `, ${timings.tokensPerSecond.toFixed(1)} tokens/s` : "";
   const miss = cacheMissReason ? `\n  read again: ${cacheMissReason}` : "";
   const first = (timings.firstTokenMs / 1000).toFixed(2);
-  return `  ${read}, ${usage.completionTokens} written (${finishReason})${speed}, first after ${first} s, ${device.kind}: ${device.name}${miss}`;
+  return `  ${read}, ${usage.completionTokens} written (${finishReason})${speed}, first after ${first} s, ${device.kind}, ${dtypes[0]} weights${miss}`;
 }

@@ -81,6 +81,8 @@ class ReferenceBackend implements Backend {
   #arena = new ArrayBuffer(0);
   #queue: Promise<unknown> = Promise.resolve();
   #disposed = false;
+  /** Kept between runs: many short ones in a row must not shut out timers and signals either. */
+  #turnEnds = 0;
 
   constructor(readonly kernels: ReferenceKernels) {}
 
@@ -130,11 +132,10 @@ class ReferenceBackend implements Backend {
     return this.#inOrder(async () => {
       checkInputs(list, states, inputs);
       const step = this.#context(list, this.#own(states), inputs);
-      let turnEnds = performance.now() + turnMs;
       for (const [index, command] of list.commands.entries()) {
-        if (performance.now() > turnEnds) {
+        if (performance.now() > this.#turnEnds) {
           await nextTurn();
-          turnEnds = performance.now() + turnMs;
+          this.#turnEnds = performance.now() + turnMs;
         }
         options.signal?.throwIfAborted();
         this.#alive();
