@@ -1,0 +1,51 @@
+import { openReference } from "@jamba/core";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { PagedAllocator } from "./paged-allocator.ts";
+
+function open() {
+  const store = openReference().createStates({ layers: [{ kind: "attention", nKvHeads: 1, headDim: 1 }], pageTokens: 2, kvDtype: "f32" });
+  return new PagedAllocator(store, { slots: 2, pages: 3 });
+}
+
+test("whatever is taken, shared and released: nobody gets what another holds, and at the end nothing is in use", () => {
+  const action = fc.record({ kind: fc.constantFrom("new", "grow", "fork", "end"), who: fc.nat(20), pages: fc.nat(5) });
+  fc.assert(
+    fc.property(fc.array(action, { maxLength: 60 }), (actions) => {
+      const allocator = open();
+      const held: { slot: number; pages: number[] }[] = [];
+      for (const { kind, who, pages } of actions) {
+        const one = held[who % Math.max(1, held.length)];
+        if (kind === "new") held.push({ slot: allocator.takeSlot(), pages: allocator.takePages(pages) });
+        else if (one && kind === "grow") {
+          const before = new Set(held.flatMap((h) => h.pages));
+          const more = allocator.takePages(pages);
+          for (const page of more) expect(before.has(page)).toBe(false);
+          one.pages.push(...more);
+        } else if (one && kind === "fork") {
+          allocator.share(one.pages);
+          held.push({ slot: allocator.takeSlot(), pages: [...one.pages] });
+        } else if (one) {
+          held.splice(held.indexOf(one), 1);
+          allocator.release(one.slot, one.pages);
+        }
+        expect(new Set(held.map((h) => h.slot)).size).toBe(held.length);
+        expect(allocator.used).toEqual({ slots: held.length, pages: new Set(held.flatMap((h) => h.pages)).size });
+        for (const page of new Set(held.flatMap((h) => h.pages))) {
+          expect(allocator.isShared(page)).toBe(held.filter((h) => h.pages.includes(page)).length > 1);
+        }
+      }
+      for (const { slot, pages } of held) allocator.release(slot, pages);
+      expect(allocator.used).toEqual({ slots: 0, pages: 0 });
+    }),
+    { seed: 3, numRuns: 500 },
+  );
+});
+
+test("releasing what is not in use is refused", () => {
+  const allocator = open();
+  const slot = allocator.takeSlot();
+  allocator.release(slot, []);
+  expect(() => allocator.release(slot, [])).toThrow(expect.objectContaining({ code: "BACKEND" }));
+  expect(() => allocator.releasePages([0])).toThrow(expect.objectContaining({ code: "BACKEND" }));
+});
