@@ -22,7 +22,7 @@ describe("the Jamba 1.5 form", () => {
       "<|startoftext|><|bom|><|system|> You are X.<|eom|><|bom|><|user|> Hi<|eom|><|bom|><|assistant|>",
     );
     expect(render([user("Hi"), assistant("Ho")], { addGenerationPrompt: false })).toBe(
-      "<|startoftext|><|bom|><|system|> <|eom|><|bom|><|user|> Hi<|eom|><|bom|><|assistant|> Ho",
+      "<|startoftext|><|bom|><|system|> <|eom|><|bom|><|user|> Hi<|eom|><|bom|><|assistant|> Ho<|eom|>",
     );
   });
 
@@ -53,9 +53,20 @@ describe("the Jamba 1.5 form", () => {
       knobs: { response_format: "json_object" },
     });
     expect(text).toContain(
-      "b<|eom|><|bom|><|system|> <documents>\n# Documents\n\nYou can use the following documents for reference:\n\n## Document ID: 0\nTitle: T\nSource_Url: u\nText: x\n</documents>\n\n<active_output_modes>\n# Active Modes\n\n",
+      "b<|eom|><|bom|><|system|> <documents>\n# Documents\n\nYou can use the following documents for reference:\n\n## Document ID: 0\nTitle: T\nSource_url: u\nText: x\n</documents>\n\n<active_output_modes>\n# Active Modes\n\n",
     );
     expect(text).toContain("</active_output_modes><|eom|><|bom|><|user|> c");
+  });
+
+  test("knobs name the modes in force, and an answer's citations follow it", () => {
+    const modes = (knobs: object) => [...render([user("a")], { knobs }).matchAll(/## (.*)\n/g)].map(([, name]) => name);
+    expect(modes({ citation_mode: "fast" })).toEqual(["Citation Mode"]);
+    expect(modes({ citation_mode: "fast", response_format: "json_object" })).toEqual(["Citation Mode", "JSON Mode"]);
+    expect(modes({ is_set: false, citation_mode: "fast" })).toEqual([]);
+    const cited: Message[] = [user("a"), { role: "assistant", content: "b", citations: [{ documentId: 0 }, { documentId: 2 }] }];
+    expect(render(cited, { knobs: { citation_mode: "fast" } })).toContain("b<citations>[0, 2]</citations><|eom|>");
+    expect(render(cited)).toContain("b<|eom|>");
+    expect(render([user("Hi")], { generationPreamble: "Sure," })).toMatch(/<\|assistant\|> Sure,$/);
   });
 
   test("a name stands before the content", () => {
@@ -70,7 +81,8 @@ describe("the Jamba 1.5 form", () => {
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line));
-    const chats = rows.filter((row) => row.messages);
+    // The small model was taught its own words for JSON mode.
+    const chats = rows.filter((row) => row.messages && !row.knobs);
     expect(chats.length).toBeGreaterThan(200);
     for (const { messages, tools, documents, knobs } of chats) {
       const options = { tools, documents, knobs, bosToken: "<|startoftext|>" };
@@ -99,6 +111,16 @@ describe("the ChatML form", () => {
     ]);
     expect(text).toContain(`user\n${prefix}a<|im_end|>\n<|im_start|>assistant\nb<|im_end|>`);
     expect(text).toContain("<|im_start|>assistant\n<think>\nwell\n</think>\n\nd<|im_end|>");
+  });
+
+  test("a question with its call and result behind it gets the prefix only if the call was thought about", () => {
+    const call = { name: "get_weather", arguments: {} };
+    const text = (content: string) =>
+      render([user("a"), { role: "assistant", content, toolCalls: [call] }, { role: "tool", content: "1" }]);
+    expect(text("")).toContain("user\na<|im_end|>");
+    expect(text("<think>\nhm\n</think>\n\nLet me see.")).toContain(
+      `user\n${prefix}a<|im_end|>\n<|im_start|>assistant\n<think>\nhm\n</think>\n\nLet me see.\n<tool_call>\n{"name": "get_weather", "arguments": {}}\n</tool_call><|im_end|>`,
+    );
   });
 
   test("a question that speaks of thoughts itself gets no prefix", () => {

@@ -19,6 +19,8 @@ export interface ChatOptions {
   readonly knobs?: Json;
   /** End where the answer begins; true if not given. */
   readonly addGenerationPrompt?: boolean;
+  /** Jamba 1.5: how the answer begins. */
+  readonly generationPreamble?: string;
   readonly bosToken?: string;
   readonly eosToken?: string;
   readonly tokenizer?: Pick<Tokenizer, "idOf">;
@@ -31,6 +33,7 @@ export interface FormInput {
   readonly documents: readonly Json[];
   readonly knobs: Json;
   readonly addGenerationPrompt: boolean;
+  readonly generationPreamble?: string;
   readonly bosToken: string;
 }
 
@@ -40,11 +43,18 @@ const keptTemplates = 8;
 
 /** @throws TokenizerError for messages that do not fit, or a template that can't be read or refuses them */
 export function renderChat(messages: readonly Message[], options: ChatOptions = {}): string {
-  const { template, documents, knobs, addGenerationPrompt = true, bosToken, eosToken } = options;
+  const { template, documents, knobs, addGenerationPrompt = true, generationPreamble, bosToken, eosToken } = options;
   const ready = toTemplateMessages(messages);
   const tools = toTemplateTools(options.tools);
   if (template === undefined) {
-    const input = { messages: ready, tools: tools ?? [], documents: (documents ?? []) as Json[], knobs: knobs ?? {}, addGenerationPrompt };
+    const input = {
+      messages: ready,
+      tools: tools ?? [],
+      documents: (documents ?? []) as Json[],
+      knobs: knobs ?? {},
+      addGenerationPrompt,
+      generationPreamble,
+    };
     return formOf(options) === "jamba"
       ? renderJamba({ ...input, bosToken: bosToken ?? "<|startoftext|>" })
       : renderChatml({ ...input, bosToken: bosToken ?? "<|startoftext|>" });
@@ -54,8 +64,10 @@ export function renderChat(messages: readonly Message[], options: ChatOptions = 
       messages: ready,
       tools,
       documents,
-      knobs: knobs ?? {},
+      // The published template asks for the flag; whoever passes knobs means them.
+      knobs: knobs ? { is_set: true, ...knobs } : {},
       add_generation_prompt: addGenerationPrompt,
+      generation_preamble: generationPreamble,
       bos_token: bosToken ?? "",
       eos_token: eosToken ?? "",
     });

@@ -8,20 +8,23 @@ const thinkingPrefix =
 
 /** `<|im_start|>role\ncontent<|im_end|>\n` per message; an answer begins with its thoughts. */
 export function renderChatml({ messages, tools, addGenerationPrompt, bosToken }: FormInput): string {
-  const [first, ...others] = messages;
-  const [system, rest] = first?.role === "system" ? [first.content, others] : ["", messages];
-  const head = system + toolDefinitions(tools, system !== "");
-  const turns = head === "" ? [] : [turn("system", head)];
-  const lastUser = rest.findLastIndex((message) => message.role === "user");
-  for (let i = 0; i < rest.length; i++) {
-    const message = rest[i];
-    if (message.role === "user") turns.push(turn("user", (wantsThoughts(rest, i, lastUser) ? thinkingPrefix : "") + message.content));
+  const system = messages[0]?.role === "system" ? messages[0].content : undefined;
+  const turns: string[] = [];
+  if (system !== undefined || tools.length > 0) turns.push(turn("system", (system ?? "") + toolDefinitions(tools, system !== undefined)));
+  const lastUser = messages.findLastIndex(
+    (message) => message.role === "user" && !/^<tool_response>[\s\S]*<\/tool_response>$/.test(message.content),
+  );
+  const lastQuery = lastUser < 0 ? messages.length - 1 : lastUser;
+  for (let i = system === undefined ? 0 : 1; i < messages.length; i++) {
+    const message = messages[i];
+    if (message.role === "user")
+      turns.push(turn("user", (wantsThoughts(message, messages[i + 1]) ? thinkingPrefix : "") + message.content));
     if (message.role === "system") turns.push(turn("system", message.content));
-    if (message.role === "assistant") turns.push(turn("assistant", answer(message, i > lastUser)));
+    if (message.role === "assistant") turns.push(turn("assistant", answer(message, i > lastQuery)));
     if (message.role === "tool") {
       // Results that follow one another share a user turn.
       const results = [message.content];
-      while (rest[i + 1]?.role === "tool") results.push(rest[++i].content);
+      while (messages[i + 1]?.role === "tool") results.push(messages[++i].content);
       turns.push(turn("user", results.map((result) => `<tool_response>\n${result}\n</tool_response>`).join("\n")));
     }
   }
@@ -33,11 +36,10 @@ function turn(role: string, content: string): string {
   return `<|im_start|>${role}\n${content}<|im_end|>\n`;
 }
 
-/** The last question, and earlier ones whose answer keeps its thoughts, unless they speak of thoughts themselves. */
-function wantsThoughts(messages: readonly TemplateMessage[], i: number, lastUser: number): boolean {
-  if (messages[i].content.includes("<think>")) return false;
-  const reply = messages[i + 1];
-  return i === lastUser || (reply?.role === "assistant" && thoughtsOf(reply).thoughts !== undefined);
+/** A question that is to be answered, or whose answer thought aloud, unless it speaks of thoughts itself. */
+function wantsThoughts(question: TemplateMessage, next: TemplateMessage | undefined): boolean {
+  if (question.content.includes("<think>")) return false;
+  return next === undefined || next.reasoning_content !== undefined || (next.role === "assistant" && next.content.startsWith("<think>"));
 }
 
 /** Thoughts stay only after the last question: earlier ones would fill the context. */
@@ -45,16 +47,22 @@ function answer(message: TemplateMessage, keepThoughts: boolean): string {
   const { thoughts, content } = thoughtsOf(message);
   const calls = (message.tool_calls ?? []).map(({ function: call }) => {
     const args = typeof call.arguments === "string" ? call.arguments : pythonJson(call.arguments);
-    return `<tool_call>\n{"name": ${JSON.stringify(call.name)}, "arguments": ${args}}\n</tool_call>`;
+    return `<tool_call>\n{"name": "${call.name}", "arguments": ${args}}\n</tool_call>`;
   });
   const parts = [content, ...calls].filter((part) => part !== "").join("\n");
-  return keepThoughts && thoughts !== undefined ? `<think>\n${thoughts}\n</think>\n\n${parts}` : parts;
+  return keepThoughts && thoughts ? `<think>\n${trimLines(thoughts)}\n</think>\n\n${parts.replace(/^\n+/, "")}` : parts;
 }
 
+/** What stands before the first `</think>`, and what after the last. */
 function thoughtsOf({ content, reasoning_content: reasoning }: TemplateMessage): { thoughts?: string; content: string } {
-  if (reasoning !== undefined) return { thoughts: reasoning.trim(), content };
-  const found = /^\s*(?:<think>)?([\s\S]*?)<\/think>\s*([\s\S]*)$/.exec(content);
-  return found ? { thoughts: found[1].trim(), content: found[2] } : { content };
+  if (reasoning !== undefined) return { thoughts: reasoning, content };
+  const ends = content.split("</think>");
+  if (ends.length === 1) return { content };
+  return { thoughts: trimLines(ends[0].split("<think>").at(-1)!), content: ends.at(-1)!.replace(/^\n+/, "") };
+}
+
+function trimLines(text: string): string {
+  return text.replace(/^\n+|\n+$/g, "");
 }
 
 function toolDefinitions(tools: FormInput["tools"], afterText: boolean): string {

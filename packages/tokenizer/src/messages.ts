@@ -17,6 +17,8 @@ export interface Message {
   readonly toolCalls?: readonly ToolCall[];
   /** OpenAI's spelling of `toolCalls`. */
   readonly tool_calls?: readonly { readonly id?: string; readonly type?: "function"; readonly function: ToolCall }[];
+  /** Documents that an answer rests on, by their place in `documents`. */
+  readonly citations?: readonly { readonly documentId: number }[];
   /** Thoughts before the answer, for models that think. */
   readonly reasoning?: string;
 }
@@ -27,6 +29,7 @@ export interface TemplateMessage {
   readonly content: string;
   readonly name?: string;
   readonly reasoning_content?: string;
+  readonly citations?: readonly { readonly document_id: number }[];
   readonly tool_calls?: readonly { readonly id?: string; readonly type: "function"; readonly function: ToolCall }[];
 }
 
@@ -38,18 +41,22 @@ export function toTemplateMessages(messages: readonly Message[]): TemplateMessag
   return messages.map((message, i) => {
     const where = `messages[${i}]`;
     if (!isObject(message)) fail(where, "an object", message);
-    const { role, name, reasoning } = message;
+    const { role, name, reasoning, citations } = message;
     // What OpenAI's newer models call "developer" is a system message.
     const known = (role as string) === "developer" ? "system" : role;
     if (!roles.includes(known)) fail(`${where}.role`, `one of ${roles.join(", ")}`, role);
     for (const [key, value] of Object.entries({ name, reasoning }))
       if (value !== undefined && typeof value !== "string") fail(`${where}.${key}`, "a text", value);
+    if (citations !== undefined && !(Array.isArray(citations) && citations.every((one) => Number.isSafeInteger(one?.documentId)))) {
+      fail(`${where}.citations`, "an array of { documentId }", citations);
+    }
     const calls = toolCalls(message, where);
     return {
       role: known,
       content: contentText(message.content, `${where}.content`),
       ...(name !== undefined && { name }),
       ...(reasoning !== undefined && { reasoning_content: reasoning }),
+      ...(citations !== undefined && { citations: citations.map((one: { documentId: number }) => ({ document_id: one.documentId })) }),
       ...(calls.length > 0 && { tool_calls: calls }),
     };
   });
