@@ -105,14 +105,6 @@ export class JambaModel implements AsyncDisposable {
     return Session.open(this.#use().context, options);
   }
 
-  /** Not in this version. @throws JambaError UNSUPPORTED */
-  async openSession(_path: string): Promise<Session> {
-    throw new JambaError(
-      "UNSUPPORTED",
-      "openSession: this version of jamba can't read saved sessions; state.export() gives a state as tensors",
-    );
-  }
-
   /** Reads `ids` once and returns what was asked for; a long input runs in chunks, which changes nothing but rounding. */
   async forward(ids: Iterable<number>, options: ForwardOptions = {}): Promise<ForwardResult> {
     const { runner } = this.#use();
