@@ -24,6 +24,7 @@ describe("the Jamba 1.5 form", () => {
     expect(render([user("Hi"), assistant("Ho")], { addGenerationPrompt: false })).toBe(
       "<|startoftext|><|bom|><|system|> <|eom|><|bom|><|user|> Hi<|eom|><|bom|><|assistant|> Ho<|eom|>",
     );
+    expect(render([user("Hi")], { generationPreamble: "Sure," })).toMatch(/<\|assistant\|> Sure,$/);
   });
 
   test("tools stand in the system message", () => {
@@ -49,24 +50,28 @@ describe("the Jamba 1.5 form", () => {
 
   test("documents and modes stand before the last question", () => {
     const text = render([user("a"), assistant("b"), user("c")], {
-      documents: [{ title: "T", source_url: "u", text: "x" }],
+      documents: [{ title: "T", source_url: "u", "page-no": 3, draft: false, text: "x" }],
       knobs: { response_format: "json_object" },
     });
     expect(text).toContain(
-      "b<|eom|><|bom|><|system|> <documents>\n# Documents\n\nYou can use the following documents for reference:\n\n## Document ID: 0\nTitle: T\nSource_url: u\nText: x\n</documents>\n\n<active_output_modes>\n# Active Modes\n\n",
+      "b<|eom|><|bom|><|system|> <documents>\n# Documents\n\nYou can use the following documents for reference:\n\n## Document ID: 0\nTitle: T\nSource_url: u\nPage-No: 3\nDraft: False\nText: x\n</documents>\n\n<active_output_modes>\n# Active Modes\n\n",
     );
     expect(text).toContain("</active_output_modes><|eom|><|bom|><|user|> c");
+    expect(render([assistant("b")], { documents: [{ text: "x" }] })).toContain("</documents><|eom|><|bom|><|assistant|> b");
   });
 
-  test("knobs name the modes in force, and an answer's citations follow it", () => {
+  test("knobs name the modes in force", () => {
     const modes = (knobs: object) => [...render([user("a")], { knobs }).matchAll(/## (.*)\n/g)].map(([, name]) => name);
     expect(modes({ citation_mode: "fast" })).toEqual(["Citation Mode"]);
     expect(modes({ citation_mode: "fast", response_format: "json_object" })).toEqual(["Citation Mode", "JSON Mode"]);
     expect(modes({ is_set: false, citation_mode: "fast" })).toEqual([]);
-    const cited: Message[] = [user("a"), { role: "assistant", content: "b", citations: [{ documentId: 0 }, { documentId: 2 }] }];
-    expect(render(cited, { knobs: { citation_mode: "fast" } })).toContain("b<citations>[0, 2]</citations><|eom|>");
-    expect(render(cited)).toContain("b<|eom|>");
-    expect(render([user("Hi")], { generationPreamble: "Sure," })).toMatch(/<\|assistant\|> Sure,$/);
+    expect(render([user("a")], { knobs: {} })).toBe(render([user("a")]));
+  });
+
+  test("an answer's citations follow it unless citation is off", () => {
+    const messages: Message[] = [user("a"), { role: "assistant", content: "b", citations: [{ documentId: 0 }, { documentId: 2 }] }];
+    expect(render(messages, { knobs: { citation_mode: "fast" } })).toContain("b<citations>[0, 2]</citations><|eom|>");
+    expect(render(messages, { knobs: { citation_mode: "off" } })).toContain("b<|eom|>");
   });
 
   test("a name stands before the content", () => {
@@ -84,10 +89,11 @@ describe("the Jamba 1.5 form", () => {
     // The small model was taught its own words for JSON mode.
     const chats = rows.filter((row) => row.messages && !row.knobs);
     expect(chats.length).toBeGreaterThan(200);
-    for (const { messages, tools, documents, knobs } of chats) {
-      const options = { tools, documents, knobs, bosToken: "<|startoftext|>" };
-      expect(renderChat(messages, { ...options, form: "jamba" })).toBe(renderChat(messages, { ...options, template }));
-    }
+    for (const { messages, tools, documents } of chats)
+      for (const addGenerationPrompt of [true, false]) {
+        const options = { tools, documents, addGenerationPrompt, bosToken: "<|startoftext|>" };
+        expect(renderChat(messages, { ...options, form: "jamba" })).toBe(renderChat(messages, { ...options, template }));
+      }
   });
 });
 
@@ -113,12 +119,21 @@ describe("the ChatML form", () => {
     expect(text).toContain("<|im_start|>assistant\n<think>\nwell\n</think>\n\nd<|im_end|>");
   });
 
-  test("a question with its call and result behind it gets the prefix only if the call was thought about", () => {
+  test("a system message and tools share the first turn", () => {
+    expect(render([{ role: "system", content: "S" }, user("a")], { tools: [weather] })).toContain(
+      "<|im_start|>system\nS\n\n# Tools\n\nYou may",
+    );
+    expect(render([user("a")], { tools: [weather] })).toContain("<|im_start|>system\n# Tools\n\nYou may");
+  });
+
+  test("a question is not last when a call and its result follow, and the answer to it keeps its thoughts", () => {
     const call = { name: "get_weather", arguments: {} };
-    const text = (content: string) =>
-      render([user("a"), { role: "assistant", content, toolCalls: [call] }, { role: "tool", content: "1" }]);
-    expect(text("")).toContain("user\na<|im_end|>");
-    expect(text("<think>\nhm\n</think>\n\nLet me see.")).toContain(
+    const text = render([
+      user("a"),
+      { role: "assistant", content: "<think>\nhm\n</think>\n\nLet me see.", toolCalls: [call] },
+      { role: "tool", content: "1" },
+    ]);
+    expect(text).toContain(
       `user\n${prefix}a<|im_end|>\n<|im_start|>assistant\n<think>\nhm\n</think>\n\nLet me see.\n<tool_call>\n{"name": "get_weather", "arguments": {}}\n</tool_call><|im_end|>`,
     );
   });
@@ -141,6 +156,57 @@ describe("the ChatML form", () => {
     expect(text).toContain('<tools>\n{"type": "function", "function": {"name": "get_weather", "description": "Weather of a place"');
     expect(text).toContain('<tool_call>\n{"name": "get_weather", "arguments": {"place": "here"}}\n</tool_call>\n<tool_call>');
     expect(text).toContain("<|im_start|>user\n<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response><|im_end|>");
+  });
+});
+
+describe("messages", () => {
+  const form = "jamba" as const;
+
+  test("parts of text are joined, and null is nothing", () => {
+    const parts = [
+      { type: "text" as const, text: "H" },
+      { type: "text" as const, text: "i" },
+    ];
+    expect(renderChat([{ role: "user", content: parts }], { form })).toBe(renderChat([user("Hi")], { form }));
+    expect(renderChat([{ role: "user", content: null }], { form })).toBe(renderChat([user("")], { form }));
+  });
+
+  const circular: Record<string, unknown> = { name: "f" };
+  circular.arguments = circular;
+  test.each<[string, unknown, object?]>([
+    ["messages", "Hi"],
+    ["messages[0]", [null]],
+    ["messages[0].role", [{ role: "robot", content: "" }]],
+    ["messages[0].content", [{ role: "user", content: 7 }]],
+    ["messages[0].content[0]", [{ role: "user", content: [{ type: "image_url" }] }]],
+    ["messages[0].name", [{ role: "user", content: "", name: 1 }]],
+    ["messages[0].toolCalls[0]", [{ role: "assistant", toolCalls: [{ arguments: {} }] }]],
+    ["messages[0].toolCalls[0].arguments", [{ role: "assistant", tool_calls: [{ function: { name: "f", arguments: 5 } }] }]],
+    ["messages[0].citations[0]", [{ role: "assistant", citations: [1] }]],
+    ["tools[0]", [user("a")], { tools: [{ type: "web_search", function: { name: "f" } }] }],
+    ["documents[0]", [user("a")], { documents: [{ title: "no text" }] }],
+    ["knobs", [user("a")], { knobs: "fast" }],
+    ["form", [user("a")], { form: "alpaca" }],
+    ["chat form", [{ role: "assistant", toolCalls: [circular] }]],
+  ])("%s that does not fit is named", (where, messages, options) => {
+    const render = () => renderChat(messages as Message[], { form, ...options });
+    expect(render).toThrow(expect.objectContaining({ code: "TOKENIZER", message: expect.stringMatching(/expected .*, found /) }));
+    expect(render).toThrow(`${where}: `);
+  });
+});
+
+describe("a template of one's own", () => {
+  test("reads JSON as Python writes it", () => {
+    const template = "{{ tools | tojson }}{{ tools[0].function | tojson(indent=2) }}";
+    const tools = [{ type: "function", function: { name: "ü", parameters: {} } }];
+    expect(renderChat([], { template, tools })).toBe(
+      '[{"type": "function", "function": {"name": "ü", "parameters": {}}}]{\n  "name": "ü",\n  "parameters": {}\n}',
+    );
+  });
+
+  test("finds absent tools and documents none, as in Python, and variables by their names", () => {
+    const template = "{% if tools is none and documents is none and add_generation_prompt %}{{ bos_token }} {{ mood }}{% endif %}";
+    expect(renderChat([], { template, variables: { mood: "glad" }, bosToken: "<s>" })).toBe("<s> glad");
   });
 });
 
@@ -175,6 +241,8 @@ describe("parseToolCalls", () => {
     '<tool_calls>[{"nam":1}]</tool_calls>',
     "<tool_calls>[",
     "</tool_calls><tool_calls>",
+    "<tool_calls>[]</tool_calls>",
+    '<tool_call>{"name":"a"}</tool_call><tool_call>oops</tool_call>',
   ])("leaves %j as text", (text) => {
     expect(parseToolCalls(text)).toEqual({ content: text, toolCalls: [] });
   });

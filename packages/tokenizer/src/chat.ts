@@ -4,37 +4,30 @@ import { Template } from "@huggingface/jinja";
 import { TokenizerError } from "@jamba/core";
 import { renderChatml } from "./chatml-form.ts";
 import { renderJamba } from "./jamba-form.ts";
-import { type Message, type TemplateMessage, toTemplateMessages, toTemplateTools } from "./messages.ts";
+import { isObject, type Json, show } from "./json.ts";
+import { type Message, toTemplateDocuments, toTemplateMessages, toTemplateTools } from "./messages.ts";
 import type { Tokenizer } from "./tokenizer.ts";
-import type { Json } from "./tokenizer-json.ts";
 
 export interface ChatOptions {
-  /** A Jinja template, as in tokenizer_config.json. */
+  /** A Jinja template, as in tokenizer_config.json. It is a program: take it from where you take weights. */
   readonly template?: string;
   /** A built-in form, when there is no template: Jamba 1.5 to 1.7, or Jamba2 and Reasoning. By default what the vocabulary has. */
   readonly form?: "jamba" | "chatml";
+  /** OpenAI's form: `{ type: "function", function: { name, description, parameters } }`. */
   readonly tools?: readonly unknown[];
+  /** `{ title, text }` and whatever else is known of each. */
   readonly documents?: readonly unknown[];
-  /** Jamba 1.5: `response_format: "json_object"`, `citation_mode: "fast"`. */
+  /** Jamba 1.5: `response_format: "json_object"`, `citation_mode: "fast"`; without effect when `is_set` is false. */
   readonly knobs?: Json;
   /** End where the answer begins; true if not given. */
   readonly addGenerationPrompt?: boolean;
-  /** Jamba 1.5: how the answer begins. */
+  /** First words of the answer, which the model continues. Jamba 1.5. */
   readonly generationPreamble?: string;
   readonly bosToken?: string;
   readonly eosToken?: string;
+  /** More that a template of one's own reads, under its own names. */
+  readonly variables?: Json;
   readonly tokenizer?: Pick<Tokenizer, "idOf">;
-}
-
-/** What the built-in forms are made from. */
-export interface FormInput {
-  readonly messages: readonly TemplateMessage[];
-  readonly tools: readonly { readonly function: Json }[];
-  readonly documents: readonly Json[];
-  readonly knobs: Json;
-  readonly addGenerationPrompt: boolean;
-  readonly generationPreamble?: string;
-  readonly bosToken: string;
 }
 
 const compiled = new Map<string, Template>();
@@ -43,37 +36,41 @@ const keptTemplates = 8;
 
 /** @throws TokenizerError for messages that do not fit, or a template that can't be read or refuses them */
 export function renderChat(messages: readonly Message[], options: ChatOptions = {}): string {
-  const { template, documents, knobs, addGenerationPrompt = true, generationPreamble, bosToken, eosToken } = options;
+  const { template, knobs, addGenerationPrompt = true, generationPreamble, bosToken, eosToken, variables, tokenizer } = options;
+  if (knobs !== undefined && knobs !== null && !isObject(knobs))
+    throw new TokenizerError(`knobs: expected an object such as { response_format: "json_object" }, found ${show(knobs)}`);
   const ready = toTemplateMessages(messages);
   const tools = toTemplateTools(options.tools);
+  const documents = toTemplateDocuments(options.documents);
   if (template === undefined) {
-    const input = {
-      messages: ready,
-      tools: tools ?? [],
-      documents: (documents ?? []) as Json[],
-      knobs: knobs ?? {},
-      addGenerationPrompt,
-      generationPreamble,
-    };
-    return formOf(options) === "jamba"
-      ? renderJamba({ ...input, bosToken: bosToken ?? "<|startoftext|>" })
-      : renderChatml({ ...input, bosToken: bosToken ?? "<|startoftext|>" });
+    const render = formOf(options) === "jamba" ? renderJamba : renderChatml;
+    const hasBos = !tokenizer || tokenizer.idOf("<|startoftext|>") !== undefined;
+    return guard("chat form", () =>
+      render({
+        messages: ready,
+        tools: tools ?? [],
+        documents: documents ?? [],
+        knobs: knobs ?? undefined,
+        addGenerationPrompt,
+        generationPreamble: generationPreamble ?? "",
+        bosToken: bosToken ?? (hasBos ? "<|startoftext|>" : ""),
+      }),
+    );
   }
-  try {
-    return compile(template).render({
+  return guard("chat template", () =>
+    compile(template).render({
+      ...variables,
       messages: ready,
-      tools,
-      documents,
-      // The published template asks for the flag; whoever passes knobs means them.
-      knobs: knobs ? { is_set: true, ...knobs } : {},
+      // Python passes None for these, and templates ask `is not none`.
+      tools: tools ?? null,
+      documents: documents ?? null,
+      knobs: knobs ?? {},
       add_generation_prompt: addGenerationPrompt,
-      generation_preamble: generationPreamble,
+      ...(generationPreamble !== undefined && { generation_preamble: generationPreamble }),
       bos_token: bosToken ?? "",
       eos_token: eosToken ?? "",
-    });
-  } catch (cause) {
-    throw new TokenizerError(`chat template: expected text, found ${cause instanceof Error ? cause.message : cause}`, { cause });
-  }
+    }),
+  );
 }
 
 function compile(template: string): Template {
@@ -86,7 +83,8 @@ function compile(template: string): Template {
 
 /** 519 is `<|bom|>` in one tokenizer and an end of turn in the other: the vocabulary's words decide, never ids. */
 function formOf({ form, tokenizer }: ChatOptions): "jamba" | "chatml" {
-  if (form) return form;
+  if (form === "jamba" || form === "chatml") return form;
+  if (form !== undefined) throw new TokenizerError(`form: expected jamba or chatml, found ${show(form)}`);
   if (tokenizer?.idOf("<|bom|>") !== undefined) return "jamba";
   if (tokenizer?.idOf("<|im_start|>") !== undefined) return "chatml";
   throw new TokenizerError(
@@ -94,13 +92,12 @@ function formOf({ form, tokenizer }: ChatOptions): "jamba" | "chatml" {
   );
 }
 
-/** JSON as Python's json.dumps writes it, which is what the models were trained on. */
-export function pythonJson(value: unknown, indent?: number): string {
-  if (indent !== undefined) return JSON.stringify(value, null, indent);
-  if (Array.isArray(value)) return `[${value.map((item) => pythonJson(item)).join(", ")}]`;
-  if (typeof value === "object" && value !== null) {
-    const entries = Object.entries(value).filter(([, item]) => item !== undefined);
-    return `{${entries.map(([key, item]) => `${JSON.stringify(key)}: ${pythonJson(item)}`).join(", ")}}`;
+/** A template may call raise_exception; circular arguments have no JSON. */
+function guard(what: string, render: () => string): string {
+  try {
+    return render();
+  } catch (cause) {
+    const found = cause instanceof Error ? cause.message : show(cause);
+    throw new TokenizerError(`${what}: expected text, found "${found}"; do the messages suit this model?`, { cause });
   }
-  return JSON.stringify(value ?? null);
 }

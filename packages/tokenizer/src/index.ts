@@ -1,5 +1,5 @@
 export { type ChatOptions, renderChat } from "./chat.ts";
 export type { Message, ToolCall } from "./messages.ts";
 export { StreamDecoder } from "./stream-decoder.ts";
-export { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
+export { loadTokenizer, type Tokenizer, type TokenizerOptions } from "./tokenizer.ts";
 export { parseToolCalls } from "./tool-calls.ts";

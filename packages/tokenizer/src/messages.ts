@@ -1,7 +1,7 @@
-// Messages and tools as users write them, and as templates want them.
+// Messages, tools and documents as users write them, and as templates want them.
 
 import { TokenizerError } from "@jamba/core";
-import { isObject, type Json } from "./tokenizer-json.ts";
+import { isObject, type Json, show } from "./json.ts";
 
 export interface ToolCall {
   readonly id?: string;
@@ -10,17 +10,21 @@ export interface ToolCall {
   readonly arguments: unknown;
 }
 
+/** OpenAI's spellings of the same things are read too. */
 export interface Message {
   readonly role: "system" | "user" | "assistant" | "tool";
   readonly content?: string | readonly { readonly type: "text"; readonly text: string }[] | null;
   readonly name?: string;
   readonly toolCalls?: readonly ToolCall[];
-  /** OpenAI's spelling of `toolCalls`. */
   readonly tool_calls?: readonly { readonly id?: string; readonly type?: "function"; readonly function: ToolCall }[];
-  /** Documents that an answer rests on, by their place in `documents`. */
-  readonly citations?: readonly { readonly documentId: number }[];
+  /** The call that a tool message answers. */
+  readonly toolCallId?: string;
+  readonly tool_call_id?: string;
   /** Thoughts before the answer, for models that think. */
   readonly reasoning?: string;
+  readonly reasoning_content?: string;
+  /** Indices of the documents that an answer rests on, for Jamba 1.5 to 1.7. */
+  readonly citations?: readonly { readonly documentId: number }[];
 }
 
 /** A message as Hugging Face's templates read it. */
@@ -29,80 +33,115 @@ export interface TemplateMessage {
   readonly content: string;
   readonly name?: string;
   readonly reasoning_content?: string;
-  readonly citations?: readonly { readonly document_id: number }[];
   readonly tool_calls?: readonly { readonly id?: string; readonly type: "function"; readonly function: ToolCall }[];
+  readonly tool_call_id?: string;
+  readonly citations?: readonly { readonly document_id: number }[];
+}
+
+export type TemplateTool = Json & { readonly function: Json };
+
+/** What the built-in forms are made from. */
+export interface FormInput {
+  readonly messages: readonly TemplateMessage[];
+  readonly tools: readonly TemplateTool[];
+  readonly documents: readonly Json[];
+  readonly knobs: Json | undefined;
+  readonly addGenerationPrompt: boolean;
+  readonly generationPreamble: string;
+  readonly bosToken: string;
 }
 
 const roles = ["system", "user", "assistant", "tool"];
 
 /** @throws TokenizerError naming the message and the part that does not fit */
 export function toTemplateMessages(messages: readonly Message[]): TemplateMessage[] {
-  if (!Array.isArray(messages)) fail("messages", "an array", messages);
-  return messages.map((message, i) => {
+  return expectArray(messages, "messages").map((message, i) => {
     const where = `messages[${i}]`;
     if (!isObject(message)) fail(where, "an object", message);
-    const { role, name, reasoning, citations } = message;
     // What OpenAI's newer models call "developer" is a system message.
-    const known = (role as string) === "developer" ? "system" : role;
-    if (!roles.includes(known)) fail(`${where}.role`, `one of ${roles.join(", ")}`, role);
-    for (const [key, value] of Object.entries({ name, reasoning }))
-      if (value !== undefined && typeof value !== "string") fail(`${where}.${key}`, "a text", value);
-    if (citations !== undefined && !(Array.isArray(citations) && citations.every((one) => Number.isSafeInteger(one?.documentId)))) {
-      fail(`${where}.citations`, "an array of { documentId }", citations);
-    }
-    const calls = toolCalls(message, where);
+    const role = message.role === "developer" ? "system" : message.role;
+    if (typeof role !== "string" || !roles.includes(role)) fail(`${where}.role`, `one of ${roles.join(", ")}`, message.role);
+    const texts = {
+      name: message.name,
+      reasoning_content: message.reasoning ?? message.reasoning_content,
+      tool_call_id: message.toolCallId ?? message.tool_call_id,
+    };
+    const calls = toolCalls(message.toolCalls ?? message.tool_calls ?? [], `${where}.toolCalls`);
+    const citations = citedDocuments(message.citations, `${where}.citations`);
     return {
-      role: known,
-      content: contentText(message.content, `${where}.content`),
-      ...(name !== undefined && { name }),
-      ...(reasoning !== undefined && { reasoning_content: reasoning }),
-      ...(citations !== undefined && { citations: citations.map((one: { documentId: number }) => ({ document_id: one.documentId })) }),
+      role,
+      content: contentText(message.content ?? "", `${where}.content`),
+      ...definedTexts(texts, where),
       ...(calls.length > 0 && { tool_calls: calls }),
+      ...(citations !== undefined && { citations }),
     };
   });
 }
 
-function contentText(content: Message["content"], where: string): string {
-  if (content === undefined || content === null) return "";
-  if (typeof content === "string") return content;
-  if (!Array.isArray(content)) fail(where, "a text or an array of text parts", content);
-  return (content as { type: string; text: string }[])
-    .map((part, i) => {
-      if (!isObject(part) || part.type !== "text" || typeof part.text !== "string") fail(`${where}[${i}]`, '{ type: "text", text }', part);
-      return part.text;
-    })
-    .join("");
+function definedTexts(texts: Json, where: string): Record<string, string> {
+  const defined: Record<string, string> = {};
+  for (const [key, value] of Object.entries(texts)) {
+    if (value === undefined || value === null) continue;
+    if (typeof value !== "string") fail(`${where}.${key}`, "a text", value);
+    defined[key] = value;
+  }
+  return defined;
 }
 
-function toolCalls({ toolCalls, tool_calls }: Message, where: string): NonNullable<TemplateMessage["tool_calls"]> {
-  const given = toolCalls ?? tool_calls ?? [];
-  if (!Array.isArray(given)) fail(`${where}.toolCalls`, "an array", given);
-  return (given as Json[]).map((call, i) => {
-    const made = isObject(call) && isObject(call.function) ? (call.function as Json) : call;
-    if (!isObject(made) || typeof made.name !== "string") fail(`${where}.toolCalls[${i}]`, "{ name, arguments }", call);
-    const { name, arguments: args = {} } = made;
-    return {
-      ...(typeof call.id === "string" && { id: call.id }),
-      type: "function" as const,
-      function: { name: name as string, arguments: args },
-    };
+function contentText(content: unknown, where: string): string {
+  if (typeof content === "string") return content;
+  if (!Array.isArray(content)) fail(where, "a text or an array of text parts", content);
+  const texts = content.map((part: unknown, i) => {
+    if (!isObject(part) || part.type !== "text" || typeof part.text !== "string") fail(`${where}[${i}]`, '{ type: "text", text }', part);
+    return part.text;
+  });
+  return texts.join("");
+}
+
+function toolCalls(given: unknown, where: string): NonNullable<TemplateMessage["tool_calls"]> {
+  return expectArray(given, where).map((call, i) => {
+    const inner = isObject(call) && isObject(call.function) ? call.function : call;
+    if (!isObject(call) || !isObject(inner) || typeof inner.name !== "string") fail(`${where}[${i}]`, "{ name, arguments }", call);
+    const { name, arguments: args = {} } = inner;
+    if (typeof args !== "string" && !isObject(args)) fail(`${where}[${i}].arguments`, "an object or JSON text", args);
+    return { ...(typeof call.id === "string" && { id: call.id }), type: "function", function: { name, arguments: args } };
+  });
+}
+
+function citedDocuments(given: unknown, where: string): TemplateMessage["citations"] {
+  if (given === undefined || given === null) return undefined;
+  return expectArray(given, where).map((citation, i) => {
+    const id = isObject(citation) ? (citation.documentId ?? citation.document_id) : undefined;
+    if (typeof id !== "number") fail(`${where}[${i}]`, "{ documentId } with the index of a document", citation);
+    return { document_id: id };
   });
 }
 
 /** Tools in OpenAI's form; a bare function is wrapped. @throws TokenizerError */
-export function toTemplateTools(tools: readonly unknown[] | undefined): { type: "function"; function: Json }[] | undefined {
-  if (tools === undefined) return undefined;
-  if (!Array.isArray(tools)) fail("tools", "an array", tools);
-  return tools.map((tool, i) => {
-    const made = isObject(tool) && isObject((tool as Json).function) ? (tool as { function: Json }).function : (tool as Json);
-    const type = isObject(tool) ? (tool as Json).type : undefined;
-    if (!isObject(made) || typeof made.name !== "string" || (type !== undefined && type !== "function")) {
+export function toTemplateTools(tools: readonly unknown[] | null | undefined): TemplateTool[] | undefined {
+  if (tools === undefined || tools === null) return undefined;
+  return expectArray(tools, "tools").map((tool, i) => {
+    const whole = isObject(tool) && !("function" in tool) ? { type: "function", function: tool } : tool;
+    if (!isObject(whole) || !isObject(whole.function) || typeof whole.function.name !== "string" || whole.type !== "function")
       fail(`tools[${i}]`, '{ type: "function", function: { name, description, parameters } }', tool);
-    }
-    return { type: "function" as const, function: made };
+    return whole as TemplateTool;
   });
 }
 
+/** @throws TokenizerError */
+export function toTemplateDocuments(documents: readonly unknown[] | null | undefined): Json[] | undefined {
+  if (documents === undefined || documents === null) return undefined;
+  return expectArray(documents, "documents").map((document, i) => {
+    if (!isObject(document) || typeof document.text !== "string") fail(`documents[${i}]`, "{ title, text }", document);
+    return document;
+  });
+}
+
+function expectArray(given: unknown, where: string): unknown[] {
+  if (!Array.isArray(given)) fail(where, "an array", given);
+  return given;
+}
+
 function fail(where: string, expected: string, found: unknown): never {
-  throw new TokenizerError(`${where}: expected ${expected}, found ${(JSON.stringify(found) ?? "nothing").slice(0, 80)}`);
+  throw new TokenizerError(`${where}: expected ${expected}, found ${show(found)}; messages have the shape that OpenAI's chat API has`);
 }

@@ -24,6 +24,17 @@ function random(seed: number): () => number {
   };
 }
 
+const growing = (count: number) => ({
+  type: "Sequence",
+  normalizers: Array.from({ length: count }, () => ({ type: "Replace", pattern: { String: "a" }, content: "aa" })),
+});
+
+function nested(depth: number): unknown {
+  let part: unknown = { type: "Prepend", prepend: "▁" };
+  for (let i = 0; i < depth; i++) part = { type: "Sequence", normalizers: [part] };
+  return part;
+}
+
 function useOrRefuse(json: unknown, config?: unknown): boolean {
   try {
     const tokenizer = loadTokenizer(json, config);
@@ -107,6 +118,20 @@ test.each<[string, (file: ReturnType<typeof smallFile>) => unknown, RegExp]>([
   ["merges of three", (f) => (f.model.merges[0] = ["a", "b", "c"]), /model\.merges\[0\]/],
   ["no vocabulary", (f) => delete f.model.vocab, /model\.vocab/],
   ["an unknown token that isn't there", (f) => (f.model.unk_token = "nope"), /unk_token/],
+  ["an unknown token in an array", (f) => (f.model.unk_token = ["<|unk|>"]), /unk_token/],
+  ["one token with two ids", (f) => f.added_tokens.push({ id: 5000, content: "<|eom|>" }), /id of "<\|eom\|>": expected the one/],
+  ["a merge that makes no token", (f) => f.model.merges.push(["q", "q"]), /model\.merges\[\d+\]: expected tokens/],
+  ["no merges", (f) => delete f.model.merges, /model\.merges/],
+  ["half a character as a token", (f) => f.added_tokens.push({ id: 5000, content: "\uD83C" }), /whole characters/],
+  ["a token for whole words only", (f) => (f.added_tokens[0].single_word = true), /single_word/],
+  ["affixes", (f) => (f.model.end_of_word_suffix = "</w>"), /end_of_word_suffix/],
+  ["random merges", (f) => (f.model.dropout = 0.1), /dropout/],
+  ["no decoder", (f) => (f.decoder = null), /decoder/],
+  ["a decoder of another family", (f) => (f.decoder = { type: "ByteLevel" }), /decoder\.type/],
+  ["a replacement of nothing", (f) => (f.normalizer.pattern = { String: "" }), /normalizer\.pattern\.String/],
+  ["parts that grow a text without bound", (f) => (f.normalizer = growing(40)), /normalizer.*lengthen/],
+  ["parts that nest without bound", (f) => (f.normalizer = nested(100_000)), /normalizer.*levels/],
+  ["an array that nests without bound", (f) => (f.normalizer = JSON.parse("[".repeat(1e5) + "]".repeat(1e5))), /normalizer/],
 ])("%s is refused, naming the part", (_, spoil, message) => {
   const file = smallFile();
   spoil(file);

@@ -1,123 +1,142 @@
 // Checks tokenizer.json before the library sees it: hostile until proven otherwise.
 
-import { TokenizerError } from "@jamba/core";
+import { type DecoderRules, fail, readDecoder, readNormalizer, readPreTokenizer } from "./components.ts";
+import { isObject, type Json, show } from "./json.ts";
 
-export type Json = Readonly<Record<string, unknown>>;
-
-/** What is needed of a tokenizer.json beyond what the library reads itself. */
+/** A tokenizer.json whose every part was checked. */
 export interface TokenizerFile {
-  readonly json: Json;
-  /** Token text by id. */
-  readonly tokens: ReadonlyMap<number, string>;
+  readonly tokenOf: ReadonlyMap<number, string>;
+  readonly idOf: ReadonlyMap<string, number>;
   readonly special: ReadonlySet<number>;
+  readonly decoder: DecoderRules;
+  /** What the library needs to encode, in its form, and nothing else of the file. */
+  readonly encoding: Json;
 }
 
 /** Ids beyond the vocabulary's own count are gaps; a real file has few. Keeps a damaged id from allocating gigabytes. */
 const maxGaps = 65536;
-const maxDepth = 8;
+const loneSurrogate = /\p{Cs}/u;
 
-/** The parts of SentencePiece-like BPE files. A regular expression from a file could run for ever, so none is accepted. */
-const components: Readonly<Record<string, readonly string[]>> = {
-  normalizer: ["Sequence", "Replace", "Prepend", "NFC", "NFKC", "NFD", "NFKD"],
-  pre_tokenizer: ["Sequence", "Metaspace"],
-  decoder: ["Sequence", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"],
-};
+/** Tokens and ids of a file, each unique. */
+interface Vocabulary {
+  readonly tokenOf: Map<number, string>;
+  readonly idOf: Map<string, number>;
+  /** Ids are below it. */
+  readonly limit: number;
+}
 
 /** @throws TokenizerError naming the part, what was expected and what was found */
 export function checkTokenizerJson(json: unknown): TokenizerFile {
   if (!isObject(json)) fail("", "a JSON object", json);
-  const { model, added_tokens: added = [] } = json as Json;
+  const { model, added_tokens: added } = json;
   if (!isObject(model)) fail("model", "an object", model);
-  const { type, vocab, merges, unk_token: unknown } = model as Json;
   // Files of older library versions leave the type out.
-  if (type !== "BPE" && type !== undefined) fail("model.type", '"BPE"', type);
+  if (model.type !== "BPE" && model.type !== undefined) fail("model.type", '"BPE"', model.type);
+  const vocabulary = readVocabulary(model.vocab);
+  const checkedModel = readModel(model, vocabulary);
+  const addedTokens = readAddedTokens(added ?? [], vocabulary);
+  const { tokenOf, idOf } = vocabulary;
+  return {
+    tokenOf,
+    idOf,
+    special: new Set(addedTokens.filter((token) => token.special).map((token) => token.id)),
+    decoder: readDecoder(json.decoder),
+    encoding: {
+      model: checkedModel,
+      added_tokens: addedTokens,
+      normalizer: readNormalizer(json.normalizer),
+      pre_tokenizer: readPreTokenizer(json.pre_tokenizer),
+      // bos is ours to add, and text ours to decode.
+      post_processor: null,
+      decoder: null,
+    },
+  };
+}
+
+function readVocabulary(vocab: unknown): Vocabulary {
   if (!isObject(vocab)) fail("model.vocab", "an object of ids by token", vocab);
-  const tokens = new Map<number, string>();
-  const entries = Object.entries(vocab as Json);
-  for (const [token, id] of entries) addToken(tokens, "model.vocab", token, id, 2 * entries.length + maxGaps);
+  const entries = Object.entries(vocab);
+  const vocabulary = { tokenOf: new Map(), idOf: new Map(), limit: 2 * entries.length + maxGaps };
+  for (const [token, id] of entries) addToken(vocabulary, "model.vocab", token, id);
+  return vocabulary;
+}
+
+function addToken({ tokenOf, idOf, limit }: Vocabulary, where: string, token: string, id: unknown): number {
+  if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0 || id >= limit)
+    fail(`${where}: id of ${show(token)}`, `an integer in [0, ${limit})`, id);
+  if (loneSurrogate.test(token)) fail(`${where}: token ${id}`, "whole characters", token);
+  const [tokenBefore, idBefore] = [tokenOf.get(id), idOf.get(token)];
+  if (tokenBefore !== undefined && tokenBefore !== token) fail(`${where}: id ${id}`, `one token (${show(tokenBefore)})`, token);
+  if (idBefore !== undefined && idBefore !== id) fail(`${where}: id of ${show(token)}`, `the one it has already, ${idBefore}`, id);
+  tokenOf.set(id, token);
+  idOf.set(token, id);
+  return id;
+}
+
+function readModel(model: Json, { idOf }: Vocabulary): Json {
+  const { unk_token: unknown = null, dropout, merges } = model;
+  if (unknown !== null && (typeof unknown !== "string" || !idOf.has(unknown)))
+    fail("model.unk_token", "a token of model.vocab or null", unknown);
+  for (const affix of ["continuing_subword_prefix", "end_of_word_suffix"])
+    if ((model[affix] ?? "") !== "") fail(`model.${affix}`, "none", model[affix]);
+  if ((dropout ?? 0) !== 0) fail("model.dropout", "none: merges that are left out at random are for training", dropout);
+  return {
+    type: "BPE",
+    vocab: model.vocab,
+    merges: readMerges(merges, idOf),
+    unk_token: unknown,
+    byte_fallback: readFlag(model, "byte_fallback", "model") ?? false,
+    fuse_unk: readFlag(model, "fuse_unk", "model") ?? false,
+    ignore_merges: readFlag(model, "ignore_merges", "model") ?? false,
+  };
+}
+
+/** Pairs, or texts "left right" as older files have them. What a merge makes must be a token, or its text would be lost. */
+function readMerges(merges: unknown, idOf: ReadonlyMap<string, number>): [string, string][] {
+  if (!Array.isArray(merges)) fail("model.merges", "an array", merges);
+  return merges.map((merge: unknown, i) => {
+    const parts: unknown = typeof merge === "string" ? merge.split(" ", 3) : merge;
+    if (!Array.isArray(parts) || parts.length !== 2 || !parts.every((part) => typeof part === "string"))
+      fail(`model.merges[${i}]`, 'a pair of texts or "left right"', merge);
+    const [left, right] = parts as [string, string];
+    const lost = [left, right, left + right].find((token) => !idOf.has(token));
+    if (lost !== undefined) fail(`model.merges[${i}]`, "tokens of model.vocab", lost);
+    return [left, right];
+  });
+}
+
+interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly special: boolean;
+  readonly normalized: boolean;
+  readonly lstrip: boolean;
+  readonly rstrip: boolean;
+}
+
+function readAddedTokens(added: unknown, vocabulary: Vocabulary): AddedToken[] {
   if (!Array.isArray(added)) fail("added_tokens", "an array", added);
-  const special = new Set<number>();
-  for (const [i, entry] of (added as unknown[]).entries()) {
+  return added.map((entry: unknown, i) => {
     const where = `added_tokens[${i}]`;
     if (!isObject(entry)) fail(where, "an object", entry);
-    const { id, content, special: isSpecial = false } = entry as Json;
+    const { content } = entry;
     if (typeof content !== "string" || content === "") fail(`${where}.content`, "a text", content);
-    if (typeof isSpecial !== "boolean") fail(`${where}.special`, "true or false", isSpecial);
-    for (const flag of ["single_word", "lstrip", "rstrip", "normalized"]) {
-      const value = (entry as Json)[flag];
-      if (value !== undefined && typeof value !== "boolean") fail(`${where}.${flag}`, "true or false", value);
-    }
-    addToken(tokens, where, content as string, id, 2 * entries.length + maxGaps);
-    if (isSpecial) special.add(id as number);
-  }
-  checkMerges(merges);
-  if (unknown !== undefined && unknown !== null && !Object.hasOwn(vocab as Json, unknown as string))
-    fail("model.unk_token", "a token of model.vocab", unknown);
-  for (const flag of ["byte_fallback", "fuse_unk", "ignore_merges"]) {
-    const value = (model as Json)[flag];
-    if (value !== undefined && value !== null && typeof value !== "boolean") fail(`model.${flag}`, "true or false", value);
-  }
-  for (const affix of ["continuing_subword_prefix", "end_of_word_suffix"]) {
-    if ((model as Json)[affix]) fail(`model.${affix}`, "none: words have no affixes in a Jamba tokenizer", (model as Json)[affix]);
-  }
-  for (const [name, types] of Object.entries(components)) checkComponent(name, (json as Json)[name], types, 0);
-  return { json: json as Json, tokens, special };
+    // The library would match it inside words too.
+    if (readFlag(entry, "single_word", where)) fail(`${where}.single_word`, "false", true);
+    const special = readFlag(entry, "special", where) ?? false;
+    return {
+      id: addToken(vocabulary, where, content, entry.id),
+      content,
+      special,
+      normalized: readFlag(entry, "normalized", where) ?? !special,
+      lstrip: readFlag(entry, "lstrip", where) ?? false,
+      rstrip: readFlag(entry, "rstrip", where) ?? false,
+    };
+  });
 }
 
-function addToken(tokens: Map<number, string>, where: string, token: string, id: unknown, limit: number): void {
-  if (!Number.isSafeInteger(id) || (id as number) < 0 || (id as number) >= limit)
-    fail(`${where}: id of ${JSON.stringify(token)}`, `an integer in [0, ${limit})`, id);
-  const before = tokens.get(id as number);
-  if (before !== undefined && before !== token) fail(`${where}: id ${id}`, `one token (${JSON.stringify(before)})`, token);
-  tokens.set(id as number, token);
-}
-
-function checkMerges(merges: unknown): void {
-  if (!Array.isArray(merges)) fail("model.merges", "an array", merges);
-  const pairs = Array.isArray((merges as unknown[])[0]);
-  for (const [i, merge] of (merges as unknown[]).entries()) {
-    const parts = pairs ? merge : typeof merge === "string" ? merge.split(" ") : undefined;
-    if (!Array.isArray(parts) || parts.length !== 2 || !parts.every((part) => typeof part === "string")) {
-      fail(`model.merges[${i}]`, pairs ? "a pair of texts, as the first is" : 'a text "left right"', merge);
-    }
-  }
-}
-
-function checkComponent(where: string, part: unknown, types: readonly string[], depth: number): void {
-  if (part === null || part === undefined) return;
-  if (!isObject(part)) fail(where, "an object or null", part);
-  const { type, pattern, content, prepend, replacement } = part as Json;
-  if (typeof type !== "string" || !types.includes(type)) fail(`${where}.type`, `one of ${types.join(", ")}`, type);
-  if (type === "Sequence") {
-    const name = ["normalizers", "pretokenizers", "decoders"].find((key) => Array.isArray((part as Json)[key]));
-    if (!name || depth > maxDepth) fail(where, "a list of parts", part);
-    for (const [i, inner] of ((part as Json)[name!] as unknown[]).entries()) {
-      if (inner === null) fail(`${where}[${i}]`, "an object", inner);
-      checkComponent(`${where}[${i}]`, inner, types, depth + 1);
-    }
-  }
-  if (type === "Replace") {
-    const text = isObject(pattern) ? (pattern as Json).String : undefined;
-    if (typeof text !== "string" || text === "" || Object.hasOwn(pattern as Json, "Regex"))
-      fail(`${where}.pattern`, '{ "String": text }', pattern);
-    if (typeof content !== "string") fail(`${where}.content`, "a text", content);
-  }
-  if (type === "Prepend" && typeof prepend !== "string") fail(`${where}.prepend`, "a text", prepend);
-  if (type === "Metaspace" && typeof replacement !== "string") fail(`${where}.replacement`, "a text", replacement);
-  if (type === "Strip") {
-    const { start, stop } = part as Json;
-    for (const count of [start, stop])
-      if (!(Number.isSafeInteger(count) && (count as number) >= 0 && (count as number) < 1024)) fail(where, "start and stop counts", count);
-    if (typeof content !== "string") fail(`${where}.content`, "a text", content);
-  }
-}
-
-export function isObject(value: unknown): boolean {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function fail(where: string, expected: string, found: unknown): never {
-  const text = JSON.stringify(found) ?? "nothing";
-  const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;
-  throw new TokenizerError(`tokenizer.json${where && `: ${where}`}: expected ${expected}, found ${shown}`);
+function readFlag(from: Json, name: string, where: string): boolean | undefined {
+  const value = from[name] ?? undefined;
+  if (value !== undefined && typeof value !== "boolean") fail(`${where}.${name}`, "true or false", value);
+  return value;
 }

@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
+import { Tokenizer as Library } from "@huggingface/tokenizers";
+import { TokenizerError } from "@jamba/core";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Message, StreamDecoder } from "./index.ts";
-import { loadTokenizer } from "./tokenizer.ts";
+import { loadTokenizer, type Message, StreamDecoder } from "./index.ts";
 
 const root = new URL("../../../", import.meta.url);
 const readJson = (path: string | URL) => JSON.parse(readFileSync(new URL(path, root), "utf8"));
@@ -40,6 +41,13 @@ describe("the small model's tokenizer", () => {
       expect(tiny.decode(row.newIds.slice(0, stop))).toBe(row.text);
     },
   );
+
+  test("rows without modes are encoded exactly by the built-in form too", () => {
+    const rows = expected.filter((row) => row.messages && !row.knobs);
+    expect(rows.length).toBeGreaterThan(10);
+    for (const { messages, tools, documents, promptIds } of rows)
+      expect(tiny.encode(tiny.renderChat(messages!, { tools, documents, form: "jamba" }))).toEqual(promptIds);
+  });
 
   test("any text survives, except that ▁ comes back as a space", () => {
     fc.assert(
@@ -79,6 +87,10 @@ describe("the small model's tokenizer", () => {
     expect(tiny.encode("", { addBos: true })).toEqual([tiny.bosId]);
   });
 
+  test("half a surrogate pair is read as U+FFFD", () => {
+    expect(tiny.decode(tiny.encode("a\uD83Cb"))).toBe("a\uFFFDb");
+  });
+
   test("it knows its words", () => {
     expect(tiny).toMatchObject({ vocabSize: 2048, bosId: 1, eosId: 2, addBos: true });
     expect([tiny.idOf("<|eom|>"), tiny.tokenOf(4), tiny.isSpecial(4), tiny.isSpecial(900), tiny.idOf("nowhere")]).toEqual([
@@ -88,6 +100,14 @@ describe("the small model's tokenizer", () => {
       false,
       undefined,
     ]);
+  });
+
+  test.each([[7], [null], [undefined], ["5"]])("decoding %j, which lists no ids, is refused", (ids) => {
+    expect(() => tiny.decode(ids as never)).toThrow(TokenizerError);
+  });
+
+  test.each([[7], [null], [undefined], [["a"]]])("encoding %j is refused", (text) => {
+    expect(() => tiny.encode(text as never)).toThrow(TokenizerError);
   });
 
   test.each([[2048], [-1], [0.5], [Number.NaN]])("decoding id %d is refused", (id) => {
@@ -108,6 +128,22 @@ describe("StreamDecoder", () => {
     );
   });
 
+  test("any ids give the same text whole and in parts, with bytes as the Encoding standard reads them", () => {
+    const bytes = fc.integer({ min: tiny.idOf("<0x00>")!, max: tiny.idOf("<0xFF>")! });
+    fc.assert(
+      fc.property(fc.array(fc.oneof(bytes, fc.nat({ max: 2047 })), { maxLength: 60 }), fc.boolean(), (ids, skipSpecialTokens) => {
+        const decoder = new StreamDecoder(tiny, { skipSpecialTokens });
+        const streamed = ids.map((id) => decoder.push(id)).join("") + decoder.end();
+        expect(streamed).toBe(tiny.decode(ids, { skipSpecialTokens }));
+        if (ids.every((id) => typeof tiny.pieceOf(id) === "number"))
+          expect(streamed).toBe(
+            new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(ids, (id) => tiny.pieceOf(id) as number)),
+          );
+      }),
+      { seed: 4, numRuns: 2000 },
+    );
+  });
+
   test("bytes that never make a character become U+FFFD, and what follows is whole", () => {
     const byte = (value: number) => tiny.idOf(`<0x${value.toString(16).toUpperCase().padStart(2, "0")}>`)!;
     const [a] = tiny.encode("a");
@@ -116,6 +152,27 @@ describe("StreamDecoder", () => {
     expect(tiny.decode([byte(0xf0)])).toBe("\uFFFD");
     const decoder = new StreamDecoder(tiny);
     expect([byte(0xf0), byte(0x9f), byte(0x8e), byte(0x89)].map((id) => decoder.push(id))).toEqual(["", "", "", "🎉"]);
+  });
+});
+
+describe("the library's decode", () => {
+  const json = readJson("packages/tiny-model/tokenizer.json");
+  const library = new Library(json, { clean_up_tokenization_spaces: false });
+
+  // The library drops byte-order marks, and has U+FFFD where ours has it only at the same byte runs.
+  test("equals ours for the ids of any text", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 }), (text) => {
+        const ids = tiny.encode(text);
+        expect(tiny.decode(ids)).toBe(library.decode(ids));
+      }),
+      { seed: 3, numRuns: 1000 },
+    );
+  });
+
+  test("equals ours without special tokens", () => {
+    const ids = tiny.encode("<|bom|><|user|> Hi 🎉<|eom|>");
+    expect(tiny.decode(ids, { skipSpecialTokens: true })).toBe(library.decode(ids, { skip_special_tokens: true }));
   });
 });
 

@@ -3,9 +3,11 @@
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { TokenizerError } from "@jamba/core";
 import { type ChatOptions, renderChat } from "./chat.ts";
+import type { DecoderRules } from "./components.ts";
+import { isObject, type Json, show } from "./json.ts";
 import type { Message } from "./messages.ts";
 import { StreamDecoder } from "./stream-decoder.ts";
-import { checkTokenizerJson, isObject, type Json, type TokenizerFile } from "./tokenizer-json.ts";
+import { checkTokenizerJson, type TokenizerFile } from "./tokenizer-json.ts";
 
 export interface Tokenizer {
   /** One more than the largest id. */
@@ -16,7 +18,9 @@ export interface Tokenizer {
   readonly addBos: boolean;
   /** The file's own Jinja template. */
   readonly chatTemplate: string | undefined;
-  /** Special tokens spelled out in `text` become their ids. `addBos` never doubles one that the text begins with. */
+  /** What decoding drops from the front of a text. */
+  readonly lead: DecoderRules["lead"];
+  /** Special tokens spelled out in `text` become their ids. `addBos` never doubles one that the text begins with. @throws TokenizerError */
   encode(text: string, options?: { addBos?: boolean }): number[];
   /** What a `StreamDecoder` gives for `ids`. @throws TokenizerError for an id outside the vocabulary */
   decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
@@ -26,8 +30,13 @@ export interface Tokenizer {
   isSpecial(id: number): boolean;
   /** Text of one token that is not a byte; the byte of one that is. @throws TokenizerError */
   pieceOf(id: number): string | number;
-  /** `messages` as the model reads them, by the file's template or else the built-in one. */
+  /** `messages` as the model reads them, by the file's template or else the built-in one. @throws TokenizerError */
   renderChat(messages: readonly Message[], options?: Omit<ChatOptions, "tokenizer">): string;
+}
+
+export interface TokenizerOptions {
+  /** The text of chat_template.jinja, where newer checkpoints keep the template that older ones have in tokenizer_config.json. */
+  readonly chatTemplate?: string;
 }
 
 /**
@@ -35,112 +44,96 @@ export interface Tokenizer {
  * @param config tokenizer_config.json, parsed: special tokens and the chat template
  * @throws TokenizerError for a file that is damaged or not a SentencePiece-like BPE
  */
-export function loadTokenizer(json: unknown, config: unknown = {}): Tokenizer {
+export function loadTokenizer(json: unknown, config: unknown = {}, { chatTemplate }: TokenizerOptions = {}): Tokenizer {
   const file = checkTokenizerJson(json);
-  if (!isObject(config))
-    throw new TokenizerError(`tokenizer_config.json: expected a JSON object, found ${JSON.stringify(config)?.slice(0, 80)}`);
-  // The library wants every part named; a file may leave out those that do nothing.
-  const whole = {
-    version: "1.0",
-    truncation: null,
-    padding: null,
-    added_tokens: [],
-    normalizer: null,
-    pre_tokenizer: null,
-    decoder: null,
-    ...file.json,
-    // Ours adds bos itself.
-    post_processor: null,
-  };
-  const library = guard("tokenizer.json", () => new Library(whole, { clean_up_tokenization_spaces: false }));
-  return makeTokenizer(library, file, config as Json);
+  if (!isObject(config)) throw new TokenizerError(`tokenizer_config.json: expected a JSON object, found ${show(config)}`);
+  const library = guard("tokenizer.json", () => new Library(file.encoding, {}));
+  return makeTokenizer(library, file, chatTemplate === undefined ? config : { ...config, chat_template: chatTemplate });
 }
 
-function makeTokenizer(library: Library, { tokens, special, json }: TokenizerFile, config: Json): Tokenizer {
-  const ids = new Map<string, number>([...tokens].map(([id, token]) => [token, id]));
-  const bosToken = tokenText(config, "bos_token");
-  const bosId = bosToken === undefined ? undefined : ids.get(bosToken);
+function makeTokenizer(library: Library, file: TokenizerFile, config: Json): Tokenizer {
+  const { tokenOf, idOf, special, decoder } = file;
+  const [bosToken, eosToken] = [tokenText(config, "bos_token", idOf), tokenText(config, "eos_token", idOf)];
+  const bosId = idOf.get(bosToken ?? "");
   const pieces = new Map<number, string | number>();
-  const hasBytes = (json.model as Json).byte_fallback === true;
-  // Some decoders treat the first token of a text in their own way; an ordinary one before it keeps `piece` clear of that.
-  const anchor = ids.get("a") ?? ids.get("▁") ?? tokens.keys().next().value;
-  const decodeSome = (some: number[]) => guard("decode", () => library.decode(some, { clean_up_tokenization_spaces: false }));
 
   const tokenizer: Tokenizer = {
-    vocabSize: Math.max(-1, ...maxOf(tokens.keys())) + 1,
+    vocabSize: countIds(tokenOf.keys()),
     bosId,
-    eosId: ids.get(tokenText(config, "eos_token") ?? ""),
+    eosId: idOf.get(eosToken ?? ""),
     addBos: config.add_bos_token !== false && bosId !== undefined,
     chatTemplate: templateOf(config, false),
+    lead: decoder.lead,
 
     encode(text, { addBos = false } = {}) {
-      if (typeof text !== "string") throw new TokenizerError(`encode: expected a text, found ${typeof text}`);
-      const encoded = text === "" ? [] : guard("encode", () => library.encode(text, { add_special_tokens: false }).ids);
-      const lost = encoded.findIndex((id) => id === undefined || id === null);
-      if (lost >= 0)
-        throw new TokenizerError(
-          "encode: expected an id for every part of the text, found one without; the vocabulary has neither bytes nor an unknown token for it",
-        );
-      return addBos && bosId !== undefined && encoded[0] !== bosId ? [bosId, ...encoded] : encoded;
+      if (typeof text !== "string") throw new TokenizerError(`encode: expected a text, found ${show(text)}`);
+      if (addBos && bosId === undefined)
+        throw new TokenizerError("encode: addBos expects a bos_token, found none in tokenizer_config.json; pass its id in front yourself");
+      // Half a character has no UTF-8; the Encoding standard writes U+FFFD for it, which the vocabulary may hold as one token.
+      const ids = guard("encode", () => library.encode(text.replace(/\p{Cs}/gu, "\uFFFD"), { add_special_tokens: false }).ids);
+      return addBos && ids[0] !== bosId ? [bosId!, ...ids] : ids;
     },
 
     decode(ids, { skipSpecialTokens = false } = {}) {
-      const decoder = new StreamDecoder(tokenizer, { skipSpecialTokens });
+      if (typeof ids?.[Symbol.iterator] !== "function") throw new TokenizerError(`decode: expected an iterable of ids, found ${show(ids)}`);
+      const stream = new StreamDecoder(tokenizer, { skipSpecialTokens });
       let text = "";
-      for (const id of ids) text += decoder.push(id);
-      return text + decoder.end();
+      for (const id of ids) text += stream.push(id);
+      return text + stream.end();
     },
 
-    idOf: (token) => ids.get(token),
-    tokenOf: (id) => tokens.get(id),
+    idOf: (token) => idOf.get(token),
+    tokenOf: (id) => tokenOf.get(id),
     isSpecial: (id) => special.has(id),
 
     pieceOf(id) {
       const known = pieces.get(id);
       if (known !== undefined) return known;
-      const token = tokens.get(id);
+      const token = tokenOf.get(id);
       if (token === undefined)
-        throw new TokenizerError(`decode: expected an id of the vocabulary, [0, ${tokenizer.vocabSize}), found ${id}`);
-      const byte = hasBytes && !special.has(id) ? /^<0x([0-9A-F]{2})>$/.exec(token) : null;
-      let piece: string | number = token;
-      if (byte) piece = Number.parseInt(byte[1], 16);
-      else if (!special.has(id)) piece = decodeSome([anchor!, id]).slice(decodeSome([anchor!]).length);
+        throw new TokenizerError(
+          `decode: expected an id of the vocabulary, in [0, ${tokenizer.vocabSize}), found ${show(id)}; is it from another tokenizer?`,
+        );
+      const text = decoder.tokenText(token);
+      const byte = decoder.bytes && !special.has(id) ? /^<0x([0-9A-F]{2})>$/i.exec(text) : null;
+      const piece = byte ? Number.parseInt(byte[1], 16) : text;
       pieces.set(id, piece);
       return piece;
     },
 
-    renderChat: (messages, options = {}) =>
-      renderChat(messages, {
-        template: templateOf(config, options.tools !== undefined),
-        bosToken,
-        eosToken: tokenText(config, "eos_token"),
-        ...options,
-        tokenizer,
-      }),
+    renderChat(messages, options = {}) {
+      const fromFile = options.form === undefined ? templateOf(config, (options.tools?.length ?? 0) > 0) : undefined;
+      return renderChat(messages, { bosToken, eosToken, ...options, template: options.template ?? fromFile, tokenizer });
+    },
   };
   return tokenizer;
 }
 
 /** A config names a special token as text or as an object that holds it. */
-function tokenText(config: Json, key: string): string | undefined {
+function tokenText(config: Json, key: string, idOf: ReadonlyMap<string, number>): string | undefined {
   const found = config[key];
-  const text = isObject(found) ? (found as Json).content : found;
-  return typeof text === "string" ? text : undefined;
+  const text = isObject(found) ? found.content : found;
+  if (text === undefined || text === null) return undefined;
+  if (typeof text !== "string" || !idOf.has(text))
+    throw new TokenizerError(
+      `tokenizer_config.json: ${key}: expected a token of tokenizer.json, found ${show(text)}; are the two files of one model?`,
+    );
+  return text;
 }
 
 /** One template, or a list of named ones, of which "tool_use" serves requests with tools. */
 function templateOf(config: Json, withTools: boolean): string | undefined {
   const found = config.chat_template;
   if (!Array.isArray(found)) return typeof found === "string" ? found : undefined;
-  const named = (name: string) =>
+  const named = (name: string): string | undefined =>
     found.find((entry) => isObject(entry) && entry.name === name && typeof entry.template === "string")?.template;
-  return (withTools && named("tool_use")) || named("default");
+  return (withTools ? named("tool_use") : undefined) ?? named("default");
 }
 
-function maxOf(ids: Iterable<number>): [number] | [] {
-  let max: number | undefined;
-  for (const id of ids) max = Math.max(max ?? id, id);
-  return max === undefined ? [] : [max];
+function countIds(ids: Iterable<number>): number {
+  let count = 0;
+  for (const id of ids) count = Math.max(count, id + 1);
+  return count;
 }
 
 /** What the library throws has no type; ours has. */
@@ -148,10 +141,9 @@ function guard<T>(what: string, run: () => T): T {
   try {
     return run();
   } catch (cause) {
-    if (cause instanceof TokenizerError) throw cause;
-    throw new TokenizerError(
-      `${what}: expected a tokenizer that works, found ${cause instanceof Error ? cause.message : cause}; the file is damaged or of a kind that is not supported`,
-      { cause },
-    );
+    const found = cause instanceof Error ? cause.message : show(cause);
+    throw new TokenizerError(`${what}: expected a tokenizer that works, found ${found}; the file is damaged or of an unsupported kind`, {
+      cause,
+    });
   }
 }
