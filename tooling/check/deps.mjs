@@ -1,6 +1,8 @@
 // Fails on an import that the tree's arrows do not draw, and on a runtime dependency that nobody gave a reason for.
+// Type-only imports count as imports: they show in the .d.ts files.
 
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { isBuiltin } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
@@ -20,7 +22,12 @@ const arrows = {
   jamba: ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe", "@jamba/loader", "@jamba/tokenizer"],
   "@jamba/conformance": ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe"],
   "@jamba/cli": ["jamba", "@jamba/loader", "@jamba/tokenizer"],
+  // Asks the small model its questions through the public API, as an app would.
+  "@jamba/tiny-model-recipe": ["jamba"],
 };
+
+/** Tests also import these; no arrow leads back, for nothing that is published imports a test. */
+const testArrows = ["@jamba/conformance", "@jamba/tiny-model"];
 
 /** The one file that may reach a backend, and only by import(). */
 const backendDoor = "packages/jamba/src/open-backend.ts";
@@ -42,63 +49,98 @@ const portable = ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe",
 export function checkDeps(root) {
   const problems = [];
   for (const folder of packageFolders(root)) {
-    const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-    const where = relative(root, join(folder, "package.json"));
+    const text = readFileSync(join(folder, "package.json"), "utf8");
+    const manifest = JSON.parse(text);
     const runtime = { ...manifest.dependencies, ...manifest.optionalDependencies };
     for (const name of Object.keys({ ...runtime, ...manifest.peerDependencies })) {
       if (isOurs(name) || manifest.private || allowed[manifest.name]?.[name]) continue;
+      const where = `${relative(root, folder)}/package.json:${lineOf(text, text.indexOf(`"${name}":`))}`;
       problems.push(`${where}: runtime dependency ${name}: expected one with a reason in tooling/check/deps.mjs, found none`);
     }
-    for (const file of sourceFiles(folder)) problems.push(...checkFile(root, folder, file, manifest, runtime));
+    const imports = new Map(sourceFiles(folder).map((file) => [file, importsOf(file, readFileSync(file, "utf8"))]));
+    for (const [file, found] of imports) problems.push(...checkFile(root, folder, file, found, manifest, runtime));
+    problems.push(...importCycles(root, imports));
   }
   return problems;
 }
 
-function checkFile(root, folder, file, manifest, runtime) {
+function checkFile(root, folder, file, imports, manifest, runtime) {
   const path = relative(root, file);
-  const isTest = /\.test\.ts$|\/test\/|\.config\.ts$/.test(path);
+  const isTest = /\.(test|config)\.[cm]?[jt]sx?$|\/test\//.test(path);
   const text = readFileSync(file, "utf8");
+  const browser = !isTest && portable.includes(manifest.name);
   const problems = [];
-  const report = (position, what) => problems.push(`${path}:${text.slice(0, position).split("\n").length}: ${what}`);
+  const report = (position, what) => problems.push(`${path}:${lineOf(text, position)}: ${what}`);
   if (!isTest)
-    for (const { index } of text.matchAll(/^export (\*|default)/gm))
+    for (const { index } of text.matchAll(/^export (\*|default|\{[^}]*\bas default\b)/gm))
       report(index, "expected named exports, found `export *` or a default one");
-  for (const { specifier, position, dynamic } of importsOf(file, text)) {
-    const name = specifier.startsWith("@") ? specifier.split("/").slice(0, 2).join("/") : specifier.split("/")[0];
-    if (specifier.startsWith(".")) {
-      if (!isTest && !resolve(dirname(file), specifier).startsWith(folder))
+  for (const { specifier, position, dynamic } of imports) {
+    if (specifier === undefined) {
+      if (browser && path !== backendDoor) report(position, "import(): expected a literal, which bundlers and this check can follow");
+    } else if (specifier.startsWith(".")) {
+      const target = relative(root, resolve(dirname(file), specifier));
+      if (!target.startsWith(`${relative(root, folder)}/`) && !(isTest && target.startsWith("tooling/")))
         report(position, `${specifier}: expected a file of the same package`);
-    } else if (specifier.startsWith("node:")) {
-      if (!isTest && !dynamic && portable.includes(manifest.name))
-        report(position, `${specifier}: expected import() of node built-ins in a package for browsers`);
-    } else {
-      if (name !== specifier && isOurs(name) && !specifier.endsWith("package.json"))
-        report(position, `${specifier}: expected the package itself, found a deep import`);
-      const declared =
-        name in runtime ||
-        name in (manifest.peerDependencies ?? {}) ||
-        (isTest && name in { ...manifest.devDependencies, ...rootDevDependencies(root) });
-      if (!declared) report(position, `${specifier}: expected a dependency that ${manifest.name} declares`);
-      const isDoor = path === backendDoor && dynamic && name.startsWith("@jamba/backend-");
-      if (isOurs(name) && !isTest && !isDoor && !arrows[manifest.name]?.includes(name)) {
-        report(position, `${manifest.name} → ${name}: expected one of ${arrows[manifest.name]?.join(", ") || "no arrows"}`);
-      }
-    }
+    } else if (isBuiltin(specifier)) {
+      if (!specifier.startsWith("node:")) report(position, `${specifier}: expected node:${specifier}`);
+      else if (browser && !dynamic) report(position, `${specifier}: expected import() of node built-ins in a package for browsers`);
+    } else checkPackageImport(specifier, position, dynamic);
   }
+  return problems;
+
+  function checkPackageImport(specifier, position, dynamic) {
+    const name = specifier.split("/", specifier.startsWith("@") ? 2 : 1).join("/");
+    if (name !== specifier && isOurs(name) && !specifier.endsWith("package.json"))
+      report(position, `${specifier}: expected the package itself, found a deep import`);
+    const fromTests = isTest ? { ...manifest.devDependencies, ...rootDevDependencies(root) } : {};
+    if (!(name in { ...runtime, ...manifest.peerDependencies, ...fromTests }))
+      report(position, `${specifier}: expected a dependency that ${manifest.name} declares`);
+    const isDoor = name.startsWith("@jamba/backend-") && (path === backendDoor ? dynamic : isTest && manifest.name === "jamba");
+    const drawn = [...(arrows[manifest.name] ?? []), ...(isTest ? testArrows : [])];
+    if (isOurs(name) && !isDoor && !drawn.includes(name))
+      report(position, `${manifest.name} → ${name}: expected one of ${drawn.join(", ") || "no arrows"}`);
+  }
+}
+
+/** Files of one package that load each other in a ring, each ring once. Types may refer to each other. */
+function importCycles(root, imports) {
+  const problems = [];
+  const done = new Set();
+  const visit = (file, trail) => {
+    for (const { specifier, position, erased } of imports.get(file)) {
+      const next = !erased && specifier?.startsWith(".") && resolve(dirname(file), specifier);
+      if (trail.includes(next)) {
+        const ring = [...trail.slice(trail.indexOf(next)), next].map((one) => relative(root, one));
+        const where = `${relative(root, file)}:${lineOf(readFileSync(file, "utf8"), position)}`;
+        problems.push(`${where}: expected no import cycle, found ${ring.join(" → ")}`);
+      } else if (imports.has(next) && !done.has(next)) visit(next, [...trail, next]);
+    }
+    done.add(file);
+  };
+  for (const file of imports.keys()) if (!done.has(file)) visit(file, [file]);
   return problems;
 }
 
-/** Static, dynamic and type-only imports, and re-exports. */
+/** Static, dynamic and type-only imports, and re-exports; no specifier where import() computes it. */
 function importsOf(file, text) {
   const found = [];
   const visit = (node) => {
-    const dynamic = ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword;
-    const literal = dynamic ? node.arguments[0] : node.moduleSpecifier;
-    if (literal && ts.isStringLiteral(literal)) found.push({ specifier: literal.text, position: literal.pos, dynamic });
+    const isCall = ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword;
+    const isType = ts.isImportTypeNode(node);
+    const literal = isCall ? node.arguments[0] : isType ? node.argument.literal : node.moduleSpecifier;
+    if (literal) {
+      const specifier = ts.isStringLiteralLike(literal) ? literal.text : undefined;
+      const erased = isType || Boolean(node.importClause?.isTypeOnly ?? node.isTypeOnly);
+      found.push({ specifier, position: literal.end, dynamic: isCall || isType, erased });
+    }
     ts.forEachChild(node, visit);
   };
   visit(ts.createSourceFile(file, text, ts.ScriptTarget.Latest));
   return found;
+}
+
+function lineOf(text, position) {
+  return text.slice(0, position).split("\n").length;
 }
 
 /** Folders that hold a package.json, below packages, apps and tooling. */
@@ -115,7 +157,7 @@ export function packageFolders(root) {
 function sourceFiles(folder) {
   return readdirSync(folder, { recursive: true })
     .map((name) => join(folder, name))
-    .filter((file) => file.endsWith(".ts") && !/node_modules|\/dist\//.test(relative(folder, file)) && !file.includes("/dist/"));
+    .filter((file) => /\.[cm]?[jt]sx?$/.test(file) && !/(^|\/)(node_modules|dist)\//.test(relative(folder, file)));
 }
 
 function isOurs(name) {

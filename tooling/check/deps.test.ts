@@ -46,22 +46,50 @@ test.each([
   ["a deep import", "@jamba/ssm", "packages/ssm", 'import { x } from "@jamba/core/src/a.ts";', ours, /deep import/],
   ["a path into another package", "@jamba/ssm", "packages/ssm", 'import { x } from "../../core/src/a.ts";', ours, /same package/],
   ["an undeclared dependency", "@jamba/ssm", "packages/ssm", 'import { x } from "left-pad";', {}, /left-pad: expected a dependency/],
-  ["a dependency without a reason", "@jamba/ssm", "packages/ssm", "", { "left-pad": "1" }, /left-pad: expected one with a reason/],
+  [
+    "a dependency without a reason",
+    "@jamba/ssm",
+    "packages/ssm",
+    "",
+    { "left-pad": "1" },
+    /package\.json:1: .*left-pad: expected one with a reason/,
+  ],
   ["node: in a package for browsers", "@jamba/core", "packages/core", 'import fs from "node:fs";', {}, /node:fs/],
+  ["a name of node without node:", "@jamba/core", "packages/core", 'await import("fs");', {}, /expected node:fs/],
+  ["import() of what only a run can tell", "@jamba/core", "packages/core", "await import(name);", {}, /expected a literal/],
+  ["an arrow inside a type", "@jamba/ssm", "packages/ssm", 'type X = import("@jamba/loader").X;', ours, /→ @jamba\/loader/],
+  ["a static backend in its door", "jamba", "packages/jamba", 'import "@jamba/backend-cpu";', ours, /→ @jamba/, "src/open-backend.ts"],
+  ["a test against the arrows", "@jamba/ssm", "packages/ssm", 'import "@jamba/loader";', ours, /→ @jamba/, "src/a.test.ts"],
+  ["a test of another package", "@jamba/ssm", "packages/ssm", 'import "../../core/src/a.ts";', {}, /same package/, "src/a.test.ts"],
+  ["an import cycle", "@jamba/ssm", "packages/ssm", 'export { a } from "./a.ts";', {}, /a\.ts → packages\/ssm\/src\/a\.ts/],
   ["export *", "@jamba/core", "packages/core", 'export * from "./b.ts";', {}, /named exports/],
-])("%s is found", (_, name, folder, source, dependencies, message) => {
-  const problems: string[] = checkDeps(plant(name, folder, source, dependencies as Record<string, string>));
-  expect(problems).toEqual([expect.stringMatching(message)]);
-});
+  ["a default export", "@jamba/core", "packages/core", "export default 1;", {}, /named exports/],
+  [
+    "a default export by another name",
+    "@jamba/core",
+    "packages/core",
+    "const a = 1;\nexport { a as default };",
+    {},
+    /a\.ts:2: .*named exports/,
+  ],
+] as [string, string, string, string, Record<string, string>, RegExp, string?][])(
+  "%s is found",
+  (_, name, folder, source, dependencies, message, file) => {
+    const problems: string[] = checkDeps(plant(name, folder, source, dependencies, file));
+    expect(problems).toEqual([expect.stringMatching(message)]);
+  },
+);
 
 test.each([
   ["the backend door", "jamba", "packages/jamba", 'await import("@jamba/backend-cpu");', ours, "src/open-backend.ts"],
+  ["types that refer to each other", "@jamba/ssm", "packages/ssm", 'export type { A } from "./a.ts";', {}, "src/a.ts"],
+  ["a type of node:", "@jamba/core", "packages/core", 'type X = import("node:fs").Stats;', {}, "src/a.ts"],
   ["import() of node: in a package for browsers", "@jamba/core", "packages/core", 'await import("node:fs");', {}, "src/a.ts"],
   [
     "a test that looks at node: and at fixtures",
     "@jamba/core",
     "packages/core",
-    'import "node:fs"; import "vitest"; import "../../x.ts";',
+    'import "node:fs"; import "vitest"; import "../../../tooling/x.ts";',
     {},
     "src/a.test.ts",
   ],

@@ -1,9 +1,9 @@
 // publint and are-the-types-wrong on every package that is published, as it would be packed.
 
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/core";
 import { publint } from "publint";
@@ -17,26 +17,21 @@ const oldModes = new Set(["node10", "node16-cjs"]);
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Published packages with the tarball that `pnpm pack` makes of each. */
+/** Published packages with the tarball that `pnpm pack` makes of each in the folder `to`. */
 export function packAll(to) {
-  return packageFolders(root).flatMap((folder) => {
-    const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-    if (manifest.private) return [];
-    const before = new Set(readdirSync(to));
-    const [command, ...prefix] = pnpm();
-    const packed = spawnSync(command, [...prefix, "pack", "--pack-destination", to], { cwd: folder, encoding: "utf8" });
-    if (packed.status !== 0) throw new Error(`pnpm pack in ${relative(root, folder)} failed:\n${packed.stdout}${packed.stderr}`);
-    return [
-      {
-        folder,
-        manifest,
-        tarball: join(
-          to,
-          readdirSync(to).find((name) => !before.has(name)),
-        ),
-      },
-    ];
-  });
+  const packages = packageFolders(root)
+    .map((folder) => ({ folder, manifest: JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) }))
+    .filter(({ manifest }) => !manifest.private);
+  const unbuilt = packages.filter(({ folder, manifest }) => manifest.scripts?.build && !existsSync(join(folder, "dist")));
+  if (unbuilt.length > 0) throw new Error(`${unbuilt.map(({ manifest }) => manifest.name).join(", ")}: expected dist; run \`pnpm build\``);
+  const [command, ...prefix] = pnpm();
+  const filters = packages.flatMap(({ manifest }) => ["--filter", manifest.name]);
+  // One process for all: starting pnpm takes longer than packing.
+  const packing = [...prefix, "-r", ...filters, "pack", "--json", "--pack-destination", to];
+  const { status, stdout, stderr } = spawnSync(command, packing, { cwd: root, encoding: "utf8" });
+  if (status !== 0) throw new Error(`pnpm pack failed:\n${stdout}${stderr}`);
+  const tarballs = new Map(JSON.parse(stdout).map(({ name, filename }) => [name, filename]));
+  return packages.map((one) => ({ ...one, tarball: tarballs.get(one.manifest.name) }));
 }
 
 /** The pnpm that runs this, or one that npx finds. */
@@ -46,11 +41,13 @@ function pnpm() {
   return ["npx", "-y", JSON.parse(readFileSync(join(root, "package.json"), "utf8")).packageManager];
 }
 
-async function check({ folder, manifest, tarball }) {
-  const { messages } = await publint({ pkgDir: folder, strict: true });
+async function check({ manifest, tarball }) {
+  const bytes = new Uint8Array(readFileSync(tarball));
+  const { messages } = await publint({ strict: true, pack: { tarball: bytes.buffer } });
   const problems = messages.map((message) => formatMessage(message, manifest, { color: false }));
-  if (manifest.exports?.["."]?.types) {
-    const { problems: found = [] } = await checkPackage(createPackageFromTarballData(new Uint8Array(readFileSync(tarball))));
+  if (manifest.exports?.["."]) {
+    const { types, problems: found = [] } = await checkPackage(createPackageFromTarballData(bytes));
+    if (!types) problems.push("types: expected .d.ts files beside the exports, found none");
     for (const problem of found) {
       if (!esmOnly.has(problem.kind) && !oldModes.has(problem.resolutionKind)) problems.push(`types: ${JSON.stringify(problem)}`);
     }

@@ -35,7 +35,7 @@ beforeAll(() => {
   tarballs = new Map(
     packAll(tarballFolder).map((packed: { folder: string; manifest: Manifest; tarball: string }) => [packed.manifest.name, packed]),
   );
-});
+}, 60_000); // beside busy tests, packing takes several times its 3 s
 afterAll(() => rmSync(work, { recursive: true }));
 
 /** The packages of this repository that `name` needs, itself included. */

@@ -20,7 +20,7 @@ export class SumReporter implements Reporter {
     }
     const lines = [...reasons].map(([reason, n]) => `skipped ${n}: ${reason}`);
     lines.push(`${count.passed} passed, ${count.failed} failed, ${count.skipped + count.pending} skipped`);
-    // The default reporter writes its summary after this hook.
-    process.once("beforeExit", () => process.stdout.write(`${lines.join("\n")}\n`));
+    // The default reporter writes its summary after this hook, and Vitest may end by process.exit().
+    process.once("exit", () => process.stdout.write(`${lines.join("\n")}\n`));
   }
 }
