@@ -5,7 +5,7 @@ import type { Tokenizer } from "@jamba/tokenizer";
 import type { JambaConfig } from "./config.ts";
 import { type GenerateContext, generate, type Result } from "./generate.ts";
 import { ModelState } from "./model-state.ts";
-import { checkOptions, type GenerateOptions } from "./options.ts";
+import { checkOptions, expectKnown, type GenerateOptions } from "./options.ts";
 import { expectTokenizer, type Prompt, promptIds } from "./prompt.ts";
 import type { Runner, Sequence } from "./runner.ts";
 import { logprobOf, type TokenLogprob } from "./sampler.ts";
@@ -84,7 +84,7 @@ export class JambaModel implements AsyncDisposable {
     return this.#parts.runner.used;
   }
 
-  generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Result> {
+  async generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Result> {
     return this.stream(prompt, options).result;
   }
 
@@ -110,7 +110,10 @@ export class JambaModel implements AsyncDisposable {
     const { runner } = this.#use();
     const all = [...ids];
     if (all.length === 0) throw new JambaError("OPTION", "forward: expected at least one token id, found none");
+    for (const name of Object.keys(options)) expectKnown(name, ["logits", "hidden", "routes", "state", "signal"]);
     const { logits = "last", hidden, routes, state, signal } = options;
+    if (logits !== "last" && logits !== "all")
+      throw new JambaError("OPTION", `logits: expected "last" or "all", found ${JSON.stringify(logits)}`);
     const sequence = await this.#sequenceFrom(state);
     const chunks: ReadonlyMap<string, HostTensor>[] = [];
     try {

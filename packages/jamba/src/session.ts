@@ -53,7 +53,7 @@ export class Session {
     return this.#sequence?.ids ?? [];
   }
 
-  send(input: string | readonly Message[], options: GenerateOptions = {}): Promise<Result> {
+  async send(input: string | readonly Message[], options: GenerateOptions = {}): Promise<Result> {
     return this.stream(input, options).result;
   }
 

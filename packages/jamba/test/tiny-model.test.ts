@@ -134,7 +134,7 @@ describe("generate", () => {
     ["structured output", { format: { type: "json" } }, "UNSUPPORTED", /format/],
     ["a forced tool", { toolChoice: "required" }, "UNSUPPORTED", /toolChoice/],
   ])("%s is refused", async (_, options, code, message) => {
-    await expect(async () => model.generate(story, options as never)).rejects.toMatchObject({
+    await expect(model.generate(story, options as never)).rejects.toMatchObject({
       code,
       message: expect.stringMatching(message),
     });
@@ -148,7 +148,7 @@ describe("generate", () => {
     ["a message without shape", [{ role: "user", content: 7 }], "TOKENIZER"],
     ["a number", 7, "OPTION"],
   ])("a prompt of %s is refused", async (_, prompt, code) => {
-    await expect(async () => model.generate(prompt as never, { maxTokens: 1 })).rejects.toMatchObject({ code });
+    await expect(model.generate(prompt as never, { maxTokens: 1 })).rejects.toMatchObject({ code });
   });
 });
 
@@ -189,6 +189,14 @@ describe("forward", () => {
     const [afterA, aloneA] = [await model.forward([9], { state: a.state }), await model.forward([...ids, 500, 501, 502, 9])];
     expect(afterA.logits.data).toEqual(aloneA.logits.data);
     for (const { state } of [base, a, b, afterA, aloneA]) state.dispose();
+  });
+
+  test("an unknown option or kind of logits is refused", async () => {
+    await expect(model.forward(ids, { logits: "first" as never })).rejects.toMatchObject({ code: "OPTION" });
+    await expect(model.forward(ids, { hiden: true } as never)).rejects.toMatchObject({
+      code: "OPTION",
+      message: expect.stringMatching(/hidden/),
+    });
   });
 
   test("a state of another model is refused", async () => {
