@@ -90,11 +90,12 @@ export class JambaModel implements AsyncDisposable {
 
   stream(prompt: Prompt, options: GenerateOptions = {}): TextStream {
     const { runner, context } = this.#use();
-    const ids = promptIds(context.tokenizer, prompt, checkOptions(options));
-    return new TextStream(options.signal, async function* (signal) {
+    const given = checkOptions(options);
+    const ids = promptIds(context.tokenizer, prompt, given);
+    return new TextStream(given.signal, async function* (signal) {
       const sequence = runner.newSequence();
       try {
-        return yield* generate(context, { sequence, ids }, { ...options, signal });
+        return yield* generate(context, { sequence, ids }, { ...given, signal });
       } finally {
         runner.release(sequence);
       }

@@ -81,10 +81,13 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
 /** Options of the public surface that this version does not have. */
 const absent = new Set(["typicalP", "format", "reasoning"]);
 
-/** @throws JambaError OPTION for an unknown name or a value out of range, UNSUPPORTED for what this version lacks */
+/**
+ * @returns the options without those that are undefined, which must not hide a default
+ * @throws JambaError OPTION for an unknown name or a value out of range, UNSUPPORTED for what this version lacks
+ */
 export function checkOptions<T extends GenerateOptions>(options: T): T {
-  for (const [name, value] of Object.entries(options)) {
-    if (value === undefined) continue;
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  for (const [name, value] of given) {
     if (absent.has(name) || (name === "toolChoice" && (value === "required" || isObject(value)))) {
       throw new JambaError(
         "UNSUPPORTED",
@@ -95,7 +98,7 @@ export function checkOptions<T extends GenerateOptions>(options: T): T {
     const [valid, expected] = checks[name as keyof GenerateOptions];
     if (!valid(value)) throw new JambaError("OPTION", `${name}: expected ${expected}, found ${describe(value)}`);
   }
-  return options;
+  return Object.fromEntries(given) as T;
 }
 
 /** @throws JambaError OPTION, with the known name that is nearest */

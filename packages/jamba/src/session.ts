@@ -16,7 +16,7 @@ export interface SessionOptions extends PromptOptions {
   messages?: readonly Message[];
 }
 
-/** Turns of one session are answered one after another, in the order they were sent. */
+/** Turns of one session are answered one after another, in the order in which their streams are first read. */
 export class Session {
   readonly #context: GenerateContext;
   readonly #options: PromptOptions;
@@ -59,14 +59,9 @@ export class Session {
 
   /** A turn that fails, or is cancelled before its first token, leaves the session as it was. */
   stream(input: string | readonly Message[], options: GenerateOptions = {}): TextStream {
-    checkOptions(options);
+    const given = checkOptions(options);
     const added: readonly Message[] = typeof input === "string" ? [{ role: "user", content: input }] : input;
-    const before = this.#turns;
-    let done!: () => void;
-    this.#turns = new Promise<void>((resolve) => {
-      done = resolve;
-    });
-    return new TextStream(options.signal, (signal) => this.#turn(before, added, { ...options, signal }, done));
+    return new TextStream(given.signal, (signal) => this.#turn(added, { ...given, signal }));
   }
 
   /** A second conversation from here on; neither sees what the other goes on to say. */
@@ -88,13 +83,14 @@ export class Session {
     return this.dispose();
   }
 
-  async *#turn(
-    before: Promise<unknown>,
-    added: readonly Message[],
-    options: GenerateOptions,
-    done: () => void,
-  ): AsyncGenerator<Part, Result> {
+  async *#turn(added: readonly Message[], options: GenerateOptions): AsyncGenerator<Part, Result> {
     const { runner } = this.#context;
+    // In line from the first read on: a stream that is never read must not hold up the others.
+    const before = this.#turns;
+    let done!: () => void;
+    this.#turns = new Promise<void>((resolve) => {
+      done = resolve;
+    });
     let sequence: Sequence | undefined;
     try {
       await before;

@@ -1,7 +1,7 @@
 // From a checkpoint's tensors to the model's weights. Spellings, fusions and ties of checkpoints end here.
 
 import type { AttentionWeights } from "@jamba/attention";
-import { type Backend, JambaError, LoadError, type Weight, type WeightDtype, type WeightSource } from "@jamba/core";
+import { type Backend, DtypeError, LoadError, type Weight, type WeightDtype, type WeightSource } from "@jamba/core";
 import type { MlpWeights, MoeWeights } from "@jamba/moe";
 import type { MambaWeights } from "@jamba/ssm";
 import type { JambaConfig } from "./config.ts";
@@ -258,8 +258,7 @@ function indices<T>(kinds: readonly T[], kind: T): string {
 function storable(backend: Backend, source: WeightSource): WeightDtype {
   if (backend.device.weightDtypes.includes(source.dtype)) return source.dtype;
   if (backend.device.weightDtypes.includes("f32")) return "f32";
-  throw new JambaError(
-    "DTYPE",
+  throw new DtypeError(
     `${source.name}: expected one of ${backend.device.weightDtypes.join(", ")} on ${backend.device.name}, found ${source.dtype}`,
   );
 }

@@ -258,6 +258,21 @@ describe("a mistake is refused, naming tensor, expected and found", () => {
   });
 });
 
+test("an option given as undefined leaves the checkpoint's own sampling in force", async () => {
+  const { tensors, config } = await read("base");
+  const generation = { do_sample: true, temperature: 50, top_k: 300 };
+  await using model = await loadModel([
+    blob("config.json", JSON.stringify(config)),
+    blob("generation_config.json", JSON.stringify(generation)),
+    blob("model.safetensors", writeSafetensors(tensors.values())),
+  ]);
+  const ids = (options: object) =>
+    model.generate([1, 2, 3], { maxTokens: 12, seed: 5, ignoreEos: true, ...options }).then((result) => result.ids);
+  const sampled = await ids({});
+  expect(await ids({ temperature: undefined, topK: undefined })).toEqual(sampled);
+  expect(await ids({ temperature: 0 })).not.toEqual(sampled);
+});
+
 test("progress runs from the first tensor to all bytes", async () => {
   const seen: { doneBytes: number; totalBytes: number }[] = [];
   const model = await loadModel(goldenFolder("odd"), { onProgress: (progress) => seen.push(progress) });

@@ -264,6 +264,14 @@ describe("sessions", () => {
     await expect(session.send("x")).rejects.toMatchObject({ code: "DISPOSED" });
   });
 
+  test("a stream that nobody reads holds up no later turn", async () => {
+    const session = model.session();
+    session.stream("never read");
+    expect((await session.send("Who are you?", { maxTokens: 3 })).usage.completionTokens).toBe(3);
+    expect(session.messages.length).toBe(2);
+    await session.dispose();
+  });
+
   test("turns sent together are answered in order", async () => {
     const session = model.session();
     await Promise.all([session.send("Who are you?", { maxTokens: 3 }), session.send(ask, { maxTokens: 3 })]);

@@ -204,6 +204,12 @@ describe("a template of one's own", () => {
     );
   });
 
+  test("sees that knobs are set, as the published template asks", () => {
+    const template = "{{ 'on' if knobs.is_set else 'off' }}";
+    const of = (knobs?: Record<string, unknown>) => renderChat([], { template, knobs });
+    expect([of(), of({ response_format: "json_object" }), of({ is_set: false })]).toEqual(["off", "on", "off"]);
+  });
+
   test("finds absent tools and documents none, as in Python, and variables by their names", () => {
     const template = "{% if tools is none and documents is none and add_generation_prompt %}{{ bos_token }} {{ mood }}{% endif %}";
     expect(renderChat([], { template, variables: { mood: "glad" }, bosToken: "<s>" })).toBe("<s> glad");

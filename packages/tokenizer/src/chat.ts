@@ -64,7 +64,8 @@ export function renderChat(messages: readonly Message[], options: ChatOptions = 
       // Python passes None for these, and templates ask `is not none`.
       tools: tools ?? null,
       documents: documents ?? null,
-      knobs: knobs ?? {},
+      // The published template asks for the flag; whoever passes knobs means them.
+      knobs: knobs ? { is_set: true, ...knobs } : {},
       add_generation_prompt: addGenerationPrompt,
       ...(generationPreamble !== undefined && { generation_preamble: generationPreamble }),
       bos_token: bosToken ?? "",
