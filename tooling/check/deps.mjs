@@ -22,6 +22,8 @@ const arrows = {
   jamba: ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe", "@jamba/loader", "@jamba/tokenizer"],
   "@jamba/conformance": ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe"],
   "@jamba/cli": ["jamba", "@jamba/loader", "@jamba/tokenizer"],
+  // Measures the backend beside the whole, on weights that it makes itself.
+  "@jamba/bench": ["jamba", "@jamba/core", "@jamba/loader", "@jamba/backend-cpu"],
   // Asks the small model its questions through the public API, as an app would.
   "@jamba/tiny-model-recipe": ["jamba"],
 };
@@ -38,6 +40,10 @@ const allowed = {
   "@jamba/tokenizer": {
     "@huggingface/tokenizers": "reads tokenizer.json, exact on the published vectors",
     "@huggingface/jinja": "renders chat templates as transformers does",
+  },
+  "@jamba/backend-cpu": {
+    "node-addon-api": "headers to build the kernels with where no build came along",
+    "node-api-headers": "the same",
   },
   "@jamba/cli": { "cli-progress": "progress bars", picocolors: "colours that respect NO_COLOR" },
 };

@@ -1,7 +1,10 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
+import { listDevices } from "jamba";
+import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { main } from "./cli.ts";
 
 const fixture = fileURLToPath(new URL("../../../tooling/golden/fixtures/base", import.meta.url));
@@ -13,9 +16,11 @@ interface Options {
   env?: Record<string, string>;
   /** Called with what stdout has so far, and what Ctrl-C does. */
   onOutput?: (text: string, interrupt: () => void) => void;
+  /** Ctrl-C at the first moment. */
+  interrupted?: boolean;
 }
 
-async function jamba(args: string[], { input = "", tty = false, columns, env = {}, onOutput }: Options = {}) {
+async function jamba(args: string[], { input = "", tty = false, columns, env = {}, onOutput, interrupted }: Options = {}) {
   const collect = () => {
     const stream = Object.assign(new PassThrough(), { isTTY: tty, columns });
     let text = "";
@@ -37,6 +42,7 @@ async function jamba(args: string[], { input = "", tty = false, columns, env = {
     version: "1.2.3",
     onInterrupt(handler) {
       handlers.push(handler);
+      if (interrupted) handler();
       return () => handlers.splice(handlers.indexOf(handler), 1);
     },
     exit: (exit) => exits.push(exit),
@@ -47,16 +53,16 @@ async function jamba(args: string[], { input = "", tty = false, columns, env = {
 const start = ", a little girl named Ines lived near";
 
 describe("help", () => {
-  test.each([[["--help"]], ...["run", "chat", "inspect", "tokenize", "score", "devices"].map((name) => [[name, "--help"]])])(
-    "%j fits one screen",
-    async (args) => {
-      const { code, stdout } = await jamba(args);
-      const lines = stdout.trimEnd().split("\n");
-      expect(code).toBe(0);
-      expect(lines.length).toBeLessThanOrEqual(24);
-      for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
-    },
-  );
+  test.each([
+    [["--help"]],
+    ...["run", "chat", "inspect", "prepare", "tokenize", "score", "bench", "devices"].map((name) => [[name, "--help"]]),
+  ])("%j fits one screen", async (args) => {
+    const { code, stdout } = await jamba(args);
+    const lines = stdout.trimEnd().split("\n");
+    expect(code).toBe(0);
+    expect(lines.length).toBeLessThanOrEqual(24);
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+  });
 
   test("without a command it is shown with exit code 2; --version is one line", async () => {
     expect(await jamba([])).toMatchObject({ code: 2, stdout: expect.stringMatching(/jamba run/) });
@@ -64,11 +70,23 @@ describe("help", () => {
   });
 });
 
+test("devices says of each backend what it is or why not, in 80 columns", async () => {
+  const { code, stdout } = await jamba(["devices"]);
+  expect([code, stdout.match(/^(yes|no ) \w+ +\S/gm)?.length]).toEqual([0, 5]);
+  for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+  expect(stdout).toMatch(/^yes reference +JavaScript, plain loops, 1 thread$/m);
+});
+
 describe("run", () => {
   test("text goes to stdout, what it took to stderr", async () => {
     const { code, stdout, stderr } = await jamba(["run", "tiny", "Once upon a time", "--max-tokens", "8"]);
     expect([code, stdout]).toEqual([0, `${start}\n`]);
-    expect(stderr).toMatch(/5 read, 8 written \(length\).* reference/);
+    expect(stderr).toMatch(/5 read, 8 written \(length\).* (cpu|reference), bf16 weights/);
+  });
+
+  test("a device is taken as asked", async () => {
+    const { stdout } = await jamba(["run", "Once upon a time", "-n", "1", "--backend", "reference", "--threads", "1", "--json"]);
+    expect(JSON.parse(stdout).device).toMatchObject({ kind: "reference", threads: 1 });
   });
 
   test("--quiet leaves stderr empty; the prompt may come from stdin, and the model be left out", async () => {
@@ -86,7 +104,7 @@ describe("run", () => {
     const { code, stdout, stderr } = await jamba(["run", fixture, "--ids", "1,5,9", "--max-tokens", "4", "--temperature", "0", "--json"]);
     expect([code, stderr]).toEqual([0, ""]);
     expect(Object.keys(JSON.parse(stdout))).toEqual(["text", "ids", "finishReason", "usage", "timings", "device"]);
-    expect(JSON.parse(stdout)).toMatchObject({ ids: { length: 4 }, finishReason: "length", device: { kind: "reference" } });
+    expect(JSON.parse(stdout)).toMatchObject({ ids: { length: 4 }, finishReason: "length", device: { features: expect.any(Array) } });
   });
 
   test("Ctrl-C ends the answer with exit code 130; a second one the program", async () => {
@@ -124,6 +142,12 @@ describe("what is wrong with a command line", () => {
     [["inspect", "no-such-folder"], 2, /expected a model/],
     [["score", "--prompt", "x"], 2, /--continuation/],
     [["tokenize"], 2, /expected a text/],
+    [["bench", "--prompt", "8,x"], 2, /--prompt: expected a positive integer/],
+    [["prepare", "tiny", "--dtype", "q4"], 2, /a model and a folder, found 1 words/],
+    [["prepare", "tiny", fixture], 2, /--dtype/],
+    [["prepare", "tiny", fixture, "--dtype", "int4"], 2, /"int4"/],
+    [["prepare", "tiny", fixture, "--dtype", "q4"], 2, /an empty folder or none, found config\.json/],
+    [["prepare", "tiny", `${fixture}/new`, "--dtype", "bf16", "--backend", "reference"], 1, /packs weights/],
   ])("%j", async (args, code, message) => {
     const found = await jamba(args);
     expect([found.code, found.stdout]).toEqual([code, ""]);
@@ -132,7 +156,7 @@ describe("what is wrong with a command line", () => {
   });
 
   test("with --json the error is the one document", async () => {
-    const { code, stdout } = await jamba(["run", "--dtype", "q4", "--json"]);
+    const { code, stdout } = await jamba(["run", "--backend", "reference", "--dtype", "q4", "--json"]);
     expect([code, JSON.parse(stdout)]).toEqual([1, { error: { code: "DTYPE", message: expect.any(String) } }]);
   });
 });
@@ -142,6 +166,11 @@ describe("--json is one document", () => {
     [["devices"], (d: unknown[]) => expect(d.length).toBe(5)],
     [["inspect"], (d: object) => expect(d).toMatchObject({ layers: "MmMmAmMm", dtypes: ["BF16"], config: { dModel: 192 } })],
     [["tokenize", "Hi <|eom|>"], (d: object) => expect(d).toMatchObject({ count: 3, tokens: ["Hi", "▁", "<|eom|>"] })],
+    [
+      ["bench", fixture, "--prompt", "3,8", "-n", "2", "--repeat", "1"],
+      (d: object) =>
+        expect(d).toMatchObject({ prefill: [{ tokens: 3 }, { tokens: 8 }], decode: { tokensPerSecond: { median: expect.any(Number) } } }),
+    ],
     [["tokenize", "--ids", "1973,4"], (d: object) => expect(d).toEqual({ text: "Hi<|eom|>" })],
     [
       ["score", "--prompt", "Once upon a time", "--continuation", ", a"],
@@ -152,6 +181,43 @@ describe("--json is one document", () => {
     const { code, stdout, stderr } = await jamba([...args, "--json"], { input: args[0] === "chat" ? "Who are you?\nWho is Mia?\n" : "" });
     expect([code, stderr]).toEqual([0, ""]);
     check(JSON.parse(stdout) as never);
+  });
+});
+
+describe("prepare", async () => {
+  const absent = (await listDevices()).find(({ backend }) => backend === "cpu")!.reason;
+  const root = mkdtempSync(join(tmpdir(), "jamba-cli-"));
+  const folder = join(root, "tiny-q8");
+  beforeEach(({ skip }) => {
+    if (absent) skip(absent);
+  });
+  afterAll(() => rmSync(root, { recursive: true }));
+
+  test("makes a folder that is a model, and inspect says what it holds", async () => {
+    const { code, stdout, stderr } = await jamba(["prepare", "tiny", folder, "--dtype", "q8", "--json"]);
+    expect([code, stderr, JSON.parse(stdout)]).toMatchObject([0, "", { folder, dtype: "q8", sizeBytes: expect.any(Number) }]);
+    const run = (model: string[]) => jamba(["run", ...model, "Once upon a time", "-n", "20"]);
+    const [mapped, quantised] = [await run([folder]), await run(["tiny", "--dtype", "q8"])];
+    expect([mapped.code, mapped.stdout]).toEqual([0, quantised.stdout]);
+    expect(mapped.stderr).toMatch(/q8 weights/);
+    expect((await jamba(["inspect", folder])).stdout).toMatch(/prepared as q8, .* layout \S+\n {2}\d+ tensors {2}q8, f32\n/);
+    const { prepared, dtypes } = JSON.parse((await jamba(["inspect", folder, "--json"])).stdout);
+    expect([prepared.dtype, dtypes]).toEqual(["q8", ["q8", "f32"]]);
+  });
+
+  test("a folder that is there is refused with exit code 2, and replaced with --overwrite", async () => {
+    const again = ["prepare", "tiny", folder, "--dtype", "q8"];
+    expect(await jamba(again)).toMatchObject({ code: 2, stderr: expect.stringMatching(/overwrite/) });
+    expect(await jamba([...again, "--overwrite"])).toMatchObject({
+      code: 0,
+      stdout: "",
+      stderr: expect.stringMatching(/MB as q8 for \S+, [\d.]+ s/),
+    });
+  });
+
+  test("Ctrl-C ends it with exit code 130 and leaves nothing", async () => {
+    const { code } = await jamba(["prepare", "tiny", join(root, "cut"), "--dtype", "q4"], { interrupted: true });
+    expect([code, readdirSync(root)]).toEqual([130, ["tiny-q8"]]);
   });
 });
 

@@ -1,9 +1,11 @@
 // Finds the command, runs it, and turns what goes wrong into one line and an exit code.
 
 import { JambaError } from "jamba";
+import { bench } from "./commands/bench.ts";
 import { chat } from "./commands/chat.ts";
 import { devices } from "./commands/devices.ts";
 import { inspect } from "./commands/inspect.ts";
+import { prepare } from "./commands/prepare.ts";
 import { run } from "./commands/run.ts";
 import { score } from "./commands/score.ts";
 import { tokenize } from "./commands/tokenize.ts";
@@ -17,17 +19,20 @@ export interface Command {
   run(parsed: Parsed, terminal: Terminal): Promise<number>;
 }
 
-const commands: Readonly<Record<string, Command>> = { run, chat, inspect, tokenize, score, devices };
-const absent = ["serve", "download", "quantize", "eval", "bench"];
+const commands: Readonly<Record<string, Command>> = { run, chat, inspect, prepare, tokenize, score, bench, devices };
+const absent = ["serve", "download", "quantize", "eval"];
 
 const help = `jamba: run Jamba models in this terminal
 
   jamba run [MODEL] [PROMPT]       write text
   jamba chat [MODEL]               a conversation
   jamba inspect [MODEL]            config, layers and bytes, without loading
+  jamba prepare MODEL FOLDER --dtype D
+                                   convert weights once, load them at once
   jamba tokenize [MODEL] TEXT      text to tokens, or --ids to text
   jamba score [MODEL] --prompt --continuation
                                    log probability of a continuation
+  jamba bench [MODEL]              tokens per second on this machine
   jamba devices                    what can run here, and why not more
 
 MODEL is a directory, a .safetensors file, a URL, or tiny (if left out).

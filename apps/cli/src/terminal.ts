@@ -26,6 +26,17 @@ export function widthOf(stream: Terminal["stdout"]): number {
   return Math.max(40, Math.min(200, stream.columns ?? 80));
 }
 
+/** Lines of whole words, none longer than `width` unless a word is. */
+export function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1);
+    if (line !== undefined && line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
 export function bytesText(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
   const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
@@ -37,7 +48,7 @@ export function loadBar({ stderr }: Terminal, shown: boolean): { onProgress?: (p
   if (!shown || !stderr.isTTY) return { stop: () => undefined };
   const bar = new cliProgress.SingleBar({
     stream: stderr as NodeJS.WritableStream,
-    format: "{bar} {percentage}% {file}",
+    format: "{bar} {percentage}% {what}",
     barsize: 24,
     hideCursor: true,
     clearOnComplete: true,
@@ -46,10 +57,11 @@ export function loadBar({ stderr }: Terminal, shown: boolean): { onProgress?: (p
   });
   let started = false;
   return {
-    onProgress({ doneBytes, totalBytes, file }) {
-      if (!started) bar.start(totalBytes, 0, { file });
+    onProgress({ phase, doneBytes, totalBytes, file }) {
+      const what = phase === "quantise" ? `quantising ${file}` : file;
+      if (!started) bar.start(totalBytes, 0, { what });
       started = true;
-      bar.update(doneBytes, { file });
+      bar.update(doneBytes, { what });
     },
     stop: () => bar.stop(),
   };

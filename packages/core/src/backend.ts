@@ -2,7 +2,7 @@
 
 import type { Tensor as HostTensor } from "onnxruntime-common";
 import type { Command, CommandList } from "./command.ts";
-import type { WeightDtype } from "./dtype.ts";
+import type { FloatDtype, WeightDtype } from "./dtype.ts";
 import { ShapeError } from "./errors.ts";
 import type { HostState, StateAddress, StateSpec, StateStore } from "./state.ts";
 import type { Weight, WeightSource } from "./weight.ts";
@@ -14,6 +14,8 @@ export interface DeviceInfo {
   readonly features: readonly string[];
   readonly threads: number;
   readonly weightDtypes: readonly WeightDtype[];
+  /** Formats that keys and values can be kept in, the default first. */
+  readonly kvDtypes: readonly FloatDtype[];
   /** Tokens that a long prompt is best cut into. */
   readonly chunkTokens: number;
 }
@@ -45,8 +47,36 @@ export interface RunOptions {
   readonly trace?: (command: Command, index: number, written: () => (Float32Array | Int32Array)[]) => void;
 }
 
+/** A weight in a backend's own layout, somewhere in a local file. */
+export interface PackedSource {
+  /** For errors: the name in the checkpoint. */
+  readonly name: string;
+  readonly dtype: WeightDtype;
+  readonly shape: readonly number[];
+  readonly path: string;
+  /** Bytes from the start of the file; a multiple of 64. */
+  readonly offset: number;
+}
+
+/** Weights as the kernels want them, in and out of files: what was packed once is mapped, not converted again. */
+export interface PackedWeights {
+  /** Names the layout and its version; bytes of another one mean nothing to this backend. */
+  readonly layout: string;
+  /** Bytes that a weight takes in this layout. */
+  sizeBytes(shape: readonly number[], dtype: WeightDtype): number;
+  /**
+   * Maps the weight. Its pages are read when a kernel first touches them, so experts that no token is routed to cost no memory.
+   * @throws LoadError when the file is too short or can't be mapped
+   */
+  map(source: PackedSource): Promise<Weight & Disposable>;
+  /** Bytes `[from, to)` of an opened weight, in this layout. */
+  read(weight: Weight, from: number, to: number): Promise<Uint8Array>;
+}
+
 export interface Backend {
   readonly device: DeviceInfo;
+  /** Absent on devices that can't map files. */
+  readonly packed?: PackedWeights;
   /** Pulls the rows of `source` in order and converts them to `dtype`; several may be opened at once. */
   openWeight(source: WeightSource, dtype: WeightDtype, signal?: AbortSignal): Promise<Weight & Disposable>;
   createStates(spec: StateSpec): StateStore;
@@ -95,6 +125,7 @@ export function checkInputs(list: CommandList, states: StateStore, inputs: StepI
     const tokens = starts[i + 1] - starts[i];
     expect(tokens >= 0, "starts", "a sequence that does not end before it starts", `${starts[i]} … ${starts[i + 1]}`);
     slots.add(address.slot);
+    expect(address.seen >= 0, "seen", "a count of tokens", address.seen);
     checkAddress(states, { ...address, seen: address.seen + tokens });
   }
   expect(slots.size === nSequences, "slots", "each slot once in a step", `${nSequences} sequences in ${slots.size} slots`);
@@ -105,12 +136,13 @@ export function checkAddress(states: StateStore, { slot, pages, seen }: StateAdd
   const fail = (what: string, expected: string, found: unknown) => {
     throw new ShapeError(`state: ${what}: expected ${expected}, found ${found}`);
   };
-  if (!(slot >= 0 && slot < states.nSlots)) fail("slot", `one in [0, ${states.nSlots})`, slot);
+  const names = (index: number, count: number) => Number.isInteger(index) && index >= 0 && index < count;
+  if (!names(slot, states.nSlots)) fail("slot", `one in [0, ${states.nSlots})`, slot);
   if (!Number.isSafeInteger(seen) || seen < 0) fail("seen", "a count of tokens", seen);
   if (!states.spec.layers.some((layer) => layer.kind === "attention")) return;
   const nPages = Math.ceil(seen / states.spec.pageTokens);
   if (pages.length < nPages) fail("pages", `${nPages} for ${seen} tokens`, pages.length);
-  for (const page of pages) if (!(page >= 0 && page < states.nPages)) fail("pages", `one in [0, ${states.nPages})`, page);
+  for (const page of pages) if (!names(page, states.nPages)) fail("pages", `one in [0, ${states.nPages})`, page);
 }
 
 /** @throws ShapeError when a portable state does not fit the layers of `spec` */

@@ -6,6 +6,8 @@ export {
   checkState,
   type DeviceInfo,
   type MemoryUse,
+  type PackedSource,
+  type PackedWeights,
   type RunOptions,
   type StateCopies,
   type StepInputs,

@@ -7,6 +7,9 @@ export { type LoadOptions, type LoadProgress, loadModel, type ModelSource } from
 export type { ModelState } from "./model-state.ts";
 export { type BackendName, type DeviceStatus, listDevices } from "./open-backend.ts";
 export type { GenerateOptions } from "./options.ts";
+export { type PreparedModel, type PrepareOptions, prepareModel } from "./prepare.ts";
+export { type Prepared, preparedOf } from "./prepared.ts";
 export type { Prompt } from "./prompt.ts";
 export type { Session, SessionOptions } from "./session.ts";
 export type { TextStream } from "./text-stream.ts";
+export type { LoadDtype } from "./weights.ts";

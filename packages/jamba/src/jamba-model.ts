@@ -34,6 +34,7 @@ export interface ForwardResult {
 }
 
 export interface ModelParts extends GenerateContext {
+  readonly device: DeviceInfo;
   readonly dtypes: readonly WeightDtype[];
   readonly release: () => Promise<void>;
 }
@@ -41,7 +42,7 @@ export interface ModelParts extends GenerateContext {
 /** A loaded model. Calls may overlap; each gives what it would give alone. */
 export class JambaModel implements AsyncDisposable {
   readonly #parts: ModelParts;
-  #disposed = false;
+  #disposing: Promise<void> | undefined;
 
   constructor(parts: ModelParts) {
     this.#parts = parts;
@@ -52,10 +53,10 @@ export class JambaModel implements AsyncDisposable {
   }
 
   get device(): DeviceInfo {
-    return this.#parts.runner.backend.device;
+    return this.#parts.device;
   }
 
-  /** Of the weights as they are held: matrices first, then f32 for norms and what else is always f32. */
+  /** Of the weights as they are held, the one of most numbers first. Norms and some others are always f32. */
   get dtypes(): readonly WeightDtype[] {
     return this.#parts.dtypes;
   }
@@ -191,10 +192,10 @@ export class JambaModel implements AsyncDisposable {
     return { logprob: tokens.reduce((sum, token) => sum + token.logprob, 0), tokens };
   }
 
-  async dispose(): Promise<void> {
-    if (this.#disposed) return;
-    this.#disposed = true;
-    await this.#parts.release();
+  /** Calls that are under way reject with code DISPOSED. */
+  dispose(): Promise<void> {
+    this.#disposing ??= this.#parts.release();
+    return this.#disposing;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -202,7 +203,7 @@ export class JambaModel implements AsyncDisposable {
   }
 
   #use(): { runner: Runner; context: GenerateContext } {
-    if (this.#disposed) throw new JambaError("DISPOSED", "model: expected an open one, found it disposed");
+    if (this.#disposing) throw new JambaError("DISPOSED", "model: expected an open one, found it disposed");
     return { runner: this.#parts.runner, context: this.#parts };
   }
 

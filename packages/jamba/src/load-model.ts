@@ -1,17 +1,19 @@
 // From a source to a loaded model: checkpoint, config, backend, weights, tokenizer.
 
-import { type Backend, JambaError, LoadError, type WeightDtype } from "@jamba/core";
-import { type CheckpointSource, openCheckpoint } from "@jamba/loader";
+import { type Backend, type DeviceInfo, DtypeError, type FloatDtype, JambaError, LoadError, type WeightDtype } from "@jamba/core";
+import { type Checkpoint, type CheckpointSource, openCheckpoint } from "@jamba/loader";
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
 import { parseConfig, parseGenerationConfig } from "./config.ts";
 import { JambaModel } from "./jamba-model.ts";
-import { type BackendName, openBackend } from "./open-backend.ts";
+import { type BackendName, deviceText, openBackend } from "./open-backend.ts";
 import { expectKnown } from "./options.ts";
+import { preparedOf, weightsOf } from "./prepared.ts";
 import { Runner } from "./runner.ts";
-import { loadWeights } from "./weights.ts";
+import { type LoadDtype, loadWeights } from "./weights.ts";
 
 export interface LoadProgress {
-  readonly phase: "load";
+  /** "quantise": weights are read and packed into blocks. */
+  readonly phase: "load" | "quantise";
   readonly doneBytes: number;
   readonly totalBytes: number;
   readonly file: string;
@@ -20,8 +22,10 @@ export interface LoadProgress {
 export interface LoadOptions {
   /** "auto" (default): the fastest that works here; `model.device` says which that is. */
   backend?: BackendName | Backend;
-  /** "auto" (default): as stored. */
-  dtype?: "auto" | WeightDtype;
+  /** "auto" (default): as stored; "experts-int8": experts as q8, all else as stored. */
+  dtype?: LoadDtype;
+  /** What keys and values are kept in; by default f32 for f32 weights, else the device's own choice. */
+  kvDtype?: FloatDtype;
   /** Tokens that a conversation may hold; by default and at most what the model was made for. */
   contextLength?: number;
   threads?: number;
@@ -34,9 +38,10 @@ export interface LoadOptions {
 /** A directory, a .safetensors file, an http(s) folder, files of a browser, or "tiny". */
 export type ModelSource = CheckpointSource;
 
-const known = ["backend", "dtype", "contextLength", "threads", "offline", "signal", "onProgress"];
+const known = ["backend", "dtype", "kvDtype", "contextLength", "threads", "offline", "signal", "onProgress"];
 const absent = ["revision", "cacheDir", "token"];
-const knownDtypes = ["auto", "f32", "bf16", "f16", "q8", "q4"];
+const dtypes: readonly LoadDtype[] = ["auto", "f32", "bf16", "f16", "q8", "q4", "experts-int8"];
+const kvDtypes: readonly FloatDtype[] = ["f32", "bf16", "f16"];
 
 /**
  * @throws LoadError for a checkpoint that is missing, damaged or not a Jamba; BackendError and DtypeError when the
@@ -44,8 +49,8 @@ const knownDtypes = ["auto", "f32", "bf16", "f16", "q8", "q4"];
  */
 export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<JambaModel> {
   checkLoadOptions(options);
-  const { signal } = options;
-  const checkpoint = await openCheckpoint(source === "tiny" ? await tinyModel() : source, { signal });
+  const { dtype = "auto", signal } = options;
+  const checkpoint = await openSource(source, signal);
   const closers: (() => unknown)[] = [];
   try {
     const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
@@ -55,23 +60,29 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
       throw new JambaError("OPTION", `contextLength: expected at most the model's ${config.contextLength}, found ${contextLength}`);
     }
     const tokenizer = checkpoint.tokenizer === undefined ? undefined : loadTokenizer(checkpoint.tokenizer, checkpoint.tokenizerConfig);
-    const backend = await open(options, closers);
-    const dtypes = new Set<WeightDtype>();
-    const weights = await loadWeights(checkpoint, config, backend, {
-      dtype: options.dtype ?? "auto",
+    const { backend, device } = await openDevice(options, closers);
+    expectKvDtype(options.kvDtype, device);
+    const counts = new Map<WeightDtype, number>();
+    const progress = reportTo(options.onProgress, dtype, checkpoint);
+    const from = weightsOf(checkpoint, backend, device, dtype, progress.onRead);
+    const weights = await loadWeights(from.file, config, from.opener, {
+      dtype: from.dtype,
       signal,
       keep: (weight) => {
-        dtypes.add(weight.dtype);
+        counts.set(weight.dtype, (counts.get(weight.dtype) ?? 0) + weight.shape.reduce((a, b) => a * b, 1));
         closers.push(() => weight[Symbol.dispose]());
       },
-      onTensor: reportTo(options.onProgress, checkpoint.tensors.values()),
+      onRead: progress.onRead,
     });
-    const runner = new Runner(backend, config, weights, contextLength);
+    progress.end();
+    const dtypes = [...counts].sort(([, a], [, b]) => b - a).map(([dtype]) => dtype);
+    const runner = new Runner(backend, config, weights, contextLength, options.kvDtype ?? defaultKvDtype(dtypes, device));
     closers.push(() => runner.dispose());
     return new JambaModel({
       runner,
+      device,
       tokenizer,
-      dtypes: [...dtypes],
+      dtypes,
       stopIds: new Set([...config.eosIds, ...generation.eosIds, ...turnEnds(tokenizer)]),
       defaults: generation.sampling,
       release: () => closeAll(closers),
@@ -84,7 +95,13 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
   }
 }
 
-function checkLoadOptions(options: LoadOptions): void {
+/** The checkpoint behind `source`; "tiny" is the one of the package @jamba/tiny-model. */
+export async function openSource(source: ModelSource, signal?: AbortSignal): Promise<Checkpoint> {
+  return openCheckpoint(source === "tiny" ? await tinyModel() : source, { signal });
+}
+
+/** @throws JambaError OPTION or UNSUPPORTED */
+export function checkLoadOptions(options: LoadOptions): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
     if (absent.includes(name)) {
@@ -95,38 +112,60 @@ function checkLoadOptions(options: LoadOptions): void {
     }
     expectKnown(name, known);
   }
-  const { dtype = "auto", contextLength = 1, threads = 1 } = options;
-  if ((dtype as string) === "experts-int8")
-    throw new JambaError("UNSUPPORTED", "dtype: this version of jamba can't quantise experts to int8; use auto, f32 or bf16");
-  if (!knownDtypes.includes(dtype))
-    throw new JambaError("OPTION", `dtype: expected one of ${knownDtypes.join(", ")}, found ${JSON.stringify(dtype)}`);
+  const { dtype = "auto", kvDtype = "f32", contextLength = 1, threads = 1 } = options;
+  if (!dtypes.includes(dtype))
+    throw new JambaError("OPTION", `dtype: expected one of ${dtypes.join(", ")}, found ${JSON.stringify(dtype)}`);
+  if (!kvDtypes.includes(kvDtype))
+    throw new JambaError("OPTION", `kvDtype: expected one of ${kvDtypes.join(", ")}, found ${JSON.stringify(kvDtype)}`);
   for (const [name, count] of Object.entries({ contextLength, threads })) {
     if (!Number.isSafeInteger(count) || count < 1) throw new JambaError("OPTION", `${name}: expected a positive integer, found ${count}`);
   }
 }
 
-async function open({ backend = "auto", threads }: LoadOptions, closers: (() => unknown)[]): Promise<Backend> {
-  const opened = typeof backend === "string" ? await openBackend(backend) : backend;
+/** The backend that the options ask for, closed with the model if it was opened here. */
+export async function openDevice(
+  { backend = "auto", threads }: Pick<LoadOptions, "backend" | "threads">,
+  closers: (() => unknown)[],
+): Promise<{ backend: Backend; device: DeviceInfo }> {
+  const { backend: opened, passedOver } =
+    typeof backend === "string" ? await openBackend(backend, { threads }) : { backend, passedOver: [] };
   if (typeof backend === "string") closers.push(() => opened.dispose());
-  if (threads !== undefined && threads !== opened.device.threads) {
-    throw new JambaError("OPTION", `threads: expected ${opened.device.threads} on the ${opened.device.kind} backend, found ${threads}`);
+  const { device } = opened;
+  if (threads !== undefined && threads !== device.threads) {
+    const where = [`${device.threads} on the ${device.kind} backend`, ...passedOver].join("; ");
+    throw new JambaError("OPTION", `threads: expected ${where}, found ${threads}`);
   }
-  return opened;
+  return { backend: opened, device: passedOver.length === 0 ? device : { ...device, features: [...device.features, ...passedOver] } };
+}
+
+function expectKvDtype(asked: FloatDtype | undefined, device: DeviceInfo): void {
+  if (asked === undefined || device.kvDtypes.includes(asked)) return;
+  throw new DtypeError(`kvDtype: expected one of ${device.kvDtypes.join(", ")}, found ${asked} on ${deviceText(device)}`);
+}
+
+/** Who holds weights in f32 wants exact numbers; others get what the device likes best. */
+function defaultKvDtype(dtypes: readonly WeightDtype[], { kvDtypes }: DeviceInfo): FloatDtype {
+  return kvDtypes.includes("f32") && dtypes.every((dtype) => dtype === "f32") ? "f32" : kvDtypes[0];
 }
 
 /** Last opened, first closed. */
-async function closeAll(closers: (() => unknown)[]): Promise<void> {
+export async function closeAll(closers: (() => unknown)[]): Promise<void> {
   for (let close = closers.pop(); close; close = closers.pop()) await close();
 }
 
-function reportTo(onProgress: LoadOptions["onProgress"], tensors: Iterable<{ sizeBytes: number }>) {
+/** Reports bytes of the files: those read so far, and at the end also those that the model does not need. */
+export function reportTo(onProgress: LoadOptions["onProgress"], dtype: LoadDtype, checkpoint: Checkpoint) {
+  const phase = /^(q|experts)/.test(dtype) && !preparedOf(checkpoint) ? "quantise" : "load";
   let totalBytes = 0;
-  for (const { sizeBytes } of tensors) totalBytes += sizeBytes;
+  let lastFile = "";
+  for (const { sizeBytes } of checkpoint.tensors.values()) totalBytes += sizeBytes;
   let doneBytes = 0;
-  return (_name: string, sizeBytes: number, file: string) => {
+  const onRead = (sizeBytes: number, file: string) => {
     doneBytes += sizeBytes;
-    onProgress?.({ phase: "load", doneBytes, totalBytes, file });
+    lastFile = file;
+    onProgress?.({ phase, doneBytes, totalBytes, file });
   };
+  return { onRead, end: () => doneBytes < totalBytes && onRead(totalBytes - doneBytes, lastFile) };
 }
 
 /** End-of-turn tokens, which some checkpoints leave out of their configs: Jamba 1.5's and ChatML's. */

@@ -1,7 +1,7 @@
 // Jamba, top to bottom: embedding, layers of mixer and feed-forward, norm, head (Jamba §2, arXiv 2403.19887).
 
 import { groupedQueryAttention } from "@jamba/attention";
-import type { AttentionState, LayerState, MambaState, Ops, Routes, StateSpec, Tensor } from "@jamba/core";
+import type { AttentionState, FloatDtype, LayerState, MambaState, Ops, Routes, StateSpec, Tensor } from "@jamba/core";
 import { mixtureOfExperts, mlp } from "@jamba/moe";
 import { mambaMixer } from "@jamba/ssm";
 import type { JambaConfig } from "./config.ts";
@@ -47,11 +47,11 @@ function feedForward(ops: Ops, { nActiveExperts }: JambaConfig, { ffn }: LayerWe
 }
 
 /** What each layer of `config` remembers of a sequence. */
-export function stateSpec(config: JambaConfig, pageTokens: number): StateSpec {
+export function stateSpec(config: JambaConfig, pageTokens: number, kvDtype: FloatDtype): StateSpec {
   const { dInner, dState, dConv, nKvHeads, headDim } = config;
   return {
     pageTokens,
-    kvDtype: "f32",
+    kvDtype,
     layers: config.layerKinds.map((kind) => (kind === "mamba" ? { kind, dInner, dState, dConv } : { kind, nKvHeads, headDim })),
   };
 }

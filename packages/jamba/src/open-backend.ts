@@ -12,38 +12,52 @@ export interface DeviceStatus {
   readonly device?: DeviceInfo;
 }
 
-interface Entry {
-  readonly backend: DeviceStatus["backend"];
-  /** Opens it, or says why it can't. */
-  readonly open: () => Promise<Backend | string>;
+interface OpenOptions {
+  readonly threads?: number;
 }
 
-const absent = async () => "not part of this version of jamba";
+interface Entry {
+  readonly backend: DeviceStatus["backend"];
+  /** Opens it, or throws why it can't; absent from this version if there is none. */
+  readonly open?: (options: OpenOptions) => Promise<Backend>;
+}
 
 /** Fastest first: the order in which "auto" tries. */
 const entries: readonly Entry[] = [
-  { backend: "cuda", open: absent },
-  { backend: "webgpu", open: absent },
-  { backend: "cpu", open: absent },
-  { backend: "wasm", open: absent },
+  { backend: "cuda" },
+  { backend: "webgpu" },
+  { backend: "cpu", open: async (options) => (await import("@jamba/backend-cpu")).openCpuBackend(options) },
+  { backend: "wasm" },
   { backend: "reference", open: async () => openReference() },
 ];
+
+const absent = "not part of this version of jamba";
 
 /** Every backend, with its device or the reason why it can't be used here. */
 export async function listDevices(): Promise<DeviceStatus[]> {
   return Promise.all(
     entries.map(async ({ backend, open }) => {
-      const opened = await open();
-      if (typeof opened === "string") return { backend, usable: false, reason: opened };
-      const { device } = opened;
-      await opened.dispose();
-      return { backend, usable: true, device };
+      if (!open) return { backend, usable: false, reason: absent };
+      try {
+        const opened = await open({});
+        const { device } = opened;
+        await opened.dispose();
+        return { backend, usable: true, device };
+      } catch (error) {
+        return { backend, usable: false, reason: reasonOf(error) };
+      }
     }),
   );
 }
 
-/** @throws BackendError listing every backend with its reason, JambaError OPTION for a name that isn't one */
-export async function openBackend(name: BackendName): Promise<Backend> {
+export interface OpenedBackend {
+  readonly backend: Backend;
+  /** Faster ones that should work and do not, each with its reason. */
+  readonly passedOver: readonly string[];
+}
+
+/** @throws BackendError listing every backend with its reason; JambaError OPTION for a name that isn't one, or options that it can't take */
+export async function openBackend(name: BackendName, options: OpenOptions = {}): Promise<OpenedBackend> {
   const wanted = entries.filter((entry) => name === "auto" || entry.backend === name);
   if (wanted.length === 0) {
     throw new JambaError(
@@ -51,10 +65,24 @@ export async function openBackend(name: BackendName): Promise<Backend> {
       `backend: expected "auto" or one of ${entries.map((e) => e.backend).join(", ")}, found ${JSON.stringify(name)}`,
     );
   }
-  for (const { open } of wanted) {
-    const opened = await open();
-    if (typeof opened !== "string") return opened;
+  const passedOver: string[] = [];
+  for (const { backend, open } of wanted) {
+    try {
+      if (open) return { backend: await open(options), passedOver };
+    } catch (error) {
+      if (error instanceof JambaError && error.code === "OPTION") throw error;
+      passedOver.push(`${backend} can't be used: ${reasonOf(error)}`);
+    }
   }
   const all = (await listDevices()).map((d) => `${d.backend}: ${d.usable ? "usable" : d.reason}`);
   throw new BackendError(`backend: expected ${name} to be usable here, found: ${all.join("; ")}`);
+}
+
+/** A device by name, and why "auto" had to take it: for errors about what it can't do. */
+export function deviceText({ name, features }: DeviceInfo): string {
+  return [name, ...features.filter((feature) => feature.includes("can't be used"))].join("; ");
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

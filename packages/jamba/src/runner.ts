@@ -5,6 +5,7 @@ import {
   type Backend,
   type CommandList,
   checkState,
+  type FloatDtype,
   type HostState,
   type HostTensor,
   JambaError,
@@ -49,6 +50,9 @@ export class Runner {
   readonly #store: StateStore;
   readonly #allocator: PagedAllocator;
   readonly #lists = new Map<string, CommandList>();
+  /** What the backend is doing for this runner, with what stops it. */
+  readonly #calls = new Map<AbortController, Promise<unknown>>();
+  #disposed = false;
 
   constructor(
     readonly backend: Backend,
@@ -56,8 +60,9 @@ export class Runner {
     readonly weights: ModelWeights,
     /** Tokens a sequence may hold. */
     readonly contextLength: number,
+    kvDtype: FloatDtype,
   ) {
-    this.#store = backend.createStates(stateSpec(config, pageTokens));
+    this.#store = backend.createStates(stateSpec(config, pageTokens, kvDtype));
     this.#allocator = new PagedAllocator(this.#store, { slots: 4, pages: 16 });
   }
 
@@ -67,16 +72,18 @@ export class Runner {
   }
 
   newSequence(): Sequence {
+    this.#expectOpen();
     return { slot: this.#allocator.takeSlot(), pages: [], seen: 0, ids: [], released: false };
   }
 
   async fork(from: Sequence): Promise<Sequence> {
+    this.#expectOpen();
     this.#expectLive(from);
     const slot = this.#allocator.takeSlot();
     this.#allocator.share(from.pages);
     const to = { slot, pages: [...from.pages], seen: from.seen, ids: from.ids && [...from.ids], released: false };
     try {
-      await this.backend.copyStates(this.#store, { slots: [[from.slot, slot]] });
+      await this.#call(() => this.backend.copyStates(this.#store, { slots: [[from.slot, slot]] }));
     } catch (error) {
       this.release(to);
       throw error;
@@ -92,7 +99,7 @@ export class Runner {
 
   async export(sequence: Sequence): Promise<HostState> {
     this.#expectLive(sequence);
-    return this.backend.readState(this.#store, sequence);
+    return this.#call(() => this.backend.readState(this.#store, sequence));
   }
 
   /** @throws ShapeError when `state` is not one of this model's */
@@ -102,8 +109,8 @@ export class Runner {
     checkState(this.#store.spec, state.seen, state);
     const sequence: Sequence = { ...this.newSequence(), seen: state.seen, ids: state.seen === 0 ? [] : undefined };
     try {
-      sequence.pages.push(...this.#allocator.takePages(Math.ceil(state.seen / pageTokens)));
-      await this.backend.writeState(this.#store, sequence, state);
+      sequence.pages.push(...this.#takePages(Math.ceil(state.seen / pageTokens)));
+      await this.#call(() => this.backend.writeState(this.#store, sequence, state));
     } catch (error) {
       this.release(sequence);
       throw error;
@@ -119,6 +126,7 @@ export class Runner {
    * @throws JambaError CONTEXT_FULL or ShapeError before anything moved
    */
   async step(parts: readonly Advance[], { signal, ...reads }: Advanced = {}): Promise<ReadonlyMap<string, HostTensor>> {
+    this.#expectOpen();
     for (const { sequence, ids } of parts) {
       this.#expectLive(sequence);
       this.#expectIds(ids);
@@ -138,7 +146,8 @@ export class Runner {
       for (const { sequence, ids } of parts) await this.#makeWritable(sequence, ids.length);
       const list = this.#list({ L: ids.length, nSequences: parts.length, nRows: rows.length }, reads);
       const states = parts.map(({ sequence }) => ({ slot: sequence.slot, pages: sequence.pages, seen: sequence.seen }));
-      const values = await this.backend.run(list, this.#store, { ids, starts, states, rows: Int32Array.from(rows) }, { signal });
+      const inputs = { ids, starts, states, rows: Int32Array.from(rows) };
+      const values = await this.#call((signal) => this.backend.run(list, this.#store, inputs, { signal }), signal);
       for (const { sequence, ids } of parts) {
         sequence.seen += ids.length;
         sequence.ids?.push(...ids);
@@ -150,8 +159,29 @@ export class Runner {
     }
   }
 
-  dispose(): void {
+  /** Steps that are under way end with code DISPOSED before the states go. */
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    for (const stop of this.#calls.keys()) stop.abort(disposed());
+    await Promise.allSettled(this.#calls.values());
     this.#store.dispose();
+  }
+
+  async #call<T>(call: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    this.#expectOpen();
+    signal?.throwIfAborted();
+    // One for each call: AbortSignal.any would tie each to a signal that lives as long as the model.
+    const stop = new AbortController();
+    const abort = () => stop.abort(signal!.reason);
+    signal?.addEventListener("abort", abort);
+    try {
+      const running = call(stop.signal);
+      this.#calls.set(stop, running);
+      return await running;
+    } finally {
+      this.#calls.delete(stop);
+      signal?.removeEventListener("abort", abort);
+    }
   }
 
   #list(step: { L: number; nSequences: number; nRows: number }, reads: ForwardReads): CommandList {
@@ -169,13 +199,22 @@ export class Runner {
     const first = Math.floor(sequence.seen / pageTokens);
     const last = sequence.pages[first];
     if (last !== undefined && this.#allocator.isShared(last)) {
-      const [own] = this.#allocator.takePages(1);
+      const [own] = this.#takePages(1);
       sequence.pages[first] = own;
       this.#allocator.releasePages([last]);
-      await this.backend.copyStates(this.#store, { pages: [[last, own]] });
+      await this.#call(() => this.backend.copyStates(this.#store, { pages: [[last, own]] }));
     }
     const missing = Math.ceil((sequence.seen + tokens) / pageTokens) - sequence.pages.length;
-    if (missing > 0) sequence.pages.push(...this.#allocator.takePages(missing));
+    if (missing > 0) sequence.pages.push(...this.#takePages(missing));
+  }
+
+  #takePages(count: number): number[] {
+    this.#expectOpen();
+    return this.#allocator.takePages(count);
+  }
+
+  #expectOpen(): void {
+    if (this.#disposed) throw disposed();
   }
 
   #expectLive(sequence: Sequence): void {
@@ -197,4 +236,8 @@ export class Runner {
       `expected at most contextLength = ${this.contextLength} tokens, found ${seen} read and ${more} to come; shorten the prompt or load the model with a larger contextLength`,
     );
   }
+}
+
+function disposed(): JambaError {
+  return new JambaError("DISPOSED", "model: expected an open one, found it disposed");
 }

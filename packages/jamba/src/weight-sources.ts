@@ -13,6 +13,18 @@ export function reshape(source: WeightSource, shape: readonly number[]): WeightS
   return { ...source, shape };
 }
 
+/** The same, with a call back after every piece. */
+export function whenRead(source: WeightSource, onRead: (sizeBytes: number) => void): WeightSource {
+  return {
+    ...source,
+    async read(from, to, signal) {
+      const bytes = await source.read(from, to, signal);
+      onRead(bytes.byteLength);
+      return bytes;
+    },
+  };
+}
+
 /** Ranges of rows, one after another; as f32 when they do not share a dtype. */
 export function concatRows(name: string, shape: readonly number[], parts: readonly RowRange[]): WeightSource {
   const { columns } = matrixOf(shape);
@@ -24,7 +36,7 @@ export function concatRows(name: string, shape: readonly number[], parts: readon
     dtype,
     shape,
     async read(from, to, signal) {
-      const out = new Uint8Array((to - from) * rowBytes);
+      const pieces: Uint8Array[] = [];
       let start = 0;
       for (const part of parts) {
         const end = start + part.to - part.from;
@@ -32,12 +44,12 @@ export function concatRows(name: string, shape: readonly number[], parts: readon
         const last = Math.min(to, end);
         if (first < last) {
           const bytes = await part.source.read(part.from + first - start, part.from + last - start, signal);
-          const same = part.source.dtype === dtype ? bytes : bytesOf(decodeFloats(bytes, part.source.dtype));
-          out.set(same, (first - from) * rowBytes);
+          pieces.push(part.source.dtype === dtype ? bytes : bytesOf(decodeFloats(bytes, part.source.dtype)));
         }
         start = end;
       }
-      return out;
+      // Most reads lie within one part and need no copy.
+      return pieces.length === 1 ? pieces[0] : joined(pieces, (to - from) * rowBytes);
     },
   };
 }
@@ -49,6 +61,16 @@ export function mapValues(source: WeightSource, f: (value: number) => number): W
     dtype: "f32",
     read: async (from, to, signal) => bytesOf(decodeFloats(await source.read(from, to, signal), source.dtype).map(f)),
   };
+}
+
+function joined(pieces: readonly Uint8Array[], sizeBytes: number): Uint8Array {
+  const out = new Uint8Array(sizeBytes);
+  let at = 0;
+  for (const piece of pieces) {
+    out.set(piece, at);
+    at += piece.length;
+  }
+  return out;
 }
 
 function bytesOf(values: Float32Array): Uint8Array {

@@ -5,7 +5,8 @@ import { type Backend, DtypeError, LoadError, type Weight, type WeightDtype, typ
 import type { MlpWeights, MoeWeights } from "@jamba/moe";
 import type { MambaWeights } from "@jamba/ssm";
 import type { JambaConfig } from "./config.ts";
-import { concatRows, mapValues, reshape } from "./weight-sources.ts";
+import { deviceText } from "./open-backend.ts";
+import { concatRows, mapValues, reshape, whenRead } from "./weight-sources.ts";
 
 export interface LayerWeights {
   readonly mixerNorm: Weight;
@@ -24,17 +25,23 @@ export interface ModelWeights {
 /** The part of a checkpoint that weights come from. */
 export interface TensorFile {
   readonly name: string;
-  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly file: string; readonly sizeBytes: number }>;
+  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly file: string }>;
   weight(name: string): WeightSource;
 }
 
+/** "auto": matrices as stored; "experts-int8": the same, but experts as q8. Norms, biases, convolution, A, D and the router are f32 always. */
+export type LoadDtype = "auto" | WeightDtype | "experts-int8";
+
+/** Whoever holds the weights: a backend, or what stands in for one. */
+export type WeightOpener = Pick<Backend, "device" | "openWeight">;
+
 export interface LoadWeightsOptions {
-  /** "auto": matrices as stored. Norms, biases, convolution, A, D and the router are f32 always. */
-  readonly dtype: "auto" | WeightDtype;
+  readonly dtype: LoadDtype;
   readonly signal?: AbortSignal;
   /** Called with every weight that was opened, so that it can be let go of. */
   readonly keep?: (weight: Weight & Disposable) => void;
-  readonly onTensor?: (name: string, sizeBytes: number, file: string) => void;
+  /** Called with every piece that was read. */
+  readonly onRead?: (sizeBytes: number, file: string) => void;
 }
 
 /**
@@ -44,37 +51,58 @@ export interface LoadWeightsOptions {
 export async function loadWeights(
   file: TensorFile,
   config: JambaConfig,
-  backend: Backend,
-  options: LoadWeightsOptions,
+  opener: WeightOpener,
+  { dtype, signal, keep, onRead }: LoadWeightsOptions,
 ): Promise<ModelWeights> {
   const { dModel, vocabSize } = config;
-  const tensors = tensorReader(file, config);
-  const open = async (source: WeightSource, dtype: "auto" | WeightDtype = options.dtype) => {
-    options.signal?.throwIfAborted();
-    const weight = await backend.openWeight(source, dtype === "auto" ? storable(backend, source) : dtype, options.signal);
-    options.keep?.(weight);
-    options.onTensor?.(source.name, tensors.takeBytes(), tensors.lastFile());
+  expectDtype(dtype, opener);
+  const tensors = tensorReader(file, config, onRead);
+  const open = async (source: WeightSource, role: Role) => {
+    signal?.throwIfAborted();
+    const weight = await opener.openWeight(source, dtypeFor(role, dtype, source, opener), signal);
+    keep?.(weight);
     return weight;
   };
-  const matrix = (name: string, shape: number[]) => open(tensors.take(name, shape));
-  const exact = (name: string, shape: number[]) => open(tensors.take(name, shape), "f32");
+  const matrix = (name: string, shape: number[], role: Role = "matrix") => open(tensors.take(name, shape), role);
+  const exact = (name: string, shape: number[]) => open(tensors.take(name, shape), "exact");
 
-  const embedding = await matrix("model.embed_tokens.weight", [vocabSize, dModel]);
+  const embedding = await matrix("model.embed_tokens.weight", [vocabSize, dModel], "fine");
   const layers: LayerWeights[] = [];
   for (let layer = 0; layer < config.nLayers; layer++) {
     layers.push(await loadLayer(layer, config, { tensors, open, matrix, exact }));
   }
   const finalNorm = await exact("model.final_layernorm.weight", [dModel]);
   if (config.tiedEmbeddings) tensors.ignore("lm_head.weight");
-  const lmHead = config.tiedEmbeddings ? embedding : await matrix("lm_head.weight", [vocabSize, dModel]);
+  const lmHead = config.tiedEmbeddings ? embedding : await matrix("lm_head.weight", [vocabSize, dModel], "fine");
   tensors.expectNoneLeft();
   return { embedding, layers, finalNorm, lmHead };
 }
 
+/**
+ * What a weight is for, as far as its dtype goes. "fine": blocks of 4 bits in the embedding, the head, xProj and dtProj
+ * hurt most for the fewest bytes (what xProj gives goes through norms, so its errors grow), so q4 holds these as q8.
+ */
+type Role = "exact" | "fine" | "matrix" | "experts";
+
+function dtypeFor(role: Role, asked: LoadDtype, source: WeightSource, opener: WeightOpener): WeightDtype {
+  if (role === "exact") return "f32";
+  if (asked === "experts-int8") return role === "experts" ? "q8" : storable(opener, source);
+  if (asked === "q4" && role === "fine") return "q8";
+  return asked === "auto" ? storable(opener, source) : asked;
+}
+
+/** @throws DtypeError when the device lacks what `asked` needs */
+function expectDtype(asked: LoadDtype, { device }: WeightOpener): void {
+  const needed: readonly WeightDtype[] =
+    asked === "auto" ? [] : asked === "experts-int8" ? ["q8"] : asked === "q4" ? ["q4", "q8"] : [asked];
+  if (needed.every((dtype) => device.weightDtypes.includes(dtype))) return;
+  throw new DtypeError(`dtype: expected auto or one of ${device.weightDtypes.join(", ")}, found ${asked} on ${deviceText(device)}`);
+}
+
 interface Opener {
   tensors: ReturnType<typeof tensorReader>;
-  open(source: WeightSource, dtype?: "auto" | WeightDtype): Promise<Weight>;
-  matrix(name: string, shape: number[]): Promise<Weight>;
+  open(source: WeightSource, role: Role): Promise<Weight>;
+  matrix(name: string, shape: number[], role?: Role): Promise<Weight>;
   exact(name: string, shape: number[]): Promise<Weight>;
 }
 
@@ -100,14 +128,14 @@ async function loadMamba(at: string, config: JambaConfig, { tensors, open, matri
   return {
     inProj: await matrix(`${at}.in_proj.weight`, [2 * dInner, dModel]),
     inProjBias: projBias ? await exact(`${at}.in_proj.bias`, [2 * dInner]) : undefined,
-    convWeight: await open(reshape(tensors.take(`${at}.conv1d.weight`, [dInner, 1, dConv]), [dInner, dConv]), "f32"),
+    convWeight: await open(reshape(tensors.take(`${at}.conv1d.weight`, [dInner, 1, dConv]), [dInner, dConv]), "exact"),
     convBias: convBias ? await exact(`${at}.conv1d.bias`, [dInner]) : undefined,
-    xProj: await matrix(`${at}.x_proj.weight`, [dtRank + 2 * dState, dInner]),
-    dtProj: await matrix(`${at}.dt_proj.weight`, [dInner, dtRank]),
+    xProj: await matrix(`${at}.x_proj.weight`, [dtRank + 2 * dState, dInner], "fine"),
+    dtProj: await matrix(`${at}.dt_proj.weight`, [dInner, dtRank], "fine"),
     dtBias: await exact(`${at}.dt_proj.bias`, [dInner]),
     A: await open(
       mapValues(tensors.take(`${at}.A_log`, [dInner, dState]), (v) => -Math.exp(v)),
-      "f32",
+      "exact",
     ),
     D: await exact(`${at}.D`, [dInner]),
     dtNorm: await exact(`${at}.dt_layernorm.weight`, [dtRank]),
@@ -149,9 +177,10 @@ async function loadMoe(at: string, config: JambaConfig, { tensors, open, exact }
         [nExperts, dFf, dModel],
         each.map((expert) => ({ source: gateUp, from: (2 * expert + which) * dFf, to: (2 * expert + which + 1) * dFf })),
       );
-    const gateProj = await open(half(0));
-    const upProj = await open(half(1));
-    return { router, gateProj, upProj, downProj: await open(tensors.take(`${at}.experts.down_proj`, [nExperts, dModel, dFf])) };
+    const gateProj = await open(half(0), "experts");
+    const upProj = await open(half(1), "experts");
+    const downProj = await open(tensors.take(`${at}.experts.down_proj`, [nExperts, dModel, dFf]), "experts");
+    return { router, gateProj, upProj, downProj };
   }
   const stack = (proj: string, rows: number, columns: number) => {
     const sources = each.map((expert) => tensors.take(`${at}.experts.${expert}.${proj}.weight`, [rows, columns]));
@@ -161,6 +190,7 @@ async function loadMoe(at: string, config: JambaConfig, { tensors, open, exact }
         [nExperts, rows, columns],
         sources.map((source) => ({ source, from: 0, to: rows })),
       ),
+      "experts",
     );
   };
   return {
@@ -192,10 +222,8 @@ export function spellingsOf(name: string): string[] {
   return names;
 }
 
-function tensorReader(file: TensorFile, config: JambaConfig) {
+function tensorReader(file: TensorFile, config: JambaConfig, onRead: LoadWeightsOptions["onRead"]) {
   const left = new Set(file.tensors.keys());
-  let bytes = 0;
-  let lastFile = "";
   const find = (name: string) => spellingsOf(name).find((spelling) => left.has(spelling));
   return {
     has: (name: string) => find(name) !== undefined,
@@ -209,17 +237,10 @@ function tensorReader(file: TensorFile, config: JambaConfig) {
         );
       }
       left.delete(found);
-      bytes += info.sizeBytes;
-      lastFile = info.file;
-      return file.weight(found);
+      const source = file.weight(found);
+      return onRead ? whenRead(source, (sizeBytes) => onRead(sizeBytes, info.file)) : source;
     },
     ignore: (name: string) => left.delete(name),
-    takeBytes() {
-      const taken = bytes;
-      bytes = 0;
-      return taken;
-    },
-    lastFile: () => lastFile,
     /** A tensor of the model that no layer asked for means that config.json and weights disagree. */
     expectNoneLeft() {
       const stray = [...left].find((name) => name.startsWith("model.") || name === "lm_head.weight");
@@ -255,10 +276,8 @@ function indices<T>(kinds: readonly T[], kind: T): string {
 }
 
 /** The stored dtype, or f32 (which loses nothing) on a backend that does not compute with it. */
-function storable(backend: Backend, source: WeightSource): WeightDtype {
-  if (backend.device.weightDtypes.includes(source.dtype)) return source.dtype;
-  if (backend.device.weightDtypes.includes("f32")) return "f32";
-  throw new DtypeError(
-    `${source.name}: expected one of ${backend.device.weightDtypes.join(", ")} on ${backend.device.name}, found ${source.dtype}`,
-  );
+function storable({ device }: WeightOpener, source: WeightSource): WeightDtype {
+  if (device.weightDtypes.includes(source.dtype)) return source.dtype;
+  if (device.weightDtypes.includes("f32")) return "f32";
+  throw new DtypeError(`${source.name}: expected one of ${device.weightDtypes.join(", ")} on ${device.name}, found ${source.dtype}`);
 }

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { decodeFloats, toBf16, toF16 } from "@jamba/core";
 import { type NamedTensor, openCheckpoint, writeSafetensors } from "@jamba/loader";
 import { describe, expect, test } from "vitest";
-import { loadModel } from "../src/index.ts";
+import { type LoadOptions, type LoadProgress, loadModel } from "../src/index.ts";
 import { type GoldenCase, goldenFolder, logitTolerance, openGolden, worst } from "./golden.ts";
 
 type Tensors = Map<string, NamedTensor>;
@@ -22,15 +22,16 @@ async function read(name: GoldenCase): Promise<{ tensors: Tensors; config: Confi
 
 const blob = (name: string, content: Uint8Array | string) => ({ name, blob: new Blob([content as BlobPart]) });
 
-async function load(name: GoldenCase, change: Change) {
+async function load(name: GoldenCase, change: Change, options?: LoadOptions) {
   const { tensors, config } = await read(name);
   change(tensors, config);
-  return loadModel([blob("config.json", JSON.stringify(config)), blob("model.safetensors", writeSafetensors(tensors.values()))]);
+  const files = [blob("config.json", JSON.stringify(config)), blob("model.safetensors", writeSafetensors(tensors.values()))];
+  return loadModel(files, options);
 }
 
-async function errorOf(name: GoldenCase, change: Change): Promise<number> {
+async function errorOf(name: GoldenCase, change: Change, options?: LoadOptions): Promise<number> {
   const golden = await openGolden(name);
-  await using model = await load(name, change);
+  await using model = await load(name, change, options);
   const { logits } = await model.forward(golden.ids, { logits: "all" });
   return worst(logits.data as Float32Array, golden.floats("logits"), golden.rows).error;
 }
@@ -141,7 +142,7 @@ describe("a checkpoint gives the golden's logits", () => {
       (t) => t.set("score.weight", { name: "score.weight", dtype: "F32", shape: [1], bytes: new Uint8Array(4) }),
     ],
   ])("%s", async (_, name, change) => {
-    expect(await errorOf(name, change)).toBeLessThanOrEqual(logitTolerance);
+    expect(await errorOf(name, change, { dtype: "f32" })).toBeLessThanOrEqual(logitTolerance);
   });
 
   test("in three shards", async () => {
@@ -234,12 +235,15 @@ describe("a mistake is refused, naming tensor, expected and found", () => {
   test.each([
     [{ backend: "cuda" }, "BACKEND", /reference: usable/],
     [{ backend: "gpu" }, "OPTION", /"gpu"/],
-    [{ dtype: "q4" }, "DTYPE", /q4/],
-    [{ dtype: "experts-int8" }, "UNSUPPORTED", /experts/],
+    [{ dtype: "q4", backend: "reference" }, "DTYPE", /found q4/],
+    [{ dtype: "experts-int8", backend: "reference" }, "DTYPE", /found experts-int8/],
+    [{ kvDtype: "f16", backend: "reference" }, "DTYPE", /kvDtype: expected one of f32/],
+    [{ kvDtype: "q8" }, "OPTION", /kvDtype/],
     [{ dtype: "int4" }, "OPTION", /int4/],
     [{ contextLength: 0 }, "OPTION", /contextLength/],
     [{ contextLength: 1e9 }, "OPTION", /262144/],
-    [{ threads: 8 }, "OPTION", /threads: expected 1/],
+    [{ threads: 8, backend: "reference" }, "OPTION", /threads: expected 1/],
+    [{ threads: 0 }, "OPTION", /threads/],
     [{ revision: "main" }, "UNSUPPORTED", /revision/],
     [{ contextlength: 5 }, "OPTION", /did you mean contextLength/],
   ])("%j", async (options, code, message) => {
@@ -273,11 +277,18 @@ test("an option given as undefined leaves the checkpoint's own sampling in force
   expect(await ids({ temperature: 0 })).not.toEqual(sampled);
 });
 
-test("progress runs from the first tensor to all bytes", async () => {
-  const seen: { doneBytes: number; totalBytes: number }[] = [];
-  const model = await loadModel(goldenFolder("odd"), { onProgress: (progress) => seen.push(progress) });
+test("progress runs to all bytes, those of tensors that the model ignores too, by pieces of a tensor", async () => {
+  const { tensors, config } = await read("odd");
+  const name = "score.weight";
+  tensors.set(name, { name, dtype: "F32", shape: [1], bytes: new Uint8Array(4) });
+  const seen: LoadProgress[] = [];
+  const files = [blob("config.json", JSON.stringify(config)), blob("model.safetensors", writeSafetensors(tensors.values()))];
+  const model = await loadModel(files, { onProgress: (progress) => seen.push(progress) });
   await model.dispose();
+  const experts = [...tensors.keys()].filter((tensor) => tensor.includes(".experts."));
+  expect(seen.length).toBeGreaterThan(tensors.size - experts.length);
   expect(seen.at(-1)!.doneBytes).toBe(seen[0].totalBytes);
+  expect(new Set(seen.map(({ phase }) => phase))).toEqual(new Set(["load"]));
   expect(seen.every(({ doneBytes }, i) => i === 0 || doneBytes >= seen[i - 1].doneBytes)).toBe(true);
 });
 

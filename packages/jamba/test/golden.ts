@@ -1,11 +1,13 @@
 // Opens the committed goldens: checkpoints with what the public reference implementation computed from them.
 
 import { fileURLToPath } from "node:url";
+import { type CpuLevel, openCpuBackend } from "@jamba/backend-cpu";
 import { type Backend, decodeFloats, type HostTensor, openReference } from "@jamba/core";
 import { type Checkpoint, openCheckpoint } from "@jamba/loader";
 import { type JambaConfig, parseConfig } from "../src/config.ts";
+import { listDevices } from "../src/open-backend.ts";
 import { Runner, type Sequence } from "../src/runner.ts";
-import { loadWeights, type TensorFile } from "../src/weights.ts";
+import { type LoadDtype, loadWeights, type TensorFile } from "../src/weights.ts";
 
 export const goldenCases = ["base", "odd", "dense-tied", "long", "bf16-loud", "one-token"] as const;
 export type GoldenCase = (typeof goldenCases)[number];
@@ -41,8 +43,34 @@ export async function openGolden(name: GoldenCase): Promise<Golden> {
   };
 }
 
+export const openCpu = (): Promise<Backend> => openCpuBackend();
+
+/** Why the cpu backend can't be tested here, if it can't. */
+export const cpuAbsent: string | undefined = (await listDevices()).find(({ backend }) => backend === "cpu")!.reason;
+
+/** What the tests of this folder run on. */
+export const backends = [
+  { name: "reference", absent: undefined, open: async () => openReference() },
+  { name: "cpu", absent: cpuAbsent, open: openCpu },
+] as const;
+
+const levels: readonly CpuLevel[] = ["avx512bf16", "avx512", "avx2", "i8mm", "neon", "portable"];
+
+/** Instruction sets of the cpu backend that this machine runs, best first; none where it is absent. */
+export const cpuLevels: readonly CpuLevel[] = (
+  await Promise.all(
+    levels.map((level) =>
+      openCpuBackend({ level }).then(
+        (backend) => backend.dispose().then(() => [level]),
+        () => [],
+      ),
+    ),
+  )
+).flat();
+
 export interface Change {
   readonly backend?: Backend;
+  readonly dtype?: LoadDtype;
   readonly config?: (config: JambaConfig) => JambaConfig;
   readonly file?: (file: Checkpoint) => TensorFile;
 }
@@ -50,13 +78,13 @@ export interface Change {
 /** The model of a golden, perhaps with something changed: that is how mutation tests plant their faults. */
 export async function openRunner(
   name: GoldenCase,
-  { backend = openReference(), config = (c) => c, file = (f) => f }: Change = {},
+  { backend = openReference(), dtype = "auto", config = (c) => c, file = (f) => f }: Change = {},
 ): Promise<Runner> {
   const checkpoint = await openCheckpoint(goldenFolder(name));
   try {
     const parsed = config(parseConfig(checkpoint.config));
-    const weights = await loadWeights(file(checkpoint), parsed, backend, { dtype: "auto" });
-    return new Runner(backend, parsed, weights, parsed.contextLength);
+    const weights = await loadWeights(file(checkpoint), parsed, backend, { dtype });
+    return new Runner(backend, parsed, weights, parsed.contextLength, "f32");
   } finally {
     await checkpoint.close();
   }

@@ -1,8 +1,12 @@
+import { openCpuBackend } from "@jamba/backend-cpu";
 import { randomChunks, seeded } from "@jamba/conformance";
+import { openReference } from "@jamba/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Runner } from "../src/runner.ts";
 import { argmax } from "../src/sampler.ts";
 import {
+  cpuAbsent,
+  cpuLevels,
   type Golden,
   goldenCases,
   logitTolerance,
@@ -14,12 +18,21 @@ import {
   worst,
 } from "./golden.ts";
 
-describe.each(goldenCases)("golden %s", (name) => {
+// On cpu as f32: bf16 weights, of which there is a golden, may take activations in bf16 there (dtypes.test.ts).
+const devices = [
+  { device: "reference", dtype: "auto" as const, open: async () => openReference() },
+  ...cpuLevels.map((level) => ({ device: `cpu, ${level}`, dtype: "f32" as const, open: () => openCpuBackend({ level }) })),
+];
+const all = devices.flatMap((device) => goldenCases.map((name) => ({ ...device, name })));
+
+if (cpuAbsent) test("goldens on cpu", ({ skip }) => skip(cpuAbsent));
+
+describe.each(all)("golden $name on $device", ({ name, dtype, open }) => {
   let golden: Golden;
   let runner: Runner;
   beforeAll(async () => {
     golden = await openGolden(name);
-    runner = await openRunner(name);
+    runner = await openRunner(name, { backend: await open(), dtype });
   });
   afterAll(() => runner.backend.dispose());
 

@@ -34,6 +34,8 @@ const tensor = (name: string, dtype: NamedTensor["dtype"] = "U8", shape = [3]): 
 };
 const [a, b] = [writeSafetensors([tensor("a")]), writeSafetensors([tensor("b")])];
 
+const blobOf = (name: string, content: string | Uint8Array) => ({ name, blob: new Blob([content as BlobPart]) });
+
 async function refusal(source: CheckpointSource): Promise<JambaError> {
   const error = await openCheckpoint(source).then(
     () => undefined,
@@ -87,6 +89,23 @@ it("files with folders, named blobs and the path of a file give the tensors of t
     await found.close();
   }
   await expected.close();
+});
+
+it("metadata of all shards is joined, and files of the disk have a path", async () => {
+  const shards = {
+    "1.safetensors": writeSafetensors([tensor("a")], { format: "pt", one: "1" }),
+    "2.safetensors": writeSafetensors([tensor("b")], { format: "np", two: "2" }),
+  };
+  const weight_map = { a: "1.safetensors", b: "2.safetensors" };
+  const directory = await directoryOf({ ...shards, [indexFile]: { weight_map } });
+  await using sharded = await openCheckpoint(directory);
+  expect([...sharded.metadata!]).toEqual(Object.entries({ format: "pt", one: "1", two: "2" }));
+  expect(sharded.pathOf!(sharded.tensors.get("b")!.file)).toBe(join(directory, "2.safetensors"));
+  await using single = await openCheckpoint(join(directory, "1.safetensors"));
+  expect(single.pathOf!("1.safetensors")).toBe(join(directory, "1.safetensors"));
+  const blobs = [blobOf("config.json", "{}"), blobOf("model.safetensors", a)];
+  await using inMemory = await openCheckpoint(blobs);
+  expect(inMemory.pathOf).toBeUndefined();
 });
 
 it("rows equal the parts of a whole read at every border, for every dtype and shape", async () => {

@@ -19,6 +19,10 @@ export interface Checkpoint {
   /** tokenizer_config.json; its chat_template may come from chat_template.jinja or chat_template.json. */
   readonly tokenizerConfig?: unknown;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** `__metadata__` of the weights. */
+  readonly metadata?: ReadonlyMap<string, string>;
+  /** Where a file lies on the local disk; absent when they don't. */
+  pathOf?(file: string): string;
   /** @throws LoadError for an unknown name, DtypeError for a tensor that is not F32, BF16 or F16 */
   weight(name: string): WeightSource;
   /** All bytes of one tensor of any dtype. */
@@ -39,7 +43,7 @@ export async function openCheckpoint(source: CheckpointSource, { signal }: { sig
   const generationConfig = await readJson(folder, "generation_config.json", signal);
   const tokenizer = await readJson(folder, "tokenizer.json", signal);
   const tokenizerConfig = await readTokenizerConfig(folder, signal);
-  const { tensors, sources } = await openWeights(folder, signal);
+  const { tensors, sources, metadata } = await openWeights(folder, signal);
 
   const find = (name: string): { tensor: TensorInfo; source: ByteSource } => {
     const tensor = tensors.get(name);
@@ -54,6 +58,8 @@ export async function openCheckpoint(source: CheckpointSource, { signal }: { sig
     tokenizer,
     tokenizerConfig,
     tensors,
+    metadata,
+    pathOf: folder.pathOf,
     weight(name) {
       const { tensor, source } = find(name);
       return weightSource(tensor, source);

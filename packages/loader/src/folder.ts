@@ -25,6 +25,8 @@ export interface Folder {
   readonly name: string;
   /** The only weights to use, when the user named a file. */
   readonly weightsFile?: string;
+  /** Where a file lies on the local disk; absent when they don't. */
+  pathOf?(file: string): string;
   /** Throws when the file is absent; `isAbsent` tells. */
   open(file: string, options: OpenOptions): Promise<ByteSource>;
   /** Names of files; undefined where they can't be listed. */
@@ -59,10 +61,12 @@ async function pathFolder(path: string): Promise<Folder> {
     throw new LoadError(`${path}: expected a directory or a .safetensors file, found another file`);
   }
   const root = kind === "directory" ? path : directory;
+  const pathOf = (file: string) => `${root.replace(/\/$/, "")}/${file}`;
   return {
     name: path,
     weightsFile: kind === "directory" ? undefined : base,
-    open: (file, { signal }) => openFile(`${root.replace(/\/$/, "")}/${file}`, { signal }),
+    pathOf,
+    open: (file, { signal }) => openFile(pathOf(file), { signal }),
     list: () => listDirectory(root),
   };
 }

@@ -9,6 +9,8 @@ export {
   parseSafetensorsHeader,
   type SafetensorsDtype,
   type SafetensorsHeader,
+  safetensorsHeader,
   type TensorInfo,
+  type UnplacedTensor,
   writeSafetensors,
 } from "./safetensors.ts";

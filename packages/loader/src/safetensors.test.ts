@@ -2,7 +2,7 @@ import { DtypeError, LoadError, ShapeError } from "@jamba/core";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { openBlob } from "./blob-source.ts";
-import { type NamedTensor, parseSafetensorsHeader, type SafetensorsDtype, writeSafetensors } from "./safetensors.ts";
+import { type NamedTensor, parseSafetensorsHeader, type SafetensorsDtype, safetensorsHeader, writeSafetensors } from "./safetensors.ts";
 
 const open = (bytes: Uint8Array) => openBlob(new Blob([bytes as Uint8Array<ArrayBuffer>]), "m.safetensors");
 const parse = (bytes: Uint8Array) => parseSafetensorsHeader(open(bytes));
@@ -155,6 +155,16 @@ describe("writer", () => {
       }),
       { seed: 1, numRuns: 300 },
     );
+  });
+
+  it("a header of its own is aligned, and bytes that follow in order make a file", async () => {
+    const tensors = [1, 64, 3].map((sizeBytes, i) => ({ name: `t${i}`, dtype: "U8" as const, shape: [sizeBytes], sizeBytes }));
+    for (let length = 0; length < 70; length++) {
+      const header = safetensorsHeader(tensors, { pad: "x".repeat(length) }, 64);
+      expect(header.length % 64).toBe(0);
+      const parsed = await parse(Uint8Array.from([...header, ...new Uint8Array(68)]));
+      expect([...parsed.tensors.values()].map(({ offset }) => offset - header.length)).toEqual([0, 1, 65]);
+    }
   });
 
   const w: NamedTensor = { name: "w", dtype: "F32", shape: [1], bytes: new Uint8Array(4) };

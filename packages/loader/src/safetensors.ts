@@ -151,11 +151,40 @@ function checkLayout(tensors: ReadonlyMap<string, TensorInfo>, dataStart: number
     throw new LoadError(`${file}: expected the file to end after ${before} at ${end} bytes, found ${fileSize - end} more`);
 }
 
-export interface NamedTensor {
-  readonly name: string;
-  readonly dtype: SafetensorsDtype;
-  readonly shape: readonly number[];
+export type UnplacedTensor = Pick<TensorInfo, "name" | "dtype" | "shape" | "sizeBytes">;
+
+export interface NamedTensor extends Omit<UnplacedTensor, "sizeBytes"> {
   readonly bytes: Uint8Array;
+}
+
+/**
+ * What comes before the bytes of `tensors`, which follow in this order without holes. Padded to a multiple of `alignment` bytes.
+ * @throws DtypeError for an unknown dtype, ShapeError when size and shape disagree, LoadError for a name that can't be read back
+ */
+export function safetensorsHeader(
+  tensors: Iterable<UnplacedTensor>,
+  metadata?: Readonly<Record<string, string>>,
+  alignment = lengthBytes,
+): Uint8Array {
+  const entries = new Map<string, unknown>(metadata ? [["__metadata__", metadata]] : []);
+  let end = 0;
+  for (const { name, dtype, shape, sizeBytes } of tensors) {
+    if (!isDtype(dtype)) throw new DtypeError(`${name}: expected a safetensors dtype, found ${dtype}`);
+    if (entries.has(name) || name === "__metadata__" || name === "__proto__") {
+      throw new LoadError(`${quote(name)}: expected a name that no other tensor has, found it taken`);
+    }
+    if (!shape.every(isCount) || shape.length > maxAxes || byteSize(dtype, shape) !== sizeBytes) {
+      throw new ShapeError(`${name}: expected the bytes of [${shape}] ${dtype}, found ${sizeBytes}`);
+    }
+    entries.set(name, { dtype, shape, data_offsets: [end, end + sizeBytes] });
+    end += sizeBytes;
+  }
+  const utf8 = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
+  const size = Math.ceil((lengthBytes + utf8.length) / alignment) * alignment;
+  const header = new Uint8Array(size).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(size - lengthBytes), true);
+  header.set(utf8, lengthBytes);
+  return header;
 }
 
 /**
@@ -163,28 +192,18 @@ export interface NamedTensor {
  * @throws DtypeError for an unknown dtype, ShapeError when bytes and shape disagree, LoadError for a name that can't be read back
  */
 export function writeSafetensors(tensors: Iterable<NamedTensor>, metadata?: Readonly<Record<string, string>>): Uint8Array {
-  const sorted = [...tensors];
-  for (const { name, dtype } of sorted) if (!isDtype(dtype)) throw new DtypeError(`${name}: expected a safetensors dtype, found ${dtype}`);
-  sorted.sort((a, b) => dtypeBits[b.dtype] - dtypeBits[a.dtype]);
-  const entries = new Map<string, unknown>(metadata ? [["__metadata__", metadata]] : []);
-  let end = 0;
-  for (const { name, dtype, shape, bytes } of sorted) {
-    if (entries.has(name) || name === "__metadata__" || name === "__proto__") {
-      throw new LoadError(`${quote(name)}: expected a name that no other tensor has, found it taken`);
-    }
-    if (!shape.every(isCount) || shape.length > maxAxes || byteSize(dtype, shape) !== bytes.length) {
-      throw new ShapeError(`${name}: expected the bytes of [${shape}] ${dtype}, found ${bytes.length}`);
-    }
-    entries.set(name, { dtype, shape, data_offsets: [end, end + bytes.length] });
-    end += bytes.length;
-  }
-  const json = JSON.stringify(Object.fromEntries(entries));
-  const utf8 = new TextEncoder().encode(json);
-  const length = Math.ceil(utf8.length / lengthBytes) * lengthBytes;
-  const file = allocate("safetensors file", lengthBytes + length + end).fill(0x20, lengthBytes, lengthBytes + length);
-  new DataView(file.buffer).setBigUint64(0, BigInt(length), true);
-  file.set(utf8, lengthBytes);
-  let offset = lengthBytes + length;
+  // An unknown dtype sorts anywhere; the header refuses it.
+  const sorted = [...tensors].sort((a, b) => (dtypeBits[b.dtype] ?? 0) - (dtypeBits[a.dtype] ?? 0));
+  const header = safetensorsHeader(
+    sorted.map(({ bytes, ...tensor }) => ({ ...tensor, sizeBytes: bytes.length })),
+    metadata,
+  );
+  const file = allocate(
+    "safetensors file",
+    sorted.reduce((sum, { bytes }) => sum + bytes.length, header.length),
+  );
+  file.set(header);
+  let offset = header.length;
   for (const { bytes } of sorted) {
     file.set(bytes, offset);
     offset += bytes.length;

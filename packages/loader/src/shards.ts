@@ -15,6 +15,8 @@ export interface Weights {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** By the file name in `TensorInfo`. */
   readonly sources: ReadonlyMap<string, ByteSource>;
+  /** `__metadata__` of all files; where they disagree, the first one's. */
+  readonly metadata: ReadonlyMap<string, string>;
 }
 
 /** Opens all or, when it throws, none. */
@@ -77,6 +79,7 @@ async function openShards(
 ): Promise<Weights> {
   const sources = new Map<string, ByteSource>();
   const tensors = new Map<string, TensorInfo>();
+  const metadata = new Map<string, string>();
   const openShard = async (file: string) => {
     const source = await folder.open(file, { signal }).catch((cause) => {
       throw index && isAbsent(cause)
@@ -84,7 +87,7 @@ async function openShards(
         : cause;
     });
     sources.set(file, source);
-    return (await parseSafetensorsHeader(source, signal)).tensors;
+    return parseSafetensorsHeader(source, signal);
   };
   try {
     for (let done = 0; done < files.length; done += concurrency) {
@@ -92,7 +95,8 @@ async function openShards(
       // Settled, so that no file opens after the others were closed.
       for (const [i, shard] of (await Promise.allSettled(batch.map(openShard))).entries()) {
         if (shard.status === "rejected") throw shard.reason;
-        for (const tensor of shard.value.values()) {
+        for (const [key, text] of shard.value.metadata) if (!metadata.has(key)) metadata.set(key, text);
+        for (const tensor of shard.value.tensors.values()) {
           if (index) checkIndexed(tensor, batch[i], index);
           tensors.set(tensor.name, { ...tensor, file: batch[i] });
         }
@@ -101,7 +105,7 @@ async function openShards(
     for (const [name, file] of index ?? []) {
       if (!tensors.has(name)) throw new LoadError(`${file}: tensor ${quote(name)}: expected it here, as ${indexFile} says, found none`);
     }
-    return { tensors, sources };
+    return { tensors, sources, metadata };
   } catch (error) {
     await closeAll(sources).catch(() => undefined);
     throw error;

@@ -27,3 +27,10 @@ export function randomChunks(random: () => number, length: number): number[] {
   for (let rest = length; rest > 0; rest -= chunks.at(-1)!) chunks.push(Math.min(rest, Math.ceil(length ** random())));
   return chunks;
 }
+
+/** Where pieces of these lengths begin, and where the last one ends. */
+export function startsOf(lengths: readonly number[]): number[] {
+  const starts = [0];
+  for (const length of lengths) starts.push(starts.at(-1)! + length);
+  return starts;
+}

@@ -3,11 +3,13 @@
 import { type Backend, type CommandList, type HostState, JambaError, type StateAddress, type WeightDtype } from "@jamba/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Case, cases } from "./cases.ts";
-import { compare } from "./compare.ts";
+import { compare, type Tolerances } from "./compare.ts";
 import { normal, randomChunks, seeded } from "./random.ts";
 import { addressOf, findMismatch, firstFault, openStates, openWeights, pageTokens, recordStep, runCase, valuesOf } from "./run-case.ts";
 
 export interface SuiteOptions {
+  /** Wider bounds by dtype of the weights, for a device that rounds activations too. */
+  readonly wider?: Tolerances;
   /** Called once; the suite disposes what it gives. */
   open(): Promise<Backend> | Backend;
   /** Cases whose name one of the patterns matches do not run; the reason is printed. */
@@ -16,11 +18,12 @@ export interface SuiteOptions {
 
 /** Registers every op and layer against the reference, for every dtype of the device, then the invariants. */
 export function testOps(options: SuiteOptions): void {
-  const { skip = [] } = options;
+  const { skip = [], wider } = options;
   let backend: Backend;
   beforeAll(async () => {
     backend = await options.open();
   });
+  afterAll(() => backend.dispose());
   for (const dtype of ["f32", "bf16", "f16", "q8", "q4"] as const) {
     describe(`ops with ${dtype} weights`, () => {
       for (const one of cases.filter((c) => dtype === "f32" || c.weights)) {
@@ -28,7 +31,7 @@ export function testOps(options: SuiteOptions): void {
         test(one.name, async (context) => {
           if (skipped) context.skip(skipped.reason);
           if (!backend.device.weightDtypes.includes(dtype)) context.skip(`${backend.device.name} has no ${dtype}`);
-          await expectMatch(one, dtype, backend);
+          await expectMatch(one, dtype, backend, wider);
         });
       }
     });
@@ -36,10 +39,10 @@ export function testOps(options: SuiteOptions): void {
   testInvariants(options);
 }
 
-async function expectMatch(one: Case, dtype: WeightDtype, backend: Backend): Promise<void> {
-  const mismatch = await findMismatch(one, dtype, backend);
+async function expectMatch(one: Case, dtype: WeightDtype, backend: Backend, wider?: Tolerances): Promise<void> {
+  const mismatch = await findMismatch(one, dtype, backend, wider);
   if (!mismatch) return;
-  const fault = await firstFault(one, dtype, backend);
+  const fault = await firstFault(one, dtype, backend, wider);
   const { where, nmse, tolerance, index, found, expected } = mismatch;
   expect.fail(
     `${where}: expected NMSE <= ${tolerance}, found ${nmse}; worst at ${index}: expected ${expected}, found ${found}; first command at fault: ${fault}`,
@@ -158,6 +161,8 @@ const badInputs: [string, (inputs: Inputs) => Inputs][] = [
   ["a page beyond the store", (i) => ({ ...i, states: i.states.map((s) => ({ ...s, pages: s.pages.map(() => 10 ** 6) })) })],
   ["too few pages", (i) => ({ ...i, states: i.states.map((s) => ({ ...s, pages: s.pages.slice(0, 1), seen: 2 * pageTokens })) })],
   ["a negative count of tokens seen", (i) => ({ ...i, states: i.states.map((s) => ({ ...s, seen: -9 })) })],
+  ["fewer than no tokens seen, though not after the step", (i) => ({ ...i, states: i.states.map((s) => ({ ...s, seen: -1 })) })],
+  ["half a slot", (i) => ({ ...i, states: i.states.map((s) => ({ ...s, slot: 0.5 })) })],
   ["a row that is no token", (i) => ({ ...i, rows: Int32Array.from([99]) })],
   ["no input tensor", (i) => ({ ...i, tensors: new Map() })],
 ];

@@ -1,7 +1,7 @@
 import { listDevices } from "jamba";
 import type { Command } from "../cli.ts";
 import { commonFlags } from "../flags.ts";
-import { coloursFor } from "../terminal.ts";
+import { coloursFor, widthOf, wrapped } from "../terminal.ts";
 
 export const devices: Command = {
   help: `jamba devices: every backend, fastest first, usable here or why not
@@ -17,11 +17,16 @@ export const devices: Command = {
       return 0;
     }
     const { green, dim } = coloursFor(terminal.stdout, terminal);
-    for (const { backend, usable, reason, device } of all) {
-      const what = device ? `${device.name}, ${device.threads} thread${device.threads === 1 ? "" : "s"}` : dim(reason ?? "");
-      terminal.stdout.write(`${usable ? green("yes") : dim("no ")} ${backend.padEnd(10)} ${what}\n`);
-      for (const feature of device?.features ?? []) terminal.stdout.write(`               ${dim(feature)}\n`);
+    const lines = (text: string) => wrapped(text, widthOf(terminal.stdout) - indent);
+    for (const { backend, usable, reason = "", device } of all) {
+      const threads = `${device?.threads} thread${device?.threads === 1 ? "" : "s"}`;
+      const [first, ...rest] = device ? [`${device.name}, ${threads}`, ...device.features.flatMap(lines)] : lines(reason);
+      terminal.stdout.write(`${usable ? green("yes") : dim("no ")} ${backend.padEnd(indent - 4)}${device ? first : dim(first)}\n`);
+      for (const line of rest) terminal.stdout.write(`${" ".repeat(indent)}${dim(line)}\n`);
     }
     return 0;
   },
 };
+
+/** Columns before what is said of a backend. */
+const indent = 15;

@@ -1,4 +1,4 @@
-import { type JambaConfig, parseConfig } from "jamba";
+import { type JambaConfig, parseConfig, preparedOf } from "jamba";
 import { checkpointOf } from "../checkpoint.ts";
 import type { Command } from "../cli.ts";
 import { commonFlags, splitModel, UsageError } from "../flags.ts";
@@ -32,16 +32,20 @@ export const inspect: Command = {
     const checkpoint = await checkpointOf(source);
     try {
       const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
-      const tensors = [...checkpoint.tensors.values()];
+      const prepared = preparedOf(checkpoint);
+      // A prepared file calls its weights bytes; what they are stands beside them.
+      const tensors = [...checkpoint.tensors.values()].map((tensor) => ({ ...tensor, ...prepared?.weights.get(tensor.name) }));
       const bytes: Record<string, number> = Object.fromEntries(kinds.map(([kind]) => [kind, 0]));
       for (const { name, sizeBytes } of tensors) bytes[kinds.find(([, pattern]) => pattern.test(name))![0]] += sizeBytes;
       const dtypes = [...new Set(tensors.map(({ dtype }) => dtype))];
       const layers = letters(config);
       if (flags.json) {
-        terminal.stdout.write(`${JSON.stringify({ name: checkpoint.name, config, layers, dtypes, bytes, tensors })}\n`);
+        const as = prepared && { dtype: prepared.dtype, layout: prepared.layout };
+        terminal.stdout.write(`${JSON.stringify({ name: checkpoint.name, config, layers, prepared: as, dtypes, bytes, tensors })}\n`);
         return 0;
       }
       terminal.stdout.write(`${coloursFor(terminal.stdout, terminal).bold(checkpoint.name)}\n${picture(config, layers, terminal)}`);
+      if (prepared) terminal.stdout.write(`  prepared as ${prepared.dtype}, to be mapped by a backend of layout ${prepared.layout}\n`);
       terminal.stdout.write(`  ${tensors.length} tensors  ${dtypes.join(", ")}\n${bars(bytes, terminal)}`);
       if (flags.tensors)
         for (const { name, dtype, shape, file } of tensors) terminal.stdout.write(`${name}  ${dtype} [${shape.join(", ")}]  ${file}\n`);

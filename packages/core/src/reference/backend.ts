@@ -74,6 +74,7 @@ class ReferenceBackend implements Backend {
     features: ["f32 storage, f64 sums", "one thread, by design: this backend is the specification that others are tested against"],
     threads: 1,
     weightDtypes: ["f32", "bf16", "f16"],
+    kvDtypes: ["f32"],
     chunkTokens: 64,
   };
   #weights = new Set<Weight>();

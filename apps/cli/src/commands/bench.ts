@@ -1,0 +1,118 @@
+import { type JambaModel, loadModel } from "jamba";
+import type { Command } from "../cli.ts";
+import { commonFlags, loadOptions, numberFlag, splitModel, textFlag, UsageError } from "../flags.ts";
+import { bytesText, coloursFor, loadBar } from "../terminal.ts";
+
+/** Tokens read before the ones whose writing is timed. */
+const decodePrompt = 16;
+
+export const bench: Command = {
+  help: `jamba bench [MODEL]: how fast MODEL is on this machine
+
+  --prompt 128,512     tokens of the prompts that are read
+  --max-tokens, -n N   tokens that are written after a prompt of ${decodePrompt} (64)
+  --repeat N           times for each; the median and the range are shown (3)
+  --json --quiet --backend --dtype --threads --context-length --offline
+
+  Tokens are random, also those fed back while writing: so experts vary as they
+  do in a text. Times include the choice of each token.
+`,
+  flags: { ...commonFlags, prompt: { type: "string" }, "max-tokens": { type: "string", short: "n" }, repeat: { type: "string" } },
+
+  async run({ flags, words }, terminal) {
+    const { model: source, rest } = splitModel(words);
+    if (rest.length > 0) throw new UsageError(`bench: expected a model, found ${JSON.stringify(rest.join(" "))}; is the path right?`);
+    const prompts = (textFlag(flags, "prompt") ?? "128,512").split(",").map((text) => count("--prompt", Number(text)));
+    const written = count("--max-tokens", numberFlag(flags, "max-tokens") ?? 64);
+    const repeat = count("--repeat", numberFlag(flags, "repeat") ?? 3);
+    const quiet = Boolean(flags.quiet || flags.json);
+    const bar = loadBar(terminal, !quiet);
+    const stop = new AbortController();
+    const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("interrupted"))));
+    const started = performance.now();
+    try {
+      const options = { ...loadOptions(flags), signal: stop.signal, onProgress: bar.onProgress };
+      const model = await loadModel(source, options).finally(bar.stop);
+      const loadMs = performance.now() - started;
+      try {
+        await speeds(model, decodePrompt, 2, 1, stop.signal); // pages are mapped and code compiled on first use
+        const prefill: { tokens: number; tokensPerSecond: Spread }[] = [];
+        for (const tokens of prompts) prefill.push({ tokens, tokensPerSecond: (await speeds(model, tokens, 1, repeat, stop.signal)).read });
+        const { write } = await speeds(model, decodePrompt, written + 1, repeat, stop.signal);
+        const { device, dtypes } = model;
+        const memory = { ...model.memory(), peakBytes: process.resourceUsage().maxRSS * 1024 };
+        if (flags.json) {
+          const decode = { tokens: written, tokensPerSecond: write };
+          terminal.stdout.write(`${JSON.stringify({ model: source, device, dtypes, loadMs, memory, prefill, decode })}\n`);
+          return 0;
+        }
+        const { bold, dim } = coloursFor(terminal.stdout, terminal);
+        const line = (what: string, { median, min, max }: Spread) =>
+          `  ${what.padEnd(12)}${bold(short(median).padStart(8))} tokens/s ${dim(`[${short(min)} … ${short(max)}]`)}\n`;
+        terminal.stdout.write(
+          `${bold(source)}  ${dtypes[0]} weights, ${device.name}, ${device.threads} thread${device.threads === 1 ? "" : "s"}\n`,
+        );
+        for (const { tokens, tokensPerSecond } of prefill) terminal.stdout.write(line(`read ${tokens}`, tokensPerSecond));
+        terminal.stdout.write(line(`write ${written}`, write));
+        const { weightBytes, stateBytes, peakBytes } = memory;
+        terminal.stdout.write(
+          `  load ${(loadMs / 1000).toFixed(2)} s, weights ${bytesText(weightBytes)}, states ${bytesText(stateBytes)}, process at most ${bytesText(peakBytes)}\n`,
+        );
+        return 0;
+      } finally {
+        await model.dispose();
+      }
+    } catch (error) {
+      if (stop.signal.aborted) return 130;
+      throw error;
+    } finally {
+      off();
+    }
+  },
+};
+
+interface Spread {
+  readonly median: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** Reads `tokens` and writes `count`, `repeat` times. In tokens per second: those read, and those written after the first. */
+async function speeds(
+  model: JambaModel,
+  tokens: number,
+  count: number,
+  repeat: number,
+  signal: AbortSignal,
+): Promise<{ read: Spread; write: Spread }> {
+  const randomId = () => Math.floor(Math.random() * model.config.vocabSize);
+  const [read, write]: number[][] = [[], []];
+  for (let round = 0; round < repeat; round++) {
+    const logitBias: Record<number, number> = { [randomId()]: 1e9 };
+    // The bias, not the model, says what the next step draws.
+    const onToken = () => {
+      for (const id of Object.keys(logitBias)) delete logitBias[Number(id)];
+      logitBias[randomId()] = 1e9;
+    };
+    const prompt = Array.from({ length: tokens }, randomId);
+    const options = { maxTokens: count, temperature: 0, repetitionPenalty: 1, ignoreEos: true, logitBias, onToken, signal };
+    const { timings } = await model.generate(prompt, options);
+    signal.throwIfAborted();
+    read.push((tokens * 1000) / timings.firstTokenMs);
+    write.push(timings.tokensPerSecond);
+  }
+  return { read: spreadOf(read), write: spreadOf(write) };
+}
+
+function spreadOf(values: readonly number[]): Spread {
+  const sorted = [...values].sort((a, b) => a - b);
+  const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]];
+  return { median: (low + high) / 2, min: sorted[0], max: sorted[sorted.length - 1] };
+}
+
+const short = (speed: number) => (speed >= 100 ? speed.toFixed(0) : speed.toPrecision(3));
+
+function count(flag: string, found: number): number {
+  if (!Number.isSafeInteger(found) || found < 1) throw new UsageError(`${flag}: expected a positive integer, found ${found}`);
+  return found;
+}

@@ -1,0 +1,65 @@
+// How weights lie in memory: panels of 16 rows, columns interleaved so that one stream of reads feeds 16 sums at once.
+// The same bytes serve every instruction set. Rows and columns that a shape lacks are filled up with zeros.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace jamba {
+
+constexpr int panelRows = 16;
+/** Columns that share a scale. */
+constexpr int blockColumns = 32;
+
+enum class Dtype : int32_t { f32, bf16, f16, q8, q4 };
+
+/**
+ * 64 columns of 16 rows, w = scale · (q - 8); no scale is 0. Unit u of block b holds columns 8u … 8u + 7 of the block: byte 4 r + c has
+ * column 8u + c of row r in its low nibble and column 8u + 4 + c in its high one.
+ */
+struct Q4Block {
+  uint8_t q[2][4][64];
+  uint16_t scale[2][panelRows];  // f16
+};
+static_assert(sizeof(Q4Block) == 576);
+
+/** 64 columns of 16 rows, w = scale · (q - 128); no scale is 0. Unit u of block b holds columns 4u … 4u + 3: byte 4 r + c. */
+struct Q8Block {
+  uint8_t q[2][8][64];
+  uint16_t scale[2][panelRows];  // f16
+};
+static_assert(sizeof(Q8Block) == 1088);
+
+/** f32 and f16: [columns][16]. bf16: [columns / 2][16][2], so that a dot product of pairs can take them as they lie. */
+inline int64_t panelBytes(Dtype dtype, int64_t columns) {
+  switch (dtype) {
+    case Dtype::f32: return columns * panelRows * 4;
+    case Dtype::f16: return columns * panelRows * 2;
+    case Dtype::bf16: return (columns + 1) / 2 * panelRows * 4;
+    case Dtype::q8: return (columns + 63) / 64 * (int64_t)sizeof(Q8Block);
+    case Dtype::q4: return (columns + 63) / 64 * (int64_t)sizeof(Q4Block);
+  }
+  return 0;
+}
+
+inline int64_t panelsOf(int64_t rows) { return (rows + panelRows - 1) / panelRows; }
+
+/**
+ * A weight as kernels see it: `stack` matrices [rows, columns] one after another, each a whole number of panels.
+ * A vector (norm, bias) of `columns` values lies as plain f32.
+ */
+struct Matrix {
+  const uint8_t* data = nullptr;
+  Dtype dtype = Dtype::f32;
+  bool isVector = false;
+  int64_t stack = 1, rows = 0, columns = 0;
+
+  int64_t panels() const { return panelsOf(rows); }
+  const uint8_t* panel(int64_t expert, int64_t i) const { return data + (expert * panels() + i) * panelBytes(dtype, columns); }
+  const float* vector() const { return (const float*)data; }
+  int64_t bytes() const {
+    const int64_t all = isVector ? columns * 4 : stack * panels() * panelBytes(dtype, columns);
+    return (all + 63) / 64 * 64;
+  }
+};
+
+}  // namespace jamba

@@ -1,0 +1,78 @@
+// Ops that move rows and compute nothing: embed, gatherRows, and the ways in and out of the arena.
+#pragma once
+#include "../simd.h"
+#include "../step.h"
+
+namespace jamba::JAMBA_LEVEL {
+
+/** Row `row` of a packed matrix, from wherever its columns lie in the panel. */
+static void unpackRow(const Matrix& m, int64_t row, float* to) {
+  const uint8_t* panel = m.panel(0, row / panelRows);
+  const int r = (int)(row % panelRows);
+  // One block of 32 columns: `value` of its column i times the scale.
+  const auto blocks = [&](const auto* all, const auto& value) {
+    for (int64_t k = 0; k < m.columns; k += blockColumns) {
+      const auto& block = all[k / 64];
+      const int half = (int)(k / blockColumns % 2), n = m.columns - k < blockColumns ? (int)(m.columns - k) : blockColumns;
+      const float scale = scalarF16(block.scale[half][r]);
+      for (int i = 0; i < n; i++) to[k + i] = scale * (float)value(block.q[half], i);
+    }
+  };
+  switch (m.dtype) {
+    case Dtype::f32:
+      for (int64_t k = 0; k < m.columns; k++) to[k] = ((const float*)panel)[k * panelRows + r];
+      break;
+    case Dtype::f16:
+      for (int64_t k = 0; k < m.columns; k++) to[k] = scalarF16(((const uint16_t*)panel)[k * panelRows + r]);
+      break;
+    case Dtype::bf16:
+      for (int64_t k = 0; k < m.columns; k++) to[k] = scalarBf16(((const uint16_t*)panel)[(k / 2 * panelRows + r) * 2 + k % 2]);
+      break;
+    case Dtype::q8: blocks((const Q8Block*)panel, [&](const auto& q, int i) { return q[i / 4][4 * r + i % 4] - 128; }); break;
+    case Dtype::q4: blocks((const Q4Block*)panel, [&](const auto& q, int i) { return (q[i / 8][4 * r + i % 4] >> (i % 8 < 4 ? 0 : 4) & 15) - 8; }); break;
+  }
+}
+
+static void planEmbed(const Command& c, Step& step) {
+  step.add(
+      [](const Phase& p, int task, Worker&) {
+        const Tensor& y = p.command->out[0];
+        unpackRow(p.command->weights[0], p.step->ids[task], p.step->at(y) + (int64_t)task * y.stride);
+      },
+      c, c.out[0].rows);
+}
+
+JAMBA_INLINE void copyRow(float* to, const float* from, int64_t columns) {
+  if (columns > 0) memcpy(to, from, columns * 4);
+}
+
+static void planGatherRows(const Command& c, Step& step) {
+  step.add(
+      [](const Phase& p, int task, Worker&) {
+        const Tensor &x = p.command->in[0], &y = p.command->out[0];
+        copyRow(p.step->at(y) + (int64_t)task * y.stride, p.step->at(x) + (int64_t)p.step->rows[task] * x.stride, x.columns);
+      },
+      c, c.out[0].rows);
+}
+
+static void planInput(const Command& c, Step& step) {
+  step.add(
+      [](const Phase& p, int, Worker&) {
+        const Tensor& y = p.command->out[0];
+        const float* from = (const float*)p.step->inputs[p.command->host].data;
+        for (int64_t t = 0; t < y.rows; t++) copyRow(p.step->at(y) + t * y.stride, from + t * y.columns, y.columns);
+      },
+      c, 1);
+}
+
+static void planRead(const Command& c, Step& step) {
+  step.add(
+      [](const Phase& p, int, Worker&) {
+        const Tensor& x = p.command->in[0];
+        float* to = (float*)p.step->outputs[p.command->host].data;
+        for (int64_t t = 0; t < x.rows; t++) copyRow(to + t * x.columns, p.step->at(x) + t * x.stride, x.columns);
+      },
+      c, 1);
+}
+
+}  // namespace jamba::JAMBA_LEVEL

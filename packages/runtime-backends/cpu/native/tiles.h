@@ -1,0 +1,217 @@
+// The inner product of everything: panels of 16 rows times a tile of T tokens, by format of the weight.
+//
+// The order of the sums of one output does not depend on T, so any split of a prompt, a batch or the threads gives the
+// same bits.
+#pragma once
+#include "activations.h"
+
+namespace jamba::JAMBA_LEVEL {
+
+template <int T>
+JAMBA_INLINE void storeScaled(const F32 (&f)[T][V], const float* scale, float* out) {
+  for (int t = 0; t < T; t++)
+    for (int v = 0; v < V; v++) store(out + t * panelRows + v * W, mul(f[t][v], set1(scale[t])));
+}
+
+/** out [T][16] */
+template <int T>
+static void tileQ4(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out) {
+  F32 f[T][V] = {};
+  const Q4Block* blocks = (const Q4Block*)panel;
+  const int64_t nBlocks = (columns + 63) / 64;
+  for (int64_t b = 0; b < nBlocks; b++) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; half++, x += T * blockBytes8) {
+      const int8_t* q = (const int8_t*)x;
+      const int32_t* exponent = (const int32_t*)(x + T * blockColumns);
+      const int32_t* correction = exponent + T;
+      Sum4 s[T][V];
+#pragma GCC unroll 16
+      for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) s[t][v] = start4(correction + t);
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; u++) {
+#pragma GCC unroll 2
+        for (int high = 0; high < 2; high++) {
+          Bytes part[V];
+#pragma GCC unroll 4
+          for (int v = 0; v < V; v++) {
+            const Bytes both = loadBytes(blocks[b].q[half][u] + v * vectorBytes);
+            part[v] = high ? highNibbles(both) : lowNibbles(both);
+          }
+#pragma GCC unroll 16
+          for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+            for (int v = 0; v < V; v++) s[t][v] = dot4(s[t][v], part[v], q + t * blockColumns + 8 * u + 4 * high);
+        }
+      }
+      F32 ws[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v++) ws[v] = loadF16(blocks[b].scale[half] + v * W);
+#pragma GCC unroll 16
+      for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) f[t][v] = fma(toFloat(total4(s[t][v], correction + t)), overPow2(ws[v], exponent[t]), f[t][v]);
+    }
+  }
+  storeScaled<T>(f, (const float*)x, out);
+}
+
+template <int T>
+static void tileQ8(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out) {
+  F32 f[T][V] = {};
+  constexpr int valueBytes = quadBytes8 / 4;
+  const Q8Block* blocks = (const Q8Block*)panel;
+  const int64_t nBlocks = (columns + 63) / 64;
+  for (int64_t b = 0; b < nBlocks; b++) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; half++, x += T * (valueBytes * blockColumns + 8)) {
+      const int8_t* q = (const int8_t*)x;
+      const int32_t* exponent = (const int32_t*)(x + T * blockColumns * valueBytes);
+      const int32_t* correction = exponent + T;
+      Sum8 s[T][V];
+#pragma GCC unroll 16
+      for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) s[t][v] = start8(correction + t);
+#pragma GCC unroll 8
+      for (int u = 0; u < 8; u++) {
+        Split8 part[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) part[v] = split8(loadBytes(blocks[b].q[half][u] + v * vectorBytes));
+#pragma GCC unroll 16
+        for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+          for (int v = 0; v < V; v++) s[t][v] = dot8(s[t][v], part[v], q + t * blockColumns * valueBytes + u * quadBytes8);
+      }
+      F32 ws[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v++) ws[v] = loadF16(blocks[b].scale[half] + v * W);
+#pragma GCC unroll 16
+      for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) f[t][v] = fma(toFloat(total8(s[t][v], correction + t)), overPow2(ws[v], exponent[t]), f[t][v]);
+    }
+  }
+  storeScaled<T>(f, (const float*)x, out);
+}
+
+/** f32 and f16 weights, and bf16 where there is no dot product of pairs. */
+template <Dtype D, int T>
+static void tileFloat(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out) {
+  F32 f[T][V] = {};
+  const float* xs = (const float*)x;
+  constexpr int step = D == Dtype::bf16 ? 2 : 1;
+  for (int64_t k = 0; k < columns; k += step, xs += step * T) {
+    F32 w[step][V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) {
+      if constexpr (D == Dtype::f32) w[0][v] = load((const float*)panel + k * panelRows + v * W);
+      if constexpr (D == Dtype::f16) w[0][v] = loadF16((const uint16_t*)panel + k * panelRows + v * W);
+      if constexpr (D == Dtype::bf16) {
+        const I32 pairs = loadPairs((const uint16_t*)panel + k * panelRows + v * 2 * W);
+        w[0][v] = evenBf16(pairs), w[1][v] = oddBf16(pairs);
+      }
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < step; i++)
+#pragma GCC unroll 16
+      for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) f[t][v] = fma(w[i][v], set1(xs[i * T + t]), f[t][v]);
+  }
+  memcpy(out, f, sizeof f);
+}
+
+template <int T>
+static void tileBf16(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out) {
+  F32 f[T][V] = {};
+  for (int64_t k = 0; k < columns; k += 2, x += 4 * T) {
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) {
+      const I32 w = loadPairs((const uint16_t*)panel + k * panelRows + v * 2 * W);
+#pragma GCC unroll 16
+      for (int t = 0; t < T; t++) f[t][v] = dotBf16(f[t][v], w, x + 4 * t);
+    }
+  }
+  memcpy(out, f, sizeof f);
+}
+
+using Tile = void (*)(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out);
+
+template <int T>
+static Tile tileOf(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::q4: return tileQ4<T>;
+    case Dtype::q8: return tileQ8<T>;
+    case Dtype::f32: return tileFloat<Dtype::f32, T>;
+    case Dtype::f16: return tileFloat<Dtype::f16, T>;
+    case Dtype::bf16: return hasBf16Dot ? tileBf16<T> : tileFloat<Dtype::bf16, T>;
+  }
+  return nullptr;
+}
+
+/** By kind of tile (`tileKind`). */
+JAMBA_INLINE Tile tileFor(Dtype dtype, int kind) {
+  switch (kind) {
+    case 0: return tileOf<tileSizes[0]>(dtype);
+    case 1: return tileOf<tileSizes[1]>(dtype);
+    case 2: return tileOf<tileSizes[2]>(dtype);
+    default: return tileOf<tileSizes[3]>(dtype);
+  }
+}
+
+/** Bytes of weights, and of activations, that one pass keeps in the second-level cache. */
+constexpr int64_t cachedBytes = 256 * 1024;
+
+/**
+ * Panels [p0, p1) of one matrix times tokens [t0, t1) of `L` prepared ones; t0 starts a tile.
+ * `emit(panel, t, T, out)` gets out [T][16].
+ */
+template <class Emit>
+JAMBA_INLINE void multiply(const Matrix& m, int64_t expert, int64_t p0, int64_t p1, const uint8_t* x, int64_t t0, int64_t t1, int64_t L, const Emit& emit) {
+  alignas(64) float out[tileTokens * panelRows];
+  const int64_t tokenBytes = formBytes(formOf(m.dtype), m.columns);
+  int64_t together = cachedBytes / (tokenBytes > 0 ? tokenBytes : 1) / tileTokens * tileTokens;
+  if (together < tileTokens) together = tileTokens;
+  for (int64_t a = t0; a < t1; a += together) {
+    const int64_t b = a + together < t1 ? a + together : t1;
+    for (int64_t p = p0; p < p1; p++) {
+      for (int64_t t = a; t < b;) {
+        const int kind = tileKind(t, L), T = tileSizes[kind];
+        tileFor(m.dtype, kind)(m.panel(expert, p), m.columns, x + t * tokenBytes, out);
+        emit(p, t, T, out);
+        t += T;
+      }
+    }
+  }
+}
+
+/** How a product is cut into tasks: chunks of panels by chunks of tokens. */
+struct Cut {
+  int64_t panels, tokens, panelChunks, tokenChunks;
+  int64_t tasks() const { return panelChunks * tokenChunks; }
+};
+
+/**
+ * Decode: chunks that take some microseconds to stream. Prefill: panels that stay in cache while all tokens pass by,
+ * and short enough that a cancelled step ends soon.
+ */
+JAMBA_INLINE Cut cut(const Matrix& m, int64_t L, int threads) {
+  const int64_t panels = m.panels(), panelBytes = jamba::panelBytes(m.dtype, m.columns);
+  const int64_t wanted = (L <= tileTokens ? 96 * 1024 : cachedBytes) / (panelBytes ? panelBytes : 1);
+  Cut c{wanted < 1 ? 1 : wanted, L < 1024 ? L : 516, 0, 0};
+  c.tokens = (c.tokens + tileTokens - 1) / tileTokens * tileTokens;
+  // At least a few tasks a thread, so that a thread that lost its core holds nobody up for long.
+  const int64_t few = 4 * threads;
+  while (c.panels > 1 && (panels + c.panels - 1) / c.panels < few) c.panels = (c.panels + 1) / 2;
+  while (c.tokens > 4 * tileTokens && (panels + c.panels - 1) / c.panels * ((L + c.tokens - 1) / c.tokens) < few)
+    c.tokens = (c.tokens / 2 + tileTokens - 1) / tileTokens * tileTokens;
+  if (c.tokens < tileTokens) c.tokens = tileTokens;
+  c.panelChunks = (panels + c.panels - 1) / c.panels;
+  c.tokenChunks = (L + c.tokens - 1) / c.tokens;
+  return c;
+}
+
+}  // namespace jamba::JAMBA_LEVEL

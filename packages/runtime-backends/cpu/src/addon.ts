@@ -1,0 +1,82 @@
+// The native addon as it is, typed. Handles are opaque and belong to the engine that made them.
+
+import { BackendError } from "@jamba/core";
+
+/** Instruction sets, best first where a processor has several. */
+export type CpuLevel = "avx512bf16" | "avx512" | "avx2" | "i8mm" | "neon" | "portable";
+
+export type WeightHandle = { readonly weight: unique symbol };
+export type StatesHandle = { readonly states: unique symbol };
+export type ProgramHandle = { readonly program: unique symbol };
+
+/** name, dtype, isVector, stack, rows, columns */
+export type WeightDescription = [name: string, dtype: number, isVector: boolean, stack: number, rows: number, columns: number];
+
+/** Promises settle in the order of the calls. Errors carry one of core's codes, or "ABORTED". */
+export interface NativeEngine {
+  createWeight(...description: WeightDescription): WeightHandle;
+  mapWeight(path: string, offset: number, ...description: WeightDescription): WeightHandle;
+  packRows(weight: WeightHandle, from: number, to: number, bytes: Uint8Array, stored: number): Promise<void>;
+  readPacked(weight: WeightHandle, from: number, to: number): Uint8Array;
+  createStates(layout: Int32Array): StatesHandle;
+  /** @returns bytes held */
+  reserveStates(states: StatesHandle, nSlots: number, nPages: number): number;
+  release(handle: WeightHandle | StatesHandle): void;
+  createProgram(words: Int32Array, weights: WeightHandle[], states: StatesHandle): ProgramHandle;
+  run(
+    program: ProgramHandle,
+    states: StatesHandle,
+    ids: Int32Array,
+    rows: Int32Array,
+    starts: Int32Array,
+    /** Per sequence: slot, seen, nPages, pages … */
+    addresses: Int32Array,
+    inputs: ArrayBufferView[],
+    outputs: ArrayBufferView[],
+    token: number,
+  ): Promise<void>;
+  cancel(token: number): void;
+  copyStates(states: StatesHandle, slots: Int32Array, pages: Int32Array): Promise<void>;
+  /** Between a sequence's place and two dense f32 arrays per layer. */
+  moveState(states: StatesHandle, address: Int32Array, parts: Float32Array[], write: boolean): Promise<void>;
+  arenaBytes(): number;
+  /** calls, seconds for each op, in the order of `opcodes` */
+  profile(): Promise<Float64Array>;
+  /** q4, q8, bf16, f32 operations and bytes read per second */
+  measureLimits(): Promise<Float64Array>;
+  interrupt(): Promise<void>;
+  stop(): void;
+}
+
+export interface Addon {
+  /** What this machine can run, best first. */
+  readonly levels: readonly CpuLevel[];
+  readonly Engine: new (level: CpuLevel, threads: number) => NativeEngine;
+}
+
+/**
+ * @throws BackendError with the reason: no Node, nothing built for this platform, or a library that does not load.
+ * `JAMBA_CPU_ADDON` names another file, such as a build with a sanitizer.
+ */
+export async function loadAddon(): Promise<Addon> {
+  if (typeof process === "undefined" || !process.versions?.node)
+    throw new BackendError("cpu backend: expected a runtime that loads native addons, such as Node; found none, as in browsers");
+  const platform = `${process.platform}-${process.arch}`;
+  const { createRequire } = await import("node:module");
+  const { existsSync } = await import("node:fs");
+  const { dirname, join } = await import("node:path");
+  const { fileURLToPath } = await import("node:url");
+  // Not `new URL(…, import.meta.url)`: bundlers for browsers would take the addon along.
+  const root = dirname(dirname(fileURLToPath(import.meta.url)));
+  const file = process.env.JAMBA_CPU_ADDON ?? join(root, "prebuilds", platform, "jamba.node");
+  if (!existsSync(file)) {
+    throw new BackendError(
+      `cpu backend: expected native kernels for ${platform} at ${file}, found none; build them with a C++ compiler: node build-native.mjs in @jamba/backend-cpu`,
+    );
+  }
+  try {
+    return createRequire(import.meta.url)(file) as Addon;
+  } catch (cause) {
+    throw new BackendError(`cpu backend: expected ${file} to load, found: ${(cause as Error).message}`, { cause });
+  }
+}

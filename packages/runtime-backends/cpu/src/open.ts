@@ -1,0 +1,154 @@
+// Which instruction set, how many threads, and why.
+
+import { type DeviceInfo, JambaError } from "@jamba/core";
+import { type CpuLevel, loadAddon } from "./addon.ts";
+import { CpuBackend, toJambaError } from "./backend.ts";
+
+export interface CpuOptions {
+  /** As many as the machine has physical cores that this process may use, if not given. */
+  readonly threads?: number;
+  /** The best that this machine runs, if neither this nor the environment's `JAMBA_CPU_LEVEL` says otherwise. */
+  readonly level?: CpuLevel;
+}
+
+const words: Readonly<Record<CpuLevel, string>> = {
+  avx512bf16: "AVX-512 with VNNI and BF16",
+  avx512: "AVX-512 with VNNI",
+  avx2: "AVX2 with FMA",
+  i8mm: "NEON with dot products and i8mm",
+  neon: "NEON with dot products",
+  portable: "128-bit vectors that every processor has",
+};
+const levelsOf: Readonly<Record<string, readonly CpuLevel[]>> = {
+  x64: ["avx512bf16", "avx512", "avx2", "portable"],
+  arm64: ["i8mm", "neon", "portable"],
+};
+
+/**
+ * Opens the native CPU backend: kernels in C++, chosen by what the processor can do, on threads of their own.
+ *
+ * @throws BackendError when there are no native kernels for this platform; JambaError OPTION for a level that this
+ * machine can't run or a count of threads that is none
+ */
+export async function openCpuBackend(options: CpuOptions = {}): Promise<CpuBackend> {
+  const { Engine, levels } = await loadAddon();
+  const level = chosenLevel(options.level, levels);
+  const { threads, why } = await chosenThreads(options.threads);
+  const { cpus } = await import("node:os");
+  const device: DeviceInfo = {
+    kind: "cpu",
+    name: cpus()[0]?.model.trim() || process.arch,
+    features: [`${level}: ${words[level] ?? level}`, ...whyNotMore(level, levels), why],
+    threads,
+    weightDtypes: ["f32", "bf16", "f16", "q8", "q4"],
+    kvDtypes: ["f16", "bf16", "f32"],
+    chunkTokens: 512,
+  };
+  try {
+    return new CpuBackend(new Engine(level, threads), device);
+  } catch (error) {
+    throw toJambaError(error);
+  }
+}
+
+/** What this machine can do at best, all threads together, measured in loops that do nothing else. */
+export interface Limits {
+  readonly level: CpuLevel;
+  readonly threads: number;
+  readonly readBytesPerSecond: number;
+  /** A multiply and an add are two operations. Of the dot product that q4 weights go through. */
+  readonly int8OpsPerSecond: number;
+  /** Of the one that q8 weights go through: the same, where the processor has it for 8 bits. */
+  readonly q8OpsPerSecond: number;
+  readonly bf16FlopsPerSecond: number;
+  readonly f32FlopsPerSecond: number;
+}
+
+/**
+ * Takes about a second, and all threads.
+ * @throws as `openCpuBackend`
+ */
+export async function measureLimits(options: CpuOptions = {}): Promise<Limits> {
+  const { Engine, levels } = await loadAddon();
+  const level = chosenLevel(options.level, levels);
+  const { threads } = await chosenThreads(options.threads);
+  const engine = new Engine(level, threads);
+  try {
+    const [q4, q8, bf16, f32, read] = await engine.measureLimits();
+    return {
+      level,
+      threads,
+      readBytesPerSecond: read,
+      int8OpsPerSecond: q4,
+      q8OpsPerSecond: q8,
+      bf16FlopsPerSecond: bf16,
+      f32FlopsPerSecond: f32,
+    };
+  } finally {
+    engine.stop();
+  }
+}
+
+function chosenLevel(asked: CpuLevel | undefined, levels: readonly CpuLevel[]): CpuLevel {
+  const wanted = asked ?? process.env.JAMBA_CPU_LEVEL;
+  const found = wanted ? levels.find((level) => level === wanted) : levels[0];
+  if (!found) {
+    const where = asked ? "level" : "JAMBA_CPU_LEVEL";
+    throw new JambaError("OPTION", `${where}: expected one that this machine runs (${levels.join(", ")}), found ${JSON.stringify(wanted)}`);
+  }
+  return found;
+}
+
+function whyNotMore(level: CpuLevel, levels: readonly CpuLevel[]): string[] {
+  if (level !== levels[0]) return [`${levels[0]} would run here too: ${level} was asked for`];
+  const all = levelsOf[process.arch] ?? ["portable"];
+  return all.slice(0, all.indexOf(level)).map((better) => `not ${better}: this processor lacks ${words[better]}`);
+}
+
+async function chosenThreads(asked: number | undefined): Promise<{ threads: number; why: string }> {
+  if (asked !== undefined) {
+    if (!Number.isSafeInteger(asked) || asked < 1 || asked > 1024)
+      throw new JambaError("OPTION", `threads: expected an integer in [1, 1024], found ${JSON.stringify(asked)}`);
+    return { threads: asked, why: `${count(asked)}, as asked` };
+  }
+  const { availableParallelism } = await import("node:os");
+  const available = availableParallelism();
+  const physical = await physicalCores();
+  const quota = await cpuQuota();
+  const cores = Math.min(available, physical ?? available);
+  const threads = Math.min(cores, quota ?? cores);
+  const why =
+    threads < cores
+      ? `what this container may use of ${available} processors`
+      : cores < available
+        ? `one per physical core; a second one on a core would share its units`
+        : `every processor that this process may use`;
+  return { threads, why: `${count(threads)}: ${why}` };
+}
+
+const count = (threads: number) => `${threads} thread${threads === 1 ? "" : "s"}`;
+
+/** Linux tells; elsewhere it is not known. */
+async function physicalCores(): Promise<number | undefined> {
+  const { readdir, readFile } = await import("node:fs/promises");
+  const folder = "/sys/devices/system/cpu";
+  const cores = new Set<string>();
+  try {
+    for (const cpu of await readdir(folder)) {
+      if (!/^cpu\d+$/.test(cpu)) continue;
+      // One that is offline has no topology.
+      const siblings = await readFile(`${folder}/${cpu}/topology/thread_siblings_list`, "utf8").catch(() => undefined);
+      if (siblings) cores.add(siblings);
+    }
+  } catch {
+    return undefined;
+  }
+  return cores.size || undefined;
+}
+
+/** Whole processors that a control group allows, if it sets a limit. */
+async function cpuQuota(): Promise<number | undefined> {
+  const { readFile } = await import("node:fs/promises");
+  const [quota, period] = (await readFile("/sys/fs/cgroup/cpu.max", "utf8").catch(() => "max")).trim().split(" ").map(Number);
+  return quota > 0 && period > 0 ? Math.max(1, Math.floor(quota / period)) : undefined;
+}

@@ -1,0 +1,124 @@
+// One answer, bit for bit, however the work is cut: by chunks, by batch, over threads, fused or not. Only levels differ from each other,
+// since their vectors are of different lengths and only some have fused dot products of bf16.
+
+import { openSmallModel, randomChunks, randomIds, type SmallModel, seeded, startsOf, type Turn } from "@jamba/conformance";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type CpuLevel, loadAddon } from "../src/addon.ts";
+import { type CpuBackend, openCpuBackend } from "../src/index.ts";
+
+const addon = await loadAddon().catch((error: Error) => error);
+const dtypes = ["f32", "bf16", "f16", "q8", "q4"] as const;
+const kvDtypes = ["f32", "f16", "bf16"] as const;
+const threadCounts = [1, 2, 3];
+
+if (addon instanceof Error) test("invariance", ({ skip }) => skip(addon.message));
+else for (const [i, level] of addon.levels.entries()) describe(level, () => invariants(level, i));
+
+function invariants(level: CpuLevel, shift: number): void {
+  let backends: CpuBackend[];
+  beforeAll(async () => {
+    backends = await Promise.all(threadCounts.map((threads) => openCpuBackend({ level, threads })));
+  });
+  afterAll(() => Promise.all(backends.map((backend) => backend.dispose())));
+
+  // Over the levels every pair of formats comes up.
+  for (const [i, dtype] of dtypes.entries()) {
+    const kvDtype = kvDtypes[(i + shift) % kvDtypes.length];
+    test(`${dtype} weights, ${kvDtype} keys and values: any split of 67 tokens, batch and count of threads gives one answer`, async () => {
+      const models = await openModels(backends, { dtype, kvDtype });
+      const prompts = [67, 23, 1].map((length, seed) => randomIds(seed, length));
+      const alone: Bits[] = [];
+      for (const [sequence, ids] of prompts.entries()) alone.push(await advance(models[0], sequence, [[{ sequence, ids }]]));
+      for (const [threads, model] of models.entries()) {
+        for (const seed of [1, 2, 3]) {
+          const mixed = await advanceTogether(model, prompts, seed + 10 * threads);
+          for (const [sequence, bits] of mixed.entries()) expectSame(bits, alone[sequence]);
+        }
+      }
+      const [[ids]] = [prompts];
+      const single = ids.map((id) => [{ sequence: 0, ids: [id] }]);
+      expectSame(await advance(models[1], 0, single), alone[0]);
+      for (const model of models) expectSame(await advance(model, 0, [[{ sequence: 0, ids }]], true), alone[0]);
+      for (const model of models) await model[Symbol.asyncDispose]();
+    });
+  }
+
+  test("a prompt past the borders of attention's segments and of a matmul's chunks of tokens gives one answer", async () => {
+    const models = await openModels(backends, { dtype: "q4", kvDtype: "f16" });
+    const ids = randomIds(7, 1300);
+    const whole = await advance(models[0], 0, [[{ sequence: 0, ids }]]);
+    // Last tokens one by one: few queries over a long context are split over threads.
+    const chunkings = [[512, 512, 273, 1, 1, 1], [1031, 256, ...Array(13).fill(1)], randomChunks(seeded(5), 1300)];
+    for (const [i, chunks] of chunkings.entries())
+      expectSame(await advance(models[(i + 1) % models.length], 0, cut(0, ids, chunks)), whole);
+    for (const model of models) await model[Symbol.asyncDispose]();
+  });
+}
+
+/** Logits of every token, then the state. */
+type Bits = Uint32Array;
+
+async function openModels(backends: readonly CpuBackend[], options: Parameters<typeof openSmallModel>[1]): Promise<SmallModel[]> {
+  const models: SmallModel[] = [];
+  for (const backend of backends) models.push(await openSmallModel(backend, options));
+  return models;
+}
+
+function cut(sequence: number, ids: readonly number[], chunks: readonly number[]): Turn[][] {
+  const starts = startsOf(chunks);
+  return chunks.map((_, i) => [{ sequence, ids: ids.slice(starts[i], starts[i + 1]) }]);
+}
+
+/** The named sequence, anew, alone or among others. */
+async function advance(model: SmallModel, sequence: number, steps: readonly (readonly Turn[])[], trace = false): Promise<Bits> {
+  model.reset();
+  const rows: number[] = [];
+  for (const turns of steps) {
+    const logits = await model.step(turns, trace ? { trace: () => undefined } : {});
+    collect(rows, logits, turns, sequence);
+  }
+  return bitsOf(rows, await stateOf(model, sequence));
+}
+
+/** Each prompt in chunks of its own, any of them in a step. */
+async function advanceTogether(model: SmallModel, prompts: readonly (readonly number[])[], seed: number): Promise<Bits[]> {
+  model.reset();
+  const random = seeded(seed);
+  const waiting = prompts.map((ids, sequence) => cut(sequence, ids, randomChunks(random, ids.length)).flat());
+  const rows = prompts.map((): number[] => []);
+  while (waiting.some((chunks) => chunks.length > 0)) {
+    const turns = waiting.flatMap((chunks) => (chunks.length > 0 && random() < 0.6 ? [chunks.shift()!] : []));
+    if (random() < 0.5) turns.reverse();
+    const logits = await model.step(turns);
+    for (const [sequence, values] of rows.entries()) collect(values, logits, turns, sequence);
+  }
+  const all: Bits[] = [];
+  for (const [sequence, values] of rows.entries()) all.push(bitsOf(values, await stateOf(model, sequence)));
+  return all;
+}
+
+function collect(rows: number[], logits: Float32Array, turns: readonly Turn[], wanted: number): void {
+  const width = logits.length / turns.reduce((n, { ids }) => n + ids.length, 0);
+  let at = 0;
+  for (const { sequence, ids } of turns) {
+    const end = at + ids.length * width;
+    if (sequence === wanted) for (const value of logits.subarray(at, end)) rows.push(value);
+    at = end;
+  }
+}
+
+async function stateOf(model: SmallModel, sequence: number): Promise<number[]> {
+  const { layers } = await model.backend.readState(model.store, model.address(sequence));
+  return layers.flatMap((layer) =>
+    (layer.kind === "mamba" ? [layer.conv, layer.h] : [layer.k, layer.v]).flatMap(({ data }) => Array.from(data as Float32Array)),
+  );
+}
+
+function bitsOf(...parts: readonly number[][]): Bits {
+  return new Uint32Array(Float32Array.from(parts.flat()).buffer);
+}
+
+function expectSame(found: Bits, expected: Bits): void {
+  const first = found.length === expected.length ? found.findIndex((bits, i) => bits !== expected[i]) : 0;
+  expect({ first, bits: found[first], of: found.length }).toEqual({ first: -1, bits: undefined, of: expected.length });
+}
