@@ -1,0 +1,130 @@
+// The command: which cells, how often, and where the figures go.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import type { CpuLevel } from "@jamba/backend-cpu";
+import { machineText } from "./machine.ts";
+import { installPeer, peerVersion } from "./peer.ts";
+import { chart, columns, fieldsOf, profileTable, rowOf, table, updateResults } from "./report.ts";
+import { type Measured, measure } from "./rounds.ts";
+import { median } from "./statistics.ts";
+import { allWorks, type Limits, plansOf } from "./works.ts";
+
+const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine, with random weights
+
+  --only 3b/q4/prefill-512,tiny-dev   cells: model/format/work, * or nothing for all
+  --quick           two rounds of the 0.3B model
+  --rounds N        quiet rounds per cell (5)
+  --threads N       of both sides (2)
+  --level L         our kernels: portable, avx2, avx512, …; the best one if not given
+  --ours            without the peer
+  --profile         time by kind of op, ours
+  --json FILE  --svg FILE  --results FILE
+  --work DIR        where models are made and the peer is installed (apps/bench/.work)
+
+  models  3b, tiny-dev, mini-slice, nano
+  formats q4, q8, bf16
+  works   ${allWorks.join(", ")}
+
+All cells take hours and 40 GB of disk. Ratios above 1 are ours.
+`;
+
+async function main(args: string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: args.filter((arg) => arg !== "--"),
+    options: {
+      only: { type: "string", multiple: true, default: [] },
+      quick: { type: "boolean", default: false },
+      rounds: { type: "string" },
+      threads: { type: "string", default: String(Math.min(2, availableParallelism())) },
+      level: { type: "string" },
+      ours: { type: "boolean", default: false },
+      profile: { type: "boolean", default: false },
+      json: { type: "string" },
+      svg: { type: "string" },
+      results: { type: "string" },
+      work: { type: "string", default: fileURLToPath(new URL("../.work", import.meta.url)) },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(help);
+    return;
+  }
+  const only = values.only.flatMap((filter) => filter.split(","));
+  const plans = plansOf(only.length > 0 ? only : values.quick ? ["tiny-dev/q4"] : ["*"]);
+  const log = (line: string) => process.stderr.write(`${line}\n`);
+  const options = {
+    rounds: count("--rounds", values.rounds ?? (values.quick ? "2" : "5")),
+    threads: count("--threads", values.threads),
+    level: values.level as CpuLevel | undefined, // the backend checks it
+    withPeer: !values.ours,
+    profile: values.profile,
+    work: values.work,
+    log,
+  };
+  if (options.withPeer) installPeer(values.work, log);
+  const parts: Measured[] = [];
+  const command = `bench ${args.join(" ")}`.trim();
+  for (const plan of plans) {
+    parts.push(await measure(plan, options));
+    save(parts, command, values); // after each model: the next one may take an hour
+  }
+  const { name, lines, rows } = contentOf(parts, command);
+  process.stdout.write(`${name}\n${lines.map((line) => `  ${line}\n`).join("")}\n${table([columns, ...rows.map(fieldsOf)])}`);
+  for (const { cell, ops } of parts.flatMap(({ profiles }) => profiles)) process.stdout.write(`\n${cell}\n${profileTable(ops)}`);
+}
+
+function count(flag: string, text: string): number {
+  const number = Number(text);
+  if (!Number.isSafeInteger(number) || number < 1) throw new Error(`${flag}: expected a positive integer, found ${JSON.stringify(text)}`);
+  return number;
+}
+
+function contentOf(parts: readonly Measured[], command: string) {
+  const machine = machineText();
+  const limits = parts.flatMap((part) => part.limits);
+  const { level, threads } = limits[0];
+  const giga = (of: (limit: Limits) => number) => (median(limits.map(of)) / 1e9).toFixed(1);
+  const both = (bytes: readonly number[]) => bytes.map((n) => (n / 1e9).toFixed(3)).join(" and ");
+  const lines = [
+    ...machine.lines,
+    `limits: read ${giga((l) => l.readBytesPerSecond)} GB/s, int8 ${giga((l) => l.int8OpsPerSecond)} GOP/s, bf16 ${giga((l) => l.bf16FlopsPerSecond)} GFLOP/s, f32 ${giga((l) => l.f32FlopsPerSecond)} GFLOP/s`,
+    `ours: ${revision()}, ${parts[0].devices.ours}`,
+    ...(parts[0].devices.theirs ? [`theirs: node-llama-cpp ${peerVersion}, ${parts[0].devices.theirs}`] : []),
+    ...parts.map(({ size: { model, file, perToken } }) => {
+      const how = file.length > 1 ? "; ours packed directly, theirs as GGUF" : "";
+      return `${model}: files of ${both(file)} GB, ${both(perToken)} GB read per token${how}`;
+    }),
+    `command: ${command}`,
+  ];
+  return { name: `${machine.name}, ${level}, ${threads} threads`, lines, limits, rows: parts.flatMap((part) => part.cells.map(rowOf)) };
+}
+
+function save(parts: readonly Measured[], command: string, to: { json?: string; svg?: string; results?: string }): void {
+  const { name, lines, limits, rows } = contentOf(parts, command);
+  const date = new Date().toISOString().slice(0, 10);
+  if (to.json) writeFileSync(to.json, `${JSON.stringify({ date, name, lines, rows, limits, parts }, undefined, 1)}\n`);
+  if (to.svg) writeFileSync(to.svg, chart(rows, `${name}, ${date}`));
+  if (!to.results) return;
+  const old = existsSync(to.results) ? readFileSync(to.results, "utf8") : "# Results\n";
+  writeFileSync(to.results, updateResults(old, { name, lines }, rows, date));
+}
+
+function revision(): string {
+  try {
+    return `jamba ${execFileSync("git", ["describe", "--always", "--dirty"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim()}`;
+  } catch {
+    return "jamba";
+  }
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,42 @@
+// jamba as its users run it.
+
+import { openCpuBackend } from "@jamba/backend-cpu";
+import { type Backend, type JambaModel, loadModel } from "jamba";
+import type { Engine, Job, OpTime, Side } from "./engine.ts";
+
+export async function startOurs({ file, threads, level, contextTokens }: Job): Promise<Side> {
+  const backend = await openCpuBackend({ threads, level });
+  const { name, features } = backend.device;
+  return {
+    device: `${name}, ${backend.device.threads} threads: ${features.join("; ")}`,
+    load: async () => engineOf(backend, await loadModel(file, { backend, contextLength: contextTokens })),
+  };
+}
+
+function engineOf(backend: Backend, model: JambaModel): Engine {
+  const { profile } = backend as { profile?: () => Promise<OpTime[]> };
+  return {
+    async generate(ids, onToken) {
+      // What a step draws is what the bias says, so that the routing of experts varies as it does in a text.
+      const logitBias: Record<number, number> = { 0: 0 };
+      const end = new AbortController();
+      const draw = () => {
+        const next = onToken();
+        for (const id of Object.keys(logitBias)) delete logitBias[Number(id)];
+        if (next === undefined) end.abort();
+        else logitBias[next] = 1e9;
+      };
+      await model.generate(ids, { temperature: 0, ignoreEos: true, logitBias, onToken: draw, signal: end.signal });
+    },
+    async check() {
+      const { logits, state } = await model.forward([1, 300, 301]);
+      state.dispose();
+      if (!(logits.data as Float32Array).every(Number.isFinite)) throw new Error("jamba: expected finite logits, found others");
+    },
+    profile: profile && (() => profile.call(backend)),
+    async close() {
+      await model.dispose();
+      await backend.dispose();
+    },
+  };
+}

@@ -1,0 +1,95 @@
+// node-llama-cpp as its users run it on a CPU. Not a dependency of this workspace: it is installed when it is first measured.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Engine, Job, Side } from "./engine.ts";
+
+export const peerVersion = "3.22.1";
+
+const platforms: Readonly<Record<string, string>> = {
+  "linux-x64": "linux-x64",
+  "linux-arm64": "linux-arm64",
+  "darwin-arm64": "mac-arm64-metal",
+  "darwin-x64": "mac-x64",
+  "win32-x64": "win-x64",
+  "win32-arm64": "win-arm64",
+};
+
+const entryOf = (work: string) => join(work, "peer/node_modules/node-llama-cpp/dist/index.js");
+
+export function installPeer(work: string, log: (line: string) => void): void {
+  if (existsSync(entryOf(work))) return;
+  const platform = platforms[`${process.platform}-${process.arch}`];
+  if (!platform)
+    throw new Error(`node-llama-cpp: expected a prebuilt binary for ${process.platform}-${process.arch}, found none; use --ours`);
+  const folder = join(work, "peer");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "package.json"), '{ "private": true }\n');
+  const packages = [`node-llama-cpp@${peerVersion}`, `@node-llama-cpp/${platform}@${peerVersion}`];
+  log(`installing ${packages.join(" and ")}`);
+  const flags = ["install", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--loglevel=error"];
+  execFileSync("npm", [...flags, ...packages], {
+    cwd: folder,
+    stdio: ["ignore", "ignore", "inherit"],
+    shell: process.platform === "win32",
+  });
+}
+
+/** The part of node-llama-cpp that is used here. */
+interface Peer {
+  getLlama(options: object): Promise<{
+    readonly systemInfo: string;
+    readonly llamaCppRelease: { readonly release: string };
+    loadModel(options: object): Promise<{
+      createContext(options: object): Promise<{ getSequence(): Sequence }>;
+      dispose(): Promise<void>;
+    }>;
+  }>;
+}
+
+interface Sequence {
+  readonly nextTokenIndex: number;
+  clearHistory(): Promise<void>;
+  evaluate(tokens: number[], options: object): AsyncGenerator<number, void, number>;
+  evaluateWithMetadata(tokens: number[], metadata: object, options: object): AsyncGenerator<{ confidence: number }, void, number>;
+}
+
+export async function startPeer({ file, threads, contextTokens, work }: Job): Promise<Side> {
+  const { getLlama }: Peer = await import(pathToFileURL(entryOf(work)).href);
+  const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", maxThreads: threads });
+  return {
+    device: `llama.cpp ${llama.llamaCppRelease.release}, ${llama.systemInfo.replaceAll(/\s+/g, " ").trim()}`,
+    async load() {
+      const model = await llama.loadModel({ modelPath: file });
+      const context = await model.createContext({ contextSize: contextTokens, batchSize: 512, threads });
+      return engineOf(context.getSequence(), () => model.dispose());
+    },
+  };
+}
+
+/** An end-of-text token would end the run before another one takes its place. */
+const greedy = { temperature: 0, yieldEogToken: true };
+
+function engineOf(sequence: Sequence, close: () => Promise<void>): Engine {
+  return {
+    async generate(ids, onToken, goOn) {
+      if (!goOn) await sequence.clearHistory();
+      const tokens = sequence.evaluate(ids.slice(sequence.nextTokenIndex), greedy);
+      for (let step = await tokens.next(); !step.done; ) {
+        const next = onToken();
+        if (next === undefined) break;
+        step = await tokens.next(next);
+      }
+      await tokens.return();
+    },
+    async check() {
+      await sequence.clearHistory();
+      const step = await sequence.evaluateWithMetadata([1, 300, 301], { confidence: true }, greedy).next();
+      const { confidence } = step.value as { confidence: number };
+      if (!(confidence > 0 && confidence <= 1)) throw new Error(`node-llama-cpp: expected a probability, found ${confidence}`);
+    },
+    close,
+  };
+}

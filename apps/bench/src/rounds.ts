@@ -1,0 +1,164 @@
+// Runs both sides in turn, each in a process of its own, and repeats the rounds in which something else used the machine.
+
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type CpuLevel, openCpuBackend } from "@jamba/backend-cpu";
+import type { WeightDtype } from "@jamba/core";
+import { openCheckpoint } from "@jamba/loader";
+import { preparedOf, prepareModel } from "jamba";
+import { blockOf, bytesPerValue } from "./blocks.ts";
+import type { Job, OpTime, Report } from "./engine.ts";
+import { writeGguf } from "./gguf.ts";
+import { configOf, costsOf, type Format, type PresetName, type TensorSpec } from "./presets.ts";
+import { type Cell, isClean, type Pair, type Sample } from "./statistics.ts";
+import { syntheticCheckpoint } from "./synthetic.ts";
+import { type Limits, limitOf, maxDrawn, type Plan, type Work, works } from "./works.ts";
+
+export interface Options {
+  readonly rounds: number;
+  readonly threads: number;
+  readonly level?: CpuLevel;
+  readonly withPeer: boolean;
+  readonly profile: boolean;
+  /** Folder for what is made and installed. */
+  readonly work: string;
+  readonly log: (line: string) => void;
+}
+
+export interface Measured {
+  readonly cells: readonly Cell[];
+  readonly limits: readonly Limits[];
+  /** What the sides say they run on. */
+  readonly devices: { ours?: string; theirs?: string };
+  readonly profiles: readonly Profile[];
+  /** Bytes of both sides: of the files, and those that one token reads. */
+  readonly size: { readonly model: string; readonly file: readonly number[]; readonly perToken: readonly number[] };
+}
+
+export interface Profile {
+  readonly cell: string;
+  readonly ops: readonly OpTime[];
+}
+
+type Side = "ours" | "theirs";
+
+/** Rounds are repeated until enough were quiet, or until this many times as many were run. */
+const patience = 2;
+
+export async function measure({ model, format, works: wanted }: Plan, options: Options): Promise<Measured> {
+  const { threads, level, work, log } = options;
+  const sides: Side[] = options.withPeer ? ["ours", "theirs"] : ["ours"];
+  const config = configOf(model);
+  const { files, perValue } = await makeFiles(model, format, options);
+  const costs = { ours: costsOf(config, perValue), theirs: costsOf(config, (spec) => bytesPerValue(blockOf(spec, format))) };
+  const tokens = Math.max(...wanted.map((work) => works[work].tokens), works["first-token"].tokens);
+  const fixed = { work, threads, level, vocabSize: config.vocabSize, contextTokens: tokens + maxDrawn + 64 };
+  const pairs = new Map<Work, Pair[]>(wanted.map((work) => [work, []]));
+  const devices: { ours?: string; theirs?: string } = {};
+  const limits: Limits[] = [];
+  const profiles: Profile[] = [];
+
+  for (let round = 0; round < options.rounds * patience; round++) {
+    const left = wanted.filter((work) => pairs.get(work)!.filter(isClean).length < options.rounds);
+    if (left.length === 0) break;
+    log(`${model} ${format}: round ${round + 1}, ${left.length} of ${wanted.length} works`);
+    const job = { ...fixed, works: left, profile: options.profile && round === 0 };
+    const samples: Record<Side, Map<Work, Sample>> = { ours: new Map(), theirs: new Map() };
+    for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
+      readThrough(files[side]);
+      for (const report of await runSide({ ...job, side, file: files[side] }, log)) {
+        if (report.kind === "device") devices[side] = report.device;
+        if (report.kind === "profile") profiles.push({ cell: `${model} ${format} ${works[report.work].title}`, ops: report.ops });
+        if (report.kind === "sample") samples[side].set(report.work, report.sample);
+      }
+    }
+    const [report] = await runSide({ ...job, side: "limits", file: "" }, log);
+    const limit = (report as { limits: Limits }).limits;
+    limits.push(limit);
+    const limitFor = (work: Work, side: Side) => limitOf(work, format, costs[side], limit, tokens);
+    for (const work of left) {
+      const [ours, theirs] = [samples.ours.get(work)!, samples.theirs.get(work)];
+      pairs.get(work)!.push({ ours, theirs, limit: limitFor(work, "ours"), theirLimit: limitFor(work, "theirs") });
+    }
+  }
+  const cells = wanted.map((work) => {
+    const all = pairs.get(work)!;
+    const clean = all.filter(isClean);
+    return { model, format, work, pairs: clean, dropped: all.length - clean.length };
+  });
+  const size = {
+    model: `${model} ${format}`,
+    file: sides.map((side) => bytesOf(files[side])),
+    perToken: sides.map((side) => costs[side].decodeBytes(0)),
+  };
+  return { cells, limits, devices, profiles, size };
+}
+
+/** `q8` and `q4` are blocks of 32 with an f16 scale. */
+const oursPerValue: Readonly<Record<WeightDtype, number>> = { f32: 4, bf16: 2, f16: 2, q8: 34 / 32, q4: 18 / 32 };
+
+/** What a weight of ours is held in is in the prepared folder: q4 is a mix, as it is at the peer. */
+async function makeFiles(model: PresetName, format: Format, options: Options) {
+  const { work, threads, level, withPeer, log } = options;
+  mkdirSync(work, { recursive: true });
+  const files = { ours: join(work, `${model}-${format}`), theirs: join(work, `${model}-${format}.gguf`) };
+  const backend = await openCpuBackend({ threads, level });
+  const readOurs = async () => {
+    const checkpoint = await openCheckpoint(files.ours);
+    await checkpoint.close();
+    return preparedOf(checkpoint);
+  };
+  let prepared = existsSync(files.ours) ? await readOurs() : undefined;
+  if (prepared?.layout !== backend.packed!.layout) {
+    log(`making ${files.ours}`);
+    await prepareModel(syntheticCheckpoint(model), files.ours, { dtype: format, backend, overwrite: true });
+    prepared = await readOurs();
+  }
+  await backend.dispose();
+  if (withPeer && !existsSync(files.theirs)) {
+    log(`making ${files.theirs}`);
+    writeGguf(files.theirs, configOf(model), format, `random ${model} ${format}`);
+  }
+  const { weights } = prepared!;
+  return { files, perValue: ({ name }: TensorSpec) => oursPerValue[weights.get(name)!.dtype] };
+}
+
+function filesOf(path: string): string[] {
+  return statSync(path).isDirectory() ? readdirSync(path).map((name) => join(path, name)) : [path];
+}
+
+function bytesOf(path: string): number {
+  return filesOf(path).reduce((sum, file) => sum + statSync(file).size, 0);
+}
+
+/** Brings a model into the page cache, so that a load does not depend on what ran before it. */
+function readThrough(path: string): void {
+  const buffer = new Uint8Array(2 ** 22);
+  for (const name of filesOf(path)) {
+    const file = openSync(name, "r");
+    while (readSync(file, buffer) > 0);
+    closeSync(file);
+  }
+}
+
+/** @returns what the process told, in order */
+async function runSide(job: Job, log: (line: string) => void): Promise<Report[]> {
+  // What a library writes to stdout is its log.
+  const child = fork(fileURLToPath(new URL("./side.js", import.meta.url)), { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+  const reports: Report[] = [];
+  child.on("message", (report: Report) => {
+    reports.push(report);
+    if (report.kind !== "sample") return;
+    const { title, unit } = works[report.work];
+    const { value, others } = report.sample;
+    log(`  ${job.side.padEnd(6)} ${title.padEnd(26)} ${value.toPrecision(4)} ${unit}, others ${others.toFixed(2)}`);
+  });
+  child.send(job);
+  const [code, signal] = await once(child, "exit");
+  const failed = reports.find((report) => report.kind === "failed");
+  if (failed || code !== 0) throw new Error(`${job.side} on ${job.file}: ${failed?.message ?? `ended with ${signal ?? code}`}`);
+  return reports;
+}
