@@ -22,6 +22,8 @@ export interface DeviceInfo {
 
 export interface MemoryUse {
   readonly weightBytes: number;
+  /** Of `weightBytes`: pages of files, which the system may drop and read again. None if not given. */
+  readonly mappedBytes?: number;
   readonly stateBytes: number;
   readonly arenaBytes: number;
 }
@@ -58,24 +60,25 @@ export interface PackedSource {
   readonly offset: number;
 }
 
-/** Weights as the kernels want them, in and out of files: what was packed once is mapped, not converted again. */
+/** Weights as the kernels want them, in and out of files: what was packed once is not converted again. */
 export interface PackedWeights {
   /** Names the layout and its version; bytes of another one mean nothing to this backend. */
   readonly layout: string;
   /** Bytes that a weight takes in this layout. */
   sizeBytes(shape: readonly number[], dtype: WeightDtype): number;
   /**
-   * Maps the weight. Its pages are read when a kernel first touches them, so experts that no token is routed to cost no memory.
-   * @throws LoadError when the file is too short or can't be mapped
+   * Reads the weight, or maps it where the file is too large for the memory that is free: pages are then read when a kernel first
+   * touches them, so experts that no token is routed to cost no memory.
+   * @throws LoadError when the file is too short or can't be read
    */
-  map(source: PackedSource): Promise<Weight & Disposable>;
+  open(source: PackedSource): Promise<Weight & Disposable>;
   /** Bytes `[from, to)` of an opened weight, in this layout. */
   read(weight: Weight, from: number, to: number): Promise<Uint8Array>;
 }
 
 export interface Backend {
   readonly device: DeviceInfo;
-  /** Absent on devices that can't map files. */
+  /** Absent on devices that have no layout of their own, or no files. */
   readonly packed?: PackedWeights;
   /** Pulls the rows of `source` in order and converts them to `dtype`; several may be opened at once. */
   openWeight(source: WeightSource, dtype: WeightDtype, signal?: AbortSignal): Promise<Weight & Disposable>;

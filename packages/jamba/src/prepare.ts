@@ -1,4 +1,4 @@
-// Writes a folder that loads by mapping: weights are converted and packed once, here, and never again.
+// Writes a folder that loads as it is: weights are converted and packed once, here, and never again.
 
 import {
   type Backend,

@@ -1,4 +1,4 @@
-// A prepared folder: a checkpoint whose tensors are weights as one backend packs them, to be mapped. What the bytes mean is the backend's business.
+// A prepared folder: a checkpoint whose tensors are weights as one backend packs them. What the bytes mean is the backend's business.
 
 import {
   type Backend,
@@ -79,9 +79,9 @@ function damaged(name: string, expected: string, options?: ErrorOptions): LoadEr
 
 /**
  * Where `loadWeights` finds a checkpoint's tensors and who opens them: the backend itself or, for a prepared folder,
- * what maps the packed weight of the same name instead of reading its source.
+ * what opens the packed weight of the same name instead of its source.
  *
- * @throws BackendError for a backend that can't map, LoadError for another layout, JambaError OPTION for another dtype
+ * @throws BackendError for a backend that packs no weights, LoadError for another layout, JambaError OPTION for another dtype
  */
 export function weightsOf(
   checkpoint: Checkpoint,
@@ -96,7 +96,7 @@ export function weightsOf(
   const { packed } = backend;
   if (!packed)
     throw new BackendError(
-      `${name}: expected a backend that can map prepared weights, found ${deviceText(device)}; load the model that they were made from`,
+      `${name}: expected a backend that packs weights, found ${deviceText(device)}; load the model that they were made from`,
     );
   if (packed.layout !== prepared.layout)
     throw new LoadError(`${name}: expected weights in the layout ${packed.layout}, found ${prepared.layout}; prepare the model again`);
@@ -105,7 +105,7 @@ export function weightsOf(
       "OPTION",
       `dtype: expected auto or ${prepared.dtype}, as ${name} was prepared, found ${asked}; prepare the model again for another`,
     );
-  return { file: sourceFile(checkpoint, prepared), opener: mapper(checkpoint, prepared, device, packed, onRead), dtype: prepared.dtype };
+  return { file: sourceFile(checkpoint, prepared), opener: unpacker(checkpoint, prepared, device, packed, onRead), dtype: prepared.dtype };
 }
 
 /** The original checkpoint's tensors, by name and shape only. */
@@ -129,7 +129,7 @@ function sourceFile({ name, tensors }: Checkpoint, prepared: Prepared): TensorFi
   };
 }
 
-function mapper(
+function unpacker(
   checkpoint: Checkpoint,
   { weights }: Prepared,
   device: DeviceInfo,
@@ -152,12 +152,10 @@ function mapper(
       }
       const path = checkpoint.pathOf?.(tensor.file);
       if (path === undefined)
-        throw new LoadError(
-          `${checkpoint.name}: expected prepared weights in a local directory, where they can be mapped, found them elsewhere`,
-        );
-      const mapped = await packed.map({ name, dtype, shape, path, offset: tensor.offset });
+        throw new LoadError(`${checkpoint.name}: expected prepared weights in a local directory, found them elsewhere`);
+      const opened = await packed.open({ name, dtype, shape, path, offset: tensor.offset });
       onRead(tensor.sizeBytes, tensor.file);
-      return mapped;
+      return opened;
     },
   };
 }

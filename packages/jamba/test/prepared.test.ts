@@ -25,7 +25,7 @@ function packingReference(layout = "rows-1"): Backend {
   const packed: Backend["packed"] = {
     layout,
     sizeBytes,
-    async map({ name, dtype, shape, path, offset }) {
+    async open({ name, dtype, shape, path, offset }) {
       const file = await open(path);
       const { buffer } = await file.read({ buffer: new Uint8Array(sizeBytes(shape)), position: offset });
       await file.close();

@@ -115,6 +115,8 @@ async function main() {
     "-shared",
     "-pthread",
     ...(sanitize ? [`-fsanitize=${sanitize}`] : link),
+    // Node exports the standard library's inline functions, of another version and unseen by a sanitizer.
+    ...(process.platform === "linux" ? ["-Wl,-Bsymbolic"] : []),
     ...objects,
     "-o",
     join(work, "jamba.node"),

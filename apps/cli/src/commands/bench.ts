@@ -35,7 +35,7 @@ export const bench: Command = {
       const model = await loadModel(source, options).finally(bar.stop);
       const loadMs = performance.now() - started;
       try {
-        await speeds(model, decodePrompt, 2, 1, stop.signal); // pages are mapped and code compiled on first use
+        await speeds(model, decodePrompt, 2, 1, stop.signal); // pages are touched and code compiled on first use
         const prefill: { tokens: number; tokensPerSecond: Spread }[] = [];
         for (const tokens of prompts) prefill.push({ tokens, tokensPerSecond: (await speeds(model, tokens, 1, repeat, stop.signal)).read });
         const { write } = await speeds(model, decodePrompt, written + 1, repeat, stop.signal);
@@ -54,9 +54,10 @@ export const bench: Command = {
         );
         for (const { tokens, tokensPerSecond } of prefill) terminal.stdout.write(line(`read ${tokens}`, tokensPerSecond));
         terminal.stdout.write(line(`write ${written}`, write));
-        const { weightBytes, stateBytes, peakBytes } = memory;
+        const { weightBytes, mappedBytes = 0, stateBytes, peakBytes } = memory;
+        const mapped = mappedBytes > 0 ? ` (${bytesText(mappedBytes)} mapped)` : "";
         terminal.stdout.write(
-          `  load ${(loadMs / 1000).toFixed(2)} s, weights ${bytesText(weightBytes)}, states ${bytesText(stateBytes)}, process at most ${bytesText(peakBytes)}\n`,
+          `  load ${(loadMs / 1000).toFixed(2)} s, weights ${bytesText(weightBytes)}${mapped}, states ${bytesText(stateBytes)}, process at most ${bytesText(peakBytes)}\n`,
         );
         return 0;
       } finally {

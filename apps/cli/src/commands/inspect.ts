@@ -45,7 +45,7 @@ export const inspect: Command = {
         return 0;
       }
       terminal.stdout.write(`${coloursFor(terminal.stdout, terminal).bold(checkpoint.name)}\n${picture(config, layers, terminal)}`);
-      if (prepared) terminal.stdout.write(`  prepared as ${prepared.dtype}, to be mapped by a backend of layout ${prepared.layout}\n`);
+      if (prepared) terminal.stdout.write(`  prepared as ${prepared.dtype}, for a backend of layout ${prepared.layout}\n`);
       terminal.stdout.write(`  ${tensors.length} tensors  ${dtypes.join(", ")}\n${bars(bytes, terminal)}`);
       if (flags.tensors)
         for (const { name, dtype, shape, file } of tensors) terminal.stdout.write(`${name}  ${dtype} [${shape.join(", ")}]  ${file}\n`);

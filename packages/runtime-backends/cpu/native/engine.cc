@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 
 #if defined(_WIN32)
 #define NOMINMAX
@@ -267,7 +269,7 @@ void Engine::pack(Weight& weight, int64_t from, int64_t to, const uint8_t* bytes
     kernels.decode((float*)data + from * columns, bytes, stored, (to - from) * columns);
     return;
   }
-  const int64_t panelBytes = jamba::panelBytes(m.dtype, columns), stride = roundUp(columns, 64);
+  const int64_t stride = roundUp(columns, 64);
   // Panels do not cross from one matrix of a stack to the next.
   struct Piece {
     int64_t row, count;
@@ -285,9 +287,23 @@ void Engine::pack(Weight& weight, int64_t from, int64_t to, const uint8_t* bytes
     float* rows = (float*)local;
     memset(rows, 0, panelRows * stride * 4);
     for (int64_t r = 0; r < count; r++) kernels.decode(rows + r * stride, bytes + (row - from + r) * columns * valueBytes, stored, columns);
-    const int64_t panel = row / m.rows * m.panels() + row % m.rows / panelRows;
-    kernels.packPanel(data + panel * panelBytes, m.dtype, rows, columns);
+    kernels.packPanel((uint8_t*)m.panel(row / m.rows, row % m.rows / panelRows), m.dtype, rows, columns);
   });
+}
+
+void Engine::fill(Weight& weight, const std::string& path, int64_t offset) {
+  constexpr int64_t pieceBytes = 4 << 20;
+  std::atomic<bool> whole{true};
+  spread((weight.bytes + pieceBytes - 1) / pieceBytes, 0, [&](int64_t i, uint8_t*) {
+    const int64_t from = i * pieceBytes, n = weight.bytes - from < pieceBytes ? weight.bytes - from : pieceBytes;
+    std::ifstream file(std::filesystem::path((const char8_t*)path.c_str()), std::ios::binary);
+    file.seekg(offset + from);
+    file.read((char*)weight.pages->data() + from, n);
+    if (file.gcount() != n) whole = false;
+  });
+  if (!whole)
+    throw Failure("LOAD", weight.name + ": expected " + std::to_string(weight.bytes) + " bytes at " + std::to_string(offset) + " of " + path +
+                              ", found fewer or none that can be read; prepare the model again");
 }
 
 void Engine::moveState(const States& states, const Sequence& s, const std::vector<HostBuffer>& parts, bool write) {

@@ -7,6 +7,12 @@
 namespace jamba {
 
 constexpr int panelRows = 16;
+/**
+ * Panels of q8 and q4 whose blocks lie in turn: block 0 of each, block 1 of each, and so on. In decode a block of activations then
+ * serves all of them from the first-level cache. A long row falls out of it between two panels, and fetching it again slows the
+ * stream of weights by a fifth.
+ */
+constexpr int groupedPanels = 4;
 /** Columns that share a scale. */
 constexpr int blockColumns = 32;
 
@@ -41,6 +47,7 @@ inline int64_t panelBytes(Dtype dtype, int64_t columns) {
   return 0;
 }
 
+inline bool isQuantised(Dtype dtype) { return dtype == Dtype::q8 || dtype == Dtype::q4; }
 inline int64_t panelsOf(int64_t rows) { return (rows + panelRows - 1) / panelRows; }
 
 /**
@@ -54,10 +61,16 @@ struct Matrix {
   int64_t stack = 1, rows = 0, columns = 0;
 
   int64_t panels() const { return panelsOf(rows); }
-  const uint8_t* panel(int64_t expert, int64_t i) const { return data + (expert * panels() + i) * panelBytes(dtype, columns); }
+  /** With those that only fill a group. */
+  int64_t storedPanels() const { return isQuantised(dtype) ? (panels() + groupedPanels - 1) / groupedPanels * groupedPanels : panels(); }
+  /** Where a panel starts; blocks of a quantised one are every `groupedPanels`th from there on. */
+  const uint8_t* panel(int64_t expert, int64_t i) const {
+    const int64_t within = isQuantised(dtype) ? i % groupedPanels : 0;
+    return data + (expert * storedPanels() + i - within) * panelBytes(dtype, columns) + within * panelBytes(dtype, 64);
+  }
   const float* vector() const { return (const float*)data; }
   int64_t bytes() const {
-    const int64_t all = isVector ? columns * 4 : stack * panels() * panelBytes(dtype, columns);
+    const int64_t all = isVector ? columns * 4 : stack * storedPanels() * panelBytes(dtype, columns);
     return (all + 63) / 64 * 64;
   }
 };

@@ -80,7 +80,7 @@ static void packPanel(uint8_t* panel, Dtype dtype, const float* rows, int64_t co
           const float* x = row + b * blockColumns;
           F32 most = zero();
           for (int i = 0; i < blockColumns; i += W) most = max(most, abs(load(x + i)));
-          Q8Block& to = ((Q8Block*)panel)[b / 2];
+          Q8Block& to = ((Q8Block*)panel)[b / 2 * groupedPanels];
           const uint16_t scale = nearestScale(largest(most) / 127.0f);
           float q[blockColumns], xq, qq;
           quantise(x, scalarF16(scale), -127, 127, q, &xq, &qq);
@@ -91,7 +91,7 @@ static void packPanel(uint8_t* panel, Dtype dtype, const float* rows, int64_t co
       case Dtype::q4:
         for (int64_t b = 0; b < stride / blockColumns; b++) {
           const float* x = row + b * blockColumns;
-          Q4Block& to = ((Q4Block*)panel)[b / 2];
+          Q4Block& to = ((Q4Block*)panel)[b / 2 * groupedPanels];
           const uint16_t scale = nearestScale(scaleOfQ4(x));
           float q[blockColumns], xq, qq;
           quantise(x, scalarF16(scale), -8, 7, q, &xq, &qq);

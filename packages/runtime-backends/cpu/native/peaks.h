@@ -7,7 +7,9 @@
 namespace jamba::JAMBA_LEVEL {
 
 // A value that passes through here is in a register, and is not known to the compiler.
-#if JAMBA_AVX512
+#if defined(JAMBA_EMULATE_AVX512)
+#define JAMBA_OPAQUE(v) asm volatile("" : "+m"(v))
+#elif JAMBA_AVX512
 #define JAMBA_OPAQUE(v) asm volatile("" : "+v"(v))
 #elif defined(__x86_64__)
 #define JAMBA_OPAQUE(v) asm volatile("" : "+x"(v))

@@ -7,10 +7,7 @@
 #include <cstring>
 
 #if defined(JAMBA_EMULATE_AVX512)
-#define SIMDE_ENABLE_NATIVE_ALIASES
-#include <simde/x86/avx512.h>
-#include <simde/x86/f16c.h>
-#include <simde/x86/fma.h>
+#include "emulate.h"
 #define JAMBA_AVX512 1
 #define JAMBA_AVX512_BF16 (JAMBA_EMULATE_AVX512 > 1)
 #elif defined(__AVX512VNNI__)

@@ -7,94 +7,100 @@
 
 namespace jamba::JAMBA_LEVEL {
 
-template <int T>
-JAMBA_INLINE void storeScaled(const F32 (&f)[T][V], const float* scale, float* out) {
-  for (int t = 0; t < T; t++)
-    for (int v = 0; v < V; v++) store(out + t * panelRows + v * W, mul(f[t][v], set1(scale[t])));
+template <int G, int T>
+JAMBA_INLINE void storeScaled(const F32 (&f)[G][T][V], const float* scale, float* out) {
+  for (int i = 0; i < G * T; i++)
+    for (int v = 0; v < V; v++) store(out + i * panelRows + v * W, mul(f[i / T][i % T][v], set1(scale[i % T])));
 }
 
-/** out [T][16] */
-template <int T>
+/** out [G][T][16], of G panels of a group; memory is read strictly upwards, which is what its prefetcher can follow. */
+template <int T, int G>
 static void tileQ4(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out) {
-  F32 f[T][V] = {};
+  F32 f[G][T][V] = {};
   const Q4Block* blocks = (const Q4Block*)panel;
   const int64_t nBlocks = (columns + 63) / 64;
-  for (int64_t b = 0; b < nBlocks; b++) {
+  for (int64_t b = 0; b < nBlocks; b++, x += 2 * T * blockBytes8, blocks += groupedPanels) {
+#pragma GCC unroll 4
+    for (int g = 0; g < G; g++) {
 #pragma GCC unroll 2
-    for (int half = 0; half < 2; half++, x += T * blockBytes8) {
-      const int8_t* q = (const int8_t*)x;
-      const int32_t* exponent = (const int32_t*)(x + T * blockColumns);
-      const int32_t* correction = exponent + T;
-      Sum4 s[T][V];
-#pragma GCC unroll 16
-      for (int t = 0; t < T; t++)
-#pragma GCC unroll 4
-        for (int v = 0; v < V; v++) s[t][v] = start4(correction + t);
-#pragma GCC unroll 4
-      for (int u = 0; u < 4; u++) {
-#pragma GCC unroll 2
-        for (int high = 0; high < 2; high++) {
-          Bytes part[V];
-#pragma GCC unroll 4
-          for (int v = 0; v < V; v++) {
-            const Bytes both = loadBytes(blocks[b].q[half][u] + v * vectorBytes);
-            part[v] = high ? highNibbles(both) : lowNibbles(both);
-          }
-#pragma GCC unroll 16
-          for (int t = 0; t < T; t++)
-#pragma GCC unroll 4
-            for (int v = 0; v < V; v++) s[t][v] = dot4(s[t][v], part[v], q + t * blockColumns + 8 * u + 4 * high);
-        }
-      }
-      F32 ws[V];
-#pragma GCC unroll 4
-      for (int v = 0; v < V; v++) ws[v] = loadF16(blocks[b].scale[half] + v * W);
-#pragma GCC unroll 16
-      for (int t = 0; t < T; t++)
-#pragma GCC unroll 4
-        for (int v = 0; v < V; v++) f[t][v] = fma(toFloat(total4(s[t][v], correction + t)), overPow2(ws[v], exponent[t]), f[t][v]);
-    }
-  }
-  storeScaled<T>(f, (const float*)x, out);
-}
-
-template <int T>
-static void tileQ8(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out) {
-  F32 f[T][V] = {};
-  constexpr int valueBytes = quadBytes8 / 4;
-  const Q8Block* blocks = (const Q8Block*)panel;
-  const int64_t nBlocks = (columns + 63) / 64;
-  for (int64_t b = 0; b < nBlocks; b++) {
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; half++, x += T * (valueBytes * blockColumns + 8)) {
-      const int8_t* q = (const int8_t*)x;
-      const int32_t* exponent = (const int32_t*)(x + T * blockColumns * valueBytes);
-      const int32_t* correction = exponent + T;
-      Sum8 s[T][V];
-#pragma GCC unroll 16
-      for (int t = 0; t < T; t++)
-#pragma GCC unroll 4
-        for (int v = 0; v < V; v++) s[t][v] = start8(correction + t);
-#pragma GCC unroll 8
-      for (int u = 0; u < 8; u++) {
-        Split8 part[V];
-#pragma GCC unroll 4
-        for (int v = 0; v < V; v++) part[v] = split8(loadBytes(blocks[b].q[half][u] + v * vectorBytes));
+      for (int half = 0; half < 2; half++) {
+        const int8_t* q = (const int8_t*)x + half * T * blockBytes8;
+        const int32_t* exponent = (const int32_t*)(q + T * blockColumns);
+        const int32_t* correction = exponent + T;
+        Sum4 s[T][V];
 #pragma GCC unroll 16
         for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-          for (int v = 0; v < V; v++) s[t][v] = dot8(s[t][v], part[v], q + t * blockColumns * valueBytes + u * quadBytes8);
-      }
-      F32 ws[V];
+          for (int v = 0; v < V; v++) s[t][v] = start4(correction + t);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; v++) ws[v] = loadF16(blocks[b].scale[half] + v * W);
+        for (int u = 0; u < 4; u++) {
+#pragma GCC unroll 2
+          for (int high = 0; high < 2; high++) {
+            Bytes part[V];
+#pragma GCC unroll 4
+            for (int v = 0; v < V; v++) {
+              const Bytes both = loadBytes(blocks[g].q[half][u] + v * vectorBytes);
+              part[v] = high ? highNibbles(both) : lowNibbles(both);
+            }
 #pragma GCC unroll 16
-      for (int t = 0; t < T; t++)
+            for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; v++) f[t][v] = fma(toFloat(total8(s[t][v], correction + t)), overPow2(ws[v], exponent[t]), f[t][v]);
+              for (int v = 0; v < V; v++) s[t][v] = dot4(s[t][v], part[v], q + t * blockColumns + 8 * u + 4 * high);
+          }
+        }
+        F32 ws[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) ws[v] = loadF16(blocks[g].scale[half] + v * W);
+#pragma GCC unroll 16
+        for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+          for (int v = 0; v < V; v++) f[g][t][v] = fma(toFloat(total4(s[t][v], correction + t)), overPow2(ws[v], exponent[t]), f[g][t][v]);
+      }
     }
   }
-  storeScaled<T>(f, (const float*)x, out);
+  storeScaled(f, (const float*)x, out);
+}
+
+template <int T, int G>
+static void tileQ8(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out) {
+  F32 f[G][T][V] = {};
+  constexpr int values = blockColumns * quadBytes8 / 4;
+  const Q8Block* blocks = (const Q8Block*)panel;
+  const int64_t nBlocks = (columns + 63) / 64;
+  for (int64_t b = 0; b < nBlocks; b++, x += 2 * T * (values + 8), blocks += groupedPanels) {
+#pragma GCC unroll 4
+    for (int g = 0; g < G; g++) {
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; half++) {
+        const int8_t* q = (const int8_t*)x + half * T * (values + 8);
+        const int32_t* exponent = (const int32_t*)(q + T * values);
+        const int32_t* correction = exponent + T;
+        Sum8 s[T][V];
+#pragma GCC unroll 16
+        for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+          for (int v = 0; v < V; v++) s[t][v] = start8(correction + t);
+#pragma GCC unroll 8
+        for (int u = 0; u < 8; u++) {
+          Split8 part[V];
+#pragma GCC unroll 4
+          for (int v = 0; v < V; v++) part[v] = split8(loadBytes(blocks[g].q[half][u] + v * vectorBytes));
+#pragma GCC unroll 16
+          for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+            for (int v = 0; v < V; v++) s[t][v] = dot8(s[t][v], part[v], q + t * values + u * quadBytes8);
+        }
+        F32 ws[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) ws[v] = loadF16(blocks[g].scale[half] + v * W);
+#pragma GCC unroll 16
+        for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+          for (int v = 0; v < V; v++) f[g][t][v] = fma(toFloat(total8(s[t][v], correction + t)), overPow2(ws[v], exponent[t]), f[g][t][v]);
+      }
+    }
+  }
+  storeScaled(f, (const float*)x, out);
 }
 
 /** f32 and f16 weights, and bf16 where there is no dot product of pairs. */
@@ -140,11 +146,12 @@ static void tileBf16(const uint8_t* panel, int64_t columns, const uint8_t* x, fl
 
 using Tile = void (*)(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out);
 
-template <int T>
+/** G as of the quantised; others know no groups. */
+template <int T, int G = 1>
 static Tile tileOf(Dtype dtype) {
   switch (dtype) {
-    case Dtype::q4: return tileQ4<T>;
-    case Dtype::q8: return tileQ8<T>;
+    case Dtype::q4: return tileQ4<T, G>;
+    case Dtype::q8: return tileQ8<T, G>;
     case Dtype::f32: return tileFloat<Dtype::f32, T>;
     case Dtype::f16: return tileFloat<Dtype::f16, T>;
     case Dtype::bf16: return hasBf16Dot ? tileBf16<T> : tileFloat<Dtype::bf16, T>;
@@ -166,17 +173,26 @@ JAMBA_INLINE Tile tileFor(Dtype dtype, int kind) {
 constexpr int64_t cachedBytes = 256 * 1024;
 
 /**
- * Panels [p0, p1) of one matrix times tokens [t0, t1) of `L` prepared ones; t0 starts a tile.
+ * Panels [p0, p1) of one matrix times tokens [t0, t1) of `L` prepared ones; t0 starts a tile, p0 a group.
  * `emit(panel, t, T, out)` gets out [T][16].
  */
 template <class Emit>
 JAMBA_INLINE void multiply(const Matrix& m, int64_t expert, int64_t p0, int64_t p1, const uint8_t* x, int64_t t0, int64_t t1, int64_t L, const Emit& emit) {
+  static_assert(tileTokens >= groupedPanels);
   alignas(64) float out[tileTokens * panelRows];
   const int64_t tokenBytes = formBytes(formOf(m.dtype), m.columns);
   int64_t together = cachedBytes / (tokenBytes > 0 ? tokenBytes : 1) / tileTokens * tileTokens;
   if (together < tileTokens) together = tileTokens;
   for (int64_t a = t0; a < t1; a += together) {
     const int64_t b = a + together < t1 ? a + together : t1;
+    if (b - a == 1 && isQuantised(m.dtype)) {
+      const Tile tile = tileOf<1, groupedPanels>(m.dtype);
+      for (int64_t p = p0; p < p1; p += groupedPanels) {
+        tile(m.panel(expert, p), m.columns, x + a * tokenBytes, out);
+        for (int g = 0; g < groupedPanels && p + g < p1; g++) emit(p + g, a, 1, out + g * panelRows);
+      }
+      continue;
+    }
     for (int64_t p = p0; p < p1; p++) {
       for (int64_t t = a; t < b;) {
         const int kind = tileKind(t, L), T = tileSizes[kind];
@@ -209,6 +225,7 @@ JAMBA_INLINE Cut cut(const Matrix& m, int64_t L, int threads) {
   while (c.tokens > 4 * tileTokens && (panels + c.panels - 1) / c.panels * ((L + c.tokens - 1) / c.tokens) < few)
     c.tokens = (c.tokens / 2 + tileTokens - 1) / tileTokens * tileTokens;
   if (c.tokens < tileTokens) c.tokens = tileTokens;
+  c.panels = roundUp(c.panels, groupedPanels);
   c.panelChunks = (panels + c.panels - 1) / c.panels;
   c.tokenChunks = (L + c.tokens - 1) / c.tokens;
   return c;

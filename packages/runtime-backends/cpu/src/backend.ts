@@ -41,6 +41,8 @@ const dtypes = ["f32", "bf16", "f16", "q8", "q4"] as const satisfies readonly We
 
 /** Rows that share a panel (native/layout.h): pieces of a weight start at multiples of it. */
 const panelRows = 16;
+/** Quantised ones whose blocks lie in turn. */
+const groupedPanels = 4;
 /** About how much of a checkpoint is read at once: enough to hide a read behind the packing of the piece before. */
 const pieceBytes = 4 * 2 ** 20;
 
@@ -70,6 +72,8 @@ export class CpuBackend implements Backend {
   readonly #weights = new Set<CpuWeight>();
   readonly #stores = new Set<CpuStates>();
   readonly #programs = new WeakMap<CommandList, WeakMap<StateStore, Programs>>();
+  /** Of each prepared file in use: whether its weights are read, since they fit in memory, or mapped. */
+  readonly #resident = new Map<string, Promise<boolean>>();
   #nextToken = 1;
   #disposed?: Promise<void>;
 
@@ -79,9 +83,9 @@ export class CpuBackend implements Backend {
   ) {
     this.#engine = engine;
     this.packed = {
-      layout: "cpu-16x4-2",
+      layout: "cpu-16x4-3",
       sizeBytes: (shape, dtype) => sizeBytes(describe("weight", shape, dtype)),
-      map: async (source) => this.#map(source),
+      open: (source) => this.#openPacked(source),
       read: async (weight, from, to) => {
         this.#alive();
         return this.#rethrow(() => this.#engine.readPacked(this.#held(weight).handle, from, to));
@@ -220,6 +224,7 @@ export class CpuBackend implements Backend {
     const sum = (held: Iterable<{ sizeBytes: number }>) => [...held].reduce((a, b) => a + b.sizeBytes, 0);
     return {
       weightBytes: sum(this.#weights),
+      mappedBytes: sum([...this.#weights].filter(({ file }) => file?.mapped)),
       stateBytes: sum(this.#stores),
       arenaBytes: this.#disposed ? 0 : this.#engine.arenaBytes(),
     };
@@ -245,12 +250,33 @@ export class CpuBackend implements Backend {
     return this.#disposed;
   }
 
-  #map(source: PackedSource): CpuWeight {
+  async #openPacked(source: PackedSource): Promise<CpuWeight> {
     this.#alive();
     const { name, shape, dtype, path, offset } = source;
-    if (!Number.isSafeInteger(offset) || offset < 0) throw new LoadError(`${name}: expected an offset into ${path}, found ${offset}`);
+    if (!Number.isSafeInteger(offset) || offset < 0 || offset % 64 !== 0)
+      throw new LoadError(`${name}: expected an offset into ${path} that is a multiple of 64, found ${offset}`);
     const description = describe(name, shape, dtype);
-    return this.#hold(source, dtype, description, () => this.#engine.mapWeight(path, offset, ...description));
+    const resident = this.#resident.get(path) ?? fitsInMemory(path);
+    this.#resident.set(path, resident);
+    let weight: CpuWeight | undefined;
+    try {
+      const mapped = !(await resident);
+      this.#alive();
+      const create = () => (mapped ? this.#engine.mapWeight(path, offset, ...description) : this.#engine.createWeight(...description));
+      weight = this.#hold(source, dtype, description, create, { path, mapped });
+      if (!mapped) await this.#engine.fillWeight(weight.handle, path, offset);
+      this.#alive();
+      return weight;
+    } catch (error) {
+      weight?.[Symbol.dispose]();
+      this.#forgetFile(path);
+      throw toJambaError(error);
+    }
+  }
+
+  /** What was decided holds while weights of the file are here: some read and some mapped would be the worst of both. */
+  #forgetFile(path: string): void {
+    if (![...this.#weights].some(({ file }) => file?.path === path)) this.#resident.delete(path);
   }
 
   #hold(
@@ -258,10 +284,13 @@ export class CpuBackend implements Backend {
     dtype: WeightDtype,
     description: WeightDescription,
     create: () => WeightHandle,
+    file?: CpuWeight["file"],
   ): CpuWeight {
     const handle = this.#rethrow(create);
-    const weight: CpuWeight = new CpuWeight(name, dtype, [...shape], handle, sizeBytes(description), () => {
-      if (this.#weights.delete(weight)) this.#engine.release(handle);
+    const weight: CpuWeight = new CpuWeight(name, dtype, [...shape], handle, sizeBytes(description), file, () => {
+      if (!this.#weights.delete(weight)) return;
+      this.#engine.release(handle);
+      if (file) this.#forgetFile(file.path);
     });
     this.#weights.add(weight);
     return weight;
@@ -317,6 +346,8 @@ class CpuWeight implements Weight, Disposable {
     readonly shape: readonly number[],
     readonly handle: WeightHandle,
     readonly sizeBytes: number,
+    /** The prepared file that it came from. */
+    readonly file: { readonly path: string; readonly mapped: boolean } | undefined,
     readonly forget: () => void,
   ) {}
 
@@ -388,6 +419,20 @@ function describe(name: string, shape: readonly number[], dtype: WeightDtype): W
   return description;
 }
 
+/**
+ * Whether a file leaves half of the free memory to others. Its weights then go into huge pages, which are read a quarter faster than
+ * a file's small ones, and are not at the mercy of who changes the file.
+ * @throws LoadError when there is no file
+ */
+async function fitsInMemory(path: string): Promise<boolean> {
+  const [{ stat }, { freemem }] = await Promise.all([import("node:fs/promises"), import("node:os")]);
+  try {
+    return (await stat(path)).size <= freemem() / 2;
+  } catch (cause) {
+    throw new LoadError(`${path}: expected a file of prepared weights: ${(cause as Error).message}`, { cause });
+  }
+}
+
 /** As `Matrix::bytes` in native/layout.h. */
 function sizeBytes([, dtype, isVector, stack, rows, columns]: WeightDescription): number {
   const panelBytes = [
@@ -397,7 +442,9 @@ function sizeBytes([, dtype, isVector, stack, rows, columns]: WeightDescription)
     Math.ceil(columns / 64) * 1088,
     Math.ceil(columns / 64) * 576,
   ][dtype];
-  const all = isVector ? columns * 4 : stack * Math.ceil(rows / panelRows) * panelBytes;
+  const grouped = dtype >= dtypes.indexOf("q8") ? groupedPanels : 1;
+  const panels = grouped * Math.ceil(rows / (grouped * panelRows));
+  const all = isVector ? columns * 4 : stack * panels * panelBytes;
   return Math.ceil(all / 64) * 64;
 }
 

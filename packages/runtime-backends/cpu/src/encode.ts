@@ -185,7 +185,7 @@ function usesOf(commands: readonly Fused[]): Map<number, number> {
 }
 
 function whole(a: Tensor, b: Tensor): boolean {
-  return a.buffer === b.buffer && a.offset === b.offset && a.shape.join() === b.shape.join();
+  return a.buffer === b.buffer && a.offset === b.offset && a.shape[0] === b.shape[0] && a.shape[1] === b.shape[1];
 }
 
 /**
@@ -204,15 +204,18 @@ function survives(list: CommandList, commands: readonly (Fused | undefined)[], x
   return true;
 }
 
+const makes = (m: Fused, gate: Tensor, up: Tensor) =>
+  m.op === "matmul" && m.outs.length === 2 && whole(m.outs[0], gate) && whole(m.outs[1], up);
+const multiplies = (m: Fused, x: Tensor) => (m.op === "matmul" || m.op === "gateUp") && whole(m.x, x);
+
 /** matmul of two weights, whose results go into silu(gate) · up and nowhere else. */
 function fuseGateUp(list: CommandList): Fused[] {
   const commands: (Fused | undefined)[] = [...list.commands];
   const uses = usesOf(list.commands);
   for (const [j, c] of list.commands.entries()) {
     if (c.op !== "swiglu" || uses.get(c.gate.buffer) !== 2 || uses.get(c.up.buffer) !== 2) continue;
-    const i = list.commands.findIndex(
-      (m) => m.op === "matmul" && m.outs.length === 2 && whole(m.outs[0], c.gate) && whole(m.outs[1], c.up),
-    );
+    let i = j - 1; // who made them is near
+    while (i >= 0 && !makes(list.commands[i], c.gate, c.up)) i--;
     const m = list.commands[i];
     if (m?.op !== "matmul" || m.accumulate || !survives(list, commands, m.x, i, j)) continue;
     commands[i] = undefined;
@@ -227,7 +230,8 @@ function foldNorms(list: CommandList, given: readonly Fused[]): Fused[] {
   const uses = usesOf(given);
   for (const [i, c] of given.entries()) {
     if (c.op !== "rmsNorm" || uses.get(c.out.buffer) !== 2) continue;
-    const j = given.findIndex((m) => (m.op === "matmul" || m.op === "gateUp") && whole(m.x, c.out));
+    let j = i + 1; // who reads it is near
+    while (j < given.length && !multiplies(given[j], c.out)) j++;
     const m = given[j];
     if (!m || (m.op === "matmul" && m.weights.length > maxWeights) || !survives(list, commands, c.x, i, j)) continue;
     commands[j] = { ...(m as Fused & { x: Tensor }), x: c.x, norm: { weight: c.weight, eps: c.eps } } as Fused;

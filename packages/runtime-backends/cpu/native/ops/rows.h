@@ -12,7 +12,7 @@ static void unpackRow(const Matrix& m, int64_t row, float* to) {
   // One block of 32 columns: `value` of its column i times the scale.
   const auto blocks = [&](const auto* all, const auto& value) {
     for (int64_t k = 0; k < m.columns; k += blockColumns) {
-      const auto& block = all[k / 64];
+      const auto& block = all[k / 64 * groupedPanels];
       const int half = (int)(k / blockColumns % 2), n = m.columns - k < blockColumns ? (int)(m.columns - k) : blockColumns;
       const float scale = scalarF16(block.scale[half][r]);
       for (int i = 0; i < n; i++) to[k + i] = scale * (float)value(block.q[half], i);

@@ -1,0 +1,29 @@
+// TypeScript into one file that plain node runs: sources, not builds. Tests that come along fall away.
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const folder = dirname(dirname(fileURLToPath(import.meta.url)));
+export const root = join(folder, "../../..");
+
+/** `contents` imports as a file of this package would. */
+export async function bundle(contents, outfile) {
+  const require = createRequire(createRequire(join(root, "package.json")).resolve("tsup"));
+  const noTests = {
+    name: "no vitest",
+    setup(build) {
+      build.onResolve({ filter: /^vitest$/ }, () => ({ path: "vitest", namespace: "none" }));
+      build.onLoad({ filter: /.*/, namespace: "none" }, () => ({ contents: "export let afterAll, beforeAll, describe, expect, test;" }));
+    },
+  };
+  await require("esbuild").build({
+    stdin: { contents, resolveDir: folder, loader: "ts" },
+    outfile,
+    bundle: true,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    conditions: ["source"],
+    plugins: [noTests],
+  });
+}
