@@ -67,8 +67,8 @@ export interface PackedWeights {
   /** Bytes that a weight takes in this layout. */
   sizeBytes(shape: readonly number[], dtype: WeightDtype): number;
   /**
-   * Reads the weight, or maps it where the file is too large for the memory that is free: pages are then read when a kernel first
-   * touches them, so experts that no token is routed to cost no memory.
+   * A backend that can maps the weight: pages are then read when a kernel first touches them, so experts that no token is routed
+   * to cost no memory.
    * @throws LoadError when the file is too short or can't be read
    */
   open(source: PackedSource): Promise<Weight & Disposable>;

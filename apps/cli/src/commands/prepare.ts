@@ -7,8 +7,8 @@ export const prepare: Command = {
   help: `jamba prepare MODEL FOLDER --dtype D: convert weights once, load them at once
 
   Writes FOLDER with the weights as this machine's backend holds them. Every
-  command takes FOLDER as a model and reads it as it is; one larger than half
-  of the free memory is mapped instead. MODEL is left as it is.
+  command takes FOLDER as a model and maps it: nothing is read before it is
+  used, and memory is shared between processes. MODEL is left as it is.
 
   --dtype D      q8      blocks of 8 bits
                  q4      blocks of 4 bits, q8 where that hurts most

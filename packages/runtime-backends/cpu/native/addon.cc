@@ -68,7 +68,6 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
                        {
                            InstanceMethod("createWeight", &NativeEngine::createWeight),
                            InstanceMethod("mapWeight", &NativeEngine::mapWeight),
-                           InstanceMethod("fillWeight", &NativeEngine::fillWeight),
                            InstanceMethod("packRows", &NativeEngine::packRows),
                            InstanceMethod("readPacked", &NativeEngine::readPacked),
                            InstanceMethod("createStates", &NativeEngine::createStates),
@@ -191,16 +190,6 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
       weight->pages = file;
       weight->matrix.data = file->data() + offset;
       return wrap(info.Env(), weight);
-    });
-  }
-
-  /** (weight, path, offset) -> promise */
-  Napi::Value fillWeight(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-      WeightRef weight = unwrap<WeightRef>(info[0]);
-      const std::string path = info[1].As<Napi::String>();
-      const int64_t offset = integer(info[2]);
-      return queue(info.Env(), {}, [=, this] { engine_->fill(*weight, path, offset); });
     });
   }
 

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 
 #if defined(_WIN32)
 #define NOMINMAX
@@ -289,21 +287,6 @@ void Engine::pack(Weight& weight, int64_t from, int64_t to, const uint8_t* bytes
     for (int64_t r = 0; r < count; r++) kernels.decode(rows + r * stride, bytes + (row - from + r) * columns * valueBytes, stored, columns);
     kernels.packPanel((uint8_t*)m.panel(row / m.rows, row % m.rows / panelRows), m.dtype, rows, columns);
   });
-}
-
-void Engine::fill(Weight& weight, const std::string& path, int64_t offset) {
-  constexpr int64_t pieceBytes = 4 << 20;
-  std::atomic<bool> whole{true};
-  spread((weight.bytes + pieceBytes - 1) / pieceBytes, 0, [&](int64_t i, uint8_t*) {
-    const int64_t from = i * pieceBytes, n = weight.bytes - from < pieceBytes ? weight.bytes - from : pieceBytes;
-    std::ifstream file(std::filesystem::path((const char8_t*)path.c_str()), std::ios::binary);
-    file.seekg(offset + from);
-    file.read((char*)weight.pages->data() + from, n);
-    if (file.gcount() != n) whole = false;
-  });
-  if (!whole)
-    throw Failure("LOAD", weight.name + ": expected " + std::to_string(weight.bytes) + " bytes at " + std::to_string(offset) + " of " + path +
-                              ", found fewer or none that can be read; prepare the model again");
 }
 
 void Engine::moveState(const States& states, const Sequence& s, const std::vector<HostBuffer>& parts, bool write) {

@@ -105,9 +105,6 @@ class Engine {
   /** Rows [from, to) of a weight from a checkpoint's bytes; `from` starts a panel. */
   void pack(Weight& weight, int64_t from, int64_t to, const uint8_t* bytes, Dtype stored);
 
-  /** All of a weight from where it lies packed in a file. @throws Failure LOAD */
-  void fill(Weight& weight, const std::string& path, int64_t offset);
-
   /** Between a sequence's place and dense f32 tensors, two per layer: conv [dInner, dConv - 1], h [dInner, dState] | k, v [nKvHeads, seen, headDim]. */
   void moveState(const States& states, const Sequence& s, const std::vector<HostBuffer>& parts, bool write);
   /** All threads at once: operations a second by format (q4, q8, bf16, f32), then bytes read from memory a second. */

@@ -16,7 +16,6 @@ export type WeightDescription = [name: string, dtype: number, isVector: boolean,
 export interface NativeEngine {
   createWeight(...description: WeightDescription): WeightHandle;
   mapWeight(path: string, offset: number, ...description: WeightDescription): WeightHandle;
-  fillWeight(weight: WeightHandle, path: string, offset: number): Promise<void>;
   packRows(weight: WeightHandle, from: number, to: number, bytes: Uint8Array, stored: number): Promise<void>;
   readPacked(weight: WeightHandle, from: number, to: number): Uint8Array;
   createStates(layout: Int32Array): StatesHandle;

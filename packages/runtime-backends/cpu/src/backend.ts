@@ -72,8 +72,6 @@ export class CpuBackend implements Backend {
   readonly #weights = new Set<CpuWeight>();
   readonly #stores = new Set<CpuStates>();
   readonly #programs = new WeakMap<CommandList, WeakMap<StateStore, Programs>>();
-  /** Of each prepared file in use: whether its weights are read, since they fit in memory, or mapped. */
-  readonly #resident = new Map<string, Promise<boolean>>();
   #nextToken = 1;
   #disposed?: Promise<void>;
 
@@ -85,7 +83,7 @@ export class CpuBackend implements Backend {
     this.packed = {
       layout: "cpu-16x4-3",
       sizeBytes: (shape, dtype) => sizeBytes(describe("weight", shape, dtype)),
-      open: (source) => this.#openPacked(source),
+      open: async (source) => this.#openPacked(source),
       read: async (weight, from, to) => {
         this.#alive();
         return this.#rethrow(() => this.#engine.readPacked(this.#held(weight).handle, from, to));
@@ -224,7 +222,7 @@ export class CpuBackend implements Backend {
     const sum = (held: Iterable<{ sizeBytes: number }>) => [...held].reduce((a, b) => a + b.sizeBytes, 0);
     return {
       weightBytes: sum(this.#weights),
-      mappedBytes: sum([...this.#weights].filter(({ file }) => file?.mapped)),
+      mappedBytes: sum([...this.#weights].filter(({ mapped }) => mapped)),
       stateBytes: sum(this.#stores),
       arenaBytes: this.#disposed ? 0 : this.#engine.arenaBytes(),
     };
@@ -250,33 +248,12 @@ export class CpuBackend implements Backend {
     return this.#disposed;
   }
 
-  async #openPacked(source: PackedSource): Promise<CpuWeight> {
+  #openPacked({ name, shape, dtype, path, offset }: PackedSource): CpuWeight {
     this.#alive();
-    const { name, shape, dtype, path, offset } = source;
     if (!Number.isSafeInteger(offset) || offset < 0 || offset % 64 !== 0)
       throw new LoadError(`${name}: expected an offset into ${path} that is a multiple of 64, found ${offset}`);
     const description = describe(name, shape, dtype);
-    const resident = this.#resident.get(path) ?? fitsInMemory(path);
-    this.#resident.set(path, resident);
-    let weight: CpuWeight | undefined;
-    try {
-      const mapped = !(await resident);
-      this.#alive();
-      const create = () => (mapped ? this.#engine.mapWeight(path, offset, ...description) : this.#engine.createWeight(...description));
-      weight = this.#hold(source, dtype, description, create, { path, mapped });
-      if (!mapped) await this.#engine.fillWeight(weight.handle, path, offset);
-      this.#alive();
-      return weight;
-    } catch (error) {
-      weight?.[Symbol.dispose]();
-      this.#forgetFile(path);
-      throw toJambaError(error);
-    }
-  }
-
-  /** What was decided holds while weights of the file are here: some read and some mapped would be the worst of both. */
-  #forgetFile(path: string): void {
-    if (![...this.#weights].some(({ file }) => file?.path === path)) this.#resident.delete(path);
+    return this.#hold({ name, shape }, dtype, description, () => this.#engine.mapWeight(path, offset, ...description), true);
   }
 
   #hold(
@@ -284,13 +261,12 @@ export class CpuBackend implements Backend {
     dtype: WeightDtype,
     description: WeightDescription,
     create: () => WeightHandle,
-    file?: CpuWeight["file"],
+    mapped = false,
   ): CpuWeight {
     const handle = this.#rethrow(create);
-    const weight: CpuWeight = new CpuWeight(name, dtype, [...shape], handle, sizeBytes(description), file, () => {
+    const weight: CpuWeight = new CpuWeight(name, dtype, [...shape], handle, sizeBytes(description), mapped, () => {
       if (!this.#weights.delete(weight)) return;
       this.#engine.release(handle);
-      if (file) this.#forgetFile(file.path);
     });
     this.#weights.add(weight);
     return weight;
@@ -346,8 +322,7 @@ class CpuWeight implements Weight, Disposable {
     readonly shape: readonly number[],
     readonly handle: WeightHandle,
     readonly sizeBytes: number,
-    /** The prepared file that it came from. */
-    readonly file: { readonly path: string; readonly mapped: boolean } | undefined,
+    readonly mapped: boolean,
     readonly forget: () => void,
   ) {}
 
@@ -417,20 +392,6 @@ function describe(name: string, shape: readonly number[], dtype: WeightDtype): W
   if (![stack, sizeBytes(description)].every(Number.isSafeInteger))
     throw new JambaError("OUT_OF_MEMORY", `${name}: expected a size that can be counted, found [${shape.join(", ")}]`);
   return description;
-}
-
-/**
- * Whether a file leaves half of the free memory to others. Its weights then go into huge pages, which are read a quarter faster than
- * a file's small ones, and are not at the mercy of who changes the file.
- * @throws LoadError when there is no file
- */
-async function fitsInMemory(path: string): Promise<boolean> {
-  const [{ stat }, { freemem }] = await Promise.all([import("node:fs/promises"), import("node:os")]);
-  try {
-    return (await stat(path)).size <= freemem() / 2;
-  } catch (cause) {
-    throw new LoadError(`${path}: expected a file of prepared weights: ${(cause as Error).message}`, { cause });
-  }
 }
 
 /** As `Matrix::bytes` in native/layout.h. */
