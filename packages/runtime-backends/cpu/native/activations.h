@@ -140,7 +140,7 @@ JAMBA_INLINE const float* padded(const float* row, int64_t columns, float* local
   return local;
 }
 
-/** Which forms a set of weights wants, as a mask, and where each lies in scratch. */
+/** Where each form that a set of weights wants lies in scratch; -1 for those that none wants. */
 struct Forms {
   int64_t offsets[4] = {-1, -1, -1, -1};
   int64_t bytes = 0;

@@ -31,7 +31,7 @@ Napi::Error toError(Napi::Env env, const Failure& failure) {
   return error;
 }
 
-/** Runs what may throw Failure or bad_alloc, and throws it on as a JavaScript error with a code. */
+/** Runs what may throw, and throws it on as a JavaScript error with a code. */
 template <class Body>
 auto guarded(Napi::Env env, const Body& body) {
   try {
@@ -323,7 +323,7 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
       const int64_t token = integer(info[8]);
       jobs_[token] = job;
       return queue(
-          info.Env(), held, [this, program, states, weights, job] { engine_->run(program, states, job); }, nullptr, [this, token] { jobs_.erase(token); });
+          info.Env(), held, [this, program, states, weights, job] { engine_->run(program, job); }, nullptr, [this, token] { jobs_.erase(token); });
     });
   }
 

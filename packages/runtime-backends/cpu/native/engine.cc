@@ -214,7 +214,7 @@ void Engine::giveLocal(Job& job, int64_t bytes) {
   job.local = local_->data();
 }
 
-void Engine::run(const std::shared_ptr<Program>& program, const std::shared_ptr<States>&, const std::shared_ptr<Job>& job) {
+void Engine::run(const std::shared_ptr<Program>& program, const std::shared_ptr<Job>& job) {
   Step& step = job->step;
   ensure(arena_, program->arenaWords * 4 + 64);
   step.arena = (float*)arena_->data();

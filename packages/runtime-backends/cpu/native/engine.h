@@ -98,8 +98,8 @@ class Engine {
   void stop();
 
   // On the engine's thread:
-  /** One step. `job` carries sequences, ids, rows and buffers; `states` only has to stay. */
-  void run(const std::shared_ptr<Program>& program, const std::shared_ptr<States>& states, const std::shared_ptr<Job>& job);
+  /** One step. `job` carries sequences, ids, rows and buffers; weights and states stay with who calls. */
+  void run(const std::shared_ptr<Program>& program, const std::shared_ptr<Job>& job);
   /** nTasks independent pieces of work on all threads, each thread with `localBytes` of scratch. */
   void spread(int64_t nTasks, int64_t localBytes, const std::function<void(int64_t, uint8_t*)>& task);
   /** Rows [from, to) of a weight from a checkpoint's bytes; `from` starts a panel. */

@@ -265,8 +265,7 @@ export class CpuBackend implements Backend {
   ): CpuWeight {
     const handle = this.#rethrow(create);
     const weight: CpuWeight = new CpuWeight(name, dtype, [...shape], handle, sizeBytes(description), mapped, () => {
-      if (!this.#weights.delete(weight)) return;
-      this.#engine.release(handle);
+      if (this.#weights.delete(weight)) this.#engine.release(handle);
     });
     this.#weights.add(weight);
     return weight;
@@ -413,9 +412,9 @@ function sizeBytes([, dtype, isVector, stack, rows, columns]: WeightDescription)
 function* pieces([, , isVector, stack, rows]: WeightDescription, rowBytes: number): Generator<[from: number, to: number]> {
   if (isVector) return yield [0, 1];
   if (rowBytes === 0 || rows === 0) return;
-  const wanted = Math.max(1, Math.floor(pieceBytes / Math.max(1, rowBytes)));
+  const wanted = Math.max(1, Math.floor(pieceBytes / rowBytes));
   if (rows <= wanted) {
-    const together = Math.max(1, Math.floor(wanted / Math.max(1, rows)));
+    const together = Math.floor(wanted / rows);
     for (let i = 0; i < stack; i += together) yield [i * rows, Math.min(stack, i + together) * rows];
     return;
   }

@@ -1,7 +1,7 @@
 // Which instruction set, how many threads, and why.
 
 import { type DeviceInfo, JambaError } from "@jamba/core";
-import { type CpuLevel, loadAddon } from "./addon.ts";
+import { type Addon, type CpuLevel, loadAddon, type NativeEngine } from "./addon.ts";
 import { CpuBackend, toJambaError } from "./backend.ts";
 
 export interface CpuOptions {
@@ -44,8 +44,12 @@ export async function openCpuBackend(options: CpuOptions = {}): Promise<CpuBacke
     kvDtypes: ["f16", "bf16", "f32"],
     chunkTokens: 512,
   };
+  return new CpuBackend(startEngine(Engine, level, threads), device);
+}
+
+function startEngine(Engine: Addon["Engine"], level: CpuLevel, threads: number): NativeEngine {
   try {
-    return new CpuBackend(new Engine(level, threads), device);
+    return new Engine(level, threads);
   } catch (error) {
     throw toJambaError(error);
   }
@@ -72,7 +76,7 @@ export async function measureLimits(options: CpuOptions = {}): Promise<Limits> {
   const { Engine, levels } = await loadAddon();
   const level = chosenLevel(options.level, levels);
   const { threads } = await chosenThreads(options.threads);
-  const engine = new Engine(level, threads);
+  const engine = startEngine(Engine, level, threads);
   try {
     const [q4, q8, bf16, f32, read] = await engine.measureLimits();
     return {
