@@ -77,6 +77,7 @@ export async function* generate(context: GenerateContext, request: Request, give
   const answer: number[] = [];
   const logprobs: (TokenLogprob & { top: TokenLogprob[] })[] = [];
   const decoder = tokenizer && new StreamDecoder(tokenizer);
+  const isBreaker = breakersOf(tokenizer, options.dry?.breakers);
   const texts = new StopTexts([stop].flat());
   let text = "";
   let sent = 0;
@@ -92,7 +93,10 @@ export async function* generate(context: GenerateContext, request: Request, give
   let logits = finishReason ? undefined : await prefill(runner, sequence, request.ids, signal);
   clock.prompt = elapsed();
   while (logits && !finishReason) {
-    const id = sample(logits, options, { prompt, answer }, uniform(seed, answer.length));
+    const id = sample(logits, options, { prompt, answer, isBreaker }, [
+      uniform(seed, 2 * answer.length),
+      uniform(seed, 2 * answer.length + 1),
+    ]);
     answer.push(id);
     if (answer.length === 1) clock.first = elapsed();
     if (options.logprobs || options.topLogprobs) {
@@ -130,6 +134,20 @@ export async function* generate(context: GenerateContext, request: Request, give
       totalMs,
       tokensPerSecond: answer.length > 1 ? ((answer.length - 1) * 1000) / (totalMs - clock.first) : 0,
     },
+  };
+}
+
+/** Whether a token's text holds one of `breakers`; none does without a tokenizer. */
+function breakersOf(tokenizer: Tokenizer | undefined, breakers: readonly string[] = ["\n", ":", '"', "*"]): (id: number) => boolean {
+  const known = new Map<number, boolean>();
+  return (id) => {
+    const found = known.get(id);
+    if (found !== undefined) return found;
+    const piece = tokenizer?.pieceOf(id) ?? "";
+    const text = typeof piece === "number" ? String.fromCharCode(piece) : piece;
+    const breaks = breakers.some((breaker) => text.includes(breaker));
+    known.set(id, breaks);
+    return breaks;
   };
 }
 

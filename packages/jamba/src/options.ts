@@ -13,6 +13,28 @@ export interface GenerateOptions {
   topP?: number;
   /** Drop tokens less probable than this share of the most probable one. */
   minP?: number;
+  /** Keep the tokens whose surprise is nearest to the expected one, until they together reach this probability. */
+  typicalP?: number;
+  /** Sometimes drop all likely tokens but the least likely of them: variety without nonsense. */
+  xtc?: {
+    /** How often it happens, in [0, 1]. */
+    readonly probability: number;
+    /** From which probability on a token is likely; 0.1 if not given. Above 0.5 nothing happens. */
+    readonly threshold?: number;
+  };
+  /** "Don't repeat yourself": a token that would go on with a copy of earlier text becomes less likely, the more the longer the copy. */
+  dry?: {
+    /** What a copy of `allowedLength` tokens costs, taken from the logit. */
+    readonly multiplier: number;
+    /** What each token more multiplies that with; 1.75 if not given. */
+    readonly base?: number;
+    /** Shorter copies cost nothing; 2 if not given. */
+    readonly allowedLength?: number;
+    /** How many tokens back to look; all if not given. */
+    readonly lastN?: number;
+    /** Copies do not reach over tokens with these texts; line breaks, colons, quotes and asterisks if not given. */
+    readonly breakers?: readonly string[];
+  };
   /** Above 1 makes tokens of the prompt and the answer less likely (Keskar et al. 2019, arXiv 1909.05858). */
   repetitionPenalty?: number;
   /** Taken from a token's logit for each time the answer has it. */
@@ -48,6 +70,11 @@ const number = (min: number, max: number, integer = false): Check => [
 ];
 const isText = (v: unknown) => typeof v === "string" && v.length > 0;
 const isObject = (v: unknown) => typeof v === "object" && v !== null && !Array.isArray(v);
+/** An object of these fields and no others. */
+const fields = (checks: Readonly<Record<string, Check>>, needed: readonly string[]) => (v: unknown) =>
+  isObject(v) &&
+  needed.every((name) => (v as Record<string, unknown>)[name] !== undefined) &&
+  Object.entries(v as object).every(([name, value]) => Object.hasOwn(checks, name) && (value === undefined || checks[name][0](value)));
 const boolean: Check = [(v) => typeof v === "boolean", "true or false"];
 const list: Check = [Array.isArray, "an array"];
 
@@ -57,6 +84,24 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   topK: number(0, Number.MAX_SAFE_INTEGER, true),
   topP: number(0, 1),
   minP: number(0, 1),
+  typicalP: number(0, 1),
+  xtc: [
+    fields({ probability: number(0, 1), threshold: number(0, 1) }, ["probability"]),
+    "{ probability, threshold? } with numbers in [0, 1]",
+  ],
+  dry: [
+    fields(
+      {
+        multiplier: number(0, 1000),
+        base: number(1, 100),
+        allowedLength: number(1, 2 ** 20, true),
+        lastN: number(0, Number.MAX_SAFE_INTEGER, true),
+        breakers: [(v) => Array.isArray(v) && v.every(isText), ""],
+      },
+      ["multiplier"],
+    ),
+    "{ multiplier, base?, allowedLength?, lastN?, breakers? }: multiplier from 0, base from 1, counts, and texts",
+  ],
   repetitionPenalty: number(0.01, 100),
   frequencyPenalty: number(-100, 100),
   presencePenalty: number(-100, 100),
@@ -79,7 +124,7 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
 };
 
 /** Options of the public surface that this version does not have. */
-const absent = new Set(["typicalP", "format", "reasoning"]);
+const absent = new Set(["format", "reasoning"]);
 
 /**
  * @returns the options without those that are undefined, which must not hide a default

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { argmax, logprobOf, type Said, sample, topLogprobs, uniform } from "./sampler.ts";
 
@@ -7,13 +8,13 @@ const logits = Float32Array.from([1, 3, 2, 3, -1]);
 /** Counts of `n` draws. */
 function draws(options: Parameters<typeof sample>[1], n = 4000, said = nothing): number[] {
   const counts = Array(logits.length).fill(0);
-  for (let i = 0; i < n; i++) counts[sample(logits, options, said, uniform(7, i))]++;
+  for (let i = 0; i < n; i++) counts[sample(logits, options, said, [uniform(7, 2 * i), uniform(7, 2 * i + 1)])]++;
   return counts;
 }
 
 describe("sample", () => {
   test("temperature 0 is argmax, ties to the lower id, whatever is drawn", () => {
-    for (const u of [0, 0.5, 0.999]) expect(sample(logits, {}, nothing, u)).toBe(1);
+    for (const u of [0, 0.5, 0.999]) expect(sample(logits, {}, nothing, [u, 0])).toBe(1);
     expect(argmax(logits)).toBe(1);
   });
 
@@ -44,11 +45,11 @@ describe("sample", () => {
   });
 
   test("penalties and bias move logits", () => {
-    expect(sample(logits, { repetitionPenalty: 2 }, { prompt: [1], answer: [3] }, 0)).toBe(2);
-    expect(sample(logits, { frequencyPenalty: 0.4 }, { prompt: [1], answer: [1, 3, 3, 3] }, 0)).toBe(1);
-    expect(sample(logits, { presencePenalty: 2.5 }, { prompt: [], answer: [1, 3] }, 0)).toBe(2);
-    expect(sample(logits, { logitBias: { 4: 10 } }, nothing, 0)).toBe(4);
-    expect(sample(logits, { logitBias: { 1: Number.NEGATIVE_INFINITY, 3: Number.NEGATIVE_INFINITY } }, nothing, 0)).toBe(2);
+    expect(sample(logits, { repetitionPenalty: 2 }, { prompt: [1], answer: [3] }, [0, 0])).toBe(2);
+    expect(sample(logits, { frequencyPenalty: 0.4 }, { prompt: [1], answer: [1, 3, 3, 3] }, [0, 0])).toBe(1);
+    expect(sample(logits, { presencePenalty: 2.5 }, { prompt: [], answer: [1, 3] }, [0, 0])).toBe(2);
+    expect(sample(logits, { logitBias: { 4: 10 } }, nothing, [0, 0])).toBe(4);
+    expect(sample(logits, { logitBias: { 1: Number.NEGATIVE_INFINITY, 3: Number.NEGATIVE_INFINITY } }, nothing, [0, 0])).toBe(2);
   });
 
   test("the logits stay as they are", () => {
@@ -58,7 +59,145 @@ describe("sample", () => {
   });
 
   test("logits without a number are refused", () => {
-    expect(() => sample(Float32Array.from([Number.NaN, Number.NaN]), {}, nothing, 0)).toThrow(expect.objectContaining({ code: "BACKEND" }));
+    expect(() => sample(Float32Array.from([Number.NaN, Number.NaN]), {}, nothing, [0, 0])).toThrow(
+      expect.objectContaining({ code: "BACKEND" }),
+    );
+  });
+});
+
+/** Random logits with ties, and some that are impossible. */
+const logitsOf = fc
+  .array(fc.oneof(fc.double({ min: -30, max: 30, noNaN: true }), fc.constantFrom(0, 1, 1, 2), fc.constant(Number.NEGATIVE_INFINITY)), {
+    minLength: 1,
+    maxLength: 60,
+  })
+  .map((values) => Float32Array.from([...values, 0.5]));
+const softmax = (values: Float32Array) => {
+  const top = Math.max(...values);
+  const shares = Array.from(values, (v) => Math.exp(v - top));
+  const total = shares.reduce((a, b) => a + b, 0);
+  return shares.map((share) => share / total);
+};
+/** Every id that some draw gives. */
+function reach(values: Float32Array, options: Parameters<typeof sample>[1], chance = 0.5): Set<number> {
+  const found = new Set<number>();
+  // At a high temperature all that is kept is about as likely.
+  for (let i = 0; i <= 2000; i++) found.add(sample(values, { temperature: 100, ...options }, nothing, [i / 2001, chance]));
+  return found;
+}
+/** Ids in the order of `by`, until they reach `mass`. */
+function fewest(p: readonly number[], mass: number, by: (id: number) => number): number[] {
+  const ids = [...p.keys()].filter((id) => p[id] > 0).sort((a, b) => by(a) - by(b) || a - b);
+  let rest = mass;
+  const end = ids.findIndex((id) => {
+    rest -= p[id];
+    return rest <= 1e-12;
+  });
+  return end < 0 ? ids : ids.slice(0, end + 1);
+}
+
+describe("what is kept, against the plain way to say it", () => {
+  test("topK", () => {
+    fc.assert(
+      fc.property(logitsOf, fc.integer({ min: 1, max: 70 }), (values, topK) => {
+        const p = softmax(values);
+        const ids = [...p.keys()].filter((id) => values[id] > Number.NEGATIVE_INFINITY);
+        const expected = ids.sort((a, b) => values[b] - values[a] || a - b).slice(0, topK);
+        expect([...reach(values, { topK })].every((id) => expected.includes(id))).toBe(true);
+        expect(reach(values, { topK }).has(expected[0])).toBe(true);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test("topP", () => {
+    fc.assert(
+      fc.property(logitsOf, fc.double({ min: 0.01, max: 0.99, noNaN: true }), (values, topP) => {
+        const expected = fewest(softmax(values), topP, (id) => -values[id]);
+        for (const id of reach(values, { topP })) expect(expected).toContain(id);
+        // All that the temperature leaves a chance of one in two thousand.
+        const likely = expected.filter((id) => values[id] > Math.max(...values) - 100);
+        expect(reach(values, { topP }).size).toBe(likely.length);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test("typicalP", () => {
+    fc.assert(
+      fc.property(logitsOf, fc.double({ min: 0.05, max: 0.95, noNaN: true }), (values, typicalP) => {
+        const p = softmax(values);
+        const entropy = -p.reduce((sum, q) => sum + (q > 0 ? q * Math.log(q) : 0), 0);
+        const distances = p.map((q) => Math.abs(-Math.log(q) - entropy));
+        const found = reach(values, { typicalP });
+        // What rounding may tell apart otherwise is left out: those as typical as the last one.
+        const kept = fewest(p, typicalP, (id) => distances[id]);
+        const border = distances[kept.at(-1)!];
+        for (const id of found) expect(distances[id]).toBeLessThanOrEqual(border + 1e-6);
+        for (const id of kept) if (distances[id] < border - 1e-6 && p[id] > 1e-9) expect(found).toContain(id);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test("xtc drops all likely tokens but the least likely, when its chance comes", () => {
+    const values = Float32Array.from([2, 1.5, 1, -3, -4]); // 0.50, 0.31, 0.19, and two rare ones
+    expect(reach(values, { xtc: { probability: 0.6 } }, 0.59)).toEqual(new Set([2, 3, 4]));
+    expect(reach(values, { xtc: { probability: 0.6 } }, 0.6)).toEqual(new Set([0, 1, 2, 3, 4]));
+    expect(reach(values, { xtc: { probability: 1, threshold: 0.25 } })).toEqual(new Set([1, 2, 3, 4]));
+    expect(reach(values, { xtc: { probability: 1, threshold: 0.5001 } })).toEqual(new Set([0, 1, 2, 3, 4]));
+  });
+});
+
+describe("dry", () => {
+  const flat = new Float32Array(6);
+  /** What a text takes from each logit, found by the logit bias that just makes up for it. */
+  function costs(text: number[], dry: NonNullable<Parameters<typeof sample>[1]["dry"]>, isBreaker?: Said["isBreaker"]): number[] {
+    return [...flat.keys()].map((id) => {
+      const beats = (bias: number) =>
+        sample(
+          flat,
+          { dry, logitBias: Object.fromEntries([...flat.keys()].map((other) => [other, other === id ? bias : -1000])) },
+          { prompt: text, answer: [], isBreaker },
+          [0, 0],
+        ) === id;
+      let [low, high] = [-1000, 1e6];
+      for (let i = 0; i < 60; i++) [low, high] = beats((low + high) / 2) ? [low, (low + high) / 2] : [(low + high) / 2, high];
+      return Math.round((high + 1000) * 1000) / 1000;
+    });
+  }
+
+  test("a longer copy costs more, and the longest counts", () => {
+    // 1 2 3 was followed by 4, and 3 alone also by 5.
+    const text = [1, 2, 3, 4, 3, 5, 1, 2, 3];
+    expect(costs(text, { multiplier: 2, base: 3, allowedLength: 1 })).toEqual([0, 0, 0, 0, 18, 2]);
+    expect(costs(text, { multiplier: 2, base: 3 })).toEqual([0, 0, 0, 0, 6, 0]);
+    expect(costs(text, { multiplier: 2, base: 3, lastN: 6, allowedLength: 1 })).toEqual([0, 0, 0, 0, 0, 2]);
+    expect(costs(text, { multiplier: 0 })).toEqual([0, 0, 0, 0, 0, 0]);
+  });
+
+  test("copies stop at breakers, which cost nothing themselves", () => {
+    const text = [1, 2, 3, 4, 1, 2, 3];
+    expect(costs(text, { multiplier: 1, base: 2, allowedLength: 1 }, (id) => id === 2)[4]).toBe(1);
+    expect(costs(text, { multiplier: 1, base: 2, allowedLength: 1 }, (id) => id === 3)[4]).toBe(0);
+    expect(costs(text, { multiplier: 1, base: 2, allowedLength: 1 }, (id) => id === 4)[4]).toBe(0);
+  });
+
+  test("lengths are those of a search by hand", () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 2 }), { maxLength: 24 }), fc.integer({ min: 1, max: 3 }), (text, allowedLength) => {
+        const expected = [0, 0, 0, 0, 0, 0];
+        for (let end = 1; end < text.length; end++) {
+          let length = 0;
+          while (length < end && text[end - 1 - length] === text[text.length - 1 - length]) length++;
+          if (length >= allowedLength) expected[text[end]] = Math.max(expected[text[end]], 2 ** (length - allowedLength));
+        }
+        // Up to 2^23: what f32 adds to a bias is rounded.
+        for (const [id, cost] of costs(text, { multiplier: 1, base: 2, allowedLength }).entries())
+          expect(Math.abs(cost - expected[id])).toBeLessThanOrEqual(1e-3 + 1e-6 * expected[id]);
+      }),
+      { numRuns: 60 },
+    );
   });
 });
 

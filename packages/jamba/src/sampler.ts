@@ -5,7 +5,17 @@ import type { GenerateOptions } from "./options.ts";
 
 export type SamplingOptions = Pick<
   GenerateOptions,
-  "temperature" | "topK" | "topP" | "minP" | "repetitionPenalty" | "frequencyPenalty" | "presencePenalty" | "logitBias"
+  | "temperature"
+  | "topK"
+  | "topP"
+  | "minP"
+  | "typicalP"
+  | "xtc"
+  | "dry"
+  | "repetitionPenalty"
+  | "frequencyPenalty"
+  | "presencePenalty"
+  | "logitBias"
 >;
 
 export interface TokenLogprob {
@@ -17,36 +27,37 @@ export interface TokenLogprob {
 export interface Said {
   readonly prompt: readonly number[];
   readonly answer: readonly number[];
+  /** Whether a token ends what `dry` compares. */
+  readonly isBreaker?: (id: number) => boolean;
 }
 
 /**
- * Penalties and bias, topK, topP, minP, temperature, in llama.cpp's order, then a draw with `uniform` in [0, 1).
- * topP and minP see probabilities before temperature.
+ * Penalties and bias, DRY, topK, typicalP, topP, minP, XTC, temperature: llama.cpp's order. Then a draw with `uniform` in [0, 1).
+ * All but the draw see probabilities before temperature.
  *
  * logits [vocabSize], left as they are
+ * @param uniforms two numbers in [0, 1): for the draw, and for whether XTC takes effect
  * @throws BackendError when no logit is a finite number
  */
-export function sample(logits: Float32Array, options: SamplingOptions, said: Said, uniform: number): number {
+export function sample(
+  logits: Float32Array,
+  options: SamplingOptions,
+  said: Said,
+  [draw, chance]: readonly [draw: number, chance: number],
+): number {
   const adjusted = adjust(logits, options, said);
-  const { temperature = 0, topK = 0, topP = 1, minP = 0 } = options;
+  const { temperature = 0, topK = 0, topP = 1, minP = 0, typicalP = 1, xtc } = options;
   const best = argmax(adjusted);
   if (temperature === 0) return best;
-  // Ties go to the lower id: the sort is stable.
-  const ids = Array.from(adjusted.keys()).filter((id) => adjusted[id] > Number.NEGATIVE_INFINITY);
-  ids.sort((a, b) => adjusted[b] - adjusted[a]);
-  let kept = ids.slice(0, topK || ids.length);
-  const share = (id: number, temperature: number) => Math.exp((adjusted[id] - adjusted[best]) / temperature);
-  if (topP < 1) {
-    let rest = topP * sum(kept.map((id) => share(id, 1)));
-    const last = kept.findIndex((id) => {
-      rest -= share(id, 1);
-      return rest <= 0;
-    });
-    if (last >= 0) kept = kept.slice(0, last + 1);
-  }
-  if (minP > 0) kept = kept.filter((id) => share(id, 1) >= minP); // the best has 1
-  const weights = kept.map((id) => share(id, temperature));
-  let point = uniform * sum(weights);
+  const share = (id: number) => Math.exp(adjusted[id] - adjusted[best]);
+  // Sorted only where the order matters: a vocabulary takes as long to sort as a small model to run.
+  let kept = topK > 0 && topK < adjusted.length ? largest(adjusted, topK) : possible(adjusted);
+  if (typicalP < 1) kept = typical(kept, share, typicalP);
+  if (topP < 1) kept = nucleus(kept, adjusted, share, topP);
+  if (minP > 0) kept = kept.filter((id) => share(id) >= minP); // the best has 1
+  if (xtc && chance < xtc.probability) kept = withoutTop(kept, share, xtc.threshold ?? 0.1);
+  const weights = kept.map((id) => Math.exp((adjusted[id] - adjusted[best]) / temperature));
+  let point = draw * sum(weights);
   const drawn = weights.findIndex((weight) => {
     point -= weight;
     return point < 0;
@@ -58,17 +69,128 @@ function sum(values: readonly number[]): number {
   return values.reduce((a, b) => a + b, 0);
 }
 
-function adjust(logits: Float32Array, options: SamplingOptions, { prompt, answer }: Said): Float32Array {
-  const { repetitionPenalty = 1, frequencyPenalty = 0, presencePenalty = 0, logitBias } = options;
-  if (repetitionPenalty === 1 && frequencyPenalty === 0 && presencePenalty === 0 && !logitBias) return logits;
+/** Ids with a chance at all, in order. */
+function possible(logits: Float32Array): number[] {
+  const ids: number[] = [];
+  for (let id = 0; id < logits.length; id++) if (logits[id] > Number.NEGATIVE_INFINITY) ids.push(id);
+  return ids;
+}
+
+/** The `count` ids of the largest logits, best first; ties go to the lower id. A heap with the worst on top. */
+function largest(logits: Float32Array, count: number): number[] {
+  const heap: number[] = [];
+  const worse = (a: number, b: number) => logits[a] < logits[b] || (logits[a] === logits[b] && a > b);
+  const sink = (at: number) => {
+    for (let child = 2 * at + 1; child < heap.length; child = 2 * at + 1) {
+      if (child + 1 < heap.length && worse(heap[child + 1], heap[child])) child++;
+      if (!worse(heap[child], heap[at])) return;
+      [heap[at], heap[child]] = [heap[child], heap[at]];
+      at = child;
+    }
+  };
+  for (let id = 0; id < logits.length; id++) {
+    if (!(logits[id] > Number.NEGATIVE_INFINITY)) continue;
+    if (heap.length < count) {
+      heap.push(id);
+      if (heap.length === count) for (let at = count >> 1; at >= 0; at--) sink(at);
+    } else if (worse(heap[0], id)) {
+      heap[0] = id;
+      sink(0);
+    }
+  }
+  return heap.sort((a, b) => (worse(b, a) ? -1 : 1));
+}
+
+/**
+ * The fewest most probable ids that together reach `mass`, best first (Holtzman et al. 2019, arXiv 1904.09751).
+ * Sorts no more than the first of 64 slices of probability, e^(-1/2) each, that hold that mass.
+ */
+function nucleus(ids: readonly number[], logits: Float32Array, share: (id: number) => number, mass: number): number[] {
+  const slices = 64;
+  const top = ids.reduce((best, id) => Math.max(best, logits[id]), Number.NEGATIVE_INFINITY);
+  const sliceOf = (id: number) => Math.min(slices - 1, Math.floor(2 * (top - logits[id])));
+  const masses = new Float64Array(slices);
+  for (const id of ids) masses[sliceOf(id)] += share(id);
+  const wanted = mass * masses.reduce((a, b) => a + b, 0);
+  let [last, reached] = [0, masses[0]];
+  while (reached < wanted && last < slices - 1) reached += masses[++last];
+  const sorted = ids.filter((id) => sliceOf(id) <= last).sort((a, b) => logits[b] - logits[a] || a - b);
+  let rest = wanted;
+  const end = sorted.findIndex((id) => {
+    rest -= share(id);
+    return rest <= 0;
+  });
+  return end < 0 ? sorted : sorted.slice(0, end + 1);
+}
+
+/** The fewest ids that reach `mass`, those first whose surprise is nearest to the expected one (Meister et al. 2022, arXiv 2202.00666). */
+function typical(ids: readonly number[], share: (id: number) => number, mass: number): number[] {
+  const total = sum(ids.map(share));
+  const surprise = new Map(ids.map((id) => [id, Math.log(total) - Math.log(share(id))]));
+  const probability = (id: number) => share(id) / total;
+  // What has no probability left adds nothing: 0 log 0 = 0.
+  const entropy = sum(ids.map((id) => (probability(id) > 0 ? probability(id) * surprise.get(id)! : 0)));
+  const distance = (id: number) => Math.abs(surprise.get(id)! - entropy);
+  const sorted = [...ids].sort((a, b) => distance(a) - distance(b) || a - b);
+  let rest = mass;
+  const end = sorted.findIndex((id) => {
+    rest -= probability(id);
+    return rest <= 0;
+  });
+  return end < 0 ? sorted : sorted.slice(0, end + 1);
+}
+
+/** XTC: of the ids with a probability of `threshold` or more, only the least probable stays. Nothing is lost if there is but one. */
+function withoutTop(ids: readonly number[], share: (id: number) => number, threshold: number): number[] {
+  const total = sum(ids.map(share));
+  const top = ids.filter((id) => share(id) / total >= threshold);
+  if (top.length < 2) return [...ids];
+  const least = top.reduce((a, b) => (share(b) < share(a) ? b : a));
+  const dropped = new Set(top.filter((id) => id !== least));
+  return ids.filter((id) => !dropped.has(id));
+}
+
+function adjust(logits: Float32Array, options: SamplingOptions, said: Said): Float32Array {
+  const { repetitionPenalty = 1, frequencyPenalty = 0, presencePenalty = 0, logitBias, dry } = options;
+  const plain = repetitionPenalty === 1 && frequencyPenalty === 0 && presencePenalty === 0 && !logitBias;
+  if (plain && !(dry && dry.multiplier > 0)) return logits;
+  const { prompt, answer } = said;
   const out = logits.slice();
+  for (const [id, bias] of Object.entries(logitBias ?? {})) if (Number(id) < out.length) out[Number(id)] += bias;
   if (repetitionPenalty !== 1) {
     for (const id of new Set([...prompt, ...answer])) out[id] = out[id] > 0 ? out[id] / repetitionPenalty : out[id] * repetitionPenalty;
   }
   for (const id of answer) out[id] -= frequencyPenalty;
   for (const id of new Set(answer)) out[id] -= presencePenalty;
-  for (const [id, bias] of Object.entries(logitBias ?? {})) if (Number(id) < out.length) out[Number(id)] += bias;
+  if (dry && dry.multiplier > 0) {
+    const { multiplier, base = 1.75, allowedLength = 2 } = dry;
+    for (const [id, length] of repeats(said, dry.lastN))
+      if (length >= allowedLength) out[id] -= multiplier * base ** (length - allowedLength);
+  }
   return out;
+}
+
+/**
+ * DRY: for each id that came after an earlier copy of the text's end, the length of the longest such copy in tokens.
+ * Copies do not reach over breakers. The lengths are those of Z-boxes of the reversed text (Gusfield 1997, §1.4).
+ */
+function repeats({ prompt, answer, isBreaker = () => false }: Said, lastN = Number.POSITIVE_INFINITY): Map<number, number> {
+  const all = [...prompt, ...answer];
+  const text = all.slice(Math.max(0, all.length - lastN)).reverse();
+  const breaker = text.findIndex(isBreaker);
+  const limit = breaker < 0 ? text.length : breaker;
+  const lengths = new Map<number, number>();
+  const z = new Int32Array(text.length);
+  for (let at = 1, from = 0, to = 0; at < text.length; at++) {
+    let length = at < to ? Math.min(to - at, z[at - from]) : 0;
+    while (at + length < text.length && text[length] === text[at + length]) length++;
+    z[at] = length;
+    if (at + length > to) [from, to] = [at, at + length];
+    const copied = Math.min(length, limit);
+    const next = text[at - 1];
+    if (copied > 0 && !isBreaker(next)) lengths.set(next, Math.max(copied, lengths.get(next) ?? 0));
+  }
+  return lengths;
 }
 
 /** Ties go to the lower id. */
