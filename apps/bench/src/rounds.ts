@@ -97,8 +97,8 @@ export async function measure({ model, format, works: wanted }: Plan, options: O
   return { cells, limits, devices, profiles, size };
 }
 
-/** `q8` and `q4` are blocks of 32 with an f16 scale. */
-const oursPerValue: Readonly<Record<WeightDtype, number>> = { f32: 4, bf16: 2, f16: 2, q8: 34 / 32, q4: 18 / 32 };
+/** `q8` and `q4` are blocks of 32 with an f16 scale, `q4_1` has a minimum too. */
+const oursPerValue: Readonly<Record<WeightDtype, number>> = { f32: 4, bf16: 2, f16: 2, q8: 34 / 32, q4_1: 20 / 32, q4: 18 / 32 };
 
 /** What a weight of ours is held in is in the prepared folder: q4 is a mix, as it is at the peer. */
 async function makeFiles(model: PresetName, format: Format, options: Options) {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
@@ -55,7 +55,7 @@ const start = ", a little girl named Ines lived near";
 describe("help", () => {
   test.each([
     [["--help"]],
-    ...["run", "chat", "inspect", "prepare", "tokenize", "score", "bench", "devices"].map((name) => [[name, "--help"]]),
+    ...["run", "chat", "inspect", "prepare", "quantize", "tokenize", "score", "bench", "devices"].map((name) => [[name, "--help"]]),
   ])("%j fits one screen", async (args) => {
     const { code, stdout } = await jamba(args);
     const lines = stdout.trimEnd().split("\n");
@@ -140,6 +140,10 @@ describe("what is wrong with a command line", () => {
     [["run", fixture], 2, /expected a prompt/],
     [["run", "./no/such/model", "x", "--ids", "1"], 2, /./],
     [["inspect", "no-such-folder"], 2, /expected a model/],
+    [["inspect", "tiny", "--memory", "much"], 2, /--memory: expected a size such as 80GB/],
+    [["inspect", "tiny", "--batch", "0"], 2, /batch: expected a positive integer/],
+    [["inspect", "./no/such/config.json"], 1, /expected a config\.json that can be read/],
+    [["inspect", "tiny", "--backend", "reference", "--dtype", "q4"], 1, /expected auto or one of f32/],
     [["score", "--prompt", "x"], 2, /--continuation/],
     [["tokenize"], 2, /expected a text/],
     [["bench", "--prompt", "8,x"], 2, /--prompt: expected a positive integer/],
@@ -244,8 +248,98 @@ describe("chat", () => {
   });
 });
 
-test.each([40, 200])("the picture of a model fits %i columns", async (columns) => {
-  const { stdout } = await jamba(["inspect", fixture], { tty: true, columns, env: { NO_COLOR: "1" } });
-  for (const line of stdout.split("\n").slice(1)) expect(line.length).toBeLessThanOrEqual(columns);
-  expect(stdout).not.toContain("\u001b");
+describe("inspect", () => {
+  test.each([40, 80, 200])("the picture of a model fits %i columns", async (columns) => {
+    const { stdout } = await jamba(["inspect", fixture], { tty: true, columns, env: { NO_COLOR: "1" } });
+    for (const line of stdout.split("\n").slice(1)) expect(line.length).toBeLessThanOrEqual(columns);
+    expect(stdout).not.toContain("\u001b");
+    if (columns >= 80) expect(stdout.trimEnd().split("\n").length).toBeLessThanOrEqual(30);
+  });
+
+  const plan = ["--backend", "reference", "--context-length", "5000"];
+
+  test("says where the memory goes, and that it fits", async () => {
+    const { code, stdout, stderr } = await jamba(["inspect", "tiny", ...plan, "--batch", "2", "--memory", "1GiB"]);
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(stdout.split("\n").slice(1).join("\n")).toMatchInlineSnapshot(`
+      "  MmMmAmMm  M Mamba, A attention, small: experts
+        nLayers 8, dModel 192, dFf 192, vocabSize 2048, dInner 384, dState 16,
+        dConv 4, dtRank 16, nHeads 6, nKvHeads 2, headDim 32, nExperts 8,
+        nActiveExperts 2, contextLength 262144
+        219 tensors  BF16
+
+        6.66 M parameters on reference, auto: 2 sequences of 5000 tokens
+        experts     14.2 MB ████████████████████████▊
+        mamba        7.1 MB ████████████▍
+        attention  394.0 kB ▋
+        mlp          1.8 MB ███▏
+        embedding    1.6 MB ██▊
+        head         1.6 MB ██▊
+        KV f32       5.2 MB █████████▏
+        state      817.2 kB █▍
+        workspace  589.8 kB █
+        all         33.3 MB of 1.1 GB free
+        KV of one sequence: 4K 2.1 MB, 16K 8.4 MB, 64K 33.6 MB, 256K 134.2 MB
+        in all, as f32 33.3 MB, bf16 33.3 MB, f16 33.3 MB
+        fits; the longest context that fits is 262144 tokens
+        weights as reference packs them, exact ones (norms, biases, convolution, A, D,
+        routers) in f32; every sequence full, room for states made some at a time;
+        workspace of the largest step, 64 tokens of a prompt or one of each sequence,
+        on 1 thread; without the program itself; within 1073741824 bytes
+      "
+    `);
+  });
+
+  test("or what would", async () => {
+    const { stdout } = await jamba(["inspect", "tiny", ...plan, "--memory", "29MB"]);
+    expect(stdout).toMatch(/does not fit in 29\.0 MB; no other dtype would; the longest context that fits\n {2}is 1024 tokens\n/);
+    expect(stdout).toMatch(/all +30\.7 MB of 29\.0 MB free/);
+  });
+
+  test("--json has the plan beside what the files hold", async () => {
+    const { stdout } = await jamba(["inspect", "tiny", ...plan, "--memory", "80GB", "--json"]);
+    expect(JSON.parse(stdout)).toMatchObject({
+      tensors: { length: 219 },
+      bytes: { experts: expect.any(Number) },
+      plan: { backend: "reference", contextLength: 5000, memory: { freeBytes: 80e9 }, fits: true },
+    });
+  });
+
+  test("a config.json alone is enough, also one of a transformer", async () => {
+    const { stdout } = await jamba(["inspect", `${fixture}/config.json`, ...plan]);
+    expect(stdout).toMatch(/^\S+config\.json\n {2}MmMmAmMm {2}M Mamba[\s\S]*5000 tokens/);
+    const root = mkdtempSync(join(tmpdir(), "jamba-cli-"));
+    try {
+      const config = {
+        model_type: "mistral",
+        vocab_size: 9,
+        hidden_size: 8,
+        intermediate_size: 8,
+        num_hidden_layers: 1,
+        num_attention_heads: 1,
+      };
+      writeFileSync(join(root, "config.json"), JSON.stringify(config));
+      const { stdout } = await jamba(["inspect", join(root, "config.json"), "--context-length", "8", "--json"]);
+      expect(JSON.parse(stdout).plan).toMatchObject({ modelType: "mistral", backend: "paper" });
+    } finally {
+      rmSync(root, { recursive: true });
+    }
+  });
+
+  test("files that can't be loaded are listed, with the reason", async () => {
+    const root = mkdtempSync(join(tmpdir(), "jamba-cli-"));
+    try {
+      cpSync(fixture, root, { recursive: true });
+      writeFileSync(
+        join(root, "config.json"),
+        readFileSync(join(fixture, "config.json"), "utf8").replace('"hidden_size": 48', '"hidden_size": 54'),
+      );
+      const { code, stdout } = await jamba(["inspect", root, "--tensors"], { columns: 200 });
+      expect([code, stdout.match(/^model\.layers\./gm)!.length > 100]).toEqual([0, true]);
+      expect(stdout).toMatch(/memory can't be planned: model\.embed_tokens\.weight: expected \[320, 54\], found \[320, 48\]/);
+      expect(JSON.parse((await jamba(["inspect", root, "--json"])).stdout).planError.code).toBe("LOAD");
+    } finally {
+      rmSync(root, { recursive: true });
+    }
+  });
 });

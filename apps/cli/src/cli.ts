@@ -4,8 +4,10 @@ import { JambaError } from "jamba";
 import { bench } from "./commands/bench.ts";
 import { chat } from "./commands/chat.ts";
 import { devices } from "./commands/devices.ts";
+import { download } from "./commands/download.ts";
 import { inspect } from "./commands/inspect.ts";
 import { prepare } from "./commands/prepare.ts";
+import { quantize } from "./commands/quantize.ts";
 import { run } from "./commands/run.ts";
 import { score } from "./commands/score.ts";
 import { tokenize } from "./commands/tokenize.ts";
@@ -19,19 +21,20 @@ export interface Command {
   run(parsed: Parsed, terminal: Terminal): Promise<number>;
 }
 
-const commands: Readonly<Record<string, Command>> = { run, chat, inspect, prepare, tokenize, score, bench, devices };
-const absent = ["serve", "download", "quantize", "eval"];
+const commands: Readonly<Record<string, Command>> = { run, chat, inspect, download, prepare, quantize, tokenize, score, bench, devices };
+const absent = ["serve", "eval"];
 
 const help = `jamba: run Jamba models in this terminal
 
   jamba run [MODEL] [PROMPT]       write text
   jamba chat [MODEL]               a conversation
   jamba inspect [MODEL]            config, layers and bytes, without loading
+  jamba download ID                bring a model from the Hugging Face hub
   jamba prepare MODEL FOLDER --dtype D
                                    convert weights once, load them at once
   jamba tokenize [MODEL] TEXT      text to tokens, or --ids to text
-  jamba score [MODEL] --prompt --continuation
-                                   log probability of a continuation
+  jamba quantize IN OUT --dtype D  a GGUF file with smaller weights
+  jamba score [MODEL …]            perplexity and right answers, per dtype
   jamba bench [MODEL]              tokens per second on this machine
   jamba devices                    what can run here, and why not more
 

@@ -55,12 +55,23 @@ export function loadBar({ stderr }: Terminal, shown: boolean): { onProgress?: (p
     barCompleteChar: "█",
     barIncompleteChar: "░",
   });
-  let started = false;
+  let [started, fetching] = [false, false];
   return {
     onProgress({ phase, doneBytes, totalBytes, file }) {
-      const what = phase === "quantise" ? `quantising ${file}` : file;
+      // Files are checked while others are fetched: the bar shows that once all are there.
+      if (phase === "verify" && fetching) return;
+      fetching = phase === "download" && doneBytes < totalBytes;
+      const verbs = {
+        download: `${bytesText(doneBytes)} of ${bytesText(totalBytes)}, `,
+        verify: "checking ",
+        load: "",
+        quantise: "quantising ",
+        calibrate: "reading ",
+      };
+      const what = `${verbs[phase]}${file}`;
       if (!started) bar.start(totalBytes, 0, { what });
       started = true;
+      bar.setTotal(totalBytes); // one bar may see several things done
       bar.update(doneBytes, { what });
     },
     stop: () => bar.stop(),

@@ -64,8 +64,6 @@ export interface PackedSource {
 export interface PackedWeights {
   /** Names the layout and its version; bytes of another one mean nothing to this backend. */
   readonly layout: string;
-  /** Bytes that a weight takes in this layout. */
-  sizeBytes(shape: readonly number[], dtype: WeightDtype): number;
   /**
    * A backend that can maps the weight: pages are then read when a kernel first touches them, so experts that no token is routed
    * to cost no memory.
@@ -74,6 +72,12 @@ export interface PackedWeights {
   open(source: PackedSource): Promise<Weight & Disposable>;
   /** Bytes `[from, to)` of an opened weight, in this layout. */
   read(weight: Weight, from: number, to: number): Promise<Uint8Array>;
+}
+
+/** A step that may come: each of its sequences has seen `seen` tokens before, and they share its tokens evenly. */
+export interface PlannedStep {
+  readonly list: CommandList;
+  readonly seen: number;
 }
 
 export interface Backend {
@@ -93,6 +97,13 @@ export interface Backend {
   readState(states: StateStore, address: StateAddress): Promise<HostState>;
   writeState(states: StateStore, address: StateAddress, state: HostState): Promise<void>;
   memory(): MemoryUse;
+  /**
+   * Bytes that a weight would take.
+   * @throws DtypeError, ShapeError as `openWeight`
+   */
+  weightBytes(shape: readonly number[], dtype: WeightDtype): number;
+  /** What `arenaBytes` would be after these steps. The weights of their lists need not be open: name, dtype and shape do. */
+  workspaceBytes(steps: readonly PlannedStep[]): number;
   /** Safe during a run, which then rejects with code DISPOSED. */
   dispose(): Promise<void>;
 }

@@ -8,10 +8,20 @@ export {
   type MemoryUse,
   type PackedSource,
   type PackedWeights,
+  type PlannedStep,
   type RunOptions,
   type StateCopies,
   type StepInputs,
 } from "./backend.ts";
+export {
+  type BlockDtype,
+  blockFormats,
+  decodeStored,
+  isBlockDtype,
+  packedDtypeOf,
+  type StoredDtype,
+  storedBytes,
+} from "./blocks.ts";
 export {
   type Command,
   type CommandList,
@@ -38,4 +48,4 @@ export {
   type StateStore,
   stateBytes,
 } from "./state.ts";
-export { matrixOf, sourceOf, type Weight, type WeightSource } from "./weight.ts";
+export { type LocalBytes, matrixOf, sourceOf, type Weight, type WeightSource } from "./weight.ts";

@@ -1,19 +1,31 @@
 // Weights: where their numbers come from, and the handle that a backend gives for them.
 
-import type { FloatDtype, WeightDtype } from "./dtype.ts";
+import type { StoredDtype } from "./blocks.ts";
+import type { WeightDtype } from "./dtype.ts";
 
 /** A tensor of a checkpoint, read in rows so that no tensor has to be in memory twice. */
 export interface WeightSource {
   /** For errors: the name in the checkpoint. */
   readonly name: string;
   /** Format of the bytes that `read` gives. */
-  readonly dtype: FloatDtype;
+  readonly dtype: StoredDtype;
   readonly shape: readonly number[];
   /**
    * Rows `[from, to)` of the tensor seen as `[product of all axes but the last, last axis]` (a vector is one row),
    * contiguous little-endian bytes.
    */
   read(from: number, to: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /** Where the same bytes lie in a local file, for a backend that reads files itself. Who changes what `read` gives leaves it out. */
+  readonly file?: LocalBytes;
+}
+
+/** All rows of a tensor, one after another. */
+export interface LocalBytes {
+  readonly path: string;
+  /** Bytes from the start of the file. */
+  readonly offset: number;
+  /** Called by who reads the file, as often as bytes were read. */
+  readonly onRead?: (sizeBytes: number) => void;
 }
 
 /** A weight inside a backend: opaque, maybe repacked, never changed after it was opened. */

@@ -1,8 +1,8 @@
 // What `loadModel` gives: a loaded model with everything that users do with it.
 
 import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
+import type { JambaConfig } from "@jamba/loader";
 import type { Tokenizer } from "@jamba/tokenizer";
-import type { JambaConfig } from "./config.ts";
 import { type GenerateContext, generate, type Result } from "./generate.ts";
 import { ModelState } from "./model-state.ts";
 import { checkOptions, expectKnown, type GenerateOptions } from "./options.ts";

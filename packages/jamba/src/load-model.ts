@@ -1,19 +1,26 @@
 // From a source to a loaded model: checkpoint, config, backend, weights, tokenizer.
 
 import { type Backend, type DeviceInfo, DtypeError, type FloatDtype, JambaError, LoadError, type WeightDtype } from "@jamba/core";
-import { type Checkpoint, type CheckpointSource, openCheckpoint } from "@jamba/loader";
+import {
+  type Checkpoint,
+  type CheckpointSource,
+  download,
+  isOnHub,
+  openCheckpoint,
+  parseConfig,
+  parseGenerationConfig,
+} from "@jamba/loader";
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
-import { parseConfig, parseGenerationConfig } from "./config.ts";
 import { JambaModel } from "./jamba-model.ts";
 import { type BackendName, deviceText, openBackend } from "./open-backend.ts";
 import { expectKnown } from "./options.ts";
-import { preparedOf, weightsOf } from "./prepared.ts";
+import { preparedOf, preparedOpener } from "./prepared.ts";
 import { Runner } from "./runner.ts";
-import { type LoadDtype, loadWeights } from "./weights.ts";
+import { checkpointOpener, type LoadDtype, loadWeights } from "./weights.ts";
 
 export interface LoadProgress {
-  /** "quantise": weights are read and packed into blocks. */
-  readonly phase: "load" | "quantise";
+  /** "verify": what was downloaded is hashed; "quantise": weights are read and packed into blocks. Each counts from 0. */
+  readonly phase: "download" | "verify" | "load" | "quantise" | "calibrate";
   readonly doneBytes: number;
   readonly totalBytes: number;
   readonly file: string;
@@ -29,18 +36,38 @@ export interface LoadOptions {
   /** Tokens that a conversation may hold; by default and at most what the model was made for. */
   contextLength?: number;
   threads?: number;
-  /** Nothing is fetched in any case: models are read from where `source` says. */
+  /** Of a hub id: a branch, a tag or a commit; "main" if not given. */
+  revision?: string;
+  /** Where downloads are kept; by default where Python's huggingface_hub keeps them (HF_HUB_CACHE, HF_HOME). */
+  cacheDir?: string;
+  /** For models that the hub gives to some only; by default HF_TOKEN or what `hf auth login` keeps. */
+  token?: string;
+  /** Of the hub, only what was downloaded before; no connection is opened for it. By default HF_HUB_OFFLINE. */
   offline?: boolean;
   signal?: AbortSignal;
   onProgress?: (progress: LoadProgress) => void;
 }
 
-/** A directory, a .safetensors file, an http(s) folder, files of a browser, or "tiny". */
+/**
+ * A hub id ("owner/name", "owner/name:file.gguf", "owner/name:Q4_K_M"), a directory, a .safetensors or .gguf file, the http(s) URL of
+ * either, files of a browser, or "tiny".
+ */
 export type ModelSource = CheckpointSource;
 
-const known = ["backend", "dtype", "kvDtype", "contextLength", "threads", "offline", "signal", "onProgress"];
-const absent = ["revision", "cacheDir", "token"];
-const dtypes: readonly LoadDtype[] = ["auto", "f32", "bf16", "f16", "q8", "q4", "experts-int8"];
+const known = [
+  "backend",
+  "dtype",
+  "kvDtype",
+  "contextLength",
+  "threads",
+  "revision",
+  "cacheDir",
+  "token",
+  "offline",
+  "signal",
+  "onProgress",
+];
+const dtypes: readonly LoadDtype[] = ["auto", "f32", "bf16", "f16", "q8", "q4_1", "q4", "experts-int8"];
 const kvDtypes: readonly FloatDtype[] = ["f32", "bf16", "f16"];
 
 /**
@@ -50,7 +77,7 @@ const kvDtypes: readonly FloatDtype[] = ["f32", "bf16", "f16"];
 export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<JambaModel> {
   checkLoadOptions(options);
   const { dtype = "auto", signal } = options;
-  const checkpoint = await openSource(source, signal);
+  const checkpoint = await fetchSource(source, options);
   const closers: (() => unknown)[] = [];
   try {
     const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
@@ -64,15 +91,16 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     expectKvDtype(options.kvDtype, device);
     const counts = new Map<WeightDtype, number>();
     const progress = reportTo(options.onProgress, dtype, checkpoint);
-    const from = weightsOf(checkpoint, backend, device, dtype, progress.onRead);
-    const weights = await loadWeights(from.file, config, from.opener, {
-      dtype: from.dtype,
+    const prepared = preparedOf(checkpoint);
+    const open = prepared
+      ? preparedOpener(checkpoint, prepared, backend, dtype, progress.onRead)
+      : checkpointOpener(checkpoint, config, { device, openWeight: (...weight) => backend.openWeight(...weight) }, dtype, progress.onRead);
+    const weights = await loadWeights(config, open, {
       signal,
       keep: (weight) => {
         counts.set(weight.dtype, (counts.get(weight.dtype) ?? 0) + weight.shape.reduce((a, b) => a * b, 1));
         closers.push(() => weight[Symbol.dispose]());
       },
-      onRead: progress.onRead,
     });
     progress.end();
     const dtypes = [...counts].sort(([, a], [, b]) => b - a).map(([dtype]) => dtype);
@@ -95,21 +123,28 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
   }
 }
 
-/** The checkpoint behind `source`; "tiny" is the one of the package @jamba/tiny-model. */
-export async function openSource(source: ModelSource, signal?: AbortSignal): Promise<Checkpoint> {
-  return openCheckpoint(source === "tiny" ? await tinyModel() : source, { signal });
+type SourceOptions = Pick<LoadOptions, "revision" | "cacheDir" | "token" | "offline" | "signal" | "onProgress">;
+
+/** Headers and small files behind `source`; "tiny" is the package @jamba/tiny-model. Weights on the hub stay there. */
+export async function openSource(source: ModelSource, options: SourceOptions = {}): Promise<Checkpoint> {
+  const { revision, cacheDir, token, offline, signal } = options;
+  if (revision !== undefined && !(await isOnHub(source)))
+    throw new JambaError("OPTION", `revision: expected it with a hub id, found ${JSON.stringify(source)}, which has none; leave it out`);
+  return openCheckpoint(source === "tiny" ? await tinyModel() : source, { revision, cacheDir, token, offline, signal });
+}
+
+/** The same, with the weights of a hub id downloaded first. */
+export async function fetchSource(source: ModelSource, options: SourceOptions): Promise<Checkpoint> {
+  if (!(await isOnHub(source))) return openSource(source, options);
+  const { revision, cacheDir, token, offline, signal, onProgress } = options;
+  const { folder, file } = await download(source as string, { revision, cacheDir, token, offline, signal, onProgress });
+  return openCheckpoint(file === undefined ? folder : `${folder}/${file}`, { signal });
 }
 
 /** @throws JambaError OPTION or UNSUPPORTED */
 export function checkLoadOptions(options: LoadOptions): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
-    if (absent.includes(name)) {
-      throw new JambaError(
-        "UNSUPPORTED",
-        `${name}: this version of jamba does not download; pass a directory, file or URL and leave the option out`,
-      );
-    }
     expectKnown(name, known);
   }
   const { dtype = "auto", kvDtype = "f32", contextLength = 1, threads = 1 } = options;
@@ -138,13 +173,13 @@ export async function openDevice(
   return { backend: opened, device: passedOver.length === 0 ? device : { ...device, features: [...device.features, ...passedOver] } };
 }
 
-function expectKvDtype(asked: FloatDtype | undefined, device: DeviceInfo): void {
+export function expectKvDtype(asked: FloatDtype | undefined, device: DeviceInfo): void {
   if (asked === undefined || device.kvDtypes.includes(asked)) return;
   throw new DtypeError(`kvDtype: expected one of ${device.kvDtypes.join(", ")}, found ${asked} on ${deviceText(device)}`);
 }
 
 /** Who holds weights in f32 wants exact numbers; others get what the device likes best. */
-function defaultKvDtype(dtypes: readonly WeightDtype[], { kvDtypes }: DeviceInfo): FloatDtype {
+export function defaultKvDtype(dtypes: readonly WeightDtype[], { kvDtypes }: DeviceInfo): FloatDtype {
   return kvDtypes.includes("f32") && dtypes.every((dtype) => dtype === "f32") ? "f32" : kvDtypes[0];
 }
 

@@ -2,9 +2,9 @@
 
 import { groupedQueryAttention } from "@jamba/attention";
 import type { AttentionState, FloatDtype, LayerState, MambaState, Ops, Routes, StateSpec, Tensor } from "@jamba/core";
+import type { JambaConfig } from "@jamba/loader";
 import { mixtureOfExperts, mlp } from "@jamba/moe";
 import { mambaMixer } from "@jamba/ssm";
-import type { JambaConfig } from "./config.ts";
 import type { LayerWeights, ModelWeights } from "./weights.ts";
 
 export interface ForwardReads {

@@ -1,22 +1,12 @@
 // Writes a folder that loads as it is: weights are converted and packed once, here, and never again.
 
-import {
-  type Backend,
-  BackendError,
-  type DeviceInfo,
-  JambaError,
-  LoadError,
-  type PackedWeights,
-  type WeightDtype,
-  type WeightSource,
-} from "@jamba/core";
-import { type Checkpoint, openCheckpoint, safetensorsHeader } from "@jamba/loader";
-import { parseConfig } from "./config.ts";
-import { checkLoadOptions, closeAll, type LoadOptions, type ModelSource, openDevice, openSource, reportTo } from "./load-model.ts";
+import { type Backend, BackendError, JambaError, LoadError, type WeightDtype, type WeightSource } from "@jamba/core";
+import { type Checkpoint, modelSources, modelTensors, openCheckpoint, parseConfig, safetensorsHeader } from "@jamba/loader";
+import { checkLoadOptions, closeAll, fetchSource, type LoadOptions, type ModelSource, openDevice, reportTo } from "./load-model.ts";
 import { deviceText } from "./open-backend.ts";
 import { expectKnown } from "./options.ts";
 import { align, alignment, preparedFormat, preparedOf } from "./prepared.ts";
-import { type LoadDtype, loadWeights } from "./weights.ts";
+import { dtypeFor, expectDtype, type LoadDtype } from "./weights.ts";
 
 export interface PrepareOptions extends Pick<LoadOptions, "backend" | "threads" | "signal" | "onProgress"> {
   dtype: LoadDtype;
@@ -66,20 +56,20 @@ export async function prepareModel(source: ModelSource | Checkpoint, folder: str
   await expectReplaceable(files, target, overwrite);
   const closers: (() => unknown)[] = [];
   try {
-    const checkpoint = isCheckpoint(source) ? source : await openSource(source, signal);
+    const checkpoint = isCheckpoint(source) ? source : await fetchSource(source, { signal, onProgress });
     if (checkpoint !== source) closers.push(() => checkpoint.close());
     if (preparedOf(checkpoint))
       throw new LoadError(`${checkpoint.name}: expected a checkpoint as it was published, found one that is prepared already`);
     const { backend, device } = await openDevice(rest, closers);
     if (!backend.packed) throw new BackendError(`prepareModel: expected a backend that packs weights, found ${deviceText(device)}`);
     const progress = reportTo(onProgress, dtype, checkpoint);
-    const planned = await plan(checkpoint, device, backend.packed, dtype, { signal, onRead: progress.onRead });
+    const planned = plan(checkpoint, backend, dtype, progress.onRead);
     const { layout } = backend.packed;
     const sizeBytes = await whole(files, target, overwrite, async (partial) => {
       const handle = await files.open(files.join(partial, weightsFile), "wx");
       let size = 0;
       try {
-        for await (const piece of fileOf(planned, headerOf(checkpoint, planned, { dtype, layout }), backend, signal)) {
+        for await (const piece of fileOf(planned, headerOf(planned, { dtype, layout }), backend, signal)) {
           await handle.appendFile(piece);
           size += piece.length;
         }
@@ -103,36 +93,21 @@ export async function prepareModel(source: ModelSource | Checkpoint, folder: str
   }
 }
 
-/** Every weight that `loadWeights` would open, in its order; nothing is read yet. */
-async function plan(
-  checkpoint: Checkpoint,
-  device: DeviceInfo,
-  packed: PackedWeights,
-  dtype: LoadDtype,
-  options: { signal?: AbortSignal; onRead: (sizeBytes: number, file: string) => void },
-): Promise<Planned[]> {
-  const planned: Planned[] = [];
-  const opener = {
-    device,
-    async openWeight(source: WeightSource, dtype: WeightDtype) {
-      const { name, shape } = source;
-      planned.push({ source, dtype, sizeBytes: packed.sizeBytes(shape, dtype) });
-      return { name, shape, dtype, [Symbol.dispose]: () => undefined };
-    },
-  };
-  await loadWeights(checkpoint, parseConfig(checkpoint.config, `${checkpoint.name}: config.json`), opener, { dtype, ...options });
-  return planned;
+/** Every weight of the model, in the order of the file; nothing is read yet. */
+function plan(checkpoint: Checkpoint, backend: Backend, asked: LoadDtype, onRead: (sizeBytes: number, file: string) => void): Planned[] {
+  expectDtype(asked, backend.device);
+  const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
+  const sources = modelSources(checkpoint, config, onRead);
+  return modelTensors(config).map(({ name, shape, role }) => {
+    const source = sources.get(name)!;
+    const dtype = dtypeFor(role, asked, source.dtype, backend.device);
+    return { source, dtype, sizeBytes: backend.weightBytes(shape, dtype) };
+  });
 }
 
-function headerOf({ tensors }: Checkpoint, planned: readonly Planned[], asked: { dtype: LoadDtype; layout: string }): Uint8Array {
-  const shaped = (entries: Iterable<{ name: string; dtype: string; shape: readonly number[] }>) =>
-    JSON.stringify(Object.fromEntries([...entries].map(({ name, dtype, shape }) => [name, { dtype, shape }])));
-  const metadata = {
-    format: preparedFormat,
-    ...asked,
-    tensors: shaped(tensors.values()),
-    weights: shaped(planned.map(({ source: { name, shape }, dtype }) => ({ name, dtype, shape }))),
-  };
+function headerOf(planned: readonly Planned[], asked: { dtype: LoadDtype; layout: string }): Uint8Array {
+  const weights = planned.map(({ source: { name, shape }, dtype }) => [name, { dtype, shape }]);
+  const metadata = { format: preparedFormat, ...asked, weights: JSON.stringify(Object.fromEntries(weights)) };
   const packed = planned.map(({ source: { name }, sizeBytes }) => {
     const padded = align(sizeBytes);
     return { name, dtype: "U8" as const, shape: [padded], sizeBytes: padded };

@@ -1,18 +1,9 @@
 // A prepared folder: a checkpoint whose tensors are weights as one backend packs them. What the bytes mean is the backend's business.
 
-import {
-  type Backend,
-  BackendError,
-  type DeviceInfo,
-  DtypeError,
-  type FloatDtype,
-  JambaError,
-  LoadError,
-  type WeightDtype,
-} from "@jamba/core";
+import { type Backend, BackendError, JambaError, LoadError, type WeightDtype } from "@jamba/core";
 import type { Checkpoint } from "@jamba/loader";
 import { deviceText } from "./open-backend.ts";
-import type { LoadDtype, LoadWeightsOptions, TensorFile, WeightOpener } from "./weights.ts";
+import type { LoadDtype, OpenWeight } from "./weights.ts";
 
 export const preparedFormat = "jamba-packed";
 
@@ -21,8 +12,8 @@ export const alignment = 64;
 
 export const align = (bytes: number) => Math.ceil(bytes / alignment) * alignment;
 
-interface Shaped<D extends string> {
-  readonly dtype: D;
+export interface PreparedWeight {
+  readonly dtype: WeightDtype;
   readonly shape: readonly number[];
 }
 
@@ -31,10 +22,8 @@ export interface Prepared {
   readonly dtype: LoadDtype;
   /** `PackedWeights.layout` of the backend that packed it. */
   readonly layout: string;
-  /** The tensors of the checkpoint that it was made from. */
-  readonly tensors: ReadonlyMap<string, Shaped<string>>;
-  /** The weights it holds, by the names of their sources. */
-  readonly weights: ReadonlyMap<string, Shaped<WeightDtype>>;
+  /** By the names of `modelTensors`. */
+  readonly weights: ReadonlyMap<string, PreparedWeight>;
 }
 
 /**
@@ -48,28 +37,28 @@ export function preparedOf({ name, metadata, tensors: stored }: Pick<Checkpoint,
     if (found === undefined) throw damaged(name, `${key} in the header's metadata, found none`);
     return found;
   };
-  const weights = shapes<WeightDtype>(name, "weights", text("weights"));
+  const weights = readWeights(name, text("weights"));
   for (const weight of new Set([...weights.keys(), ...stored.keys()])) {
     if (!weights.has(weight) || stored.get(weight)?.dtype !== "U8")
       throw damaged(name, `${weight} as packed bytes and in weights, found only one`);
   }
-  return { dtype: text("dtype") as LoadDtype, layout: text("layout"), tensors: shapes(name, "tensors", text("tensors")), weights };
+  return { dtype: text("dtype") as LoadDtype, layout: text("layout"), weights };
 }
 
-function shapes<D extends string>(file: string, key: string, json: string): Map<string, Shaped<D>> {
-  const isShaped = (v: unknown): v is Shaped<D> => {
-    const { dtype, shape } = (v ?? {}) as Partial<Shaped<D>>;
+function readWeights(file: string, json: string): Map<string, PreparedWeight> {
+  const isWeight = (v: unknown): v is PreparedWeight => {
+    const { dtype, shape } = (v ?? {}) as Partial<PreparedWeight>;
     return typeof dtype === "string" && Array.isArray(shape) && shape.every((length) => Number.isSafeInteger(length) && length >= 0);
   };
   let found: unknown;
   try {
     found = JSON.parse(json);
   } catch (cause) {
-    throw damaged(file, `${key} in JSON, found something else`, { cause });
+    throw damaged(file, "weights in JSON, found something else", { cause });
   }
   const entries = Object.entries(found ?? {});
-  if (entries.length === 0 || !entries.every(([, value]) => isShaped(value)))
-    throw damaged(file, `${key} with dtypes and shapes, found something else`);
+  if (entries.length === 0 || !entries.every(([, value]) => isWeight(value)))
+    throw damaged(file, "weights with dtypes and shapes, found something else");
   return new Map(entries);
 }
 
@@ -78,25 +67,21 @@ function damaged(name: string, expected: string, options?: ErrorOptions): LoadEr
 }
 
 /**
- * Where `loadWeights` finds a checkpoint's tensors and who opens them: the backend itself or, for a prepared folder,
- * what opens the packed weight of the same name instead of its source.
- *
+ * Opens the weights of a prepared folder as they lie in it.
  * @throws BackendError for a backend that packs no weights, LoadError for another layout, JambaError OPTION for another dtype
  */
-export function weightsOf(
+export function preparedOpener(
   checkpoint: Checkpoint,
+  prepared: Prepared,
   backend: Backend,
-  device: DeviceInfo,
   asked: LoadDtype,
-  onRead: NonNullable<LoadWeightsOptions["onRead"]>,
-): { file: TensorFile; opener: WeightOpener; dtype: LoadDtype } {
-  const prepared = preparedOf(checkpoint);
-  if (!prepared) return { file: checkpoint, opener: { device, openWeight: (...weight) => backend.openWeight(...weight) }, dtype: asked };
+  onRead: (sizeBytes: number, file: string) => void,
+): OpenWeight {
   const { name } = checkpoint;
   const { packed } = backend;
   if (!packed)
     throw new BackendError(
-      `${name}: expected a backend that packs weights, found ${deviceText(device)}; load the model that they were made from`,
+      `${name}: expected a backend that packs weights, found ${deviceText(backend.device)}; load the model that they were made from`,
     );
   if (packed.layout !== prepared.layout)
     throw new LoadError(`${name}: expected weights in the layout ${packed.layout}, found ${prepared.layout}; prepare the model again`);
@@ -105,57 +90,20 @@ export function weightsOf(
       "OPTION",
       `dtype: expected auto or ${prepared.dtype}, as ${name} was prepared, found ${asked}; prepare the model again for another`,
     );
-  return { file: sourceFile(checkpoint, prepared), opener: unpacker(checkpoint, prepared, device, packed, onRead), dtype: prepared.dtype };
-}
-
-/** The original checkpoint's tensors, by name and shape only. */
-function sourceFile({ name, tensors }: Checkpoint, prepared: Prepared): TensorFile {
-  const file = tensors.values().next().value?.file ?? name;
-  return {
-    name,
-    tensors: new Map([...prepared.tensors].map(([tensor, { shape }]) => [tensor, { shape, file }])),
-    weight(tensor) {
-      const { dtype, shape } = prepared.tensors.get(tensor)!;
-      const float = dtype.toLowerCase();
-      if (float !== "f32" && float !== "bf16" && float !== "f16")
-        throw new DtypeError(`${tensor}: expected F32, BF16 or F16, found ${dtype} in ${name}`);
-      return {
-        name: tensor,
-        dtype: float satisfies FloatDtype,
-        shape,
-        read: () => Promise.reject(damaged(name, `${tensor} packed, found it missing`)),
-      };
-    },
-  };
-}
-
-function unpacker(
-  checkpoint: Checkpoint,
-  { weights }: Prepared,
-  device: DeviceInfo,
-  packed: NonNullable<Backend["packed"]>,
-  onRead: NonNullable<LoadWeightsOptions["onRead"]>,
-): WeightOpener {
-  return {
-    device,
-    async openWeight({ name, shape }, dtype) {
-      const [weight, tensor] = [weights.get(name), checkpoint.tensors.get(name)];
-      const expected = `${dtype} [${shape.join(", ")}]`;
-      const found = weight && `${weight.dtype} [${weight.shape.join(", ")}]`;
-      if (!tensor || found !== expected) throw damaged(checkpoint.name, `${name} as ${expected}, found ${found ?? "none"}`);
-      const sizeBytes = align(packed.sizeBytes(shape, dtype));
-      if (tensor.sizeBytes !== sizeBytes || tensor.offset % alignment !== 0) {
-        throw damaged(
-          checkpoint.name,
-          `${name} with ${sizeBytes} bytes at a multiple of ${alignment}, found ${tensor.sizeBytes} at ${tensor.offset}`,
-        );
-      }
-      const path = checkpoint.pathOf?.(tensor.file);
-      if (path === undefined)
-        throw new LoadError(`${checkpoint.name}: expected prepared weights in a local directory, found them elsewhere`);
-      const opened = await packed.open({ name, dtype, shape, path, offset: tensor.offset });
-      onRead(tensor.sizeBytes, tensor.file);
-      return opened;
-    },
+  return async ({ name: weight, shape }) => {
+    const [held, tensor] = [prepared.weights.get(weight), checkpoint.tensors.get(weight)];
+    const expected = `[${shape.join(", ")}]`;
+    const found = held && `[${held.shape.join(", ")}]`;
+    if (!tensor || !held || found !== expected) throw damaged(name, `${weight} as ${expected}, found ${found ?? "none"}`);
+    if (!backend.device.weightDtypes.includes(held.dtype))
+      throw damaged(name, `${weight} as one of ${backend.device.weightDtypes.join(", ")}, found ${held.dtype}`);
+    const sizeBytes = align(backend.weightBytes(shape, held.dtype));
+    if (tensor.sizeBytes !== sizeBytes || tensor.offset % alignment !== 0)
+      throw damaged(name, `${weight} with ${sizeBytes} bytes at a multiple of ${alignment}, found ${tensor.sizeBytes} at ${tensor.offset}`);
+    const path = checkpoint.pathOf?.(tensor.file);
+    if (path === undefined) throw new LoadError(`${name}: expected prepared weights in a local directory, found them elsewhere`);
+    const opened = await packed.open({ name: weight, dtype: held.dtype, shape, path, offset: tensor.offset });
+    onRead(tensor.sizeBytes, tensor.file);
+    return opened;
   };
 }

@@ -14,7 +14,7 @@ import {
   type StateAddress,
   type StateStore,
 } from "@jamba/core";
-import type { JambaConfig } from "./config.ts";
+import type { JambaConfig } from "@jamba/loader";
 import { type ForwardReads, forward, stateSpec } from "./model.ts";
 import type { ModelWeights } from "./weights.ts";
 
@@ -41,7 +41,10 @@ export interface Advanced extends ForwardReads {
 }
 
 /** Tokens per KV page: small enough that a short fork wastes little, large enough that page tables stay short. */
-const pageTokens = 64;
+export const pageTokens = 64;
+
+/** Slots and pages that are made at a time, once all are in use. */
+export const reserved = { slots: 4, pages: 16 };
 
 /** Recorded lists kept for replay: decode alone, decode in small batches, one prefill chunk, and a few more. */
 const keptLists = 8;
@@ -63,7 +66,7 @@ export class Runner {
     kvDtype: FloatDtype,
   ) {
     this.#store = backend.createStates(stateSpec(config, pageTokens, kvDtype));
-    this.#allocator = new PagedAllocator(this.#store, { slots: 4, pages: 16 });
+    this.#allocator = new PagedAllocator(this.#store, reserved);
   }
 
   /** Slots and pages in use: what a leak would raise. */
@@ -144,7 +147,7 @@ export class Runner {
     const ids = Int32Array.from(parts.flatMap((part) => part.ids));
     try {
       for (const { sequence, ids } of parts) await this.#makeWritable(sequence, ids.length);
-      const list = this.#list({ L: ids.length, nSequences: parts.length, nRows: rows.length }, reads);
+      const list = await this.#list({ L: ids.length, nSequences: parts.length, nRows: rows.length }, reads);
       const states = parts.map(({ sequence }) => ({ slot: sequence.slot, pages: sequence.pages, seen: sequence.seen }));
       const inputs = { ids, starts, states, rows: Int32Array.from(rows) };
       const values = await this.#call((signal) => this.backend.run(list, this.#store, inputs, { signal }), signal);
@@ -184,12 +187,15 @@ export class Runner {
     }
   }
 
-  #list(step: { L: number; nSequences: number; nRows: number }, reads: ForwardReads): CommandList {
+  async #list(step: { L: number; nSequences: number; nRows: number }, reads: ForwardReads): Promise<CommandList> {
     const key = [step.L, step.nSequences, step.nRows, reads.hidden, reads.routes].join();
-    const list = this.#lists.get(key) ?? record(step, this.#store.spec, (ops) => forward(ops, this.config, this.weights, reads));
+    const found = this.#lists.get(key);
+    const list = found ?? record(step, this.#store.spec, (ops) => forward(ops, this.config, this.weights, reads));
     this.#lists.delete(key);
     this.#lists.set(key, list);
     if (this.#lists.size > keptLists) this.#lists.delete(this.#lists.keys().next().value!);
+    // Some milliseconds each: what recorded must not hold up the event loop until the backend has read the list too.
+    if (!found) await new Promise((resolve) => setTimeout(resolve));
     return list;
   }
 

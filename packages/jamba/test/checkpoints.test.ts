@@ -15,7 +15,7 @@ async function read(name: GoldenCase): Promise<{ tensors: Tensors; config: Confi
   const file = await openCheckpoint(goldenFolder(name));
   const tensors: Tensors = new Map();
   for (const [tensor, { dtype, shape }] of file.tensors)
-    tensors.set(tensor, { name: tensor, dtype, shape, bytes: await file.read(tensor) });
+    tensors.set(tensor, { name: tensor, dtype: dtype as NamedTensor["dtype"], shape, bytes: await file.read(tensor) });
   await file.close();
   return { tensors, config: JSON.parse(readFileSync(`${goldenFolder(name)}/config.json`, "utf8")) };
 }
@@ -228,8 +228,11 @@ describe("a mistake is refused, naming tensor, expected and found", () => {
       message: expect.stringMatching(/config\.json/),
     });
     await expect(loadModel("./nowhere")).rejects.toMatchObject({ code: "LOAD" });
-    await expect(loadModel("model.gguf")).rejects.toMatchObject({ code: "UNSUPPORTED" });
-    await expect(loadModel("ai21labs/AI21-Jamba2-3B")).rejects.toMatchObject({ code: "UNSUPPORTED" });
+    await expect(loadModel("model.gguf")).rejects.toMatchObject({ code: "LOAD" });
+    await expect(loadModel("ai21labs/AI21-Jamba2-3B", { offline: true, cacheDir: "./nowhere" })).rejects.toMatchObject({
+      code: "LOAD",
+      message: expect.stringMatching(/ai21labs.*expected main in the cache, found none/),
+    });
   });
 
   test.each([
@@ -244,7 +247,7 @@ describe("a mistake is refused, naming tensor, expected and found", () => {
     [{ contextLength: 1e9 }, "OPTION", /262144/],
     [{ threads: 8, backend: "reference" }, "OPTION", /threads: expected 1/],
     [{ threads: 0 }, "OPTION", /threads/],
-    [{ revision: "main" }, "UNSUPPORTED", /revision/],
+    [{ revision: "main" }, "OPTION", /revision: expected it with a hub id/],
     [{ contextlength: 5 }, "OPTION", /did you mean contextLength/],
   ])("%j", async (options, code, message) => {
     await expect(loadModel(goldenFolder("one-token"), options as never)).rejects.toMatchObject({

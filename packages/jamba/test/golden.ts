@@ -3,11 +3,10 @@
 import { fileURLToPath } from "node:url";
 import { type CpuLevel, openCpuBackend } from "@jamba/backend-cpu";
 import { type Backend, decodeFloats, type HostTensor, openReference } from "@jamba/core";
-import { type Checkpoint, openCheckpoint } from "@jamba/loader";
-import { type JambaConfig, parseConfig } from "../src/config.ts";
+import { type Checkpoint, type JambaConfig, openCheckpoint, parseConfig, type TensorFile } from "@jamba/loader";
 import { listDevices } from "../src/open-backend.ts";
 import { Runner, type Sequence } from "../src/runner.ts";
-import { type LoadDtype, loadWeights, type TensorFile } from "../src/weights.ts";
+import { checkpointOpener, type LoadDtype, loadWeights } from "../src/weights.ts";
 
 export const goldenCases = ["base", "odd", "dense-tied", "long", "bf16-loud", "one-token"] as const;
 export type GoldenCase = (typeof goldenCases)[number];
@@ -83,7 +82,7 @@ export async function openRunner(
   const checkpoint = await openCheckpoint(goldenFolder(name));
   try {
     const parsed = config(parseConfig(checkpoint.config));
-    const weights = await loadWeights(file(checkpoint), parsed, backend, { dtype });
+    const weights = await loadWeights(parsed, checkpointOpener(file(checkpoint), parsed, backend, dtype));
     return new Runner(backend, parsed, weights, parsed.contextLength, "f32");
   } finally {
     await checkpoint.close();

@@ -3,7 +3,8 @@
 import { normal, randomChunks, seeded } from "@jamba/conformance";
 import { writeSafetensors } from "@jamba/loader";
 import { expect, test } from "vitest";
-import { type HostState, loadModel, type ModelState, parseConfig } from "../src/index.ts";
+import { type HostState, loadModel, type ModelState } from "../src/index.ts";
+import { savedTensors } from "./saved-tensors.ts";
 
 const small = {
   model_type: "jamba",
@@ -19,59 +20,9 @@ const small = {
   attn_layer_offset: 1,
 };
 
-/** What transformers would save for a config: names and shapes written out here once more, on purpose. */
-function shapesOf(json: Record<string, unknown>): Record<string, number[]> {
-  const c = parseConfig(json);
-  const shapes: Record<string, number[]> = {
-    "model.embed_tokens.weight": [c.vocabSize, c.dModel],
-    "model.final_layernorm.weight": [c.dModel],
-  };
-  if (!c.tiedEmbeddings) shapes["lm_head.weight"] = [c.vocabSize, c.dModel];
-  for (let i = 0; i < c.nLayers; i++) {
-    const at = `model.layers.${i}`;
-    const add = (name: string, shape: number[]) => {
-      shapes[`${at}.${name}`] = shape;
-    };
-    add("input_layernorm.weight", [c.dModel]);
-    add("pre_ff_layernorm.weight", [c.dModel]);
-    if (c.layerKinds[i] === "attention") {
-      add("self_attn.q_proj.weight", [c.nHeads * c.headDim, c.dModel]);
-      add("self_attn.k_proj.weight", [c.nKvHeads * c.headDim, c.dModel]);
-      add("self_attn.v_proj.weight", [c.nKvHeads * c.headDim, c.dModel]);
-      add("self_attn.o_proj.weight", [c.dModel, c.nHeads * c.headDim]);
-    } else {
-      add("mamba.in_proj.weight", [2 * c.dInner, c.dModel]);
-      add("mamba.conv1d.weight", [c.dInner, 1, c.dConv]);
-      add("mamba.x_proj.weight", [c.dtRank + 2 * c.dState, c.dInner]);
-      add("mamba.dt_proj.weight", [c.dInner, c.dtRank]);
-      add("mamba.dt_proj.bias", [c.dInner]);
-      add("mamba.A_log", [c.dInner, c.dState]);
-      add("mamba.D", [c.dInner]);
-      add("mamba.out_proj.weight", [c.dModel, c.dInner]);
-      for (const [norm, width] of [
-        ["dt", c.dtRank],
-        ["b", c.dState],
-        ["c", c.dState],
-      ] as const)
-        add(`mamba.${norm}_layernorm.weight`, [width]);
-      if (c.convBias) add("mamba.conv1d.bias", [c.dInner]);
-      if (c.projBias) add("mamba.in_proj.bias", [2 * c.dInner]);
-      if (c.projBias) add("mamba.out_proj.bias", [c.dModel]);
-    }
-    const experts = c.ffnKinds[i] === "moe" ? Array.from({ length: c.nExperts }, (_, e) => `experts.${e}.`) : [""];
-    if (c.ffnKinds[i] === "moe") add("feed_forward.router.weight", [c.nExperts, c.dModel]);
-    for (const expert of experts) {
-      add(`feed_forward.${expert}gate_proj.weight`, [c.dFf, c.dModel]);
-      add(`feed_forward.${expert}up_proj.weight`, [c.dFf, c.dModel]);
-      add(`feed_forward.${expert}down_proj.weight`, [c.dModel, c.dFf]);
-    }
-  }
-  return shapes;
-}
-
 function checkpoint(json: Record<string, unknown>) {
   const random = seeded(9);
-  const tensors = Object.entries(shapesOf(json)).map(([name, shape]) => {
+  const tensors = [...savedTensors(json)].map(([name, shape]) => {
     const values = Float32Array.from(
       { length: shape.reduce((a, b) => a * b, 1) },
       () => (name.includes("norm") ? 1 : 0) + normal(random) * 0.4,

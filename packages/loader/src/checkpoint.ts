@@ -1,29 +1,59 @@
 // A checkpoint as the files say it is: configs, a list of tensors, ranged reads. What the tensors mean is the model's business.
 
-import { DtypeError, type FloatDtype, floatBytes, LoadError, matrixOf, type WeightSource } from "@jamba/core";
+import {
+  blockFormats,
+  DtypeError,
+  floatBytes,
+  isBlockDtype,
+  LoadError,
+  matrixOf,
+  type StoredDtype,
+  storedBytes,
+  type WeightSource,
+} from "@jamba/core";
 import { type ByteSource, isCount } from "./byte-source.ts";
-import { type CheckpointSource, type Folder, ggufError, openFolder } from "./folder.ts";
+import { type CheckpointSource, type Folder, openFolder } from "./folder.ts";
+import { type GgufValue, parseGgufHeader } from "./gguf.ts";
+import { ggufConfig } from "./gguf-config.ts";
+import { hfNameOf } from "./gguf-names.ts";
+import { ggufShards, joinGgufHeaders } from "./gguf-shards.ts";
+import { ggufTokenizer } from "./gguf-tokenizer.ts";
+import type { HubFolderOptions } from "./hub/hub-folder.ts";
 import { readJson, readTokenizerConfig } from "./json-files.ts";
-import type { SafetensorsDtype, TensorInfo } from "./safetensors.ts";
-import { closeAll, nameFiles, openWeights } from "./shards.ts";
+import { closeAll, nameFiles, openEach, openWeights } from "./shards.ts";
+
+export interface TensorInfo {
+  /** transformers' name, also for the tensors of GGUF files. */
+  readonly name: string;
+  /** The format's own spelling: "BF16", "Q4_K". */
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** The file that holds it, without its directory. */
+  readonly file: string;
+  /** Bytes from the start of the file. */
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
 
 export interface Checkpoint {
   /** What the user gave, without a URL's query. */
   readonly name: string;
-  /** config.json */
+  /** config.json, or what the metadata of a GGUF file says in its form. */
   readonly config: unknown;
   /** generation_config.json */
   readonly generationConfig?: unknown;
-  /** tokenizer.json */
+  /** tokenizer.json, or what the metadata of a GGUF file says in its form. */
   readonly tokenizer?: unknown;
   /** tokenizer_config.json; its chat_template may come from chat_template.jinja or chat_template.json. */
   readonly tokenizerConfig?: unknown;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
-  /** `__metadata__` of the weights. */
+  /** `__metadata__` of safetensors files. */
   readonly metadata?: ReadonlyMap<string, string>;
+  /** Metadata of a GGUF file, whole. */
+  readonly gguf?: ReadonlyMap<string, GgufValue>;
   /** Where a file lies on the local disk; absent when they don't. */
   pathOf?(file: string): string;
-  /** @throws LoadError for an unknown name, DtypeError for a tensor that is not F32, BF16 or F16 */
+  /** @throws LoadError for an unknown name, DtypeError for a dtype that is neither a float nor one of core's block formats */
   weight(name: string): WeightSource;
   /** All bytes of one tensor of any dtype. */
   read(name: string, signal?: AbortSignal): Promise<Uint8Array>;
@@ -32,37 +62,80 @@ export interface Checkpoint {
 }
 
 /**
- * Reads the configs and the headers of the weights; tensors are read when they are asked for.
- * @throws LoadError for files that are missing or damaged, JambaError "UNSUPPORTED" for GGUF files and hub ids
+ * Reads the configs and the headers of the weights; tensors are read when they are asked for. Of a hub id nothing else is fetched, and
+ * nothing is kept: to have a model, use `download`.
+ * @throws LoadError for files that are missing or damaged, JambaError "UNSUPPORTED" for another model family
  */
-export async function openCheckpoint(source: CheckpointSource, { signal }: { signal?: AbortSignal } = {}): Promise<Checkpoint> {
+export async function openCheckpoint(source: CheckpointSource, options: HubFolderOptions = {}): Promise<Checkpoint> {
+  const { signal } = options;
   signal?.throwIfAborted();
-  const folder = await openFolder(source);
+  const folder = await openFolder(source, options);
+  const gguf = await ggufOf(folder);
+  if (gguf !== undefined) return openGguf(folder, gguf, signal);
   const config = await readJson(folder, "config.json", signal);
-  if (config === undefined) throw await missingConfig(folder);
+  if (config === undefined) {
+    const files = await folder.list();
+    const found = files ? nameFiles(files) : "none on the server";
+    throw new LoadError(`${folder.name}: expected config.json, found ${found}; is it the directory of a model?`);
+  }
   const generationConfig = await readJson(folder, "generation_config.json", signal);
   const tokenizer = await readJson(folder, "tokenizer.json", signal);
   const tokenizerConfig = await readTokenizerConfig(folder, signal);
   const { tensors, sources, metadata } = await openWeights(folder, signal);
+  return checkpoint(folder, sources, { config, generationConfig, tokenizer, tokenizerConfig, tensors, metadata });
+}
 
+/** The GGUF file that `folder` means: the one that was named, or the only model where there are no safetensors. */
+async function ggufOf(folder: Folder): Promise<string | undefined> {
+  const isGguf = (file: string) => /\.gguf$/i.test(file);
+  if (folder.weightsFile !== undefined) return isGguf(folder.weightsFile) ? folder.weightsFile : undefined;
+  const files = (await folder.list()) ?? [];
+  if (files.some((file) => file.endsWith(".safetensors"))) return undefined;
+  // Of a split model, its first file.
+  const models = [...new Set(files.filter(isGguf).map((file) => ggufShards(file)?.[0] ?? file))];
+  if (models.length > 1) throw new LoadError(`${folder.name}: expected one model, found ${nameFiles(models)}; name one of the files`);
+  return models[0];
+}
+
+async function openGguf(folder: Folder, file: string, signal?: AbortSignal): Promise<Checkpoint> {
+  const shards = ggufShards(file);
+  const listedBy = shards && `the name ${file}`;
+  const { sources, headers } = await openEach(folder, shards ?? [file], parseGgufHeader, listedBy, signal);
+  try {
+    const header = joinGgufHeaders(headers);
+    const tensors = new Map<string, TensorInfo>();
+    for (const { type, file, ...tensor } of header.tensors.values()) {
+      const name = hfNameOf(tensor.name) ?? tensor.name;
+      tensors.set(name, { ...tensor, name, dtype: type, file });
+    }
+    const config = ggufConfig(header);
+    return checkpoint(folder, sources, { config, ...ggufTokenizer(header.metadata), tensors, gguf: header.metadata });
+  } catch (error) {
+    await closeAll(sources).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** @param sources by the file names in `tensors` */
+function checkpoint(
+  { name: folder, pathOf }: Folder,
+  sources: ReadonlyMap<string, ByteSource>,
+  parts: Pick<Checkpoint, "config" | "generationConfig" | "tokenizer" | "tokenizerConfig" | "tensors" | "metadata" | "gguf">,
+): Checkpoint {
+  const { tensors } = parts;
   const find = (name: string): { tensor: TensorInfo; source: ByteSource } => {
     const tensor = tensors.get(name);
     if (tensor) return { tensor, source: sources.get(tensor.file)! };
-    throw new LoadError(`${name}: expected one of the ${tensors.size} tensors of ${folder.name}, found no such name`);
+    throw new LoadError(`${name}: expected one of the ${tensors.size} tensors of ${folder}, found no such name`);
   };
   const close = () => closeAll(sources);
   return {
-    name: folder.name,
-    config,
-    generationConfig,
-    tokenizer,
-    tokenizerConfig,
-    tensors,
-    metadata,
-    pathOf: folder.pathOf,
+    ...parts,
+    name: folder,
+    pathOf,
     weight(name) {
       const { tensor, source } = find(name);
-      return weightSource(tensor, source);
+      return weightSource(tensor, source, pathOf?.(tensor.file));
     },
     async read(name, signal) {
       const { tensor, source } = find(name);
@@ -73,25 +146,29 @@ export async function openCheckpoint(source: CheckpointSource, { signal }: { sig
   };
 }
 
-async function missingConfig(folder: Folder): Promise<Error> {
-  const files = await folder.list();
-  const gguf = files?.find((file) => /\.gguf$/i.test(file));
-  if (gguf !== undefined) return ggufError(`${folder.name}: ${gguf}`);
-  const found = files ? nameFiles(files) : "none on the server";
-  return new LoadError(`${folder.name}: expected config.json, found ${found}; is it the directory of a model?`);
+/** Both formats spell a dtype that weights may have in capitals, core in small letters. */
+export function storedDtypeOf(spelled: string): StoredDtype | undefined {
+  const dtype = spelled.toLowerCase() as StoredDtype;
+  return Object.hasOwn(floatBytes, dtype) || isBlockDtype(dtype) ? dtype : undefined;
 }
 
-const floatDtypes: Readonly<Partial<Record<SafetensorsDtype, FloatDtype>>> = { F32: "f32", BF16: "bf16", F16: "f16" };
-
-function weightSource({ name, dtype: stored, shape, file, offset }: TensorInfo, source: ByteSource): WeightSource {
-  const dtype = floatDtypes[stored];
-  if (!dtype) throw new DtypeError(`${name}: expected F32, BF16 or F16, found ${stored} in ${file}; use the checkpoint's bf16 release`);
+function weightSource(
+  { name, dtype: spelled, shape, file, offset }: TensorInfo,
+  source: ByteSource,
+  path: string | undefined,
+): WeightSource {
+  const dtype = storedDtypeOf(spelled);
+  if (!dtype)
+    throw new DtypeError(
+      `${name}: expected F32, BF16, F16 or one of ${Object.keys(blockFormats).join(", ").toUpperCase()}, found ${spelled} in ${file}; use another file of this model`,
+    );
   const { rows, columns } = matrixOf(shape);
-  const rowBytes = columns * floatBytes[dtype];
+  const rowBytes = storedBytes(dtype, columns);
   return {
     name,
     dtype,
     shape,
+    file: path === undefined ? undefined : { path, offset },
     async read(from, to, signal) {
       if (!isCount(from) || !isCount(to) || from > to || to > rows) {
         throw new LoadError(`${name}: expected rows within [0, ${rows}), found [${from}, ${to}) in ${file}`);

@@ -52,10 +52,19 @@ describe("parseConfig", () => {
       attention_dropout: 0,
       router_aux_loss_coef: 0.001,
       output_router_logits: false,
+      attn_layer_period: 8,
       layers_block_type: ["mamba"],
       auto_map: {},
     };
     expect(parseConfig({ ...v01, ...legacy })).toEqual({ ...parseConfig(v01), contextLength: 4096 });
+  });
+
+  test("layers may be named one by one where there are no periods", () => {
+    const lists = { layers_block_type: ["mamba", "attention", "attention"], layers_num_experts: [4, 1, 4] };
+    const named = { ...v01, num_hidden_layers: 3, num_experts: 4 };
+    expect(parseConfig({ ...named, ...lists })).toMatchObject({ layerKinds: lists.layers_block_type, ffnKinds: ["moe", "mlp", "moe"] });
+    for (const wrong of [{ layers_block_type: ["mamba"] }, { layers_block_type: [1, 2, 3] }, { layers_num_experts: [4, 1, 3] }])
+      expect(() => parseConfig({ ...named, ...wrong })).toThrow(/expected 3 times/);
   });
 
   test("dtRank may be given, and differ from dModel / 16", () => {

@@ -73,8 +73,15 @@ export function parseConfig(json: unknown, file = "config.json"): JambaConfig {
     );
   }
   const nExperts = read.integer("num_experts", 16, 1, limits.layers);
-  const isAttention = read.every("attn_layer", 8, 4);
-  const isMoe = read.every("expert_layer", 2, 1);
+  // What is read from GGUF files names each layer; where a file has periods, they count, as in transformers.
+  const kinds = read.has("attn_layer_period")
+    ? undefined
+    : read.list<"mamba" | "attention">("layers_block_type", nLayers, (k) => k === "mamba" || k === "attention", `"mamba" or "attention"`);
+  const experts = read.has("expert_layer_period")
+    ? undefined
+    : read.list<number>("layers_num_experts", nLayers, (n) => n === 1 || n === nExperts, `1 or num_experts = ${nExperts}`);
+  const isAttention = kinds ? undefined : read.every("attn_layer", 8, 4);
+  const isMoe = experts ? undefined : read.every("expert_layer", 2, 1);
   const dtRank = read.value("mamba_dt_rank") === "auto" ? undefined : read.optionalInteger("mamba_dt_rank", 1, limits.width);
 
   return {
@@ -95,8 +102,10 @@ export function parseConfig(json: unknown, file = "config.json"): JambaConfig {
     convBias: read.boolean("mamba_conv_bias", true),
     projBias: read.boolean("mamba_proj_bias", false),
     tiedEmbeddings: read.boolean("tie_word_embeddings", false),
-    layerKinds: Array.from({ length: nLayers }, (_, layer) => (isAttention(layer) ? "attention" : "mamba")),
-    ffnKinds: Array.from({ length: nLayers }, (_, layer) => (nExperts > 1 && isMoe(layer) ? "moe" : "mlp")),
+    layerKinds: Array.from({ length: nLayers }, (_, layer) => kinds?.[layer] ?? (isAttention?.(layer) ? "attention" : "mamba")),
+    ffnKinds: Array.from({ length: nLayers }, (_, layer) =>
+      nExperts > 1 && (experts ? experts[layer] > 1 : isMoe?.(layer)) ? "moe" : "mlp",
+    ),
     contextLength: read.integer(read.has("max_position_embeddings") ? "max_position_embeddings" : "n_ctx", 262144, 1, limits.tokens),
     bosId: read.ids("bos_token_id", [1])[0],
     eosIds: read.ids("eos_token_id", [2]),
@@ -168,6 +177,13 @@ function reader(json: Json, file: string) {
       if (!found.every((id) => Number.isSafeInteger(id) && (id as number) >= 0 && (id as number) < limits.width))
         fail(key, "a token id or a list of them");
       return found as number[];
+    },
+    /** One value for each layer, if the file has the list. */
+    list<T>(key: string, length: number, valid: (value: unknown) => boolean, expected: string): readonly T[] | undefined {
+      if (!has(key)) return undefined;
+      const found = value(key);
+      if (!Array.isArray(found) || found.length !== length || !found.every(valid)) fail(key, `${length} times ${expected}`);
+      return found as T[];
     },
     /** Which layers a period and an offset name: those whose index leaves `offset` when divided by `period`. */
     every(key: "attn_layer" | "expert_layer", period: number, offset: number): (layer: number) => boolean {

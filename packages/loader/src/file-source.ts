@@ -66,7 +66,7 @@ async function fileSystem() {
   } catch (cause) {
     throw new JambaError(
       "UNSUPPORTED",
-      "paths need a file system, which this runtime lacks, and downloading from the hub is not in this version; pass File objects, Blobs or a URL",
+      "paths and hub ids need a file system, which this runtime lacks; pass File objects, Blobs or a URL",
       { cause },
     );
   }

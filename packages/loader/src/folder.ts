@@ -5,6 +5,8 @@ import { openBlob } from "./blob-source.ts";
 import type { ByteSource } from "./byte-source.ts";
 import { listDirectory, lookAt, openFile } from "./file-source.ts";
 import { openUrl } from "./http-source.ts";
+import { type HubFolderOptions, hubFolder } from "./hub/hub-folder.ts";
+import { isHubId } from "./hub/hub-id.ts";
 import { quote } from "./json-cursor.ts";
 
 export interface NamedBlob {
@@ -12,7 +14,10 @@ export interface NamedBlob {
   readonly blob: Blob;
 }
 
-/** A directory, the path of a `.safetensors` file, the http(s) URL of either, or a browser's files; their own folders are ignored. */
+/**
+ * A directory, the path of a `.safetensors` or `.gguf` file, the http(s) URL of either, a hub id ("owner/name", "owner/name:file.gguf",
+ * "owner/name:Q4_K_M"), or a browser's files; their own folders are ignored.
+ */
 export type CheckpointSource = string | Iterable<File | NamedBlob>;
 
 export interface OpenOptions {
@@ -33,9 +38,15 @@ export interface Folder {
   list(): Promise<readonly string[] | undefined>;
 }
 
-export async function openFolder(source: CheckpointSource): Promise<Folder> {
+export async function openFolder(source: CheckpointSource, hub: HubFolderOptions): Promise<Folder> {
   if (typeof source !== "string") return blobFolder(source);
-  return /^https?:\/\//i.test(source) ? urlFolder(source) : pathFolder(source);
+  if (/^https?:\/\//i.test(source)) return urlFolder(source);
+  return (await isOnHub(source)) ? hubFolder(source, hub, pathFolder) : pathFolder(source);
+}
+
+/** Whether `source` names a repository of the hub: it has that form, and no file or directory here has that name. */
+export async function isOnHub(source: unknown): Promise<boolean> {
+  return typeof source === "string" && isHubId(source) && (await lookAt(source)).kind === "absent";
 }
 
 export function isAbsent(error: unknown): boolean {
@@ -43,22 +54,14 @@ export function isAbsent(error: unknown): boolean {
   return code === "ENOENT" || status === 404 || status === 410;
 }
 
-export function ggufError(name: string): JambaError {
-  return new JambaError("UNSUPPORTED", `${name}: GGUF files are not read by this version; use the safetensors files of the same model`);
-}
+const isWeightsFile = (name: string) => /\.(safetensors|gguf)$/i.test(name);
 
 async function pathFolder(path: string): Promise<Folder> {
-  if (/\.gguf$/i.test(path)) throw ggufError(path);
   const { kind, directory, base } = await lookAt(path);
-  if (kind === "absent" && /^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(path)) {
-    throw new JambaError(
-      "UNSUPPORTED",
-      `${path}: no such directory, and downloading from the hub is not in this version; download the repository and pass its directory`,
-    );
-  }
-  if (kind === "absent") throw new LoadError(`${path}: expected a directory or a .safetensors file, found nothing; check the path`);
-  if (kind === "file" && !base.endsWith(".safetensors")) {
-    throw new LoadError(`${path}: expected a directory or a .safetensors file, found another file`);
+  if (kind === "absent")
+    throw new LoadError(`${path}: expected a directory or a .safetensors or .gguf file, found nothing; check the path`);
+  if (kind === "file" && !isWeightsFile(base)) {
+    throw new LoadError(`${path}: expected a directory or a .safetensors or .gguf file, found another file`);
   }
   const root = kind === "directory" ? path : directory;
   const pathOf = (file: string) => `${root.replace(/\/$/, "")}/${file}`;
@@ -77,11 +80,10 @@ function urlFolder(source: string): Folder {
   try {
     base = new URL(source);
     const last = decodeURIComponent(base.pathname.replace(/^.*\//s, ""));
-    if (last.endsWith(".safetensors")) weightsFile = last;
-    if (/\.gguf$/i.test(last)) throw ggufError(last);
+    if (isWeightsFile(last)) weightsFile = last;
   } catch (cause) {
     if (cause instanceof JambaError) throw cause;
-    throw new LoadError(`${quote(source)}: expected the URL of a directory or of a .safetensors file`, { cause });
+    throw new LoadError(`${quote(source)}: expected the URL of a directory or of a .safetensors or .gguf file`, { cause });
   }
   const root = base.pathname.replace(weightsFile === undefined ? /\/?$/ : /\/[^/]*$/, "/");
   return {

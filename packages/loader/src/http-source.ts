@@ -7,23 +7,26 @@ export interface UrlOptions {
   readonly signal?: AbortSignal;
   /** Bytes: a file up to this size is read whole when the server ignores ranges. */
   readonly wholeUpToBytes?: number;
+  /** Sent along, such as `authorization`, which fetch leaves out where a redirect leads to another origin. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 // Covers the header of most safetensors files, so that opening one costs one request.
 const headBytes = 2 ** 16;
 
-export async function openUrl(url: string, { signal, wholeUpToBytes = 2 ** 22 }: UrlOptions = {}): Promise<ByteSource> {
+export async function openUrl(url: string, { signal, wholeUpToBytes = 2 ** 22, headers }: UrlOptions = {}): Promise<ByteSource> {
   signal?.throwIfAborted();
   const name = url.replace(/[?#].*/s, ""); // queries hold access tokens, which errors must not repeat
   try {
-    return await request(url, 0, headBytes - 1, signal, (response) => openFrom(response, url, name, wholeUpToBytes));
+    const get: Get = (first, last, signal, use) => request(url, first, last, headers, signal, use);
+    return await get(0, headBytes - 1, signal, (response) => openFrom(response, get, name, wholeUpToBytes));
   } catch (cause) {
     signal?.throwIfAborted();
     throw asLoadError(name, cause);
   }
 }
 
-async function openFrom(response: Response, url: string, name: string, wholeUpToBytes: number): Promise<ByteSource> {
+async function openFrom(response: Response, get: Get, name: string, wholeUpToBytes: number): Promise<ByteSource> {
   if (response.status === 200) return inMemory(name, await readWhole(response, name, wholeUpToBytes));
   if (response.status === 416 && response.headers.get("content-range") === "bytes */0") return inMemory(name, new Uint8Array());
   const size = checkRange(response, name, 0, headBytes - 1);
@@ -41,7 +44,7 @@ async function openFrom(response: Response, url: string, name: string, wholeUpTo
   const fill = async (target: Uint8Array, offset: number, signal?: AbortSignal) => {
     const end = offset + target.length;
     if (end <= head.length) return target.set(head.subarray(offset, end));
-    await request(url, offset, end - 1, signal, async (next) => {
+    await get(offset, end - 1, signal, async (next) => {
       check(next, offset, target.length);
       await readBody(next, name, target);
     });
@@ -54,14 +57,17 @@ function inMemory(name: string, bytes: Uint8Array): ByteSource {
   return byteSource({ name, size: bytes.length, fill });
 }
 
+type Get = <T>(first: number, last: number, signal: AbortSignal | undefined, use: (response: Response) => Promise<T>) => Promise<T>;
+
 async function request<T>(
   url: string,
   first: number,
   last: number,
+  headers: UrlOptions["headers"],
   signal: AbortSignal | undefined,
   use: (response: Response) => Promise<T>,
 ): Promise<T> {
-  const response = await fetch(url, { headers: { range: `bytes=${first}-${last}` }, signal });
+  const response = await fetch(url, { headers: { ...headers, range: `bytes=${first}-${last}` }, signal });
   try {
     return await use(response);
   } finally {

@@ -21,6 +21,10 @@ export function fail(cursor: JsonCursor, expected: string, found = excerpt(curso
   throw new LoadError(`${cursor.file}: ${cursor.where}: expected ${expected}, found ${found}`);
 }
 
+export function isObject(v: unknown): v is Record<string, unknown> {
+  return typeof v === "object" && v !== null && !Array.isArray(v);
+}
+
 /** A text from a file, fit for an error message. */
 export function quote(text: string): string {
   const maxLength = 100;

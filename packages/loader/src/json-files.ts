@@ -2,6 +2,7 @@
 
 import { LoadError } from "@jamba/core";
 import { type Folder, isAbsent } from "./folder.ts";
+import { isObject } from "./json-cursor.ts";
 
 const mebibyte = 2 ** 20;
 // A vocabulary of 65536 tokens takes some 5 MiB.
@@ -39,10 +40,6 @@ async function readChatTemplate(folder: Folder, signal?: AbortSignal): Promise<s
   if (json === undefined) return undefined;
   if (isObject(json) && typeof json.chat_template === "string") return json.chat_template;
   throw new LoadError(`${folder.name}: chat_template.json: expected { "chat_template": string }, found something else`);
-}
-
-export function isObject(v: unknown): v is Record<string, unknown> {
-  return typeof v === "object" && v !== null && !Array.isArray(v);
 }
 
 async function readText(folder: Folder, file: string, signal?: AbortSignal): Promise<{ name: string; text: string } | undefined> {

@@ -2,6 +2,7 @@
 
 import { DtypeError, LoadError, ShapeError } from "@jamba/core";
 import { allocate, type ByteSource, isCount } from "./byte-source.ts";
+import type { TensorInfo } from "./checkpoint.ts";
 import { expectEnd, fail, type JsonCursor, quote, readCounts, readObject, readString } from "./json-cursor.ts";
 
 const dtypeBits = {
@@ -32,19 +33,12 @@ const dtypeBits = {
 /** The format's own spelling. */
 export type SafetensorsDtype = keyof typeof dtypeBits;
 
-export interface TensorInfo {
-  readonly name: string;
+export interface SafetensorsTensor extends TensorInfo {
   readonly dtype: SafetensorsDtype;
-  readonly shape: readonly number[];
-  /** The file that holds it, without its directory. */
-  readonly file: string;
-  /** Bytes from the start of the file. */
-  readonly offset: number;
-  readonly sizeBytes: number;
 }
 
 export interface SafetensorsHeader {
-  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
   readonly metadata: ReadonlyMap<string, string>;
 }
 
@@ -80,8 +74,8 @@ function decode(bytes: Uint8Array, file: string): string {
   }
 }
 
-function parseHeader(cursor: JsonCursor, dataStart: number): { tensors: Map<string, TensorInfo>; metadata: Map<string, string> } {
-  const tensors = new Map<string, TensorInfo>();
+function parseHeader(cursor: JsonCursor, dataStart: number): { tensors: Map<string, SafetensorsTensor>; metadata: Map<string, string> } {
+  const tensors = new Map<string, SafetensorsTensor>();
   const metadata = new Map<string, string>();
   if (cursor.text[0] !== "{") fail(cursor, `"{" as the first character`);
   readObject(cursor, (name) => {
@@ -97,7 +91,7 @@ function parseHeader(cursor: JsonCursor, dataStart: number): { tensors: Map<stri
   return { tensors, metadata };
 }
 
-function readTensor(cursor: JsonCursor, name: string, dataStart: number): TensorInfo {
+function readTensor(cursor: JsonCursor, name: string, dataStart: number): SafetensorsTensor {
   const found: { dtype?: string; shape?: number[]; data_offsets?: number[] } = {};
   readObject(cursor, (key) => {
     if (key === "dtype") found.dtype = readString(cursor);
@@ -151,7 +145,7 @@ function checkLayout(tensors: ReadonlyMap<string, TensorInfo>, dataStart: number
     throw new LoadError(`${file}: expected the file to end after ${before} at ${end} bytes, found ${fileSize - end} more`);
 }
 
-export type UnplacedTensor = Pick<TensorInfo, "name" | "dtype" | "shape" | "sizeBytes">;
+export type UnplacedTensor = Pick<SafetensorsTensor, "name" | "dtype" | "shape" | "sizeBytes">;
 
 export interface NamedTensor extends Omit<UnplacedTensor, "sizeBytes"> {
   readonly bytes: Uint8Array;

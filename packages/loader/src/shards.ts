@@ -1,18 +1,18 @@
-// Finds the safetensors files of a checkpoint and joins their headers to one list of tensors.
+// The files of a checkpoint, opened together, and the safetensors among them joined to one list of tensors.
 
 import { LoadError } from "@jamba/core";
 import type { ByteSource } from "./byte-source.ts";
-import { type Folder, ggufError, isAbsent } from "./folder.ts";
-import { quote } from "./json-cursor.ts";
-import { isObject, readJson } from "./json-files.ts";
-import { parseSafetensorsHeader, type TensorInfo } from "./safetensors.ts";
+import { type Folder, isAbsent } from "./folder.ts";
+import { isObject, quote } from "./json-cursor.ts";
+import { readJson } from "./json-files.ts";
+import { parseSafetensorsHeader, type SafetensorsTensor } from "./safetensors.ts";
 
 const indexFile = "model.safetensors.index.json";
 // Requests in flight while headers are read; Jamba Large has some 160 shards.
 const concurrency = 8;
 
 export interface Weights {
-  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
   /** By the file name in `TensorInfo`. */
   readonly sources: ReadonlyMap<string, ByteSource>;
   /** `__metadata__` of all files; where they disagree, the first one's. */
@@ -40,8 +40,6 @@ async function findOnly(folder: Folder): Promise<string> {
   if (found.length > 1) {
     throw new LoadError(`${folder.name}: expected one .safetensors file or ${indexFile}, found ${nameFiles(found)} without an index`);
   }
-  const gguf = files?.find((file) => /\.gguf$/i.test(file));
-  if (gguf !== undefined) throw ggufError(`${folder.name}: ${gguf}`);
   throw new LoadError(`${folder.name}: expected model.safetensors or ${indexFile}, found ${nameFiles(files)}; is the download complete?`);
 }
 
@@ -77,29 +75,15 @@ async function openShards(
   index: ReadonlyMap<string, string> | undefined,
   signal?: AbortSignal,
 ): Promise<Weights> {
-  const sources = new Map<string, ByteSource>();
-  const tensors = new Map<string, TensorInfo>();
-  const metadata = new Map<string, string>();
-  const openShard = async (file: string) => {
-    const source = await folder.open(file, { signal }).catch((cause) => {
-      throw index && isAbsent(cause)
-        ? new LoadError(`${folder.name}: expected the file ${file}, as ${indexFile} says, found none; is the download complete?`)
-        : cause;
-    });
-    sources.set(file, source);
-    return parseSafetensorsHeader(source, signal);
-  };
+  const { sources, headers } = await openEach(folder, files, parseSafetensorsHeader, index && indexFile, signal);
   try {
-    for (let done = 0; done < files.length; done += concurrency) {
-      const batch = files.slice(done, done + concurrency);
-      // Settled, so that no file opens after the others were closed.
-      for (const [i, shard] of (await Promise.allSettled(batch.map(openShard))).entries()) {
-        if (shard.status === "rejected") throw shard.reason;
-        for (const [key, text] of shard.value.metadata) if (!metadata.has(key)) metadata.set(key, text);
-        for (const tensor of shard.value.tensors.values()) {
-          if (index) checkIndexed(tensor, batch[i], index);
-          tensors.set(tensor.name, { ...tensor, file: batch[i] });
-        }
+    const tensors = new Map<string, SafetensorsTensor>();
+    const metadata = new Map<string, string>();
+    for (const [i, shard] of headers.entries()) {
+      for (const [key, text] of shard.metadata) if (!metadata.has(key)) metadata.set(key, text);
+      for (const tensor of shard.tensors.values()) {
+        if (index) checkIndexed(tensor, files[i], index);
+        tensors.set(tensor.name, { ...tensor, file: files[i] });
       }
     }
     for (const [name, file] of index ?? []) {
@@ -112,7 +96,44 @@ async function openShards(
   }
 }
 
-function checkIndexed({ name }: TensorInfo, file: string, index: ReadonlyMap<string, string>): void {
+/**
+ * Opens all files or, when one fails, none, and reads their headers.
+ * @param listedBy what says that the files are there, for errors; undefined for the only file
+ */
+export async function openEach<H>(
+  folder: Folder,
+  files: readonly string[],
+  parse: (source: ByteSource, signal?: AbortSignal) => Promise<H>,
+  listedBy: string | undefined,
+  signal?: AbortSignal,
+): Promise<{ sources: Map<string, ByteSource>; headers: H[] }> {
+  const sources = new Map<string, ByteSource>();
+  const headers: H[] = [];
+  const openOne = async (file: string) => {
+    const source = await folder.open(file, { signal }).catch((cause) => {
+      throw listedBy !== undefined && isAbsent(cause)
+        ? new LoadError(`${folder.name}: expected the file ${file}, as ${listedBy} says, found none; is the download complete?`)
+        : cause;
+    });
+    sources.set(file, source);
+    return parse(source, signal);
+  };
+  try {
+    for (let done = 0; done < files.length; done += concurrency) {
+      // Settled, so that no file opens after the others were closed.
+      for (const header of await Promise.allSettled(files.slice(done, done + concurrency).map(openOne))) {
+        if (header.status === "rejected") throw header.reason;
+        headers.push(header.value);
+      }
+    }
+    return { sources, headers };
+  } catch (error) {
+    await closeAll(sources).catch(() => undefined);
+    throw error;
+  }
+}
+
+function checkIndexed({ name }: SafetensorsTensor, file: string, index: ReadonlyMap<string, string>): void {
   const indexed = index.get(name);
   if (indexed === file) return;
   const expected = indexed === undefined ? "not at all" : `only in ${indexed}`;

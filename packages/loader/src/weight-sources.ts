@@ -1,6 +1,6 @@
 // Views of checkpoint tensors: rows put together, values mapped. Nothing is read until a backend pulls.
 
-import { decodeFloats, type FloatDtype, floatBytes, matrixOf, type WeightSource } from "@jamba/core";
+import { decodeStored, matrixOf, type StoredDtype, storedBytes, type WeightSource } from "@jamba/core";
 
 export interface RowRange {
   readonly source: WeightSource;
@@ -17,6 +17,7 @@ export function reshape(source: WeightSource, shape: readonly number[]): WeightS
 export function whenRead(source: WeightSource, onRead: (sizeBytes: number) => void): WeightSource {
   return {
     ...source,
+    file: source.file && { ...source.file, onRead },
     async read(from, to, signal) {
       const bytes = await source.read(from, to, signal);
       onRead(bytes.byteLength);
@@ -28,9 +29,9 @@ export function whenRead(source: WeightSource, onRead: (sizeBytes: number) => vo
 /** Ranges of rows, one after another; as f32 when they do not share a dtype. */
 export function concatRows(name: string, shape: readonly number[], parts: readonly RowRange[]): WeightSource {
   const { columns } = matrixOf(shape);
-  const dtypes = new Set<FloatDtype>(parts.map((part) => part.source.dtype));
+  const dtypes = new Set<StoredDtype>(parts.map((part) => part.source.dtype));
   const dtype = dtypes.size === 1 ? [...dtypes][0] : "f32";
-  const rowBytes = columns * floatBytes[dtype];
+  const rowBytes = storedBytes(dtype, columns);
   return {
     name,
     dtype,
@@ -44,7 +45,7 @@ export function concatRows(name: string, shape: readonly number[], parts: readon
         const last = Math.min(to, end);
         if (first < last) {
           const bytes = await part.source.read(part.from + first - start, part.from + last - start, signal);
-          pieces.push(part.source.dtype === dtype ? bytes : bytesOf(decodeFloats(bytes, part.source.dtype)));
+          pieces.push(part.source.dtype === dtype ? bytes : bytesOf(decodeStored(bytes, part.source.dtype)));
         }
         start = end;
       }
@@ -59,7 +60,8 @@ export function mapValues(source: WeightSource, f: (value: number) => number): W
   return {
     ...source,
     dtype: "f32",
-    read: async (from, to, signal) => bytesOf(decodeFloats(await source.read(from, to, signal), source.dtype).map(f)),
+    file: undefined,
+    read: async (from, to, signal) => bytesOf(decodeStored(await source.read(from, to, signal), source.dtype).map(f)),
   };
 }
 

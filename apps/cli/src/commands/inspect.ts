@@ -1,10 +1,12 @@
-import { type JambaConfig, parseConfig, preparedOf } from "jamba";
+import { readFile } from "node:fs/promises";
+import type { Checkpoint } from "@jamba/loader";
+import { type JambaConfig, JambaError, type MemoryPlan, type PlanOptions, parseConfig, planMemory, preparedOf } from "jamba";
 import { checkpointOf } from "../checkpoint.ts";
 import type { Command } from "../cli.ts";
-import { commonFlags, splitModel, UsageError } from "../flags.ts";
-import { bytesText, coloursFor, type Terminal, widthOf } from "../terminal.ts";
+import { commonFlags, type FlagValues, loadOptions, numberFlag, splitModel, textFlag, UsageError } from "../flags.ts";
+import { bytesText, coloursFor, type Terminal, widthOf, wrapped } from "../terminal.ts";
 
-/** Where a model's bytes are: the first pattern that a tensor's name fits. */
+/** What a file's bytes are: the first pattern that a tensor's name fits. */
 const kinds = [
   ["experts", /\.experts\.|\.moe\./],
   ["mamba", /\.mamba\./],
@@ -14,90 +16,190 @@ const kinds = [
   ["norms and rest", /./],
 ] as const;
 
-export const inspect: Command = {
-  help: `jamba inspect [MODEL]: what a checkpoint holds, from its headers alone
+const shownConfig = [
+  "nLayers",
+  "dModel",
+  "dFf",
+  "vocabSize",
+  "dInner",
+  "dState",
+  "dConv",
+  "dtRank",
+  "nHeads",
+  "nKvHeads",
+  "headDim",
+  "nExperts",
+  "nActiveExperts",
+  "contextLength",
+] as const satisfies readonly (keyof JambaConfig)[];
 
-  --tensors     every tensor with dtype, shape and file
-  --json        config, layers, bytes and tensors as one document
-  --quiet
+export const inspect: Command = {
+  help: `jamba inspect [MODEL]: what a model is and what memory it would take here
+
+  Reads configs and headers alone. MODEL may also be a config.json by itself.
+
+  --context-length N  tokens to plan for; the model's own if left out
+  --batch N           sequences at the same time, 1 if left out
+  --dtype D --backend B --threads N   as with jamba run; backend paper
+                      counts as papers do, also for llama, mistral and mixtral
+  --memory SIZE       to fit in, such as 80GB or 24GiB, in place of what this
+                      machine has free
+  --tensors           every tensor with dtype, shape and file
+  --json              all of it and the plan as one document
 
   In the picture, a letter per layer: M Mamba, A attention; m and a in layers
   whose feed-forward is a mixture of experts.
 `,
-  flags: { ...commonFlags, tensors: { type: "boolean" } },
+  flags: { ...commonFlags, tensors: { type: "boolean" }, batch: { type: "string" }, memory: { type: "string" } },
 
   async run({ flags, words }, terminal) {
     const { model: source, rest } = splitModel(words);
     if (rest.length > 0) throw new UsageError(`inspect: expected a model, found ${JSON.stringify(rest.join(" "))}; is the path right?`);
+    const { offline: _, ...load } = loadOptions(flags);
+    const options: PlanOptions = { ...load, batch: numberFlag(flags, "batch"), memoryBytes: sizeFlag(flags, "memory") };
+    if (source.endsWith(".json")) {
+      const json = await readConfig(source);
+      const plan = await planMemory(json, options);
+      return show({ name: source, plan, config: plan.modelType === "jamba" ? parseConfig(json, source) : undefined }, flags, terminal);
+    }
     const checkpoint = await checkpointOf(source);
     try {
       const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
-      const prepared = preparedOf(checkpoint);
-      // A prepared file calls its weights bytes; what they are stands beside them.
-      const tensors = [...checkpoint.tensors.values()].map((tensor) => ({ ...tensor, ...prepared?.weights.get(tensor.name) }));
-      const bytes: Record<string, number> = Object.fromEntries(kinds.map(([kind]) => [kind, 0]));
-      for (const { name, sizeBytes } of tensors) bytes[kinds.find(([, pattern]) => pattern.test(name))![0]] += sizeBytes;
-      const dtypes = [...new Set(tensors.map(({ dtype }) => dtype))];
-      const layers = letters(config);
-      if (flags.json) {
-        const as = prepared && { dtype: prepared.dtype, layout: prepared.layout };
-        terminal.stdout.write(`${JSON.stringify({ name: checkpoint.name, config, layers, prepared: as, dtypes, bytes, tensors })}\n`);
-        return 0;
-      }
-      terminal.stdout.write(`${coloursFor(terminal.stdout, terminal).bold(checkpoint.name)}\n${picture(config, layers, terminal)}`);
-      if (prepared) terminal.stdout.write(`  prepared as ${prepared.dtype}, for a backend of layout ${prepared.layout}\n`);
-      terminal.stdout.write(`  ${tensors.length} tensors  ${dtypes.join(", ")}\n${bars(bytes, terminal)}`);
-      if (flags.tensors)
-        for (const { name, dtype, shape, file } of tensors) terminal.stdout.write(`${name}  ${dtype} [${shape.join(", ")}]  ${file}\n`);
-      return 0;
+      return show({ ...(await planned(checkpoint, options)), name: checkpoint.name, config, ...listed(checkpoint) }, flags, terminal);
     } finally {
       await checkpoint.close();
     }
   },
 };
 
+interface Found extends Partial<ReturnType<typeof listed>> {
+  readonly name: string;
+  readonly config?: JambaConfig;
+  readonly plan?: MemoryPlan;
+  /** Why there is no plan. */
+  readonly planError?: { readonly code: string; readonly message: string };
+}
+
+function listed(checkpoint: Checkpoint) {
+  const prepared = preparedOf(checkpoint);
+  // A prepared file calls its weights bytes; what they are stands beside them.
+  const tensors = [...checkpoint.tensors.values()].map((tensor) => ({ ...tensor, ...prepared?.weights.get(tensor.name) }));
+  const bytes: Record<string, number> = Object.fromEntries(kinds.map(([kind]) => [kind, 0]));
+  for (const { name, sizeBytes } of tensors) bytes[kinds.find(([, pattern]) => pattern.test(name))![0]] += sizeBytes;
+  const dtypes: readonly string[] = [...new Set(tensors.map(({ dtype }) => dtype))];
+  return { prepared: prepared && { dtype: prepared.dtype, layout: prepared.layout }, dtypes, bytes, tensors };
+}
+
+/** Files that can't be loaded can still be listed. */
+async function planned(checkpoint: Checkpoint, options: PlanOptions): Promise<Pick<Found, "plan" | "planError">> {
+  try {
+    return { plan: await planMemory(checkpoint, options) };
+  } catch (error) {
+    if (!(error instanceof JambaError) || error.code !== "LOAD") throw error;
+    return { planError: { code: error.code, message: error.message } };
+  }
+}
+
+async function readConfig(path: string): Promise<Record<string, unknown>> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (cause) {
+    throw new JambaError("LOAD", `${path}: expected a config.json that can be read: ${(cause as Error).message}`, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new JambaError("LOAD", `${path}: expected JSON: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function sizeFlag(flags: FlagValues, name: string): number | undefined {
+  const text = textFlag(flags, name);
+  if (text === undefined) return undefined;
+  const [, number, unit] = /^(\d+(?:\.\d+)?) ?([kMGT]i?B|B|)$/.exec(text) ?? [];
+  if (number === undefined) throw new UsageError(`--${name}: expected a size such as 80GB or 24GiB, found ${JSON.stringify(text)}`);
+  return Math.round(Number(number) * (unit.includes("i") ? 1024 : 1000) ** " kMGT".indexOf(unit.replace(/i?B/, "") || " "));
+}
+
+function show(found: Found, flags: FlagValues, terminal: Terminal): number {
+  const { name, config, plan, planError, prepared, dtypes, bytes, tensors = [] } = found;
+  const { stdout } = terminal;
+  const layers = config && letters(config);
+  if (flags.json) {
+    stdout.write(`${JSON.stringify({ name, config, layers, prepared, dtypes, bytes, tensors, plan, planError })}\n`);
+    return 0;
+  }
+  const { bold, cyan, dim } = coloursFor(stdout, terminal);
+  const width = widthOf(stdout) - 2;
+  const write: Write = (text, style = (line) => line) => {
+    for (const line of wrapped(text, width)) stdout.write(`  ${style(line.replaceAll(noBreak, " "))}\n`);
+  };
+  stdout.write(`${bold(name)}\n`);
+  if (config && layers) {
+    const legend = "M Mamba, A attention, small: experts";
+    const rows = layers.match(new RegExp(`.{1,${width}}`, "g"))!.map(cyan);
+    const fits = layers.length + 2 + legend.length <= width;
+    for (const row of fits ? [`${rows[0]}  ${dim(legend)}`] : [...rows, dim(legend)]) stdout.write(`  ${row}\n`);
+    write(shownConfig.map((key) => tied(`${key} ${config[key]}`)).join(", "));
+  }
+  if (prepared) stdout.write(`  prepared as ${prepared.dtype}, for a backend of layout ${prepared.layout}\n`);
+  if (dtypes) stdout.write(`  ${tensors.length} tensors  ${dtypes.join(", ")}\n`);
+  if (planError) write(`memory can't be planned: ${planError.message}`);
+  if (plan) draw(plan, terminal, write);
+  if (flags.tensors) for (const { name, dtype, shape, file } of tensors) stdout.write(`${name}  ${dtype} [${shape.join(", ")}]  ${file}\n`);
+  return 0;
+}
+
+/** A paragraph, as lines that fit. */
+type Write = (text: string, style?: (line: string) => string) => void;
+
 function letters({ layerKinds, ffnKinds }: JambaConfig): string {
   return layerKinds.map((kind, i) => (ffnKinds[i] === "moe" ? kind[0] : kind[0].toUpperCase())).join("");
 }
 
-function picture(config: JambaConfig, layers: string, terminal: Terminal): string {
-  const { cyan, dim } = coloursFor(terminal.stdout, terminal);
-  const rows = layers.match(/.{1,24}/g)!;
-  const names = [
-    "dModel",
-    "dFf",
-    "vocabSize",
-    "dInner",
-    "dState",
-    "dConv",
-    "dtRank",
-    "nHeads",
-    "nKvHeads",
-    "headDim",
-    "nExperts",
-    "nActiveExperts",
-    "contextLength",
-  ] as const;
-  const columns = Math.max(1, Math.floor((widthOf(terminal.stdout) - 2) / 24));
-  const cells = names.map((name) => `${name} ${config[name]}`.padEnd(24));
-  const table = Array.from({ length: Math.ceil(cells.length / columns) }, (_, i) => cells.slice(i * columns, (i + 1) * columns).join(""));
-  return [
-    `  ${String(config.nLayers).padStart(3)} layers  ${rows.map((row) => cyan(row)).join("\n              ")}`,
-    dim("  M Mamba, A attention, small: experts"),
-    ...table.map((row) => `  ${row.trimEnd()}`),
-    "",
-  ].join("\n");
+function draw(plan: MemoryPlan, terminal: Terminal, write: Write): void {
+  const { stdout } = terminal;
+  const { bold, cyan, dim, green, red } = coloursFor(stdout, terminal);
+  const { weights, kv, state, workspace, totalBytes, memory, fits, contextLength, batch } = plan;
+  const sequences = batch === 1 ? "1 sequence" : `${batch} sequences`;
+  stdout.write("\n");
+  write(`${countText(plan.parameters)} parameters on ${plan.backend}, ${plan.dtype}: ${sequences} of ${contextLength} tokens`, bold);
+  const parts = { ...weights.byPart, [`KV ${kv.dtype}`]: kv.bytes, state: state.bytes, workspace: workspace.bytes };
+  const line = (part: string, bytes: number, rest: string) => stdout.write(`  ${part.padEnd(10)}${bytesText(bytes).padStart(9)} ${rest}\n`);
+  for (const [part, bytes] of Object.entries(parts)) if (bytes > 0) line(part, bytes, cyan(bar(bytes / totalBytes, widthOf(stdout) - 22)));
+  line("all", totalBytes, `of ${bytesText(memory.freeBytes)} free`);
+  const longest = Math.max(4096, contextLength, plan.largestContext);
+  const contexts = [4096, 16384, 65536, 262144].filter((tokens) => tokens <= longest);
+  const kvAt = (tokens: number) => tied(`${tokens / 1024}K ${bytesText(kv.bytesPerToken * tokens)}`);
+  if (kv.bytesPerToken > 0) write(`KV of one sequence: ${contexts.map(kvAt).join(", ")}`);
+  write(`in all, as ${plan.dtypes.map(({ dtype, totalBytes }) => tied(`${dtype} ${bytesText(totalBytes)}`)).join(", ")}`);
+  write(verdict(plan), fits ? green : red);
+  write(plan.assumptions.join("; "), dim);
 }
 
-function bars(bytes: Readonly<Record<string, number>>, terminal: Terminal): string {
-  const { cyan } = coloursFor(terminal.stdout, terminal);
-  const total = Object.values(bytes).reduce((a, b) => a + b, 0);
-  const width = widthOf(terminal.stdout) - 29;
-  const lines = Object.entries(bytes).filter(([, size]) => size > 0);
-  return [...lines, ["all", total] as const]
-    .map(
-      ([kind, size]) =>
-        `  ${kind.padEnd(15)}${bytesText(size).padStart(9)} ${cyan("█".repeat(Math.max(1, Math.round((size / total) * width))))}\n`,
-    )
-    .join("");
+function verdict({ fits, dtypes, largestContext, contextLength, memory }: MemoryPlan): string {
+  const context = `the longest context that fits is ${largestContext} tokens`;
+  if (fits) return `fits; ${context}`;
+  const other = dtypes.find((dtype) => dtype.fits);
+  const would = other ? `${other.dtype} would (${bytesText(other.totalBytes)})` : "no other dtype would";
+  const shorter = largestContext > 0 && largestContext < contextLength ? `; ${context}` : "";
+  return `does not fit in ${bytesText(memory.freeBytes)}; ${would}${shorter}`;
+}
+
+/** 51.6 B */
+function countText(count: number): string {
+  const units = ["", " k", " M", " B"];
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, count)) / 3));
+  return `${Number((count / 1000 ** power).toPrecision(3))}${units[power]}`;
+}
+
+/** Between words that stay on one line. */
+const noBreak = "\u00a0";
+const tied = (text: string) => text.replaceAll(" ", noBreak);
+
+/** In eighths of a column; something is always to be seen. */
+function bar(share: number, columns: number): string {
+  const eighths = Math.max(1, Math.round(share * columns * 8));
+  return "█".repeat(Math.floor(eighths / 8)) + ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
 }

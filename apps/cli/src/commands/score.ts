@@ -1,23 +1,45 @@
-import { loadModel } from "jamba";
+import { type JambaModel, type LoadOptions, type LoadProgress, loadModel } from "jamba";
 import type { Command } from "../cli.ts";
-import { commonFlags, loadOptions, splitModel, textFlag, UsageError } from "../flags.ts";
-import { coloursFor, loadBar } from "../terminal.ts";
+import { commonFlags, type FlagValues, loadOptions, splitModel, textFlag, UsageError } from "../flags.ts";
+import { isRight, parseQuestions, type Question } from "../questions.ts";
+import { bytesText, coloursFor, loadBar, type Terminal } from "../terminal.ts";
+import { textOf } from "./quantize.ts";
+
+/** Tokens that are read as one text; each such window begins anew. */
+const windowTokens = 512;
 
 export const score: Command = {
-  help: `jamba score [MODEL] --prompt TEXT --continuation TEXT
+  help: `jamba score [MODEL …] --file TEXT --questions FILE: what bits are worth
+
+  A line for each MODEL and --dtype, with its bytes and
+  --file TEXT        the perplexity on a text (windows of ${windowTokens} tokens)
+  --questions FILE   how many of these questions it answers rightly
+                     (the small model's are in tooling/tiny-model/eval)
+  --dtype auto,q8,q4 how weights are held; auto keeps what the file has
+
+jamba score [MODEL] --prompt TEXT --continuation TEXT
 
   The log probability of the continuation after the prompt: per token, the sum,
   and the perplexity.
 
   --json --quiet --backend --dtype --threads --context-length --offline
 `,
-  flags: { ...commonFlags, prompt: { type: "string" }, continuation: { type: "string" } },
+  flags: {
+    ...commonFlags,
+    prompt: { type: "string" },
+    continuation: { type: "string" },
+    file: { type: "string" },
+    questions: { type: "string" },
+  },
 
   async run({ flags, words }, terminal) {
+    if (flags.file !== undefined || flags.questions !== undefined) return compare(flags, words, terminal);
     const { model: source, rest } = splitModel(words);
     const [prompt, continuation] = [textFlag(flags, "prompt"), textFlag(flags, "continuation")];
     if (prompt === undefined || !continuation || rest.length > 0) {
-      throw new UsageError("score: expected a model, --prompt and --continuation, found something else; see jamba score --help");
+      throw new UsageError(
+        "score: expected a model, --prompt and --continuation (or --file, or --questions), found something else; see jamba score --help",
+      );
     }
     const bar = loadBar(terminal, !(flags.quiet || flags.json));
     const model = await loadModel(source, { ...loadOptions(flags), onProgress: bar.onProgress }).finally(bar.stop);
@@ -38,3 +60,116 @@ export const score: Command = {
     }
   },
 };
+
+interface Row {
+  readonly model: string;
+  /** As it was asked for. */
+  readonly dtype: string;
+  /** As the weights are held, the one of most numbers first. */
+  readonly dtypes: readonly string[];
+  /** Of the weights' files. */
+  readonly fileBytes: number;
+  readonly weightBytes: number;
+  readonly perplexity?: number;
+  readonly right?: number;
+  readonly questions?: number;
+}
+
+async function compare(flags: FlagValues, words: readonly string[], terminal: Terminal): Promise<number> {
+  if (flags.prompt !== undefined || flags.continuation !== undefined)
+    throw new UsageError("score: expected --prompt or --file and --questions, found both");
+  const text = await textOf("--file", textFlag(flags, "file"));
+  if (text === "") throw new UsageError("--file: expected a text, found an empty file");
+  const asked = await textOf("--questions", textFlag(flags, "questions"));
+  const questions = asked === undefined ? undefined : parseQuestions(asked);
+  const models = words.length > 0 ? words : ["tiny"];
+  const dtypes = (textFlag(flags, "dtype") ?? "auto").split(",") as NonNullable<LoadOptions["dtype"]>[];
+  const stop = new AbortController();
+  const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("interrupted"))));
+  const rows: Row[] = [];
+  const table = tableOf(terminal, models, { text, questions });
+  try {
+    for (const model of models) {
+      for (const dtype of dtypes) {
+        const bar = loadBar(terminal, !(flags.quiet || flags.json));
+        const options = { ...loadOptions(flags), dtype, signal: stop.signal, onProgress: bar.onProgress };
+        const row = await rowOf(model, options, text, questions).finally(bar.stop);
+        rows.push(row);
+        if (!flags.json) terminal.stdout.write(table(row, rows.length === 1));
+      }
+    }
+    if (flags.json) terminal.stdout.write(`${JSON.stringify({ rows })}\n`);
+    return 0;
+  } catch (error) {
+    if (stop.signal.aborted) return 130;
+    throw error;
+  } finally {
+    off();
+  }
+}
+
+async function rowOf(source: string, options: LoadOptions, text?: string, questions?: readonly Question[]): Promise<Row> {
+  let fileBytes = 0;
+  const onProgress = (progress: LoadProgress) => {
+    fileBytes = progress.totalBytes; // of the last thing that is done: reading them
+    options.onProgress?.(progress);
+  };
+  const model = await loadModel(source, { ...options, onProgress });
+  try {
+    const { dtypes } = model;
+    const row = { model: source, dtype: options.dtype!, dtypes, fileBytes, weightBytes: model.memory().weightBytes };
+    const perplexity = text === undefined ? undefined : await perplexityOf(model, text, options);
+    if (!questions) return { ...row, perplexity };
+    let right = 0;
+    for (const [i, question] of questions.entries()) {
+      if (await isRight(model, question, options.signal)) right++;
+      report(options, "asking", i + 1, questions.length);
+    }
+    return { ...row, perplexity, right, questions: questions.length };
+  } finally {
+    await model.dispose();
+  }
+}
+
+async function perplexityOf(model: JambaModel, text: string, options: LoadOptions): Promise<number> {
+  const { tokenizer, contextLength } = model;
+  const ids = tokenizer.encode(text);
+  const step = Math.min(windowTokens, contextLength) - 1;
+  // Without a token that begins a text, the first one of each window is only read.
+  const start = tokenizer.addBos ? [tokenizer.bosId!] : [];
+  let [sum, count] = [0, 0];
+  for (let from = 0; from < ids.length; from += step) {
+    const window = [...start, ...ids.slice(from, from + step)];
+    if (window.length < 2) break;
+    const { logprob, tokens } = await model.score(window.slice(0, 1), window.slice(1), { signal: options.signal });
+    sum += logprob;
+    count += tokens.length;
+    report(options, "reading", Math.min(ids.length, from + step), ids.length);
+  }
+  if (count === 0) throw new UsageError("--file: expected a text of two tokens at least, found fewer");
+  return Math.exp(-sum / count);
+}
+
+function report({ onProgress }: LoadOptions, what: string, done: number, total: number): void {
+  onProgress?.({ phase: "load", doneBytes: done, totalBytes: total, file: what } satisfies LoadProgress);
+}
+
+/** @returns what prints a row, and before the first one the names of the columns */
+function tableOf(terminal: Terminal, models: readonly string[], given: { text?: string; questions?: readonly Question[] }) {
+  const { bold } = coloursFor(terminal.stdout, terminal);
+  const columns: [name: string, width: number, cell: (row: Row) => string][] = [
+    ["model", Math.max(5, ...models.map((model) => model.length)), ({ model }) => model],
+    ["held as", 16, ({ dtypes }) => dtypes.filter((dtype) => dtype !== "f32" || dtypes.length === 1).join(" ")],
+    ["file", 9, ({ fileBytes }) => bytesText(fileBytes)],
+    ["memory", 9, ({ weightBytes }) => bytesText(weightBytes)],
+  ];
+  if (given.text !== undefined) columns.push(["perplexity", 10, ({ perplexity }) => perplexity!.toFixed(4)]);
+  if (given.questions !== undefined) columns.push(["right", 10, ({ right, questions }) => `${right} of ${questions}`]);
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, i) => (i < 2 ? cell.padEnd(columns[i][1]) : cell.padStart(columns[i][1])))
+      .join("  ")
+      .trimEnd();
+  return (row: Row, first: boolean) =>
+    `${first ? `${bold(line(columns.map(([name]) => name)))}\n` : ""}${line(columns.map(([, , cell]) => cell(row)))}\n`;
+}

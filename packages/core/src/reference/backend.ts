@@ -8,12 +8,14 @@ import {
   checkState,
   type DeviceInfo,
   type MemoryUse,
+  type PlannedStep,
   type RunOptions,
   type StateCopies,
   type StepInputs,
 } from "../backend.ts";
+import { decodeStored } from "../blocks.ts";
 import { type Command, type CommandList, type CommandOf, type Op, tensorsOf } from "../command.ts";
-import { decodeFloats, type FloatDtype, roundFloats, type WeightDtype } from "../dtype.ts";
+import { type FloatDtype, roundFloats, type WeightDtype } from "../dtype.ts";
 import { BackendError, DtypeError, JambaError, ShapeError } from "../errors.ts";
 import type { HostState, StateAddress, StateSpec, StateStore } from "../state.ts";
 import { matrixOf, type Weight, type WeightSource } from "../weight.ts";
@@ -89,18 +91,14 @@ class ReferenceBackend implements Backend {
 
   async openWeight(source: WeightSource, dtype: WeightDtype, signal?: AbortSignal): Promise<Weight & Disposable> {
     this.#alive();
-    if (dtype === "q8" || dtype === "q4") {
-      throw new DtypeError(
-        `${source.name}: expected one of ${this.device.weightDtypes.join(", ")} (all the reference computes), found ${dtype}`,
-      );
-    }
+    this.#expectDtype(source.name, dtype);
     const { rows, columns } = matrixOf(source.shape);
     const values = allocate(rows * columns, source);
     const step = Math.max(1, Math.floor(readBytes / (columns * 4)));
     for (let from = 0; from < rows; from += step) {
       signal?.throwIfAborted();
       const to = Math.min(rows, from + step);
-      const decoded = decodeFloats(await source.read(from, to, signal), source.dtype);
+      const decoded = decodeStored(await source.read(from, to, signal), source.dtype);
       if (decoded.length !== (to - from) * columns) {
         throw new ShapeError(`${source.name}: rows ${from} … ${to}: expected ${(to - from) * columns} values, found ${decoded.length}`);
       }
@@ -189,6 +187,16 @@ class ReferenceBackend implements Backend {
     };
   }
 
+  weightBytes(shape: readonly number[], dtype: WeightDtype): number {
+    this.#expectDtype("weight", dtype);
+    const { rows, columns } = matrixOf(shape);
+    return 4 * rows * columns;
+  }
+
+  workspaceBytes(steps: readonly PlannedStep[]): number {
+    return Math.max(0, ...steps.map(({ list }) => list.arenaBytes));
+  }
+
   async dispose(): Promise<void> {
     this.#disposed = true;
     await this.#queue;
@@ -196,6 +204,12 @@ class ReferenceBackend implements Backend {
     for (const store of this.#stores) store.dispose();
     this.#stores.clear();
     this.#arena = new ArrayBuffer(0);
+  }
+
+  #expectDtype(name: string, dtype: WeightDtype): void {
+    const { weightDtypes } = this.device;
+    if (!weightDtypes.includes(dtype))
+      throw new DtypeError(`${name}: expected one of ${weightDtypes.join(", ")} (all the reference computes), found ${dtype}`);
   }
 
   #inOrder<T>(work: () => Promise<T>): Promise<T> {

@@ -29,11 +29,14 @@ JAMBA_INLINE int tileKind(int64_t t, int64_t L) {
  * behind the blocks T scales. x = scale / 2^exponent · value: the scale is the row's, so that a block's own costs the inner
  * loop an integer subtraction instead of a product. Exponents are kept shifted, as `overPow2` wants them.
  * i16 holds columns 0, 2, 1, 3 of each four: pairs for multiply-and-add. Columns are filled up with zeros.
+ * i8Sums: i8 with what a block's minimum is multiplied by, Σ value / 2^exponent in f32, where i8 has corrections.
  */
-enum class Form : int32_t { f32, bf16, i8, i16 };
+enum class Form : int32_t { f32, bf16, i8, i16, i8Sums };
+constexpr int nForms = 5;
 
 JAMBA_INLINE Form formOf(Dtype dtype) {
   if (dtype == Dtype::q4) return Form::i8;
+  if (dtype == Dtype::q4_1) return Form::i8Sums;
   if (dtype == Dtype::q8) return quadBytes8 == 8 ? Form::i16 : Form::i8;
   return dtype == Dtype::bf16 && hasBf16Dot ? Form::bf16 : Form::f32;
 }
@@ -45,7 +48,8 @@ JAMBA_INLINE int64_t formBytes(Form form, int64_t columns) {
   switch (form) {
     case Form::f32: return roundUp(columns, 2) * 4;
     case Form::bf16: return roundUp(columns, 2) * 2;
-    case Form::i8: return roundUp(columns, 64) / blockColumns * blockBytes8 + 4;
+    case Form::i8:
+    case Form::i8Sums: return roundUp(columns, 64) / blockColumns * blockBytes8 + 4;
     case Form::i16: return roundUp(columns, 64) / blockColumns * blockBytes16 + 4;
   }
   return 0;
@@ -85,7 +89,8 @@ JAMBA_INLINE float largestOf(const float* x, int64_t n) {
 }
 
 /** q = round(x / step), where step = max|row| / 127 / 2^n, and n as large as the block's own maximum allows. */
-static void placeQuantised(const float* row, int64_t columns, uint8_t* tile, int T, int t, bool wide) {
+static void placeQuantised(const float* row, int64_t columns, Form form, uint8_t* tile, int T, int t) {
+  const bool wide = form == Form::i16;
   const int64_t perToken = wide ? blockBytes16 : blockBytes8, values = wide ? 2 * blockColumns : blockColumns;
   const int64_t nBlocks = roundUp(columns, 64) / blockColumns;
   const float rowMost = largestOf(row, nBlocks * blockColumns), inverse = rowMost > 0 ? 127.0f / rowMost : 0.0f;
@@ -118,7 +123,10 @@ static void placeQuantised(const float* row, int64_t columns, uint8_t* tile, int
     }
     for (int i = 0; i < blockColumns; i++) total += wide ? (int16_t)q[i] : (int8_t)q[i];  // of a NaN, what the products see
     ((int32_t*)(block + T * values))[t] = exponent << 23;
-    ((int32_t*)(block + T * values + T * 4))[t] = -8 * total;
+    if (form == Form::i8Sums)
+      ((float*)(block + T * values + T * 4))[t] = (float)total / (float)(1 << exponent);
+    else
+      ((int32_t*)(block + T * values + T * 4))[t] = -8 * total;
   }
   ((float*)(tile + nBlocks * T * perToken))[t] = rowMost / 127.0f;
 }
@@ -127,8 +135,9 @@ static void place(const float* row, int64_t columns, Form form, uint8_t* tile, i
   switch (form) {
     case Form::f32: return placeFloats(row, columns, (float*)tile, T, t);
     case Form::bf16: return placeBf16(row, columns, (uint32_t*)tile, T, t);
-    case Form::i8: return placeQuantised(row, columns, tile, T, t, false);
-    case Form::i16: return placeQuantised(row, columns, tile, T, t, true);
+    case Form::i8:
+    case Form::i16:
+    case Form::i8Sums: return placeQuantised(row, columns, form, tile, T, t);
   }
 }
 
@@ -142,7 +151,7 @@ JAMBA_INLINE const float* padded(const float* row, int64_t columns, float* local
 
 /** Where each form that a set of weights wants lies in scratch; -1 for those that none wants. */
 struct Forms {
-  int64_t offsets[4] = {-1, -1, -1, -1};
+  int64_t offsets[nForms] = {-1, -1, -1, -1, -1};
   int64_t bytes = 0;
   void want(Form form, int64_t rows, int64_t columns) {
     if (offsets[(int)form] >= 0) return;
@@ -152,7 +161,7 @@ struct Forms {
 };
 
 /** Tokens [t0, t1) of the command's x, normed on the way if asked, in every form that is wanted. */
-static void prepareTokens(const Command& c, const Step& step, const int64_t (&offsets)[4], int64_t t0, int64_t t1, float* local) {
+static void prepareTokens(const Command& c, const Step& step, const int64_t (&offsets)[nForms], int64_t t0, int64_t t1, float* local) {
   const Tensor& x = c.in[0];
   const int64_t columns = x.columns, L = x.rows;
   for (int64_t start = t0; start < t1;) {
@@ -166,7 +175,7 @@ static void prepareTokens(const Command& c, const Step& step, const int64_t (&of
       } else {
         row = padded(row, columns, local);
       }
-      for (int form = 0; form < 4; form++) {
+      for (int form = 0; form < nForms; form++) {
         if (offsets[form] < 0) continue;
         place(row, columns, (Form)form, step.scratch + offsets[form] + start * formBytes((Form)form, columns), T, t);
       }
@@ -182,12 +191,13 @@ static void planPrepare(const Command& c, const Forms& forms, Step& step) {
   Phase& p = step.add(
       [](const Phase& p, int task, Worker& worker) {
         const Tensor& x = p.command->in[0];
-        const int64_t offsets[4] = {p.args[0], p.args[1], p.args[2], p.args[3]};
+        int64_t offsets[nForms];
+        memcpy(offsets, p.args, sizeof offsets);
         const int64_t t0 = (int64_t)task * tokensPerTask, t1 = t0 + tokensPerTask < x.rows ? t0 + tokensPerTask : x.rows;
         prepareTokens(*p.command, *p.step, offsets, t0, t1, (float*)worker.local);
       },
       c, (x.rows + tokensPerTask - 1) / tokensPerTask);
-  for (int i = 0; i < 4; i++) p.args[i] = forms.offsets[i];
+  memcpy(p.args, forms.offsets, sizeof forms.offsets);
   step.needLocal(roundUp(x.columns, 64) * 4);
 }
 

@@ -69,6 +69,8 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
                            InstanceMethod("createWeight", &NativeEngine::createWeight),
                            InstanceMethod("mapWeight", &NativeEngine::mapWeight),
                            InstanceMethod("packRows", &NativeEngine::packRows),
+                           InstanceMethod("packFile", &NativeEngine::packFile),
+                           InstanceMethod("encodeBlocks", &NativeEngine::encodeBlocks),
                            InstanceMethod("readPacked", &NativeEngine::readPacked),
                            InstanceMethod("createStates", &NativeEngine::createStates),
                            InstanceMethod("reserveStates", &NativeEngine::reserveStates),
@@ -79,6 +81,7 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
                            InstanceMethod("copyStates", &NativeEngine::copyStates),
                            InstanceMethod("moveState", &NativeEngine::moveState),
                            InstanceMethod("arenaBytes", &NativeEngine::arenaBytes),
+                           InstanceMethod("roomOf", &NativeEngine::roomOf),
                            InstanceMethod("profile", &NativeEngine::profile),
                            InstanceMethod("measureLimits", &NativeEngine::measureLimits),
                            InstanceMethod("interrupt", &NativeEngine::interrupt),
@@ -154,20 +157,20 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
 
   static int64_t integer(const Napi::Value& value) { return value.As<Napi::Number>().Int64Value(); }
 
-  /** (name, dtype, isVector, stack, rows, columns) from `at` on */
-  static WeightRef describe(const Napi::CallbackInfo& info, int at) {
+  /** `part` gives name, dtype, isVector, stack, rows, columns. */
+  static WeightRef describe(const std::function<Napi::Value(int)>& part) {
     auto weight = std::make_shared<Weight>();
-    weight->name = info[at].As<Napi::String>();
+    weight->name = part(0).As<Napi::String>();
     Matrix& m = weight->matrix;
-    m.dtype = (Dtype)integer(info[at + 1]), m.isVector = info[at + 2].ToBoolean();
-    m.stack = integer(info[at + 3]), m.rows = integer(info[at + 4]), m.columns = integer(info[at + 5]);
+    m.dtype = (Dtype)integer(part(1)), m.isVector = part(2).ToBoolean();
+    m.stack = integer(part(3)), m.rows = integer(part(4)), m.columns = integer(part(5));
     weight->bytes = m.bytes();
     return weight;
   }
 
   Napi::Value createWeight(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-      WeightRef weight = describe(info, 0);
+      WeightRef weight = describe([&](int i) { return info[i]; });
       weight->pages = std::make_shared<Pages>(weight->bytes > 0 ? weight->bytes : 64);
       weight->matrix.data = weight->pages->data();
       return wrap(info.Env(), weight);
@@ -179,7 +182,7 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
     return guarded(info.Env(), [&] {
       const std::string path = info[0].As<Napi::String>();
       const int64_t offset = integer(info[1]);
-      WeightRef weight = describe(info, 2);
+      WeightRef weight = describe([&](int i) { return info[i + 2]; });
       std::erase_if(files_, [](const auto& one) { return one.second.expired(); });
       std::weak_ptr<Pages>& known = files_[fileIdentity(path)];
       std::shared_ptr<Pages> file = known.lock();
@@ -199,12 +202,42 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
       WeightRef weight = unwrap<WeightRef>(info[0]);
       const int64_t from = integer(info[1]), to = integer(info[2]);
       const HostBuffer bytes = bufferOf(info[3]);
-      const Dtype stored = (Dtype)integer(info[4]);
+      const int64_t number = integer(info[4]);
+      if (number < 0 || number >= nStored) throw Failure("DTYPE", weight->name + ": expected a stored dtype, found number " + std::to_string(number));
+      const Stored stored = (Stored)number;
       const Matrix& m = weight->matrix;
       const int64_t all = m.isVector ? 1 : m.stack * m.rows;
-      if (from < 0 || from > to || to > all || (int64_t)bytes.bytes != (to - from) * m.columns * (stored == Dtype::f32 ? 4 : 2))
+      if (m.columns % storedFormats[number].values != 0 || from < 0 || from > to || to > all || (int64_t)bytes.bytes != (to - from) * storedBytes(stored, m.columns))
         throw Failure("SHAPE", weight->name + ": rows " + std::to_string(from) + " … " + std::to_string(to) + ": found " + std::to_string(bytes.bytes) + " bytes");
       return queue(info.Env(), {info[3]}, [=, this] { engine_->pack(*weight, from, to, bytes.data, stored); });
+    });
+  }
+
+  /** (weight, from, to, path, offset, stored dtype) -> promise */
+  Napi::Value packFile(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+      WeightRef weight = unwrap<WeightRef>(info[0]);
+      const int64_t from = integer(info[1]), to = integer(info[2]), offset = integer(info[4]), number = integer(info[5]);
+      const std::string path = info[3].ToString();
+      const Matrix& m = weight->matrix;
+      if (number < 0 || number >= nStored || m.columns % storedFormats[number].values != 0 || from < 0 || from > to || to > (m.isVector ? 1 : m.stack * m.rows) || offset < 0)
+        throw Failure("SHAPE", weight->name + ": expected rows of whole blocks in " + path + ", found " + std::to_string(from) + " … " + std::to_string(to) + " at " + std::to_string(offset));
+      return queue(info.Env(), {}, [=, this] { engine_->packFile(*weight, from, to, path, offset, (Stored)number); });
+    });
+  }
+
+  /** (values, columns, dtype of the blocks, importance or nothing, blocks) -> promise */
+  Napi::Value encodeBlocks(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+      const HostBuffer values = bufferOf(info[0]), importance = info[3].IsTypedArray() ? bufferOf(info[3]) : HostBuffer{}, blocks = bufferOf(info[4]);
+      const int64_t columns = integer(info[1]), number = integer(info[2]);
+      const bool known = number >= 0 && number < nStored && columns > 0 && columns % storedFormats[number].values == 0;
+      const int64_t rows = known ? (int64_t)values.bytes / (4 * columns) : 0;
+      if (!known || (int64_t)values.bytes != rows * columns * 4 || (int64_t)blocks.bytes != rows * storedBytes((Stored)number, columns) ||
+          (importance.data && (int64_t)importance.bytes != columns * 4))
+        throw Failure("SHAPE", "encodeBlocks: expected rows of whole blocks, found " + std::to_string(values.bytes / 4) + " values in rows of " + std::to_string(columns));
+      return queue(info.Env(), {info[0], info[3], info[4]},
+                   [=, this] { engine_->encode((const float*)values.data, rows, columns, (Stored)number, (const float*)importance.data, blocks.data); });
     });
   }
 
@@ -220,27 +253,32 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
     });
   }
 
-  /** ([pageTokens, kvDtype, then per layer: 1, dInner, dState, dConv | 0, nKvHeads, headDim, 0]) */
+  /** [pageTokens, kvDtype, then per layer: 1, dInner, dState, dConv | 0, nKvHeads, headDim, 0] */
+  static StateLayout layoutOf(const Napi::Int32Array& words) {
+    StateLayout layout;
+    layout.pageTokens = words[0], layout.kvDtype = (Dtype)(int32_t)words[1];
+    for (size_t i = 2; i + 3 < words.ElementLength(); i += 4) {
+      LayerSpec layer;
+      layer.mamba = words[i] != 0;
+      if (layer.mamba) {
+        layer.ssm = {words[i + 1], words[i + 2], words[i + 3]};
+        layer.offset = layout.slotBytes;
+        layout.slotBytes += 4 * (StateLayout::convFloats(layer.ssm) + StateLayout::hFloats(layer.ssm));
+      } else {
+        layer.kv = {words[i + 1], words[i + 2]};
+        layer.offset = layout.pageBytes;
+        layout.pageBytes += layout.kvBytes() * layer.kv.nKvHeads * (layout.kElements(layer.kv) + layout.vElements(layer.kv));
+      }
+      layout.layers.push_back(layer);
+    }
+    return layout;
+  }
+
+  /** (layout) */
   Napi::Value createStates(const Napi::CallbackInfo& info) {
     return guarded(info.Env(), [&] {
-      const auto words = info[0].As<Napi::Int32Array>();
       auto states = std::make_shared<States>();
-      StateLayout& layout = states->layout;
-      layout.pageTokens = words[0], layout.kvDtype = (Dtype)(int32_t)words[1];
-      for (size_t i = 2; i + 3 < words.ElementLength(); i += 4) {
-        LayerSpec layer;
-        layer.mamba = words[i] != 0;
-        if (layer.mamba) {
-          layer.ssm = {words[i + 1], words[i + 2], words[i + 3]};
-          layer.offset = layout.slotBytes;
-          layout.slotBytes += 4 * (StateLayout::convFloats(layer.ssm) + StateLayout::hFloats(layer.ssm));
-        } else {
-          layer.kv = {words[i + 1], words[i + 2]};
-          layer.offset = layout.pageBytes;
-          layout.pageBytes += layout.kvBytes() * layer.kv.nKvHeads * (layout.kElements(layer.kv) + layout.vElements(layer.kv));
-        }
-        layout.layers.push_back(layer);
-      }
+      states->layout = layoutOf(info[0].As<Napi::Int32Array>());
       return wrap(info.Env(), states);
     });
   }
@@ -367,6 +405,33 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
       }
       const bool write = info[3].ToBoolean();
       return queue(info.Env(), held, [=, this] { engine_->moveState(*states, s, parts, write); });
+    });
+  }
+
+  /** (words, weights as described, layout, tokens that each sequence has seen) -> [arena, scratch, local] */
+  Napi::Value roomOf(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+      const auto words = info[0].As<Napi::Int32Array>();
+      const auto described = info[1].As<Napi::Array>();
+      static const uint8_t nothing = 0; // plans ask whether there is a weight, never what it holds
+      std::vector<WeightRef> weights;
+      for (uint32_t i = 0; i < described.Length(); i++) {
+        const auto parts = described.Get(i).As<Napi::Array>();
+        weights.push_back(describe([&](int part) -> Napi::Value { return parts.Get((uint32_t)part); }));
+        weights.back()->matrix.data = &nothing;
+      }
+      const Program program(words.Data(), (int64_t)words.ElementLength(), weights, layoutOf(info[2].As<Napi::Int32Array>()));
+      Step step;
+      for (int64_t i = 0; i < program.nSequences; i++) {
+        Sequence s;
+        s.seen = integer(info[3]);
+        s.from = (int32_t)(i * program.L / program.nSequences), s.to = (int32_t)((i + 1) * program.L / program.nSequences);
+        step.sequences.push_back(s);
+      }
+      const Room room = engine_->plan(program, step);
+      auto bytes = Napi::Float64Array::New(info.Env(), 3);
+      bytes[0] = (double)room.arena, bytes[1] = (double)room.scratch, bytes[2] = (double)room.local;
+      return bytes;
     });
   }
 

@@ -36,6 +36,9 @@ static inline simde__m512 cvtepi32_ps(simde__m512i v) {
 static inline simde__m512i cvtepu16_epi32(__m256i v) {
   return joined<simde__m512i>(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(v)), _mm256_cvtepu16_epi32(_mm256_extracti128_si256(v, 1)));
 }
+static inline simde__m512i cvtepu8_epi32(__m128i v) {
+  return joined<simde__m512i>(_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8)));
+}
 static inline simde__m512 cvtph_ps(__m256i v) {
   return joined<simde__m512>(_mm256_cvtph_ps(_mm256_castsi256_si128(v)), _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1)));
 }
@@ -85,6 +88,7 @@ static inline simde__m512bh cvtne2ps_pbh(simde__m512 high, simde__m512 low) {
 #define _mm512_cvtps_epi32 jamba::emulated::cvtps_epi32
 #define _mm512_cvtepi32_ps jamba::emulated::cvtepi32_ps
 #define _mm512_cvtepu16_epi32 jamba::emulated::cvtepu16_epi32
+#define _mm512_cvtepu8_epi32 jamba::emulated::cvtepu8_epi32
 #define _mm512_cvtph_ps jamba::emulated::cvtph_ps
 #undef _mm512_cvtps_ph
 #define _mm512_cvtps_ph jamba::emulated::cvtps_ph

@@ -41,6 +41,21 @@ std::shared_ptr<Pages> Pages::ofFile(const std::string& path) {
   if (!pages->data_) throw Failure("LOAD", path + ": the system can't map it");
   return pages;
 }
+LocalFile::LocalFile(const std::string& path) {
+  const int length = MultiByteToWideChar(CP_UTF8, 0, path.c_str(), -1, nullptr, 0);
+  std::wstring wide(length, 0);
+  MultiByteToWideChar(CP_UTF8, 0, path.c_str(), -1, wide.data(), length);
+  HANDLE file = CreateFileW(wide.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, 0, nullptr);
+  if (file == INVALID_HANDLE_VALUE) throw Failure("LOAD", path + ": expected a file that can be opened, found none");
+  handle_ = (intptr_t)file;
+}
+LocalFile::~LocalFile() { CloseHandle((HANDLE)handle_); }
+bool LocalFile::read(int64_t offset, int64_t bytes, uint8_t* to) const {
+  OVERLAPPED at{};
+  at.Offset = (DWORD)offset, at.OffsetHigh = (DWORD)(offset >> 32);
+  DWORD found = 0;
+  return ReadFile((HANDLE)handle_, to, (DWORD)bytes, &found, &at) && found == (DWORD)bytes;
+}
 std::string fileIdentity(const std::string& path) { return path; }  // Windows does not replace a file that is mapped
 #else
 Pages::Pages(int64_t bytes) : bytes_(bytes) {
@@ -77,6 +92,19 @@ std::shared_ptr<Pages> Pages::ofFile(const std::string& path) {
   pages->bytes_ = found.st_size;
   pages->ofFile_ = true;
   return pages;
+}
+LocalFile::LocalFile(const std::string& path) : handle_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (handle_ < 0) throw Failure("LOAD", path + ": expected a file that can be opened, found: " + strerror(errno));
+}
+LocalFile::~LocalFile() { close((int)handle_); }
+bool LocalFile::read(int64_t offset, int64_t bytes, uint8_t* to) const {
+  while (bytes > 0) {
+    const ssize_t found = pread((int)handle_, to, (size_t)bytes, offset);
+    if (found < 0 && errno == EINTR) continue;
+    if (found <= 0) return false;
+    offset += found, bytes -= found, to += found;
+  }
+  return true;
 }
 std::string fileIdentity(const std::string& path) {
   struct stat found;
@@ -156,7 +184,7 @@ void Engine::stop() {
   if (thread_.joinable()) thread_.join();
   // Not left to the destructor, which runs when JavaScript collects the engine.
   pool_.stop();
-  arena_.reset(), scratch_.reset(), local_.reset();
+  arena_.reset(), scratch_.reset(), local_.reset(), spread_.reset();
   arenaBytes = 0;
 }
 
@@ -186,18 +214,27 @@ void Engine::loop() {
 
 namespace {
 
+/** With up to an eighth to spare, so that what grows step by step is not made anew in each; the same whatever came before. */
+int64_t withSpare(int64_t bytes) {
+#if defined(__SANITIZE_ADDRESS__)
+  return bytes;
+#else
+  int64_t unit = 4096;
+  while (16 * unit <= bytes) unit *= 2;
+  return roundUp(bytes, unit);
+#endif
+}
+
 /** Grows to at least `bytes`; what it held is lost. */
 void ensure(std::unique_ptr<Pages>& pages, int64_t bytes) {
-#if defined(__SANITIZE_ADDRESS__)
-  constexpr int64_t spare = 0;
-  pages.reset();
-#else
-  const int64_t spare = bytes / 8;
+#if !defined(__SANITIZE_ADDRESS__)
   if (pages && pages->bytes() >= bytes) return;
-  pages.reset();
 #endif
-  pages = std::make_unique<Pages>(bytes + spare);
+  pages.reset();
+  pages = std::make_unique<Pages>(bytes);
 }
+
+int64_t strideOf(int64_t localBytes) { return roundUp(localBytes, 64) + 64; }
 
 struct Clock {
   Engine* engine;
@@ -208,22 +245,21 @@ struct Clock {
 
 }  // namespace
 
-void Engine::giveLocal(Job& job, int64_t bytes) {
-  job.localStride = roundUp(bytes, 64) + 64;
-  ensure(local_, threads * job.localStride);
-  job.local = local_->data();
+Room Engine::plan(const Program& program, Step& step) const {
+  step.states = &program.states;
+  step.threads = threads;
+  for (const Command& command : program.commands) kernels.plan[(int)command.op](command, step);
+  return {withSpare(program.arenaWords * 4 + 64), withSpare(step.scratchBytes + 64), withSpare(threads * strideOf(step.localBytes))};
 }
 
 void Engine::run(const std::shared_ptr<Program>& program, const std::shared_ptr<Job>& job) {
   Step& step = job->step;
-  ensure(arena_, program->arenaWords * 4 + 64);
+  const Room room = plan(*program, step);
+  spread_.reset();
+  ensure(arena_, room.arena), ensure(scratch_, room.scratch), ensure(local_, room.local);
   step.arena = (float*)arena_->data();
-  step.states = &program->states;
-  step.threads = threads;
-  for (const Command& command : program->commands) kernels.plan[(int)command.op](command, step);
-  ensure(scratch_, step.scratchBytes + 64);
   step.scratch = scratch_->data();
-  giveLocal(*job, step.localBytes);
+  job->local = local_->data(), job->localStride = strideOf(step.localBytes);
   arenaBytes = arena_->bytes() + scratch_->bytes() + local_->bytes();
   {
     std::lock_guard lock(mutex_);
@@ -255,19 +291,41 @@ void Engine::spread(int64_t nTasks, int64_t localBytes, const std::function<void
   const Command none{};
   Phase& phase = job->step.add([](const Phase& p, int i, Worker& worker) { (*(const std::function<void(int64_t, uint8_t*)>*)p.args[0])(i, worker.local); }, none, nTasks);
   phase.args[0] = (int64_t)&task;
-  giveLocal(*job, localBytes);
+  job->localStride = strideOf(localBytes);
+  ensure(spread_, withSpare(threads * job->localStride));
+  job->local = spread_->data();
   pool_.run(job, nullptr, nullptr);
 }
 
-void Engine::pack(Weight& weight, int64_t from, int64_t to, const uint8_t* bytes, Dtype stored) {
+void Engine::pack(Weight& weight, int64_t from, int64_t to, const uint8_t* bytes, Stored stored) {
+  const int64_t rowBytes = storedBytes(stored, weight.matrix.columns);
+  packRows(weight, from, to, stored, false, [=](int64_t row, int64_t, uint8_t*) { return bytes + (row - from) * rowBytes; });
+}
+
+void Engine::packFile(Weight& weight, int64_t from, int64_t to, const std::string& path, int64_t offset, Stored stored) {
+  const LocalFile file(path);
+  const int64_t rowBytes = storedBytes(stored, weight.matrix.columns);
+  std::atomic<bool> whole{true};
+  packRows(weight, from, to, stored, true, [&](int64_t row, int64_t count, uint8_t* room) {
+    if (!file.read(offset + (row - from) * rowBytes, count * rowBytes, room)) {
+      whole = false;
+      memset(room, 0, (size_t)(count * rowBytes));
+    }
+    return (const uint8_t*)room;
+  });
+  if (!whole) throw Failure("LOAD", path + ": expected " + std::to_string((to - from) * rowBytes) + " bytes at " + std::to_string(offset) + ", found less; the file became shorter after it was opened");
+}
+
+template <class Fetch>
+void Engine::packRows(Weight& weight, int64_t from, int64_t to, Stored stored, bool fetched, const Fetch& fetch) {
   const Matrix& m = weight.matrix;
   uint8_t* data = weight.pages->data();
-  const int64_t columns = m.columns, valueBytes = stored == Dtype::f32 ? 4 : 2;
+  const int64_t columns = m.columns, rowBytes = storedBytes(stored, columns);
   if (m.isVector) {
-    kernels.decode((float*)data + from * columns, bytes, stored, (to - from) * columns);
+    std::vector<uint8_t> room(fetched ? (size_t)((to - from) * rowBytes) : 0);
+    kernels.decode((float*)data + from * columns, fetch(from, to - from, room.data()), stored, (to - from) * columns);
     return;
   }
-  const int64_t stride = roundUp(columns, 64);
   // Panels do not cross from one matrix of a stack to the next.
   struct Piece {
     int64_t row, count;
@@ -280,13 +338,35 @@ void Engine::pack(Weight& weight, int64_t from, int64_t to, const uint8_t* bytes
     pieces.push_back({row, count});
     row += count;
   }
-  spread((int64_t)pieces.size(), panelRows * stride * 4, [&](int64_t i, uint8_t* local) {
+  const int64_t floats = panelRows * roundUp(columns, 64) * 4;
+  spread((int64_t)pieces.size(), floats + (fetched ? panelRows * rowBytes : 0), [&](int64_t i, uint8_t* local) {
     const auto [row, count] = pieces[i];
-    float* rows = (float*)local;
-    memset(rows, 0, panelRows * stride * 4);
-    for (int64_t r = 0; r < count; r++) kernels.decode(rows + r * stride, bytes + (row - from + r) * columns * valueBytes, stored, columns);
-    kernels.packPanel((uint8_t*)m.panel(row / m.rows, row % m.rows / panelRows), m.dtype, rows, columns);
+    uint8_t* panel = (uint8_t*)m.panel(row / m.rows, row % m.rows / panelRows);
+    kernels.packRows(panel, m.dtype, fetch(row, count, local + floats), stored, count, columns, (float*)local);
   });
+}
+
+void Engine::encode(const float* values, int64_t rows, int64_t columns, Stored to, const float* importance, uint8_t* blocks) {
+  // Nothing weighs nothing: a column that was never seen still keeps its value where that costs others nothing.
+  constexpr float leastWeight = 1e-6f;
+  std::vector<float> weights(columns, 1.0f);
+  double sum = 0;
+  for (int64_t i = 0; importance && i < columns; i++) sum += importance[i];
+  for (int64_t i = 0; sum > 0 && i < columns; i++) weights[i] = (float)(importance[i] / (sum / (double)columns)) + leastWeight;
+  // Far above any weight, and below what the smallest format's scale reaches.
+  constexpr float most = 262144.0f;
+  std::atomic<bool> known{true};
+  std::atomic<int64_t> unheld{-1};
+  spread(rows, 0, [&](int64_t row, uint8_t*) {
+    const float* x = values + row * columns;
+    for (int64_t i = 0; i < columns; i++)
+      if (!(x[i] >= -most && x[i] <= most)) unheld = row * columns + i;
+    if (unheld < 0 && !kernels.encodeRow(x, weights.data(), columns, to, blocks + row * storedBytes(to, columns))) known = false;
+  });
+  if (!known) throw Failure("DTYPE", "encodeBlocks: expected a format that can be written, found number " + std::to_string((int)to));
+  if (unheld >= 0)
+    throw Failure("DTYPE", "encodeBlocks: value " + std::to_string(unheld) + ": expected a number within 2^18, as blocks hold them, found " +
+                               std::to_string(values[unheld]) + "; use bf16 or f32");
 }
 
 void Engine::moveState(const States& states, const Sequence& s, const std::vector<HostBuffer>& parts, bool write) {
@@ -296,7 +376,7 @@ void Engine::moveState(const States& states, const Sequence& s, const std::vecto
   const auto move = [&](uint8_t* place, Dtype dtype, float* dense, int64_t n, int64_t stride) {
     row.resize(n);
     if (!write) {
-      kernels.decode(row.data(), place, dtype, n);
+      kernels.decode(row.data(), place, (Stored)dtype, n);
       for (int64_t i = 0; i < n; i++) dense[i * stride] = row[i];
       return;
     }

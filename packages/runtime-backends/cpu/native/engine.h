@@ -38,6 +38,21 @@ class Pages {
   bool ofFile_ = false;
 };
 
+/** Reads at any place, from several threads at once. */
+class LocalFile {
+ public:
+  /** @throws Failure LOAD */
+  explicit LocalFile(const std::string& path);
+  ~LocalFile();
+  LocalFile(const LocalFile&) = delete;
+  LocalFile& operator=(const LocalFile&) = delete;
+  /** Whether the file has all of the bytes. */
+  bool read(int64_t offset, int64_t bytes, uint8_t* to) const;
+
+ private:
+  intptr_t handle_;
+};
+
 /** The same for two paths only if what lies there is the same file, unchanged. */
 std::string fileIdentity(const std::string& path);
 
@@ -73,6 +88,11 @@ struct Program {
   std::vector<std::shared_ptr<Weight>> hold() const;
 };
 
+/** Bytes that steps work in: their lists' arena, scratch that all threads see, and what is a thread's own, of all threads. */
+struct Room {
+  int64_t arena = 0, scratch = 0, local = 0;
+};
+
 struct OpTime {
   int64_t calls = 0;
   double seconds = 0;
@@ -97,13 +117,23 @@ class Engine {
   /** The same, and waits for the thread to end. */
   void stop();
 
+  /** The phases of a step go into `step`. Touches nothing that the program's matrices point to. */
+  Room plan(const Program& program, Step& step) const;
+
   // On the engine's thread:
   /** One step. `job` carries sequences, ids, rows and buffers; weights and states stay with who calls. */
   void run(const std::shared_ptr<Program>& program, const std::shared_ptr<Job>& job);
   /** nTasks independent pieces of work on all threads, each thread with `localBytes` of scratch. */
   void spread(int64_t nTasks, int64_t localBytes, const std::function<void(int64_t, uint8_t*)>& task);
   /** Rows [from, to) of a weight from a checkpoint's bytes; `from` starts a panel. */
-  void pack(Weight& weight, int64_t from, int64_t to, const uint8_t* bytes, Dtype stored);
+  void pack(Weight& weight, int64_t from, int64_t to, const uint8_t* bytes, Stored stored);
+  /** The same, of bytes from `offset` of a file on. @throws Failure LOAD */
+  void packFile(Weight& weight, int64_t from, int64_t to, const std::string& path, int64_t offset, Stored stored);
+  /**
+   * Rows of f32 as blocks. `importance` [columns] says how much the error of each column counts; null: all alike.
+   * @throws Failure DTYPE for a format that can't be written or a value that no block holds
+   */
+  void encode(const float* values, int64_t rows, int64_t columns, Stored to, const float* importance, uint8_t* blocks);
 
   /** Between a sequence's place and dense f32 tensors, two per layer: conv [dInner, dConv - 1], h [dInner, dState] | k, v [nKvHeads, seen, headDim]. */
   void moveState(const States& states, const Sequence& s, const std::vector<HostBuffer>& parts, bool write);
@@ -114,11 +144,15 @@ class Engine {
   OpTime times[nOps];
 
  private:
+  /** `fetch(row, count, room)` gives the bytes of rows; `room` holds those of a panel if `fetched`. */
+  template <class Fetch>
+  void packRows(Weight& weight, int64_t from, int64_t to, Stored stored, bool fetched, const Fetch& fetch);
   void loop();
-  void giveLocal(Job& job, int64_t bytes);
 
   Pool pool_;
   std::unique_ptr<Pages> arena_, scratch_, local_;
+  /** Local to `spread`, which packs weights: given back by the first step after it. */
+  std::unique_ptr<Pages> spread_;
   std::shared_ptr<Job> running_;
   std::mutex mutex_;
   std::condition_variable ready_;

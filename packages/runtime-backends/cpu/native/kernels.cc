@@ -1,4 +1,5 @@
 // All ops for one instruction set: compiled once per level, with the flags of that level (see build-native.mjs).
+#include "encode.h"
 #include "peaks.h"
 #include "ops/attention.h"
 #include "ops/causal-conv.h"
@@ -9,7 +10,6 @@
 #include "ops/rows.h"
 #include "ops/selective-scan.h"
 #include "ops/swiglu.h"
-#include "pack.h"
 
 #define JAMBA_TEXT_(name) #name
 #define JAMBA_TEXT(name) JAMBA_TEXT_(name)
@@ -21,9 +21,10 @@ const Kernels kernels = {
     JAMBA_TEXT(JAMBA_LEVEL),
     {planInput, planEmbed, planRmsNorm, planMatmul, planCausalConv, planSelectiveScan, planAttention, planSwiglu, planRoute, planExperts, planGatherRows,
      planRead, planGateUp},
-    packPanel,
+    packRows,
     decode,
     encode,
+    encodeRow,
     measureOperations,
     readRange,
 };

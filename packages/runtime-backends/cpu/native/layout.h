@@ -8,7 +8,7 @@ namespace jamba {
 
 constexpr int panelRows = 16;
 /**
- * Panels of q8 and q4 whose blocks lie in turn: block 0 of each, block 1 of each, and so on. In decode a block of activations then
+ * Panels of q8, q4 and q4_1 whose blocks lie in turn: block 0 of each, block 1 of each, and so on. In decode a block of activations then
  * serves all of them from the first-level cache. A long row falls out of it between two panels, and fetching it again slows the
  * stream of weights by a fifth.
  */
@@ -16,7 +16,23 @@ constexpr int groupedPanels = 4;
 /** Columns that share a scale. */
 constexpr int blockColumns = 32;
 
-enum class Dtype : int32_t { f32, bf16, f16, q8, q4 };
+enum class Dtype : int32_t { f32, bf16, f16, q8, q4, q4_1 };
+
+/** What a checkpoint's rows are stored in: floats, whose numbers are those of Dtype, or GGML's blocks (blocks.h). */
+enum class Stored : int32_t { f32, bf16, f16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs };
+constexpr int nStored = 15;
+
+struct StoredFormat {
+  int32_t values, bytes;
+};
+/** Values that lie together, and their bytes, in the order of Stored. */
+constexpr StoredFormat storedFormats[nStored] = {{1, 4},    {1, 2},    {1, 2},     {32, 18},   {32, 20},   {32, 22}, {32, 24},   {32, 34},
+                                                 {256, 84}, {256, 110}, {256, 144}, {256, 176}, {256, 210}, {32, 18}, {256, 136}};
+/** Of a row of whole blocks. */
+constexpr int64_t storedBytes(Stored stored, int64_t columns) {
+  const StoredFormat f = storedFormats[(int)stored];
+  return columns / f.values * f.bytes;
+}
 
 /**
  * 64 columns of 16 rows, w = scale · (q - 8); no scale is 0. Unit u of block b holds columns 8u … 8u + 7 of the block: byte 4 r + c has
@@ -27,6 +43,13 @@ struct Q4Block {
   uint16_t scale[2][panelRows];  // f16
 };
 static_assert(sizeof(Q4Block) == 576);
+
+/** The same with w = scale · q + minimum. */
+struct Q4_1Block {
+  uint8_t q[2][4][64];
+  uint16_t scale[2][panelRows], minimum[2][panelRows];  // f16
+};
+static_assert(sizeof(Q4_1Block) == 640);
 
 /** 64 columns of 16 rows, w = scale · (q - 128); no scale is 0. Unit u of block b holds columns 4u … 4u + 3: byte 4 r + c. */
 struct Q8Block {
@@ -43,11 +66,12 @@ inline int64_t panelBytes(Dtype dtype, int64_t columns) {
     case Dtype::bf16: return (columns + 1) / 2 * panelRows * 4;
     case Dtype::q8: return (columns + 63) / 64 * (int64_t)sizeof(Q8Block);
     case Dtype::q4: return (columns + 63) / 64 * (int64_t)sizeof(Q4Block);
+    case Dtype::q4_1: return (columns + 63) / 64 * (int64_t)sizeof(Q4_1Block);
   }
   return 0;
 }
 
-inline bool isQuantised(Dtype dtype) { return dtype == Dtype::q8 || dtype == Dtype::q4; }
+inline bool isQuantised(Dtype dtype) { return dtype == Dtype::q8 || dtype == Dtype::q4 || dtype == Dtype::q4_1; }
 inline int64_t panelsOf(int64_t rows) { return (rows + panelRows - 1) / panelRows; }
 
 /**

@@ -68,6 +68,7 @@ JAMBA_INLINE F32 min(F32 a, F32 b) { return _mm512_min_ps(a, b); }
 JAMBA_INLINE F32 abs(F32 v) { return _mm512_abs_ps(v); }
 JAMBA_INLINE I32 toInt(F32 v) { return _mm512_cvtps_epi32(v); }
 JAMBA_INLINE F32 toFloat(I32 v) { return _mm512_cvtepi32_ps(v); }
+JAMBA_INLINE F32 bytesToFloat(const uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p))); }
 JAMBA_INLINE float sum(F32 v) { return _mm512_reduce_add_ps(v); }
 JAMBA_INLINE float largest(F32 v) { return _mm512_reduce_max_ps(v); }
 #elif JAMBA_AVX2
@@ -83,6 +84,7 @@ JAMBA_INLINE F32 min(F32 a, F32 b) { return _mm256_min_ps(a, b); }
 JAMBA_INLINE F32 abs(F32 v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v); }
 JAMBA_INLINE I32 toInt(F32 v) { return _mm256_cvtps_epi32(v); }
 JAMBA_INLINE F32 toFloat(I32 v) { return _mm256_cvtepi32_ps(v); }
+JAMBA_INLINE F32 bytesToFloat(const uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p))); }
 /** 2^n for |n| <= 126. */
 JAMBA_INLINE F32 pow2(I32 n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
 JAMBA_INLINE float sum(F32 v) {
@@ -108,6 +110,11 @@ JAMBA_INLINE F32 min(F32 a, F32 b) { return vminq_f32(a, b); }
 JAMBA_INLINE F32 abs(F32 v) { return vabsq_f32(v); }
 JAMBA_INLINE I32 toInt(F32 v) { return vcvtnq_s32_f32(v); }
 JAMBA_INLINE F32 toFloat(I32 v) { return vcvtq_f32_s32(v); }
+JAMBA_INLINE F32 bytesToFloat(const uint8_t* p) {
+  uint32_t four;
+  memcpy(&four, p, 4);
+  return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four))))));
+}
 JAMBA_INLINE F32 pow2(I32 n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)); }
 JAMBA_INLINE float sum(F32 v) { return vaddvq_f32(v); }
 JAMBA_INLINE float largest(F32 v) { return vmaxvq_f32(v); }
@@ -126,6 +133,7 @@ JAMBA_INLINE F32 abs(F32 v) { return (F32)((I32)v & 0x7fffffff); }
 // Adding 1.5 · 2^23 leaves the nearest integer in the low bits: half to even, for |v| < 2^22.
 JAMBA_INLINE I32 toInt(F32 v) { return (I32)(v + 12582912.0f) - 0x4b400000; }
 JAMBA_INLINE F32 toFloat(I32 v) { return __builtin_convertvector(v, F32); }
+JAMBA_INLINE F32 bytesToFloat(const uint8_t* p) { return toFloat(I32{p[0], p[1], p[2], p[3]}); }
 JAMBA_INLINE F32 pow2(I32 n) { return (F32)((n + 127) << 23); }
 JAMBA_INLINE float sum(F32 v) { return (v[0] + v[1]) + (v[2] + v[3]); }
 JAMBA_INLINE float largest(F32 v) {
@@ -222,12 +230,17 @@ JAMBA_INLINE void storeBf16(uint16_t* p, F32 v) {
   store(part, v);
   for (int i = 0; i < W; i++) p[i] = toBf16(part[i]);
 }
+// Not by way of memory: a vector that is loaded right after a part of it was stored waits for that.
+#if JAMBA_AVX512 || JAMBA_AVX2
+JAMBA_INLINE float scalarF16(uint16_t bits) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits))); }
+#elif JAMBA_NEON
+JAMBA_INLINE float scalarF16(uint16_t bits) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0); }
+#else
 JAMBA_INLINE float scalarF16(uint16_t bits) {
-  uint16_t part[W] = {bits};
-  float v[W];
-  store(v, loadF16(part));
-  return v[0];
+  const uint16_t part[W] = {bits};
+  return loadF16(part)[0];
 }
+#endif
 
 /** 2 W values as W words of two bf16 each. */
 JAMBA_INLINE void storePairs(uint32_t* words, const float* x) {

@@ -136,9 +136,10 @@ struct Limits {
 struct Kernels {
   const char* name;
   void (*plan[nOps])(const Command&, Step&);
-  void (*packPanel)(uint8_t* panel, Dtype dtype, const float* rows, int64_t columns);
-  void (*decode)(float* to, const uint8_t* from, Dtype dtype, int64_t n);
+  void (*packRows)(uint8_t* panel, Dtype dtype, const uint8_t* rows, Stored stored, int64_t count, int64_t columns, float* local);
+  void (*decode)(float* to, const uint8_t* from, Stored stored, int64_t n);
   void (*encode)(uint8_t* to, const float* from, Dtype dtype, int64_t n);
+  bool (*encodeRow)(const float* x, const float* w, int64_t columns, Stored stored, uint8_t* to);
   Limits (*measureOperations)();
   float (*readRange)(const uint8_t* from, int64_t bytes);
 };

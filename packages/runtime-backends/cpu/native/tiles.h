@@ -3,6 +3,8 @@
 // The order of the sums of one output does not depend on T, so any split of a prompt, a batch or the threads gives the
 // same bits.
 #pragma once
+#include <type_traits>
+
 #include "activations.h"
 
 namespace jamba::JAMBA_LEVEL {
@@ -13,11 +15,13 @@ JAMBA_INLINE void storeScaled(const F32 (&f)[G][T][V], const float* scale, float
     for (int v = 0; v < V; v++) store(out + i * panelRows + v * W, mul(f[i / T][i % T][v], set1(scale[i % T])));
 }
 
-/** out [G][T][16], of G panels of a group; memory is read strictly upwards, which is what its prefetcher can follow. */
-template <int T, int G>
+/** Of q4 and q4_1. out [G][T][16], of G panels of a group; memory is read strictly upwards, which is what its prefetcher can follow. */
+template <class Block, int T, int G>
 static void tileQ4(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out) {
+  constexpr bool hasMinimum = std::is_same_v<Block, Q4_1Block>;
+  static constexpr int32_t none = 0;
   F32 f[G][T][V] = {};
-  const Q4Block* blocks = (const Q4Block*)panel;
+  const Block* blocks = (const Block*)panel;
   const int64_t nBlocks = (columns + 63) / 64;
   for (int64_t b = 0; b < nBlocks; b++, x += 2 * T * blockBytes8, blocks += groupedPanels) {
 #pragma GCC unroll 4
@@ -26,12 +30,13 @@ static void tileQ4(const uint8_t* panel, int64_t columns, const uint8_t* x, floa
       for (int half = 0; half < 2; half++) {
         const int8_t* q = (const int8_t*)x + half * T * blockBytes8;
         const int32_t* exponent = (const int32_t*)(q + T * blockColumns);
-        const int32_t* correction = exponent + T;
+        // The i8 form has corrections here, i8Sums sums.
+        const auto correction = [&](int t) { return hasMinimum ? &none : exponent + T + t; };
         Sum4 s[T][V];
 #pragma GCC unroll 16
         for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-          for (int v = 0; v < V; v++) s[t][v] = start4(correction + t);
+          for (int v = 0; v < V; v++) s[t][v] = start4(correction(t));
 #pragma GCC unroll 4
         for (int u = 0; u < 4; u++) {
 #pragma GCC unroll 2
@@ -54,7 +59,16 @@ static void tileQ4(const uint8_t* panel, int64_t columns, const uint8_t* x, floa
 #pragma GCC unroll 16
         for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-          for (int v = 0; v < V; v++) f[g][t][v] = fma(toFloat(total4(s[t][v], correction + t)), overPow2(ws[v], exponent[t]), f[g][t][v]);
+          for (int v = 0; v < V; v++) f[g][t][v] = fma(toFloat(total4(s[t][v], correction(t))), overPow2(ws[v], exponent[t]), f[g][t][v]);
+        if constexpr (hasMinimum) {
+          const float* sums = (const float*)(exponent + T);
+#pragma GCC unroll 4
+          for (int v = 0; v < V; v++) ws[v] = loadF16(blocks[g].minimum[half] + v * W);
+#pragma GCC unroll 16
+          for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+            for (int v = 0; v < V; v++) f[g][t][v] = fma(ws[v], set1(sums[t]), f[g][t][v]);
+        }
       }
     }
   }
@@ -150,7 +164,8 @@ using Tile = void (*)(const uint8_t* panel, int64_t columns, const uint8_t* x, f
 template <int T, int G = 1>
 static Tile tileOf(Dtype dtype) {
   switch (dtype) {
-    case Dtype::q4: return tileQ4<T, G>;
+    case Dtype::q4: return tileQ4<Q4Block, T, G>;
+    case Dtype::q4_1: return tileQ4<Q4_1Block, T, G>;
     case Dtype::q8: return tileQ8<T, G>;
     case Dtype::f32: return tileFloat<Dtype::f32, T>;
     case Dtype::f16: return tileFloat<Dtype::f16, T>;

@@ -17,6 +17,16 @@ export interface NativeEngine {
   createWeight(...description: WeightDescription): WeightHandle;
   mapWeight(path: string, offset: number, ...description: WeightDescription): WeightHandle;
   packRows(weight: WeightHandle, from: number, to: number, bytes: Uint8Array, stored: number): Promise<void>;
+  /** The same, of bytes that lie in a file from `offset` on. */
+  packFile(weight: WeightHandle, from: number, to: number, path: string, offset: number, stored: number): Promise<void>;
+  /** `blocks` takes what the rows of `values` become. */
+  encodeBlocks(
+    values: Float32Array,
+    columns: number,
+    stored: number,
+    importance: Float32Array | undefined,
+    blocks: Uint8Array,
+  ): Promise<void>;
   readPacked(weight: WeightHandle, from: number, to: number): Uint8Array;
   createStates(layout: Int32Array): StatesHandle;
   /** @returns bytes held */
@@ -40,6 +50,8 @@ export interface NativeEngine {
   /** Between a sequence's place and two dense f32 arrays per layer. */
   moveState(states: StatesHandle, address: Int32Array, parts: Float32Array[], write: boolean): Promise<void>;
   arenaBytes(): number;
+  /** Bytes of the arena, of shared scratch and of the threads' own after such a step. Nothing of it need exist. */
+  roomOf(words: Int32Array, weights: WeightDescription[], layout: Int32Array, seen: number): Float64Array;
   /** calls, seconds for each op, in the order of `opcodes` */
   profile(): Promise<Float64Array>;
   /** q4, q8, bf16, f32 operations and bytes read per second */

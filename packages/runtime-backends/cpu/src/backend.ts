@@ -3,16 +3,18 @@
 import {
   type Backend,
   BackendError,
+  type BlockDtype,
+  blockFormats,
   type CommandList,
   checkAddress,
   checkInputs,
   checkState,
   type DeviceInfo,
   DtypeError,
-  floatBytes,
   type HostLayerState,
   type HostState,
   HostTensor,
+  isBlockDtype,
   JambaError,
   type JambaErrorCode,
   LoadError,
@@ -20,6 +22,7 @@ import {
   matrixOf,
   type PackedSource,
   type PackedWeights,
+  type PlannedStep,
   type RunOptions,
   ShapeError,
   type StateAddress,
@@ -27,7 +30,9 @@ import {
   type StateSpec,
   type StateStore,
   type StepInputs,
+  type StoredDtype,
   stateBytes,
+  storedBytes,
   type Tensor,
   type Weight,
   type WeightDtype,
@@ -37,7 +42,13 @@ import type { NativeEngine, ProgramHandle, StatesHandle, WeightDescription, Weig
 import { type Encoded, encodeList, opcodes } from "./encode.ts";
 
 /** In the order of `Dtype` in native/layout.h. */
-const dtypes = ["f32", "bf16", "f16", "q8", "q4"] as const satisfies readonly WeightDtype[];
+export const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1"] as const satisfies readonly WeightDtype[];
+
+/** In the order of `Stored` there, which has blocks in the order of core. */
+const storedDtypes = ["f32", "bf16", "f16", ...Object.keys(blockFormats)] as readonly StoredDtype[];
+
+/** What `encodeBlocks` writes. */
+const encodedDtypes: readonly BlockDtype[] = ["q4_0", "q5_0", "q8_0", "q4_k", "q6_k"];
 
 /** Rows that share a panel (native/layout.h): pieces of a weight start at multiples of it. */
 const panelRows = 16;
@@ -45,6 +56,8 @@ const panelRows = 16;
 const groupedPanels = 4;
 /** About how much of a checkpoint is read at once: enough to hide a read behind the packing of the piece before. */
 const pieceBytes = 4 * 2 ** 20;
+/** The same where the kernels read the file themselves: some hundredths of a second, after which a load can be stopped. */
+const filePieceBytes = 64 * 2 ** 20;
 
 /** Tokens of one sequence: what fits a word with room for one step. */
 const maxSeen = 2 ** 30;
@@ -81,8 +94,7 @@ export class CpuBackend implements Backend {
   ) {
     this.#engine = engine;
     this.packed = {
-      layout: "cpu-16x4-3",
-      sizeBytes: (shape, dtype) => sizeBytes(describe("weight", shape, dtype)),
+      layout: "cpu-16x4-4",
       open: async (source) => this.#openPacked(source),
       read: async (weight, from, to) => {
         this.#alive();
@@ -95,19 +107,32 @@ export class CpuBackend implements Backend {
     this.#alive();
     const { name, shape } = source;
     const description = describe(name, shape, dtype);
+    expectStored(source);
     const weight = this.#hold(source, dtype, description, () => this.#engine.createWeight(...description));
     try {
       const { columns } = matrixOf(shape);
+      const rowBytes = storedBytes(source.dtype, columns);
+      const stored = storedDtypes.indexOf(source.dtype);
+      if (source.file) {
+        const { path, offset, onRead } = source.file;
+        for (const [from, to] of pieces(description, rowBytes, filePieceBytes)) {
+          signal?.throwIfAborted();
+          await this.#engine.packFile(weight.handle, from, to, path, offset + from * rowBytes, stored);
+          this.#alive();
+          onRead?.((to - from) * rowBytes);
+        }
+        return weight;
+      }
       let packing = Promise.resolve();
-      for (const [from, to] of pieces(description, columns * floatBytes[source.dtype])) {
+      for (const [from, to] of pieces(description, rowBytes, pieceBytes)) {
         signal?.throwIfAborted();
         const bytes = await source.read(from, to, signal);
-        const expected = (to - from) * columns * floatBytes[source.dtype];
+        const expected = (to - from) * rowBytes;
         if (bytes.byteLength !== expected)
           throw new ShapeError(`${name}: rows ${from} … ${to}: expected ${expected} bytes, found ${bytes.byteLength}`);
         await packing;
         this.#alive();
-        packing = this.#engine.packRows(weight.handle, from, to, steady(bytes), dtypes.indexOf(source.dtype));
+        packing = this.#engine.packRows(weight.handle, from, to, steady(bytes), stored);
         packing.catch(() => undefined); // seen at the next await
       }
       await packing;
@@ -119,22 +144,35 @@ export class CpuBackend implements Backend {
     }
   }
 
+  /**
+   * Rows of f32 in blocks of `dtype`, with the least Σ importance · error² that a search over scales finds, on all threads.
+   *
+   * values      [rows, columns]
+   * importance  [columns], mean squares of what the weight is multiplied with; without it all columns count alike
+   *
+   * @throws DtypeError for a format that can't be written and for values that no block can hold
+   * @throws ShapeError when rows are no whole number of blocks, or importance has another length or numbers that are none
+   */
+  async encodeBlocks(values: Float32Array, columns: number, dtype: BlockDtype, importance?: Float32Array): Promise<Uint8Array> {
+    this.#alive();
+    if (!encodedDtypes.includes(dtype)) throw new DtypeError(`encodeBlocks: expected one of ${encodedDtypes.join(", ")}, found ${dtype}`);
+    const { values: length } = blockFormats[dtype];
+    if (!(Number.isSafeInteger(columns) && columns > 0) || columns % length !== 0 || values.length % columns !== 0)
+      throw new ShapeError(`encodeBlocks: expected rows of whole blocks of ${length}, found ${values.length} values in rows of ${columns}`);
+    if (importance && (importance.length !== columns || !importance.every((v) => v >= 0 && v < Number.POSITIVE_INFINITY)))
+      throw new ShapeError(
+        `encodeBlocks: importance: expected ${columns} mean squares, found ${importance.length} numbers or some that are none`,
+      );
+    const blocks = new Uint8Array(storedBytes(dtype, values.length));
+    const given = [steady(values), columns, storedDtypes.indexOf(dtype), importance && steady(importance), blocks] as const;
+    if (values.length > 0) await this.#engine.encodeBlocks(...given).catch(rethrow);
+    return blocks;
+  }
+
   createStates(spec: StateSpec): StateStore {
     this.#alive();
-    const { pageTokens, kvDtype } = spec;
-    if (!Number.isSafeInteger(pageTokens) || pageTokens < 1 || pageTokens > 2 ** 16)
-      throw new ShapeError(`createStates: pageTokens: expected an integer in [1, 65536], found ${pageTokens}`);
-    if (!this.device.kvDtypes.includes(kvDtype))
-      throw new DtypeError(`createStates: kvDtype: expected one of ${this.device.kvDtypes.join(", ")}, found ${kvDtype}`);
-    const layers = spec.layers.flatMap((layer) =>
-      layer.kind === "mamba" ? [1, layer.dInner, layer.dState, layer.dConv] : [0, layer.nKvHeads, layer.headDim, 0],
-    );
-    if (layers.some((n) => !Number.isSafeInteger(n) || n < 0 || n > 2 ** 24) || spec.layers.some((l) => l.kind === "mamba" && l.dConv < 1))
-      throw new ShapeError(`createStates: expected the sizes of each layer, found ${JSON.stringify(spec.layers)}`);
-    // Far below what an i64 counts, with room for what the layout adds.
-    if (Object.values(stateBytes(spec, 4)).some((bytes) => bytes > 2 ** 44))
-      throw new JambaError("OUT_OF_MEMORY", `createStates: expected slots and pages of less than 16 TiB, found ${JSON.stringify(spec)}`);
-    const handle = this.#engine.createStates(Int32Array.of(pageTokens, dtypes.indexOf(kvDtype), ...layers));
+    const layout = layoutOf(spec, this.device);
+    const handle = this.#engine.createStates(layout);
     const store: CpuStates = new CpuStates(spec, this.#engine, handle, () => this.#stores.delete(store));
     this.#stores.add(store);
     return store;
@@ -226,6 +264,26 @@ export class CpuBackend implements Backend {
       stateBytes: sum(this.#stores),
       arenaBytes: this.#disposed ? 0 : this.#engine.arenaBytes(),
     };
+  }
+
+  weightBytes(shape: readonly number[], dtype: WeightDtype): number {
+    return sizeBytes(describe("weight", shape, dtype));
+  }
+
+  workspaceBytes(steps: readonly PlannedStep[]): number {
+    this.#alive();
+    // Each buffer grows to the most that a step needs of it.
+    const most = [0, 0, 0];
+    for (const { list, seen } of steps) {
+      if (!Number.isSafeInteger(seen) || seen < 0 || seen > 2 ** 32)
+        throw new ShapeError(`workspaceBytes: seen: expected a count of tokens up to 2^32, found ${seen}`);
+      const { words, weights } = encodeList(list);
+      const descriptions = weights.map(({ name, shape, dtype }) => describe(name, shape, dtype));
+      const layout = layoutOf(list.states, this.device);
+      const room = this.#rethrow(() => this.#engine.roomOf(words, descriptions, layout, seen));
+      for (const [i, bytes] of room.entries()) most[i] = Math.max(most[i], bytes);
+    }
+    return most.reduce((a, b) => a + b);
   }
 
   /** Where the time of steps went since the last call, by op, the longest first. Fused ops count as what they became. */
@@ -379,6 +437,23 @@ class CpuStates implements StateStore {
   }
 }
 
+/** As `layoutOf` in native/addon.cc reads it. */
+function layoutOf(spec: StateSpec, { kvDtypes }: DeviceInfo): Int32Array {
+  const { pageTokens, kvDtype } = spec;
+  if (!Number.isSafeInteger(pageTokens) || pageTokens < 1 || pageTokens > 2 ** 16)
+    throw new ShapeError(`createStates: pageTokens: expected an integer in [1, 65536], found ${pageTokens}`);
+  if (!kvDtypes.includes(kvDtype)) throw new DtypeError(`createStates: kvDtype: expected one of ${kvDtypes.join(", ")}, found ${kvDtype}`);
+  const layers = spec.layers.flatMap((layer) =>
+    layer.kind === "mamba" ? [1, layer.dInner, layer.dState, layer.dConv] : [0, layer.nKvHeads, layer.headDim, 0],
+  );
+  if (layers.some((n) => !Number.isSafeInteger(n) || n < 0 || n > 2 ** 24) || spec.layers.some((l) => l.kind === "mamba" && l.dConv < 1))
+    throw new ShapeError(`createStates: expected the sizes of each layer, found ${JSON.stringify(spec.layers)}`);
+  // Far below what an i64 counts, with room for what the layout adds.
+  if (Object.values(stateBytes(spec, 4)).some((bytes) => bytes > 2 ** 44))
+    throw new JambaError("OUT_OF_MEMORY", `createStates: expected slots and pages of less than 16 TiB, found ${JSON.stringify(spec)}`);
+  return Int32Array.of(pageTokens, dtypes.indexOf(kvDtype), ...layers);
+}
+
 /** A vector of one axis, a matrix of two, a stack of matrices of more. */
 function describe(name: string, shape: readonly number[], dtype: WeightDtype): WeightDescription {
   const isVector = shape.length === 1;
@@ -393,6 +468,15 @@ function describe(name: string, shape: readonly number[], dtype: WeightDtype): W
   return description;
 }
 
+/** @throws DtypeError for a dtype that is none, or rows that are not whole blocks of it */
+function expectStored({ name, dtype, shape }: WeightSource): void {
+  if (!storedDtypes.includes(dtype))
+    throw new DtypeError(`${name}: expected one of ${storedDtypes.join(", ")} in the file, found ${dtype}`);
+  const { columns } = matrixOf(shape);
+  if (isBlockDtype(dtype) && columns % blockFormats[dtype].values !== 0)
+    throw new DtypeError(`${name}: expected rows of whole ${dtype} blocks of ${blockFormats[dtype].values}, found [${shape.join(", ")}]`);
+}
+
 /** As `Matrix::bytes` in native/layout.h. */
 function sizeBytes([, dtype, isVector, stack, rows, columns]: WeightDescription): number {
   const panelBytes = [
@@ -401,6 +485,7 @@ function sizeBytes([, dtype, isVector, stack, rows, columns]: WeightDescription)
     columns * panelRows * 2,
     Math.ceil(columns / 64) * 1088,
     Math.ceil(columns / 64) * 576,
+    Math.ceil(columns / 64) * 640,
   ][dtype];
   const grouped = dtype >= dtypes.indexOf("q8") ? groupedPanels : 1;
   const panels = grouped * Math.ceil(rows / (grouped * panelRows));
@@ -409,7 +494,11 @@ function sizeBytes([, dtype, isVector, stack, rows, columns]: WeightDescription)
 }
 
 /** Ranges of rows that are read at once: parts of one matrix in whole panels, or whole matrices where they are small. */
-function* pieces([, , isVector, stack, rows]: WeightDescription, rowBytes: number): Generator<[from: number, to: number]> {
+function* pieces(
+  [, , isVector, stack, rows]: WeightDescription,
+  rowBytes: number,
+  pieceBytes: number,
+): Generator<[from: number, to: number]> {
   if (isVector) return yield [0, 1];
   if (rowBytes === 0 || rows === 0) return;
   const wanted = Math.max(1, Math.floor(pieceBytes / rowBytes));

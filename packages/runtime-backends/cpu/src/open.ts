@@ -2,7 +2,7 @@
 
 import { type DeviceInfo, JambaError } from "@jamba/core";
 import { type Addon, type CpuLevel, loadAddon, type NativeEngine } from "./addon.ts";
-import { CpuBackend, toJambaError } from "./backend.ts";
+import { CpuBackend, dtypes, toJambaError } from "./backend.ts";
 
 export interface CpuOptions {
   /** As many as the machine has physical cores that this process may use, if not given. */
@@ -40,7 +40,7 @@ export async function openCpuBackend(options: CpuOptions = {}): Promise<CpuBacke
     name: cpus()[0]?.model.trim() || process.arch,
     features: [`${level}: ${words[level] ?? level}`, ...whyNotMore(level, levels), why],
     threads,
-    weightDtypes: ["f32", "bf16", "f16", "q8", "q4"],
+    weightDtypes: dtypes,
     kvDtypes: ["f16", "bf16", "f32"],
     chunkTokens: 512,
   };

@@ -1,13 +1,14 @@
 // One answer, bit for bit, however the work is cut: by chunks, by batch, over threads, fused or not. Only levels differ from each other,
 // since their vectors are of different lengths and only some have fused dot products of bf16.
 
-import { openSmallModel, randomChunks, randomIds, type SmallModel, seeded, startsOf, type Turn } from "@jamba/conformance";
+import { normal, openSmallModel, randomChunks, randomIds, type SmallModel, seeded, startsOf, type Turn } from "@jamba/conformance";
+import { HostTensor, record, sourceOf, type Weight } from "@jamba/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type CpuLevel, loadAddon } from "../src/addon.ts";
 import { type CpuBackend, openCpuBackend } from "../src/index.ts";
 
 const addon = await loadAddon().catch((error: Error) => error);
-const dtypes = ["f32", "bf16", "f16", "q8", "q4"] as const;
+const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1"] as const;
 const kvDtypes = ["f32", "f16", "bf16"] as const;
 const threadCounts = [1, 2, 3];
 
@@ -43,6 +44,10 @@ function invariants(level: CpuLevel, shift: number): void {
     });
   }
 
+  test.each([1, 2, 5, 29])("weights of different dtypes, %i tokens: together, fused or as one expert gives one answer", async (L) => {
+    for (const backend of backends) await expectMixedAlike(backend, L);
+  });
+
   test("a prompt past the borders of attention's segments and of a matmul's chunks of tokens gives one answer", async () => {
     const models = await openModels(backends, { dtype: "q4", kvDtype: "f16" });
     const ids = randomIds(7, 1300);
@@ -53,6 +58,59 @@ function invariants(level: CpuLevel, shift: number): void {
       expectSame(await advance(models[(i + 1) % models.length], 0, cut(0, ids, chunks)), whole);
     for (const model of models) await model[Symbol.asyncDispose]();
   });
+}
+
+/** Products of weights that each have a dtype of their own, fused or not, as experts or not, together or alone. */
+async function expectMixedAlike(backend: CpuBackend, L: number): Promise<void> {
+  const [dModel, dFf] = [70, 150];
+  const random = seeded(L);
+  const values = (n: number) => Float32Array.from({ length: n }, () => normal(random) / 8);
+  const x = new HostTensor("float32", values(L * dModel), [L, dModel]);
+  const ones = new HostTensor("float32", new Float32Array(L).fill(1), [L, 1]);
+  const first = new HostTensor("int32", new Int32Array(L), [L, 1]);
+  const up = values(dFf * dModel);
+  const down = values(dFf * dModel);
+  const open = (name: string, shape: number[], from: Float32Array, i: number): Promise<Weight & Disposable> =>
+    backend.openWeight(sourceOf(name, shape, from), dtypes[i % dtypes.length]);
+  const ups = await Promise.all(dtypes.map((_, i) => open("up", [dFf, dModel], up, i)));
+  const downs = await Promise.all(dtypes.map((_, i) => open("down", [dModel, dFf], down, i)));
+  const stacks = await Promise.all(dtypes.map((_, i) => open("ups", [1, dFf, dModel], up, i)));
+  const downStacks = await Promise.all(dtypes.map((_, i) => open("downs", [1, dModel, dFf], down, i)));
+  const store = backend.createStates({ layers: [], pageTokens: 1, kvDtype: "f32" });
+  store.reserve(1, 0);
+  const list = record({ L, nSequences: 1, nRows: 0 }, store.spec, (ops) => {
+    const input = ops.input("x", [L, dModel]);
+    const routes = { experts: ops.input("first", [L, 1], "i32"), weights: ops.input("ones", [L, 1]) };
+    for (const [i, y] of ops.matmul(input, ups).entries()) ops.read(`together ${i}`, y);
+    for (const [i, gate] of ups.entries()) {
+      const [j, k] = [(i + 1) % dtypes.length, (i + 3) % dtypes.length];
+      ops.read(`alone ${i}`, ops.matmul(input, [gate])[0]);
+      const [g, u] = ops.matmul(input, [gate, ups[j]]);
+      ops.read(`dense ${i}`, ops.matmul(ops.swiglu(g, u), [downs[k]])[0]);
+      const experts = { gateProj: stacks[i], upProj: stacks[j], downProj: downStacks[k] };
+      ops.read(`experts ${i}`, ops.experts(input, routes, experts));
+    }
+  });
+  const inputs = {
+    ids: new Int32Array(L),
+    starts: Int32Array.of(0, L),
+    states: [{ slot: 0, pages: [], seen: 0 }],
+    rows: new Int32Array(0),
+    tensors: new Map<string, HostTensor>([
+      ["x", x],
+      ["ones", ones],
+      ["first", first],
+    ]),
+  };
+  const fused = await backend.run(list, store, inputs);
+  const traced = await backend.run(list, store, inputs, { trace: () => undefined });
+  for (const i of dtypes.keys()) {
+    expect(fused.get(`together ${i}`)!.data).toEqual(fused.get(`alone ${i}`)!.data);
+    expect(fused.get(`dense ${i}`)!.data).toEqual(traced.get(`dense ${i}`)!.data);
+    expect(fused.get(`experts ${i}`)!.data).toEqual(fused.get(`dense ${i}`)!.data);
+  }
+  for (const weight of [...ups, ...downs, ...stacks, ...downStacks]) weight[Symbol.dispose]();
+  store.dispose();
 }
 
 /** Logits of every token, then the state. */

@@ -38,7 +38,7 @@ import { encodeList } from "../src/encode.ts";
 import { type CpuBackend, openCpuBackend } from "../src/index.ts";
 
 const addon = await loadAddon().catch((error: Error) => error);
-const dtypes = ["f32", "bf16", "f16", "q8", "q4"] as const satisfies readonly WeightDtype[];
+const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1"] as const satisfies readonly WeightDtype[];
 const folder = mkdtempSync(join(tmpdir(), "jamba-cpu-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -309,7 +309,7 @@ function robustness(): void {
       const shape = [131, 97];
       const values = Float32Array.from({ length: 131 * 97 }, (_, i) => Math.sin(i * i));
       const opened = await backend.openWeight(sourceOf("w", shape, values), dtype);
-      const size = backend.packed.sizeBytes(shape, dtype);
+      const size = backend.weightBytes(shape, dtype);
       const bytes = await backend.packed.read(opened, 0, size);
       writeFileSync(path, Buffer.concat([Buffer.alloc(64), bytes]));
       const mapped = await backend.packed.open({ name: "w", dtype, shape, path, offset: 64 });
@@ -356,7 +356,7 @@ function robustness(): void {
       const path = join(folder, "sparse");
       const [nExperts, dModel, dFf, chosen] = [4400, 1024, 4096, [3, 4321]];
       const shapes = { gateProj: [dFf, dModel], upProj: [dFf, dModel], downProj: [dModel, dFf] };
-      const expertBytes = backend.packed.sizeBytes(shapes.gateProj, "q4");
+      const expertBytes = backend.weightBytes(shapes.gateProj, "q4");
       const small: Record<string, Weight> = {};
       const mapped: Record<string, Weight> = {};
       const file = openSync(path, "w");

@@ -43,14 +43,15 @@ function runTests() {
 
 /** Runs on the target: no vitest, whose own binaries are the host's. */
 const ops = `
-import { cases, findMismatch, openSmallModel, randomIds } from "@jamba/conformance";
+import { cases, findMismatch, heldValues, lossOf, mostLost, openSmallModel, randomBlocks, randomIds, storedSource } from "@jamba/conformance";
+import { blockFormats, decodeStored } from "@jamba/core";
 import { loadAddon } from "./src/addon.ts";
 import { openCpuBackend } from "./src/open.ts";
 const { levels } = await loadAddon();
 let failed = 0;
 for (const level of levels) {
   const backends = await Promise.all([1, 3].map((threads) => openCpuBackend({ level, threads })));
-  for (const dtype of ["f32", "bf16", "f16", "q8", "q4"]) {
+  for (const dtype of ["f32", "bf16", "f16", "q8", "q4", "q4_1"]) {
     const some = cases.filter((one) => dtype === "f32" || one.weights);
     for (const one of some) {
       const mismatch = await findMismatch(one, dtype, backends[1]);
@@ -67,6 +68,19 @@ for (const level of levels) {
     }
     if (new Set(answers).size !== 1) console.error(++failed, level, dtype, "one thread, three threads and chunks disagree");
     console.log(level, dtype, some.length, "cases");
+  }
+  for (const [from, { values }] of Object.entries(blockFormats)) {
+    const bytes = randomBlocks(from, 40 * 7, 1);
+    const expected = decodeStored(bytes, from);
+    for (const dtype of backends[0].device.weightDtypes) {
+      const loss = lossOf(await heldValues(storedSource(from, [40, 7 * values], bytes), dtype, backends[0]), expected);
+      if (!(loss <= mostLost(from, dtype))) console.error(++failed, level, from, "as", dtype, "loses", loss);
+    }
+  }
+  for (const dtype of ["q4_0", "q5_0", "q8_0", "q4_k", "q6_k"]) {
+    const values = Float32Array.from({ length: 2048 }, (_, i) => Math.sin(i * i));
+    const loss = lossOf(decodeStored(await backends[1].encodeBlocks(values, 512, dtype), dtype), values);
+    if (!(loss < 0.1)) console.error(++failed, level, "encoding", dtype, "loses", loss);
   }
   for (const backend of backends) await backend.dispose();
 }

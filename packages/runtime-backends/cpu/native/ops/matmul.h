@@ -47,7 +47,7 @@ static void planMatmul(const Command& c, Step& step) {
   step.needScratch(forms.bytes);
   planPrepare(c, forms, step);
   Phase& p = step.add(matmulTask, c, tasks);
-  for (int i = 0; i < 4; i++) p.args[i] = forms.offsets[i];
+  memcpy(p.args, forms.offsets, sizeof forms.offsets);
 }
 
 /** Panels [p0, p1) of silu(gate x) · (up x), for prepared tokens; `emit` as of multiply. */
@@ -87,7 +87,7 @@ static void planGateUp(const Command& c, Step& step) {
   const Cut k = cut(c.weights[0], x.rows, step.threads);
   step.needLocal(k.panels * k.tokens * panelRows * 4);
   Phase& p = step.add(gateUpTask, c, x.rows == 0 ? 0 : k.tasks());
-  for (int i = 0; i < 4; i++) p.args[i] = forms.offsets[i];
+  memcpy(p.args, forms.offsets, sizeof forms.offsets);
 }
 
 }  // namespace jamba::JAMBA_LEVEL

@@ -9,15 +9,20 @@ namespace jamba::JAMBA_LEVEL {
 static void unpackRow(const Matrix& m, int64_t row, float* to) {
   const uint8_t* panel = m.panel(0, row / panelRows);
   const int r = (int)(row % panelRows);
-  // One block of 32 columns: `value` of its column i times the scale.
+  // One block of 32 columns: `value` of its column i times the scale, and the minimum where there is one.
   const auto blocks = [&](const auto* all, const auto& value) {
     for (int64_t k = 0; k < m.columns; k += blockColumns) {
       const auto& block = all[k / 64 * groupedPanels];
       const int half = (int)(k / blockColumns % 2), n = m.columns - k < blockColumns ? (int)(m.columns - k) : blockColumns;
       const float scale = scalarF16(block.scale[half][r]);
       for (int i = 0; i < n; i++) to[k + i] = scale * (float)value(block.q[half], i);
+      if constexpr (requires { block.minimum; }) {
+        const float minimum = scalarF16(block.minimum[half][r]);
+        for (int i = 0; i < n; i++) to[k + i] += minimum;
+      }
     }
   };
+  const auto nibble = [&](const auto& q, int i) { return q[i / 8][4 * r + i % 4] >> (i % 8 < 4 ? 0 : 4) & 15; };
   switch (m.dtype) {
     case Dtype::f32:
       for (int64_t k = 0; k < m.columns; k++) to[k] = ((const float*)panel)[k * panelRows + r];
@@ -29,7 +34,8 @@ static void unpackRow(const Matrix& m, int64_t row, float* to) {
       for (int64_t k = 0; k < m.columns; k++) to[k] = scalarBf16(((const uint16_t*)panel)[(k / 2 * panelRows + r) * 2 + k % 2]);
       break;
     case Dtype::q8: blocks((const Q8Block*)panel, [&](const auto& q, int i) { return q[i / 4][4 * r + i % 4] - 128; }); break;
-    case Dtype::q4: blocks((const Q4Block*)panel, [&](const auto& q, int i) { return (q[i / 8][4 * r + i % 4] >> (i % 8 < 4 ? 0 : 4) & 15) - 8; }); break;
+    case Dtype::q4: blocks((const Q4Block*)panel, [&](const auto& q, int i) { return nibble(q, i) - 8; }); break;
+    case Dtype::q4_1: blocks((const Q4_1Block*)panel, nibble); break;
   }
 }
 

@@ -1,0 +1,66 @@
+import { join } from "node:path";
+import { download as downloadModel } from "@jamba/loader";
+import type { Command } from "../cli.ts";
+import { textFlag, UsageError } from "../flags.ts";
+import { bytesText, coloursFor, loadBar } from "../terminal.ts";
+
+export const download: Command = {
+  help: `jamba download ID: bring a model from the Hugging Face hub
+
+  Fetches config, tokenizer and one set of weights into the cache that Python's
+  huggingface_hub uses too, and prints where they lie. What is there already is
+  not fetched again; stopped, it goes on where it was when run again. Every
+  file is checked against the hub's hash.
+
+  ID             OWNER/NAME, or one GGUF file of it as OWNER/NAME:FILE.gguf or
+                 OWNER/NAME:Q4_K_M
+  --revision R   a branch, a tag or a commit (main)
+  --cache-dir D  (HF_HUB_CACHE, or hub in HF_HOME, or ~/.cache/huggingface/hub)
+  --offline      only say where it lies
+  --json --quiet
+
+  HF_TOKEN is sent to the hub for gated and private models; HF_ENDPOINT names
+  another hub.
+`,
+  flags: {
+    json: { type: "boolean" },
+    quiet: { type: "boolean", short: "q" },
+    offline: { type: "boolean" },
+    revision: { type: "string" },
+    "cache-dir": { type: "string" },
+    help: { type: "boolean", short: "h" },
+  },
+
+  async run({ flags, words }, terminal) {
+    if (words.length !== 1) throw new UsageError(`download: expected one hub id, found ${words.length} words; see jamba download --help`);
+    const [id] = words;
+    const quiet = Boolean(flags.quiet || flags.json);
+    const bar = loadBar(terminal, !quiet);
+    const stop = new AbortController();
+    const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("interrupted"))));
+    const started = performance.now();
+    try {
+      const found = await downloadModel(id, {
+        revision: textFlag(flags, "revision"),
+        cacheDir: textFlag(flags, "cache-dir"),
+        offline: flags.offline as boolean | undefined,
+        signal: stop.signal,
+        onProgress: bar.onProgress,
+      }).finally(bar.stop);
+      const seconds = ((performance.now() - started) / 1000).toFixed(1);
+      const { folder, file, totalBytes, fetchedBytes } = found;
+      terminal.stdout.write(`${flags.json ? JSON.stringify(found) : file === undefined ? folder : join(folder, file)}\n`);
+      if (!quiet) {
+        const fetched = fetchedBytes === 0 ? "all there before" : `${bytesText(fetchedBytes)} fetched in ${seconds} s`;
+        terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(`  ${id}: ${bytesText(totalBytes)}, ${fetched}`)}\n`);
+      }
+      return 0;
+    } catch (error) {
+      if (!stop.signal.aborted) throw error;
+      if (!quiet) terminal.stderr.write(`jamba: stopped; run it again to go on\n`);
+      return 130;
+    } finally {
+      off();
+    }
+  },
+};

@@ -1,0 +1,71 @@
+import { readFile } from "node:fs/promises";
+import { type QuantizeModelOptions, quantizeModel } from "jamba";
+import type { Command } from "../cli.ts";
+import { commonFlags, loadOptions, textFlag, UsageError } from "../flags.ts";
+import { bytesText, coloursFor, loadBar } from "../terminal.ts";
+
+export const quantize: Command = {
+  help: `jamba quantize IN OUT --dtype D: a GGUF file with smaller weights
+
+  OUT ends in .gguf; llama.cpp loads it too. IN is any MODEL and stays as it is.
+
+  --dtype D      q8            blocks of 8 bits
+                 q4            blocks of 4 bits, 8 where that hurts most
+                 q4_k_m        4 bits with finer scales, 6 where it hurts most
+                 experts-int8  experts as q8, all else as stored
+                 bf16, f16, f32
+  --calibrate FILE   a text such as the model will read: errors are kept small
+                     where it makes the model multiply with much. Better for
+                     the same bytes; the model has to fit in memory once.
+  --overwrite    replace an OUT that is there
+  --json --quiet --backend --threads
+
+  OUT appears whole or not at all. What a killed run left beside it is removed
+  by the next one, which starts anew. jamba score shows what is lost.
+`,
+  flags: { ...commonFlags, overwrite: { type: "boolean" }, calibrate: { type: "string" } },
+
+  async run({ flags, words }, terminal) {
+    const [source, out] = words;
+    const dtype = textFlag(flags, "dtype") as QuantizeModelOptions["dtype"] | undefined;
+    if (words.length !== 2)
+      throw new UsageError(`quantize: expected a model and a file, found ${words.length} words; see jamba quantize --help`);
+    if (dtype === undefined) throw new UsageError("quantize: expected --dtype, found none; q4_k_m and q8 are the usual ones");
+    if (flags["context-length"] !== undefined)
+      throw new UsageError("--context-length: expected where a model is loaded, found it in quantize");
+    const calibrate = await textOf("--calibrate", textFlag(flags, "calibrate"));
+    const quiet = Boolean(flags.quiet || flags.json);
+    const bar = loadBar(terminal, !quiet);
+    const stop = new AbortController();
+    const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("interrupted"))));
+    const started = performance.now();
+    try {
+      const { contextLength: _, ...rest } = loadOptions(flags);
+      const options = { ...rest, dtype, calibrate, overwrite: Boolean(flags.overwrite), signal: stop.signal, onProgress: bar.onProgress };
+      const { file, sizeBytes, tensors, warnings } = await quantizeModel(source, out, options).finally(bar.stop);
+      const seconds = ((performance.now() - started) / 1000).toFixed(1);
+      if (flags.json) terminal.stdout.write(`${JSON.stringify({ file, dtype, sizeBytes, tensors, warnings })}\n`);
+      if (!quiet) {
+        const { dim, yellow } = coloursFor(terminal.stderr, terminal);
+        for (const warning of warnings) terminal.stderr.write(`  ${yellow("note:")} ${warning}\n`);
+        terminal.stderr.write(`${dim(`  ${file}: ${bytesText(sizeBytes)} as ${dtype}, ${seconds} s`)}\n`);
+      }
+      return 0;
+    } catch (error) {
+      if (stop.signal.aborted) return 130;
+      throw error;
+    } finally {
+      off();
+    }
+  },
+};
+
+/** The text of the file that a flag names. */
+export async function textOf(flag: string, file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  try {
+    return await readFile(file, "utf8");
+  } catch (cause) {
+    throw new UsageError(`${flag}: expected a text file, found ${(cause as Error).message}`);
+  }
+}

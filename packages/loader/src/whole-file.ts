@@ -1,0 +1,109 @@
+// A file on the local disk that appears whole or not at all.
+
+import { JambaError, LoadError } from "@jamba/core";
+
+export interface WholeFileOptions {
+  /** Of the file when it is done: the disk must have room. */
+  readonly sizeBytes: number;
+  /** Paths that the file is made from, which it can't replace. */
+  readonly sources?: readonly string[];
+  readonly overwrite?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Lets `fill` write a file beside `path` and renames it when all is on the disk. Files that killed processes of this machine left there
+ * are removed first.
+ * @throws JambaError OPTION for a path that is taken, LoadError for a full disk
+ */
+export async function wholeFile(
+  path: string,
+  { sizeBytes, sources = [], overwrite = false, signal }: WholeFileOptions,
+  fill: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const files = await fileSystem();
+  const target = await files.realpath(path).catch(() => files.resolve(path));
+  const expectFree = async () => {
+    const found = await files.stat(target).catch(ifAbsent);
+    if (!found) return;
+    if (!found.isFile()) throw new JambaError("OPTION", `${path}: expected a file to write to, found a directory or device`);
+    for (const source of sources) {
+      const { dev, ino } = await files.stat(source);
+      if (dev === found.dev && ino === found.ino)
+        throw new JambaError("OPTION", `${path}: expected another file than the one that is read; name a new one`);
+    }
+    if (!overwrite) throw new JambaError("OPTION", `${path}: expected no file of this name, found one; pass overwrite to replace it`);
+  };
+  await expectFree();
+  // Names the machine and the process, so that others can tell when nobody writes to it any more.
+  const prefix = `${files.basename(target)}.partial-${files.hostname()}-`;
+  await removeStale(files, files.dirname(target), prefix);
+  await expectRoom(files, files.dirname(target), path, sizeBytes);
+  const partial = `${files.dirname(target)}/${prefix}${process.pid}-${crypto.randomUUID().slice(0, 8)}`;
+  const handle = await files.open(partial, "wx");
+  try {
+    try {
+      await fill(async (bytes) => {
+        for (let done = 0; done < bytes.length; ) done += (await handle.write(bytes, done, bytes.length - done)).bytesWritten;
+      });
+      await handle.sync(); // so that a power cut leaves no zeros behind the final name
+    } finally {
+      await handle.close();
+    }
+    signal?.throwIfAborted();
+    await expectFree(); // once more: writing may have taken hours
+    await files.rename(partial, target);
+  } finally {
+    await files.rm(partial, { force: true });
+  }
+}
+
+type Files = Awaited<ReturnType<typeof fileSystem>>;
+
+async function removeStale(files: Files, folder: string, prefix: string): Promise<void> {
+  for (const name of await files.readdir(folder)) {
+    const pid = name.startsWith(prefix) ? Number(/^(\d+)-[\da-f]{8}$/.exec(name.slice(prefix.length))?.[1]) : Number.NaN;
+    if (Number.isNaN(pid)) continue;
+    const path = `${folder}/${name}`;
+    // In containers, the process that was killed and this one may have the same number.
+    const stale = pid === process.pid ? await isOlder(files, path) : !isAlive(pid);
+    if (stale) await files.rm(path, { force: true });
+  }
+}
+
+async function isOlder(files: Files, path: string): Promise<boolean> {
+  const found = await files.stat(path).catch(ifAbsent);
+  return found !== undefined && found.mtimeMs < Date.now() - process.uptime() * 1000;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH"; // another user's
+  }
+}
+
+async function expectRoom(files: Files, folder: string, path: string, sizeBytes: number): Promise<void> {
+  const { bavail, bsize } = await files.statfs(folder);
+  if (bavail * bsize < sizeBytes)
+    throw new LoadError(`${path}: expected ${sizeBytes} bytes of free disk, found ${bavail * bsize}; make room or name another disk`);
+}
+
+function ifAbsent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT") throw error;
+}
+
+async function fileSystem() {
+  try {
+    const [files, { basename, dirname, resolve }, { hostname }] = await Promise.all([
+      import("node:fs/promises"),
+      import("node:path"),
+      import("node:os"),
+    ]);
+    return { ...files, basename, dirname, resolve, hostname };
+  } catch (cause) {
+    throw new JambaError("UNSUPPORTED", "expected a file system to write to, found none in this runtime", { cause });
+  }
+}

@@ -1,0 +1,1 @@
+export function buildSource(entry: string, outDir: string): Promise<string>;
