@@ -29,7 +29,8 @@ import { wholeFile } from "./whole-file.ts";
  *
  * q8            all as q8_0
  * q4            q4_0, and as q8_0 what is small and sensitive (role "fine")
- * q4_k_m        llama.cpp's mix: q4_k; q6_k for what is fine, and for vProj and downProj of every third layer and the first and last eighth
+ * q4_k_m        llama.cpp's mix: q4_k; q6_k for vProj and downProj of the first and last eighth of layers and of every third between,
+ *               and, other than there, for all that is fine
  * experts-int8  experts as q8_0, all else as it is stored
  */
 export type QuantizeDtype = "f32" | "f16" | "bf16" | "q8" | "q4" | "q4_k_m" | "experts-int8";
@@ -175,7 +176,7 @@ function dtypeOf({ name, shape, role }: ModelTensor, source: WeightSource, asked
   if (role === "exact") return "f32";
   if (asked === "experts-int8") return role === "experts" && shape[2] % blockFormats.q8_0.values === 0 ? "q8_0" : source.dtype;
   if (asked === "q8") return "q8_0";
-  // q6_k would save a quarter of these bytes, which are few, and has three to four times the error.
+  // q6_k would save a quarter of these bytes, which are few, at three times the error; and is held as q8 here anyway.
   if (asked === "q4") return role === "fine" ? "q8_0" : "q4_0";
   if (asked === "q4_k_m") return role === "fine" || hasMoreBits(name, config) ? "q6_k" : "q4_k";
   return asked;
