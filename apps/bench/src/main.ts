@@ -21,6 +21,7 @@ const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine,
   --threads N       of both sides (2)
   --level L         our kernels: portable, avx2, avx512, …; the best one if not given
   --ours            without the peer
+  --gguf            our side loads the peer's GGUF file too
   --profile         time by kind of op, ours
   --json FILE  --svg FILE  --results FILE
   --work DIR        where models are made and the peer is installed (apps/bench/.work)
@@ -42,6 +43,7 @@ async function main(args: string[]): Promise<void> {
       threads: { type: "string", default: String(Math.min(2, availableParallelism())) },
       level: { type: "string" },
       ours: { type: "boolean", default: false },
+      gguf: { type: "boolean", default: false },
       profile: { type: "boolean", default: false },
       json: { type: "string" },
       svg: { type: "string" },
@@ -62,6 +64,7 @@ async function main(args: string[]): Promise<void> {
     threads: count("--threads", values.threads),
     level: values.level as CpuLevel | undefined, // the backend checks it
     withPeer: !values.ours,
+    gguf: values.gguf,
     profile: values.profile,
     work: values.work,
     log,
@@ -96,7 +99,7 @@ function contentOf(parts: readonly Measured[], command: string) {
     `ours: ${revision()}, ${parts[0].devices.ours}`,
     ...(parts[0].devices.theirs ? [`theirs: node-llama-cpp ${peerVersion}, ${parts[0].devices.theirs}`] : []),
     ...parts.map(({ size: { model, file, perToken } }) => {
-      const how = file.length > 1 ? "; ours packed directly, theirs as GGUF" : "";
+      const how = file.length < 2 ? "" : model.endsWith("GGUF") ? "; both the same file" : "; ours packed directly, theirs as GGUF";
       return `${model}: files of ${both(file)} GB, ${both(perToken)} GB read per token${how}`;
     }),
     `command: ${command}`,

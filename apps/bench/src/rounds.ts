@@ -6,7 +6,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readSync, stat
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type CpuLevel, openCpuBackend } from "@jamba/backend-cpu";
-import type { WeightDtype } from "@jamba/core";
+import { packedDtypeOf, type StoredDtype, type WeightDtype } from "@jamba/core";
 import { openCheckpoint } from "@jamba/loader";
 import { preparedOf, prepareModel } from "jamba";
 import { blockOf, bytesPerValue } from "./blocks.ts";
@@ -22,6 +22,8 @@ export interface Options {
   readonly threads: number;
   readonly level?: CpuLevel;
   readonly withPeer: boolean;
+  /** Our side loads the peer's file too, instead of a prepared folder. */
+  readonly gguf: boolean;
   readonly profile: boolean;
   /** Folder for what is made and installed. */
   readonly work: string;
@@ -87,10 +89,10 @@ export async function measure({ model, format, works: wanted }: Plan, options: O
   const cells = wanted.map((work) => {
     const all = pairs.get(work)!;
     const clean = all.filter(isClean);
-    return { model, format, work, pairs: clean, dropped: all.length - clean.length };
+    return { model, format, gguf: options.gguf, work, pairs: clean, dropped: all.length - clean.length };
   });
   const size = {
-    model: `${model} ${format}`,
+    model: `${model} ${format}${options.gguf ? " GGUF" : ""}`,
     file: sides.map((side) => bytesOf(files[side])),
     perToken: sides.map((side) => costs[side].decodeBytes(0)),
   };
@@ -102,28 +104,32 @@ const oursPerValue: Readonly<Record<WeightDtype, number>> = { f32: 4, bf16: 2, f
 
 /** What a weight of ours is held in is in the prepared folder: q4 is a mix, as it is at the peer. */
 async function makeFiles(model: PresetName, format: Format, options: Options) {
-  const { work, threads, level, withPeer, log } = options;
+  const { work, threads, level, withPeer, gguf, log } = options;
   mkdirSync(work, { recursive: true });
-  const files = { ours: join(work, `${model}-${format}`), theirs: join(work, `${model}-${format}.gguf`) };
+  const [folder, theirs] = [join(work, `${model}-${format}`), join(work, `${model}-${format}.gguf`)];
+  if ((withPeer || gguf) && !existsSync(theirs)) {
+    log(`making ${theirs}`);
+    writeGguf(theirs, configOf(model), format, `random ${model} ${format}`);
+  }
+  if (gguf) {
+    const held = (spec: TensorSpec) => packedDtypeOf[blockOf(spec, format).toLowerCase() as StoredDtype];
+    return { files: { ours: theirs, theirs }, perValue: (spec: TensorSpec) => oursPerValue[held(spec)] };
+  }
   const backend = await openCpuBackend({ threads, level });
   const readOurs = async () => {
-    const checkpoint = await openCheckpoint(files.ours);
+    const checkpoint = await openCheckpoint(folder);
     await checkpoint.close();
     return preparedOf(checkpoint);
   };
-  let prepared = existsSync(files.ours) ? await readOurs() : undefined;
+  let prepared = existsSync(folder) ? await readOurs() : undefined;
   if (prepared?.layout !== backend.packed!.layout) {
-    log(`making ${files.ours}`);
-    await prepareModel(syntheticCheckpoint(model), files.ours, { dtype: format, backend, overwrite: true });
+    log(`making ${folder}`);
+    await prepareModel(syntheticCheckpoint(model), folder, { dtype: format, backend, overwrite: true });
     prepared = await readOurs();
   }
   await backend.dispose();
-  if (withPeer && !existsSync(files.theirs)) {
-    log(`making ${files.theirs}`);
-    writeGguf(files.theirs, configOf(model), format, `random ${model} ${format}`);
-  }
   const { weights } = prepared!;
-  return { files, perValue: ({ name }: TensorSpec) => oursPerValue[weights.get(name)!.dtype] };
+  return { files: { ours: folder, theirs }, perValue: ({ name }: TensorSpec) => oursPerValue[weights.get(name)!.dtype] };
 }
 
 function filesOf(path: string): string[] {

@@ -33,6 +33,8 @@ export interface Spread {
 export interface Cell {
   readonly model: string;
   readonly format: string;
+  /** Both sides had the same GGUF file. */
+  readonly gguf?: boolean;
   readonly work: Work;
   readonly pairs: readonly Pair[];
   readonly dropped: number;

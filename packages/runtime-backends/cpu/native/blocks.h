@@ -51,7 +51,7 @@ JAMBA_INLINE void openNibbles(const uint8_t* from, uint8_t* q) {
 JAMBA_INLINE void addFifthBits(const uint8_t* bits, uint8_t* q) {
   for (int i = 0; i < 4; i++) {
     // Byte j of eight copies keeps bit j alone, and reaches 128 if that is set.
-    const uint64_t set = ((bits[i] * 0x0101010101010101) & 0x8040201008040201) + 0x00406070787c7e7f;
+    const uint64_t set = (((uint64_t)bits[i] * 0x0101010101010101) & 0x8040201008040201) + 0x00406070787c7e7f;
     uint64_t eight;
     memcpy(&eight, q + 8 * i, 8);
     eight |= (set & 0x8080808080808080) >> 3;
