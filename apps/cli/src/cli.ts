@@ -38,7 +38,8 @@ const help = `jamba: run Jamba models in this terminal
   jamba bench [MODEL]              tokens per second on this machine
   jamba devices                    what can run here, and why not more
 
-MODEL is a directory, a .safetensors file, a URL, or tiny (if left out).
+MODEL is a hub id (OWNER/NAME, OWNER/NAME:Q4_K_M), a directory, a .safetensors
+or .gguf file, a URL, or tiny (if left out).
 
   --json         one JSON document on stdout, nothing else
   --quiet, -q    nothing on stderr but errors

@@ -112,6 +112,6 @@ export function loadOptions(flags: FlagValues): LoadOptions {
 /** The first word is a model if it looks like one; otherwise all words are text for the small model. */
 export function splitModel(words: readonly string[]): { model: string; rest: readonly string[] } {
   const [first, ...rest] = words;
-  const looks = /^(tiny|https?:\/\/.*|\.{0,2}\/.*|.*\.(gguf|safetensors)|[\w.-]+\/[\w.-]+)$/;
+  const looks = /^(tiny|https?:\/\/.*|\.{0,2}\/.*|.*\.(gguf|safetensors)|[\w.-]+\/[\w.-]+(:[\w.-]+)?)$/;
   return first !== undefined && (looks.test(first) || existsSync(first)) ? { model: first, rest } : { model: "tiny", rest: words };
 }

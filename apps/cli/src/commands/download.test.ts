@@ -28,13 +28,13 @@ afterEach(() => {
   rmSync(cacheDir, { recursive: true, force: true });
 });
 
-async function jamba(args: string[], { tty = false, interrupted = false } = {}) {
+async function jamba(args: string[], { tty = false, interrupted = false, command = "download" } = {}) {
   const texts = { stdout: "", stderr: "" };
   const stream = (name: keyof typeof texts) =>
     Object.assign(new PassThrough(), { isTTY: tty, columns: 80 }).on("data", (piece) => {
       texts[name] += piece;
     });
-  const code = await main(["download", ...args], {
+  const code = await main([command, ...args], {
     stdin: Object.assign(Readable.from([]), { isTTY: false }),
     stdout: stream("stdout"),
     stderr: stream("stderr"),
@@ -103,4 +103,13 @@ test.each<[string[], number, RegExp]>([
 test("its help fits one screen", async () => {
   const { code, stdout } = await jamba(["--help"]);
   expect([code, stdout.trimEnd().split("\n").length <= 24, stdout.split("\n").every((line) => line.length <= 80)]).toEqual([0, true, true]);
+});
+
+test("nothing is asked of the hub offline, by whatever command", async () => {
+  const asked = hub.requests.length;
+  for (const command of ["inspect", "tokenize", "run"]) {
+    const { code, stderr } = await jamba([id, "--offline", "x"].slice(0, command === "inspect" ? 2 : 3), { command });
+    expect([command, code, stderr]).toEqual([command, 1, expect.stringMatching(/expected main in the cache, found none/)]);
+  }
+  expect(hub.requests.length).toBe(asked);
 });

@@ -62,7 +62,7 @@ export const inspect: Command = {
       const plan = await planMemory(json, options);
       return show({ name: source, plan, config: plan.modelType === "jamba" ? parseConfig(json, source) : undefined }, flags, terminal);
     }
-    const checkpoint = await checkpointOf(source);
+    const checkpoint = await checkpointOf(source, flags);
     try {
       const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
       return show({ ...(await planned(checkpoint, options)), name: checkpoint.name, config, ...listed(checkpoint) }, flags, terminal);

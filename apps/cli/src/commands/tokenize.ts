@@ -1,7 +1,7 @@
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
 import { checkpointOf } from "../checkpoint.ts";
 import type { Command } from "../cli.ts";
-import { commonFlags, idsFlag, splitModel, UsageError } from "../flags.ts";
+import { commonFlags, type FlagValues, idsFlag, splitModel, UsageError } from "../flags.ts";
 import { coloursFor } from "../terminal.ts";
 
 export const tokenize: Command = {
@@ -20,7 +20,7 @@ export const tokenize: Command = {
   async run({ flags, words }, terminal) {
     const { model: source, rest } = splitModel(words);
     const { stdin, stdout, stderr } = terminal;
-    const tokenizer = await open(source);
+    const tokenizer = await open(source, flags);
     const given = idsFlag(flags);
     if (given) {
       const text = tokenizer.decode(given);
@@ -47,8 +47,8 @@ export const tokenize: Command = {
   },
 };
 
-async function open(source: string): Promise<Tokenizer> {
-  const checkpoint = await checkpointOf(source);
+async function open(source: string, flags: FlagValues): Promise<Tokenizer> {
+  const checkpoint = await checkpointOf(source, flags);
   await checkpoint.close();
   if (checkpoint.tokenizer === undefined) throw new UsageError(`${source}: expected a tokenizer.json beside the weights, found none`);
   return loadTokenizer(checkpoint.tokenizer, checkpoint.tokenizerConfig);
