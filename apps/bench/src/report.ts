@@ -18,7 +18,13 @@ export interface Row {
 export function rowOf(cell: Cell): Row {
   const { unit, title } = works[cell.work];
   const { model, format, gguf, pairs, dropped } = cell;
-  return { cell: `${model} ${format} ${gguf ? "GGUF " : ""}${title}`, unit, summary: summarize(cell, unit !== "tokens/s"), rounds: pairs.length, dropped };
+  return {
+    cell: `${model} ${format} ${gguf ? "GGUF " : ""}${title}`,
+    unit,
+    summary: summarize(cell, unit !== "tokens/s"),
+    rounds: pairs.length,
+    dropped,
+  };
 }
 
 export const columns = ["cell", "ours", "node-llama-cpp", "ratio", "of the limit", "peak MB", "rounds"];
