@@ -1,63 +1,15 @@
 // llama.cpp and this package on the same GGUF files: the same tokens of a text, the same answers, logits as close as a table says.
 
-import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { seeded } from "@jamba/conformance";
-import { sourceOf } from "@jamba/core";
-import {
-  type Checkpoint,
-  modelTensors,
-  openCheckpoint,
-  parseConfig,
-  type QuantizeDtype,
-  type Quantized,
-  quantize,
-  quantizeDtypes,
-} from "@jamba/loader";
+import { type Checkpoint, openCheckpoint, type QuantizeDtype, type Quantized, quantize, quantizeDtypes } from "@jamba/loader";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { loadModel, quantizeModel } from "../src/index.ts";
 import { cpuAbsent, goldenCases, goldenFolder, openGolden } from "./golden.ts";
-
-interface Job {
-  readonly file: string;
-  readonly ids: readonly number[];
-  readonly steps: number;
-  readonly texts: readonly string[];
-}
-
-interface Answer {
-  /** [ids, vocabSize] */
-  readonly logits: number[][];
-  readonly greedy: number[];
-  readonly tokens: number[][];
-  /** Ids below 20 that end a text. */
-  readonly ends: number[];
-}
-
-/** What llama.cpp answers, as far as it came before it ended. */
-async function askLlama(jobs: readonly Job[]): Promise<{ answers: Answer[]; release?: string; trouble: string }> {
-  const worker = spawn(process.execPath, [fileURLToPath(new URL("llama-cpp-worker.mjs", import.meta.url))]);
-  const [out, err]: string[][] = [[], []];
-  worker.stdout.setEncoding("utf8").on("data", (piece) => out.push(piece));
-  worker.stderr.setEncoding("utf8").on("data", (piece) => err.push(piece));
-  worker.stdin.on("error", () => undefined).end(JSON.stringify({ jobs }));
-  const code = await new Promise((resolve) => worker.on("close", (code, signal) => resolve(code ?? signal)));
-  const [first, ...answers] = out
-    .join("")
-    .split("\n")
-    .filter(Boolean)
-    .map((line) => JSON.parse(line));
-  const why =
-    err
-      .join("")
-      .trim()
-      .split("\n")
-      .find((line) => /error|assert/i.test(line)) ?? err.join("").slice(0, 300);
-  return { answers, release: first?.release, trouble: code === 0 ? "" : `it ended with ${code}: ${why}` };
-}
+import { type Answer, askLlama, vocabularyOf, wideModel } from "./llama-cpp.ts";
 
 const probe = await askLlama([]);
 const absent = cpuAbsent ?? (probe.release === undefined ? `llama.cpp can't be used here: ${probe.trouble}` : undefined);
@@ -72,51 +24,6 @@ const steps = 12;
 /** Tokens of a prompt at most. */
 const maxPrompt = 120;
 const text = "Once upon a time, a little girl named Ines lived near the farm. She had a friend, and her friend was called Alice.";
-
-/** A token for every id of a golden, which has none: node-llama-cpp loads no model without a line feed and a few letters. */
-const vocabularyOf = (size: number) =>
-  new Map<string, string | number | string[] | Float32Array | Int32Array>([
-    ["tokenizer.ggml.model", "llama"],
-    ["tokenizer.ggml.tokens", Array.from({ length: size }, (_, id) => "\n▁<>_abcdefghijklmnopqrstuvwxyz"[id - 3] ?? `<${id}>`)],
-    ["tokenizer.ggml.scores", Float32Array.from({ length: size }, (_, id) => -id)],
-    ["tokenizer.ggml.token_type", Int32Array.from({ length: size }, (_, id) => (id === 0 ? 2 : id < 3 ? 3 : 1))],
-    ["tokenizer.ggml.bos_token_id", 1],
-    ["tokenizer.ggml.eos_token_id", 2],
-    ["tokenizer.ggml.unknown_token_id", 0],
-  ]);
-
-/** Random weights whose rows are whole superblocks, as those of published models are and those of the goldens are not. */
-function wideModel(): Checkpoint {
-  const config = {
-    ...{ model_type: "jamba", vocab_size: 64, hidden_size: 256, intermediate_size: 256, num_hidden_layers: 3, num_experts: 2 },
-    ...{ num_attention_heads: 4, num_key_value_heads: 2, attn_layer_period: 3, attn_layer_offset: 1, tie_word_embeddings: true },
-  };
-  const tensors = modelTensors(parseConfig(config));
-  return {
-    name: "wide",
-    config,
-    tensors: new Map(
-      tensors.map(({ name, shape }) => [name, { name, dtype: "F32", shape, file: "made", offset: 0, sizeBytes: 4 * product(shape) }]),
-    ),
-    weight(name) {
-      const i = tensors.findIndex((tensor) => tensor.name === name);
-      const { shape } = tensors[i];
-      const random = seeded(i + 1);
-      const scale = /layernorm|\.D$/.test(name) ? 0.2 : 0.08;
-      const shift = /layernorm|\.D$/.test(name) ? 1 : /\.A$/.test(name) ? -2 : 0;
-      return sourceOf(
-        name,
-        shape,
-        Float32Array.from({ length: product(shape) }, () => shift + scale * (2 * random() - 1)),
-      );
-    },
-    read: async () => new Uint8Array(),
-    close: async () => undefined,
-    [Symbol.asyncDispose]: async () => undefined,
-  };
-}
-
-const product = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
 const cases = ["tiny", "wide", ...goldenCases] as const;
 type Case = (typeof cases)[number];

@@ -5,6 +5,7 @@ export { type JambaConfig, parseConfig, parseGenerationConfig } from "./config.t
 export { openFile } from "./file-source.ts";
 export { type CheckpointSource, isOnHub, type NamedBlob } from "./folder.ts";
 export { type GgufHeader, type GgufTensor, type GgufValue, parseGgufHeader } from "./gguf.ts";
+export { type PlacedGguf, placeGguf, type UnplacedGgufTensor } from "./gguf-write.ts";
 export { openUrl } from "./http-source.ts";
 export { type Download, type DownloadOptions, type DownloadProgress, download } from "./hub/download.ts";
 export { isHubId } from "./hub/hub-id.ts";
