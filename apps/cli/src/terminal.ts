@@ -43,6 +43,20 @@ export function bytesText(bytes: number): string {
   return `${(bytes / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
 }
 
+/** Runs `body` to its exit code. An interrupt aborts its signal, and the code is 130; a second one ends the process. */
+export async function interruptible(terminal: Terminal, body: (signal: AbortSignal) => Promise<number>): Promise<number> {
+  const stop = new AbortController();
+  const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("interrupted"))));
+  try {
+    return await body(stop.signal);
+  } catch (error) {
+    if (stop.signal.aborted) return 130;
+    throw error;
+  } finally {
+    off();
+  }
+}
+
 /** A bar on stderr while a model loads, if somebody is looking. */
 export function loadBar({ stderr }: Terminal, shown: boolean): { onProgress?: (progress: LoadProgress) => void; stop(): void } {
   if (!shown || !stderr.isTTY) return { stop: () => undefined };

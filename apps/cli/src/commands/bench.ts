@@ -1,7 +1,7 @@
 import { type JambaModel, loadModel } from "jamba";
 import type { Command } from "../cli.ts";
 import { commonFlags, loadOptions, numberFlag, splitModel, textFlag, UsageError } from "../flags.ts";
-import { bytesText, coloursFor, loadBar } from "../terminal.ts";
+import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
 
 /** Tokens read before the ones whose writing is timed. */
 const decodePrompt = 16;
@@ -27,18 +27,16 @@ export const bench: Command = {
     const repeat = count("--repeat", numberFlag(flags, "repeat") ?? 3);
     const quiet = Boolean(flags.quiet || flags.json);
     const bar = loadBar(terminal, !quiet);
-    const stop = new AbortController();
-    const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("interrupted"))));
     const started = performance.now();
-    try {
-      const options = { ...loadOptions(flags), signal: stop.signal, onProgress: bar.onProgress };
+    return interruptible(terminal, async (signal) => {
+      const options = { ...loadOptions(flags), signal, onProgress: bar.onProgress };
       const model = await loadModel(source, options).finally(bar.stop);
       const loadMs = performance.now() - started;
       try {
-        await speeds(model, decodePrompt, 2, 1, stop.signal); // pages are touched and code compiled on first use
+        await speeds(model, decodePrompt, 2, 1, signal); // pages are touched and code compiled on first use
         const prefill: { tokens: number; tokensPerSecond: Spread }[] = [];
-        for (const tokens of prompts) prefill.push({ tokens, tokensPerSecond: (await speeds(model, tokens, 1, repeat, stop.signal)).read });
-        const { write } = await speeds(model, decodePrompt, written + 1, repeat, stop.signal);
+        for (const tokens of prompts) prefill.push({ tokens, tokensPerSecond: (await speeds(model, tokens, 1, repeat, signal)).read });
+        const { write } = await speeds(model, decodePrompt, written + 1, repeat, signal);
         const { device, dtypes } = model;
         const memory = { ...model.memory(), peakBytes: process.resourceUsage().maxRSS * 1024 };
         if (flags.json) {
@@ -63,12 +61,7 @@ export const bench: Command = {
       } finally {
         await model.dispose();
       }
-    } catch (error) {
-      if (stop.signal.aborted) return 130;
-      throw error;
-    } finally {
-      off();
-    }
+    });
   },
 };
 

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { download as downloadModel } from "@jamba/loader";
 import type { Command } from "../cli.ts";
 import { textFlag, UsageError } from "../flags.ts";
-import { bytesText, coloursFor, loadBar } from "../terminal.ts";
+import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
 
 export const download: Command = {
   help: `jamba download ID: bring a model from the Hugging Face hub
@@ -36,15 +36,13 @@ export const download: Command = {
     const [id] = words;
     const quiet = Boolean(flags.quiet || flags.json);
     const bar = loadBar(terminal, !quiet);
-    const stop = new AbortController();
-    const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("interrupted"))));
     const started = performance.now();
-    try {
+    const code = await interruptible(terminal, async (signal) => {
       const found = await downloadModel(id, {
         revision: textFlag(flags, "revision"),
         cacheDir: textFlag(flags, "cache-dir"),
         offline: flags.offline as boolean | undefined,
-        signal: stop.signal,
+        signal,
         onProgress: bar.onProgress,
       }).finally(bar.stop);
       const seconds = ((performance.now() - started) / 1000).toFixed(1);
@@ -55,12 +53,8 @@ export const download: Command = {
         terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(`  ${id}: ${bytesText(totalBytes)}, ${fetched}`)}\n`);
       }
       return 0;
-    } catch (error) {
-      if (!stop.signal.aborted) throw error;
-      if (!quiet) terminal.stderr.write(`jamba: stopped; run it again to go on\n`);
-      return 130;
-    } finally {
-      off();
-    }
+    });
+    if (code === 130 && !quiet) terminal.stderr.write(`jamba: stopped; run it again to go on\n`);
+    return code;
   },
 };

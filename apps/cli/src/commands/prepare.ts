@@ -1,7 +1,7 @@
 import { type LoadDtype, prepareModel } from "jamba";
 import type { Command } from "../cli.ts";
 import { commonFlags, loadOptions, textFlag, UsageError } from "../flags.ts";
-import { bytesText, coloursFor, loadBar } from "../terminal.ts";
+import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
 
 export const prepare: Command = {
   help: `jamba prepare MODEL FOLDER --dtype D: convert weights once, load them at once
@@ -32,13 +32,11 @@ export const prepare: Command = {
       throw new UsageError("--context-length: expected where a model is loaded, found it in prepare");
     const quiet = Boolean(flags.quiet || flags.json);
     const bar = loadBar(terminal, !quiet);
-    const stop = new AbortController();
-    const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("interrupted"))));
     const started = performance.now();
-    try {
+    return interruptible(terminal, async (signal) => {
       const { backend, threads } = loadOptions(flags);
       const overwrite = Boolean(flags.overwrite);
-      const options = { dtype, backend, threads, overwrite, signal: stop.signal, onProgress: bar.onProgress };
+      const options = { dtype, backend, threads, overwrite, signal, onProgress: bar.onProgress };
       const prepared = await prepareModel(source, folder, options).finally(bar.stop);
       const seconds = ((performance.now() - started) / 1000).toFixed(1);
       if (flags.json) terminal.stdout.write(`${JSON.stringify(prepared)}\n`);
@@ -47,11 +45,6 @@ export const prepare: Command = {
         terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(line)}\n`);
       }
       return 0;
-    } catch (error) {
-      if (stop.signal.aborted) return 130;
-      throw error;
-    } finally {
-      off();
-    }
+    });
   },
 };

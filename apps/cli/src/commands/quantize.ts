@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { type QuantizeModelOptions, quantizeModel } from "jamba";
 import type { Command } from "../cli.ts";
 import { commonFlags, loadOptions, textFlag, UsageError } from "../flags.ts";
-import { bytesText, coloursFor, loadBar } from "../terminal.ts";
+import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
 
 export const quantize: Command = {
   help: `jamba quantize IN OUT --dtype D: a GGUF file with smaller weights
@@ -36,12 +36,10 @@ export const quantize: Command = {
     const calibrate = await textOf("--calibrate", textFlag(flags, "calibrate"));
     const quiet = Boolean(flags.quiet || flags.json);
     const bar = loadBar(terminal, !quiet);
-    const stop = new AbortController();
-    const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("interrupted"))));
     const started = performance.now();
-    try {
+    return interruptible(terminal, async (signal) => {
       const { contextLength: _, ...rest } = loadOptions(flags);
-      const options = { ...rest, dtype, calibrate, overwrite: Boolean(flags.overwrite), signal: stop.signal, onProgress: bar.onProgress };
+      const options = { ...rest, dtype, calibrate, overwrite: Boolean(flags.overwrite), signal, onProgress: bar.onProgress };
       const { file, sizeBytes, tensors, warnings } = await quantizeModel(source, out, options).finally(bar.stop);
       const seconds = ((performance.now() - started) / 1000).toFixed(1);
       if (flags.json) terminal.stdout.write(`${JSON.stringify({ file, dtype, sizeBytes, tensors, warnings })}\n`);
@@ -51,12 +49,7 @@ export const quantize: Command = {
         terminal.stderr.write(`${dim(`  ${file}: ${bytesText(sizeBytes)} as ${dtype}, ${seconds} s`)}\n`);
       }
       return 0;
-    } catch (error) {
-      if (stop.signal.aborted) return 130;
-      throw error;
-    } finally {
-      off();
-    }
+    });
   },
 };
 

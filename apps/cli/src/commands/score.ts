@@ -2,7 +2,7 @@ import { type JambaModel, type LoadOptions, type LoadProgress, loadModel } from 
 import type { Command } from "../cli.ts";
 import { commonFlags, type FlagValues, loadOptions, splitModel, textFlag, UsageError } from "../flags.ts";
 import { isRight, parseQuestions, type Question } from "../questions.ts";
-import { bytesText, coloursFor, loadBar, type Terminal } from "../terminal.ts";
+import { bytesText, coloursFor, interruptible, loadBar, type Terminal } from "../terminal.ts";
 import { textOf } from "./quantize.ts";
 
 /** Tokens that are read as one text; each such window begins anew. */
@@ -84,15 +84,13 @@ async function compare(flags: FlagValues, words: readonly string[], terminal: Te
   const questions = asked === undefined ? undefined : parseQuestions(asked);
   const models = words.length > 0 ? words : ["tiny"];
   const dtypes = (textFlag(flags, "dtype") ?? "auto").split(",") as NonNullable<LoadOptions["dtype"]>[];
-  const stop = new AbortController();
-  const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("interrupted"))));
   const rows: Row[] = [];
   const table = tableOf(terminal, models, { text, questions });
-  try {
+  return interruptible(terminal, async (signal) => {
     for (const model of models) {
       for (const dtype of dtypes) {
         const bar = loadBar(terminal, !(flags.quiet || flags.json));
-        const options = { ...loadOptions(flags), dtype, signal: stop.signal, onProgress: bar.onProgress };
+        const options = { ...loadOptions(flags), dtype, signal, onProgress: bar.onProgress };
         const row = await rowOf(model, options, text, questions).finally(bar.stop);
         rows.push(row);
         if (!flags.json) terminal.stdout.write(table(row, rows.length === 1));
@@ -100,12 +98,7 @@ async function compare(flags: FlagValues, words: readonly string[], terminal: Te
     }
     if (flags.json) terminal.stdout.write(`${JSON.stringify({ rows })}\n`);
     return 0;
-  } catch (error) {
-    if (stop.signal.aborted) return 130;
-    throw error;
-  } finally {
-    off();
-  }
+  });
 }
 
 async function rowOf(source: string, options: LoadOptions, text?: string, questions?: readonly Question[]): Promise<Row> {
