@@ -45,11 +45,11 @@ export class PagedAllocator {
   }
 
   share(pages: readonly number[]): void {
-    for (const page of pages) this.#users.set(page, this.#usersOf(page) + 1);
+    for (const page of pages) this.#users.set(page, this.usersOf(page) + 1);
   }
 
   isShared(page: number): boolean {
-    return this.#usersOf(page) > 1;
+    return this.usersOf(page) > 1;
   }
 
   release(slot: number, pages: readonly number[]): void {
@@ -60,7 +60,7 @@ export class PagedAllocator {
 
   releasePages(pages: readonly number[]): void {
     for (const page of pages) {
-      const users = this.#usersOf(page) - 1;
+      const users = this.usersOf(page) - 1;
       if (users > 0) this.#users.set(page, users);
       else {
         this.#users.delete(page);
@@ -69,7 +69,8 @@ export class PagedAllocator {
     }
   }
 
-  #usersOf(page: number): number {
+  /** @throws JambaError BACKEND for a page that nobody uses */
+  usersOf(page: number): number {
     const users = this.#users.get(page);
     if (users === undefined) throw new JambaError("BACKEND", `expected a page in use, found ${page}`);
     return users;

@@ -1,9 +1,10 @@
-// One answer: prefill in chunks, then token by token. Ends at a stop id, a stop text, a limit or an abort.
+// One answer, token by token. Ends at a stop id, a stop text, a limit or an abort.
 
 import type { ToolCall } from "@jamba/tokenizer";
 import { parseToolCalls, StreamDecoder, type Tokenizer } from "@jamba/tokenizer";
+import type { Engine, KeptState } from "./engine.ts";
 import type { GenerateOptions } from "./options.ts";
-import type { Runner, Sequence } from "./runner.ts";
+import { Lookahead } from "./prompt-lookup.ts";
 import { logprobOf, sample, type TokenLogprob, topLogprobs, uniform } from "./sampler.ts";
 import { StopTexts } from "./stop-texts.ts";
 
@@ -12,6 +13,8 @@ export interface Part {
   readonly text: string;
   /** The tokens drawn since the last part. */
   readonly ids: readonly number[];
+  /** Of which answer, with `n`. */
+  readonly index?: number;
 }
 
 export interface Result {
@@ -26,12 +29,17 @@ export interface Result {
   readonly logprobs?: readonly (TokenLogprob & { readonly top: readonly TokenLogprob[] })[];
   /** `cachedTokens`: those of the prompt that a kept state already held. */
   readonly usage: { readonly promptTokens: number; readonly cachedTokens: number; readonly completionTokens: number };
-  /** Why a session had to read its conversation again. */
+  /** Why less than half of the prompt was there already. */
   readonly cacheMissReason?: string;
+  /** With `promptLookup`: tokens that were tried ahead, and those of them that the answer has. */
+  readonly speculation?: { readonly drafted: number; readonly accepted: number };
+  /** With `n`: all answers, of which this is the first. */
+  readonly choices?: readonly Result[];
   readonly timings: Timings;
 }
 
 export interface Timings {
+  /** Until the prompt was read, waiting for others included. */
   readonly promptMs: number;
   readonly firstTokenMs: number;
   readonly totalMs: number;
@@ -40,7 +48,7 @@ export interface Timings {
 }
 
 export interface GenerateContext {
-  readonly runner: Runner;
+  readonly engine: Engine;
   readonly tokenizer: Tokenizer | undefined;
   readonly stopIds: ReadonlySet<number>;
   /** From generation_config.json, for options that are not given. */
@@ -48,11 +56,10 @@ export interface GenerateContext {
 }
 
 export interface Request {
-  /** Advanced in place; released if a step fails. */
-  readonly sequence: Sequence;
-  /** Tokens that `sequence` has not seen. At least one. */
+  /** The whole prompt. At least one token. */
   readonly ids: readonly number[];
-  readonly cacheMissReason?: string;
+  /** Takes over the state after the answer, pinned, with the tokens that it has read. */
+  readonly onEnd?: (kept: KeptState, ids: readonly number[]) => void;
 }
 
 /** New tokens when `maxTokens` is not given. */
@@ -61,79 +68,115 @@ const defaultMaxTokens = 1024;
 /**
  * Yields text as it comes and returns the whole.
  * An abort before the first token throws the signal's reason; a later one ends the answer with "cancelled".
- * The last token drawn is not read into `sequence`.
  */
 export async function* generate(context: GenerateContext, request: Request, given: GenerateOptions): AsyncGenerator<Part, Result> {
-  const { runner, tokenizer } = context;
-  const { sequence } = request;
+  const { engine } = context;
   const options = { ...context.defaults, ...given };
-  const { maxTokens = defaultMaxTokens, stop = [], signal } = options;
-  const seed = options.seed ?? Math.floor(Math.random() * 2 ** 52);
-  const cachedTokens = sequence.seen;
-  const prompt = [...(sequence.ids ?? []), ...request.ids];
-  const clock = { start: performance.now(), prompt: 0, first: 0 };
-  const elapsed = () => performance.now() - clock.start;
+  const { maxTokens = defaultMaxTokens, priority, timeoutMs } = options;
+  const signals = [options.signal ?? [], timeoutMs === undefined ? [] : AbortSignal.timeout(timeoutMs)].flat();
+  const signal = signals.length > 1 ? AbortSignal.any(signals) : signals[0];
+  const start = performance.now();
+  signal?.throwIfAborted();
+  if (maxTokens === 0) return { ...noAnswer, usage: { promptTokens: request.ids.length, cachedTokens: 0, completionTokens: 0 } };
+  const opened = await engine.open(request.ids, { maxTokens, priority, signal });
+  const promptMs = performance.now() - start;
+  const ahead = new Lookahead(engine, opened, options.promptLookup);
+  try {
+    const answer = yield* answerOf(context, request.ids, opened.logits, ahead, {
+      ...options,
+      maxTokens: Math.min(maxTokens, engine.roomOf(opened) + 1),
+      signal,
+    });
+    const totalMs = performance.now() - start;
+    const { firstTokenAt, ...found } = answer;
+    const firstTokenMs = firstTokenAt - start;
+    const completionTokens = answer.ids.length;
+    return {
+      ...found,
+      usage: { promptTokens: request.ids.length, cachedTokens: opened.cachedTokens, completionTokens },
+      cacheMissReason: opened.cacheMissReason,
+      speculation: options.promptLookup && ahead.counts,
+      timings: {
+        promptMs,
+        firstTokenMs,
+        totalMs,
+        tokensPerSecond: completionTokens > 1 ? ((completionTokens - 1) * 1000) / (totalMs - firstTokenMs) : 0,
+      },
+    };
+  } finally {
+    ahead.dispose();
+    const kept = engine.end(opened);
+    if (kept && request.onEnd) request.onEnd(kept, opened.ids);
+    else if (kept) engine.release(kept);
+  }
+}
 
-  const answer: number[] = [];
+const noAnswer = {
+  text: "",
+  ids: [],
+  finishReason: "length",
+  toolCalls: [],
+  timings: { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0 },
+} as const;
+
+type Answer = Pick<Result, "text" | "ids" | "finishReason" | "stopString" | "toolCalls" | "logprobs"> & { firstTokenAt: number };
+
+/** Draws token after token, the first from `logits`, until something ends the answer. */
+async function* answerOf(
+  { tokenizer, stopIds }: GenerateContext,
+  prompt: readonly number[],
+  logits: Float32Array,
+  ahead: Lookahead,
+  options: GenerateOptions & { maxTokens: number },
+): AsyncGenerator<Part, Answer> {
+  const { maxTokens, stop = [], signal, topLogprobs: alternatives = 0 } = options;
+  const seed = options.seed ?? Math.floor(Math.random() * 2 ** 52);
+  const ids: number[] = [];
   const logprobs: (TokenLogprob & { top: TokenLogprob[] })[] = [];
   const decoder = tokenizer && new StreamDecoder(tokenizer);
   const isBreaker = breakersOf(tokenizer, options.dry?.breakers);
   const texts = new StopTexts([stop].flat());
   let text = "";
   let sent = 0;
-  let finishReason: Result["finishReason"] | undefined = maxTokens === 0 ? "length" : undefined;
+  let firstTokenAt = 0;
   const part = (piece: string): Part => {
     text += piece;
-    const ids = answer.slice(sent);
-    sent = answer.length;
-    return { text: piece, ids };
+    const drawn = ids.slice(sent);
+    sent = ids.length;
+    return { text: piece, ids: drawn };
   };
-
-  signal?.throwIfAborted();
-  let logits = finishReason ? undefined : await prefill(runner, sequence, request.ids, signal);
-  clock.prompt = elapsed();
-  while (logits && !finishReason) {
-    const id = sample(logits, options, { prompt, answer, isBreaker }, [
-      uniform(seed, 2 * answer.length),
-      uniform(seed, 2 * answer.length + 1),
-    ]);
-    answer.push(id);
-    if (answer.length === 1) clock.first = elapsed();
-    if (options.logprobs || options.topLogprobs) {
-      logprobs.push({ id, logprob: logprobOf(logits, id), top: topLogprobs(logits, options.topLogprobs ?? 0) });
+  let finishReason: Result["finishReason"] | undefined;
+  while (!finishReason) {
+    const at = 2 * ids.length;
+    const id = sample(logits, options, { prompt, answer: ids, isBreaker }, [uniform(seed, at), uniform(seed, at + 1)]);
+    ids.push(id);
+    if (ids.length === 1) firstTokenAt = performance.now();
+    if (options.logprobs || alternatives) {
+      logprobs.push({ id, logprob: logprobOf(logits, id), top: topLogprobs(logits, alternatives) });
     }
     options.onToken?.(id);
-    if (context.stopIds.has(id) && !options.ignoreEos) finishReason = "stop";
+    if (stopIds.has(id) && !options.ignoreEos) finishReason = "stop";
     else {
       const piece = texts.push(decoder?.push(id) ?? "");
       if (piece) yield part(piece);
       if (texts.found !== undefined) finishReason = "stop";
-      else if (answer.length >= maxTokens || sequence.seen >= runner.contextLength) finishReason = "length";
+      else if (ids.length >= maxTokens) finishReason = "length";
       else if (signal?.aborted) finishReason = "cancelled";
       // Without the signal: a step cut in the middle would lose the state of the whole conversation.
-      else logits = await step(runner, sequence, [id]);
+      else logits = await ahead.next(id);
     }
   }
   const rest = texts.push(texts.found === undefined ? (decoder?.end() ?? "") : "") + texts.end();
   if (rest) yield part(rest);
-
   const { toolCalls } = parseToolCalls(text);
-  const totalMs = elapsed();
   return {
     text,
-    ids: answer,
-    finishReason: finishReason === "stop" && toolCalls.length > 0 ? "tool-calls" : finishReason!,
+    ids,
+    finishReason: finishReason === "stop" && toolCalls.length > 0 ? "tool-calls" : finishReason,
     stopString: texts.found,
     toolCalls,
-    logprobs: options.logprobs || options.topLogprobs ? logprobs : undefined,
-    usage: { promptTokens: cachedTokens + request.ids.length, cachedTokens, completionTokens: answer.length },
-    cacheMissReason: request.cacheMissReason,
-    timings: {
-      promptMs: clock.prompt,
-      firstTokenMs: clock.first,
-      totalMs,
-      tokensPerSecond: answer.length > 1 ? ((answer.length - 1) * 1000) / (totalMs - clock.first) : 0,
-    },
+    logprobs: options.logprobs || alternatives ? logprobs : undefined,
+    firstTokenAt,
   };
 }
 
@@ -149,20 +192,4 @@ function breakersOf(tokenizer: Tokenizer | undefined, breakers: readonly string[
     known.set(id, breaks);
     return breaks;
   };
-}
-
-/** Reads `ids` in chunks that suit the device; logits of the last one. */
-async function prefill(runner: Runner, sequence: Sequence, ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
-  const { chunkTokens } = runner.backend.device;
-  const rest = ids.length - chunkTokens;
-  let from = 0;
-  for (; from < rest; from += chunkTokens) {
-    await runner.step([{ sequence, ids: ids.slice(from, from + chunkTokens), logits: "none" }], { signal });
-  }
-  return step(runner, sequence, ids.slice(from), signal);
-}
-
-async function step(runner: Runner, sequence: Sequence, ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
-  const values = await runner.step([{ sequence, ids, logits: "last" }], { signal });
-  return values.get("logits")!.data as Float32Array;
 }

@@ -3,7 +3,7 @@
 import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
 import type { Tokenizer } from "@jamba/tokenizer";
-import { type GenerateContext, generate, type Result } from "./generate.ts";
+import { type GenerateContext, generate, type Part, type Result } from "./generate.ts";
 import { ModelState } from "./model-state.ts";
 import { checkOptions, expectKnown, type GenerateOptions } from "./options.ts";
 import { expectTokenizer, type Prompt, promptIds } from "./prompt.ts";
@@ -34,6 +34,7 @@ export interface ForwardResult {
 }
 
 export interface ModelParts extends GenerateContext {
+  readonly runner: Runner;
   readonly device: DeviceInfo;
   readonly dtypes: readonly WeightDtype[];
   readonly release: () => Promise<void>;
@@ -82,7 +83,22 @@ export class JambaModel implements AsyncDisposable {
 
   /** Slots (sequences) and KV pages that states, sessions and running calls hold. */
   inUse(): { slots: number; pages: number } {
-    return this.#parts.runner.used;
+    return this.#parts.engine.used;
+  }
+
+  /** States that nobody holds, kept because a later prompt may go on from one of them. */
+  cached(): { states: number; bytes: number } {
+    return this.#parts.engine.kept;
+  }
+
+  /** Calls that run, and that wait until there is room for them. */
+  calls(): { running: number; waiting: number } {
+    return this.#parts.engine.calls;
+  }
+
+  /** Drops every state that `cached` counts. */
+  clearCache(): void {
+    this.#parts.engine.clear();
   }
 
   async generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Result> {
@@ -90,16 +106,13 @@ export class JambaModel implements AsyncDisposable {
   }
 
   stream(prompt: Prompt, options: GenerateOptions = {}): TextStream {
-    const { runner, context } = this.#use();
-    const given = checkOptions(options);
+    const { context } = this.#use();
+    const { n = 1, ...given } = checkOptions(options);
     const ids = promptIds(context.tokenizer, prompt, given);
-    return new TextStream(given.signal, async function* (signal) {
-      const sequence = runner.newSequence();
-      try {
-        return yield* generate(context, { sequence, ids }, { ...given, signal });
-      } finally {
-        runner.release(sequence);
-      }
+    return new TextStream(given.signal, (signal) => {
+      if (n === 1) return generate(context, { ids }, { ...given, signal });
+      const seed = given.seed ?? Math.floor(Math.random() * 2 ** 52);
+      return together(Array.from({ length: n }, (_, i) => generate(context, { ids }, { ...given, seed: seed + i, signal })));
     });
   }
 
@@ -125,8 +138,8 @@ export class JambaModel implements AsyncDisposable {
         const chunk = {
           sequence,
           ids: all.slice(from, from + chunkTokens),
-          logits: logits === "all" ? logits : isLast ? "last" : "none",
-        } as const;
+          rows: logits === "all" ? chunkTokens : isLast ? 1 : 0,
+        };
         chunks.push(await runner.step([chunk], { hidden: hidden ? "all" : undefined, routes, signal }));
       }
     } catch (error) {
@@ -143,7 +156,7 @@ export class JambaModel implements AsyncDisposable {
             kind === "moe" ? { experts: joined(`experts.${i}`), weights: joined(`routeWeights.${i}`) } : undefined,
           )
         : undefined,
-      state: new ModelState(runner, sequence),
+      state: new ModelState(runner, sequence, idsAfter(state, all)),
     };
   }
 
@@ -161,7 +174,7 @@ export class JambaModel implements AsyncDisposable {
       const sequence = runner.newSequence();
       try {
         for (let from = 0; from < ids.length; from += this.device.chunkTokens) {
-          const chunk = { sequence, ids: ids.slice(from, from + this.device.chunkTokens), logits: "none" } as const;
+          const chunk = { sequence, ids: ids.slice(from, from + this.device.chunkTokens), rows: 0 };
           const values = await runner.step([chunk], { hidden: "final", signal });
           const hidden = values.get(`hidden.${nLayers}`)!.data as Float32Array;
           for (const [at, value] of hidden.entries()) out[i * dModel + (at % dModel)] += value / ids.length;
@@ -212,6 +225,37 @@ export class JambaModel implements AsyncDisposable {
     if (!state) return runner.newSequence();
     return state instanceof ModelState ? state.toSequence(runner) : runner.import(state);
   }
+}
+
+/** What a state has read that went on with `ids`, if that is known. */
+function idsAfter(state: ModelState | HostState | undefined, ids: readonly number[]): readonly number[] | undefined {
+  if (!state) return ids;
+  return state instanceof ModelState ? state.ids && [...state.ids, ...ids] : undefined;
+}
+
+/** Answers that come at the same time, as one stream. */
+async function* together(answers: readonly AsyncGenerator<Part, Result>[]): AsyncGenerator<Part, Result> {
+  const next = async (index: number) => ({ index, found: await answers[index].next() });
+  const choices: Result[] = [];
+  try {
+    const open = new Map(answers.map((_, index) => [index, next(index)]));
+    while (open.size > 0) {
+      const { index, found } = await Promise.race(open.values());
+      if (found.done) {
+        choices[index] = found.value;
+        open.delete(index);
+      } else {
+        yield { ...found.value, index };
+        open.set(index, next(index));
+      }
+    }
+  } finally {
+    // Where one failed the others would hold their states for ever.
+    await Promise.allSettled(answers.map((answer) => answer.return(undefined as never)));
+  }
+  const { promptTokens, cachedTokens } = choices[0].usage;
+  const completionTokens = choices.reduce((sum, { usage }) => sum + usage.completionTokens, 0);
+  return { ...choices[0], usage: { promptTokens, cachedTokens, completionTokens }, choices };
 }
 
 function concatRows(tensors: readonly HostTensor[]): HostTensor {

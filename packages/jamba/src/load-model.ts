@@ -11,7 +11,9 @@ import {
   parseGenerationConfig,
 } from "@jamba/loader";
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
+import { Engine } from "./engine.ts";
 import { JambaModel } from "./jamba-model.ts";
+import { machineMemory } from "./machine-memory.ts";
 import { type BackendName, deviceText, openBackend } from "./open-backend.ts";
 import { expectKnown } from "./options.ts";
 import { preparedOf, preparedOpener } from "./prepared.ts";
@@ -36,6 +38,10 @@ export interface LoadOptions {
   /** Tokens that a conversation may hold; by default and at most what the model was made for. */
   contextLength?: number;
   threads?: number;
+  /** States that are kept although nobody holds them, so that no prompt is read twice. */
+  cache?: CacheOptions;
+  /** How much may run at the same time; calls beyond that wait. */
+  limits?: LimitOptions;
   /** Of a hub id: a branch, a tag or a commit; "main" if not given. */
   revision?: string;
   /** Where downloads are kept; by default where Python's huggingface_hub keeps them (HF_HUB_CACHE, HF_HOME). */
@@ -46,6 +52,20 @@ export interface LoadOptions {
   offline?: boolean;
   signal?: AbortSignal;
   onProgress?: (progress: LoadProgress) => void;
+}
+
+export interface CacheOptions {
+  /** An eighth of the machine's memory if not given; with 0 only sessions and states keep anything. */
+  bytes?: number;
+}
+
+export interface LimitOptions {
+  /** Calls that run together; 32 if not given. */
+  sequences?: number;
+  /** Tokens that they may come to hold together, prompts and answers; without limit if not given. */
+  tokens?: number;
+  /** Bytes that their states may come to take; half of the memory that is free after loading if not given. */
+  bytes?: number;
 }
 
 /**
@@ -60,6 +80,8 @@ const known = [
   "kvDtype",
   "contextLength",
   "threads",
+  "cache",
+  "limits",
   "revision",
   "cacheDir",
   "token",
@@ -106,12 +128,19 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const dtypes = [...counts].sort(([, a], [, b]) => b - a).map(([dtype]) => dtype);
     const runner = new Runner(backend, config, weights, contextLength, options.kvDtype ?? defaultKvDtype(dtypes, device));
     closers.push(() => runner.dispose());
+    const stopIds = new Set([...config.eosIds, ...generation.eosIds, ...turnEnds(tokenizer)]);
+    const { totalBytes, freeBytes } = await machineMemory();
+    const { sequences = 32, tokens = Number.POSITIVE_INFINITY, bytes = freeBytes / 2 } = options.limits ?? {};
+    const cacheBytes = options.cache?.bytes ?? totalBytes / 8;
+    const engine = new Engine(runner, { stopIds, cacheBytes, limits: { sequences, tokens, bytes } });
+    closers.push(() => engine.close());
     return new JambaModel({
       runner,
+      engine,
       device,
       tokenizer,
       dtypes,
-      stopIds: new Set([...config.eosIds, ...generation.eosIds, ...turnEnds(tokenizer)]),
+      stopIds,
       defaults: generation.sampling,
       release: () => closeAll(closers),
     });
@@ -147,12 +176,23 @@ export function checkLoadOptions(options: LoadOptions): void {
     if (value === undefined) continue;
     expectKnown(name, known);
   }
-  const { dtype = "auto", kvDtype = "f32", contextLength = 1, threads = 1 } = options;
+  for (const name of Object.keys(options.cache ?? {})) expectKnown(`cache.${name}`, ["cache.bytes"]);
+  for (const name of Object.keys(options.limits ?? {}))
+    expectKnown(`limits.${name}`, ["limits.sequences", "limits.tokens", "limits.bytes"]);
+  const { dtype = "auto", kvDtype = "f32", contextLength = 1, threads = 1, cache = {}, limits = {} } = options;
   if (!dtypes.includes(dtype))
     throw new JambaError("OPTION", `dtype: expected one of ${dtypes.join(", ")}, found ${JSON.stringify(dtype)}`);
   if (!kvDtypes.includes(kvDtype))
     throw new JambaError("OPTION", `kvDtype: expected one of ${kvDtypes.join(", ")}, found ${JSON.stringify(kvDtype)}`);
-  for (const [name, count] of Object.entries({ contextLength, threads })) {
+  const { sequences = 1, tokens = 1, bytes = 1 } = limits;
+  if (!((cache.bytes ?? 0) >= 0)) throw new JambaError("OPTION", `cache.bytes: expected a count of bytes, found ${cache.bytes}`);
+  for (const [name, count] of Object.entries({
+    contextLength,
+    threads,
+    "limits.sequences": sequences,
+    "limits.tokens": tokens,
+    "limits.bytes": bytes,
+  })) {
     if (!Number.isSafeInteger(count) || count < 1) throw new JambaError("OPTION", `${name}: expected a positive integer, found ${count}`);
   }
 }

@@ -11,8 +11,15 @@ export class ModelState {
   readonly #runner: Runner;
   readonly #sequence: Sequence;
 
-  /** Takes over `sequence`, which nobody else may advance after. */
-  constructor(runner: Runner, sequence: Sequence) {
+  /**
+   * Takes over `sequence`, which nobody else may advance after.
+   * @param ids the tokens that it has read; unknown for a state that was imported
+   */
+  constructor(
+    runner: Runner,
+    sequence: Sequence,
+    readonly ids?: readonly number[],
+  ) {
     this.#runner = runner;
     this.#sequence = sequence;
   }
@@ -22,14 +29,9 @@ export class ModelState {
     return this.#sequence.seen;
   }
 
-  /** The tokens themselves; unknown (undefined) for a state that was imported. */
-  get ids(): readonly number[] | undefined {
-    return this.#sequence.ids;
-  }
-
   /** A copy with a life of its own: KV pages are shared until one side writes, the rest is copied. */
   async fork(): Promise<ModelState> {
-    return new ModelState(this.#runner, await this.#runner.fork(this.#sequence));
+    return new ModelState(this.#runner, await this.#runner.fork(this.#sequence), this.ids);
   }
 
   /** Host tensors, all f32, in the portable layout of `HostState`. */

@@ -1,6 +1,7 @@
 // Options of generate, stream and sessions, checked at the door.
 
 import { JambaError } from "@jamba/core";
+import type { PromptLookup } from "./prompt-lookup.ts";
 
 export interface GenerateOptions {
   /** New tokens at most; 1024 if not given. */
@@ -47,6 +48,8 @@ export interface GenerateOptions {
   stop?: string | readonly string[];
   /** Same seed, same text. Drawn at random if not given. */
   seed?: number;
+  /** So many answers to the same prompt, which is read once; the i-th draws with seed + i. */
+  n?: number;
   /** Report the log probability of each new token. */
   logprobs?: boolean;
   /** Report this many alternatives per token. */
@@ -58,6 +61,12 @@ export interface GenerateOptions {
   knobs?: Readonly<Record<string, unknown>>;
   /** Go on after an end-of-text or end-of-turn token. */
   ignoreEos?: boolean;
+  /** Who goes first when not all can; 0 if not given. Each level more is worth half a minute of waiting. */
+  priority?: number;
+  /** After so many milliseconds the answer ends as if `signal` had aborted. */
+  timeoutMs?: number;
+  /** Guess ahead what repeats earlier text: the same answer, sooner where it copies much. */
+  promptLookup?: PromptLookup;
   signal?: AbortSignal;
   onToken?: (id: number) => void;
 }
@@ -119,6 +128,13 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   documents: list,
   knobs: [isObject, "an object"],
   ignoreEos: boolean,
+  n: number(1, 1024, true),
+  priority: number(-100, 100),
+  timeoutMs: number(0, 2 ** 31 - 1),
+  promptLookup: [
+    fields({ maxTokens: number(1, 64, true), ngram: number(1, 64, true) }, []),
+    "{ maxTokens?, ngram? } with integers in [1, 64]",
+  ],
   signal: [(v) => v instanceof AbortSignal, "an AbortSignal"],
   onToken: [(v) => typeof v === "function", "a function"],
 };

@@ -3,13 +3,14 @@
 import { type Backend, type DeviceInfo, type FloatDtype, JambaError, LoadError, type StoredDtype, type WeightDtype } from "@jamba/core";
 import { type Checkpoint, type JambaConfig, type ModelTensor, modelSources, parseConfig, type TensorPart } from "@jamba/loader";
 import { checkLoadOptions, closeAll, expectKvDtype, type LoadOptions, type ModelSource, openDevice, openSource } from "./load-model.ts";
+import { machineMemory } from "./machine-memory.ts";
 import { deviceNeeds, type MemoryNeeds } from "./memory-needs.ts";
 import type { BackendName } from "./open-backend.ts";
 import { isTransformer, paperAssumptions, paperNeeds } from "./paper-needs.ts";
 import { type Prepared, preparedOf, preparedOpener } from "./prepared.ts";
 import { dtypeFor, expectDtype, type LoadDtype } from "./weights.ts";
 
-export interface PlanOptions extends Omit<LoadOptions, "backend" | "onProgress"> {
+export interface PlanOptions extends Omit<LoadOptions, "backend" | "onProgress" | "cache" | "limits"> {
   /** "paper": as papers count, on no device of this package; the only way to look at a plain transformer. */
   backend?: BackendName | "paper" | Backend;
   /** Sequences that are kept at the same time, each with `contextLength` tokens; 1 if not given. */
@@ -259,21 +260,4 @@ function largestContext(needs: MemoryNeeds, batch: number, freeBytes: number, lo
     else tooLong = middle;
   }
   return fits;
-}
-
-/** Of the machine or, where there is one, the limit that its container sets. */
-async function machineMemory(): Promise<MemoryPlan["memory"] & { said: string }> {
-  if (typeof process !== "undefined" && process.versions?.node) {
-    const { totalmem, freemem } = await import("node:os");
-    const limit = process.constrainedMemory();
-    const totalBytes = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
-    // macOS leaves next to nothing free, and frees what it keeps when it is asked for more.
-    if (process.platform === "darwin") return { totalBytes, freeBytes: totalBytes, said: "within all of this machine's memory" };
-    const freeBytes = Math.min(totalBytes, process.availableMemory?.() ?? freemem());
-    return { totalBytes, freeBytes, said: "within what is free here at this moment" };
-  }
-  const { deviceMemory } = globalThis.navigator as { deviceMemory?: number };
-  // A page can't use more than 4 GiB where memory is WebAssembly's.
-  const bytes = Math.min(deviceMemory ?? 4, 4) * 2 ** 30;
-  return { totalBytes: bytes, freeBytes: bytes, said: `within ${bytes} bytes, which a page may use` };
 }

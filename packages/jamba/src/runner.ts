@@ -6,25 +6,26 @@ import {
   type CommandList,
   checkState,
   type FloatDtype,
+  floatBytes,
   type HostState,
   type HostTensor,
   JambaError,
   record,
   ShapeError,
   type StateAddress,
+  type StateSpec,
   type StateStore,
+  stateBytes,
 } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
 import { type ForwardReads, forward, stateSpec } from "./model.ts";
 import type { ModelWeights } from "./weights.ts";
 
-/** The paged state of one conversation while it moves. Only the runner changes it. */
+/** The paged state of one conversation. Only the runner changes it. */
 export interface Sequence extends StateAddress {
-  readonly slot: number;
-  readonly pages: number[];
+  slot: number;
+  pages: number[];
   seen: number;
-  /** The tokens seen; undefined when the state came from outside without them. */
-  ids: number[] | undefined;
   released: boolean;
 }
 
@@ -32,12 +33,14 @@ export interface Sequence extends StateAddress {
 export interface Advance {
   readonly sequence: Sequence;
   readonly ids: readonly number[];
-  /** Which of `ids` want logits: "last", "all" or "none". */
-  readonly logits: "last" | "all" | "none";
+  /** How many of the last of `ids` want logits. */
+  readonly rows: number;
 }
 
 export interface Advanced extends ForwardReads {
   readonly signal?: AbortSignal;
+  /** Advance copies, which take the places of the sequences once the step is whole: an abort then loses time and nothing else. */
+  readonly onCopies?: boolean;
 }
 
 /** Tokens per KV page: small enough that a short fork wastes little, large enough that page tables stay short. */
@@ -46,8 +49,8 @@ export const pageTokens = 64;
 /** Slots and pages that are made at a time, once all are in use. */
 export const reserved = { slots: 4, pages: 16 };
 
-/** Recorded lists kept for replay: decode alone, decode in small batches, one prefill chunk, and a few more. */
-const keptLists = 8;
+/** Recorded lists kept for replay: decode in batches of each size, pieces of prompts alone and beside it. */
+const keptLists = 32;
 
 export class Runner {
   readonly #store: StateStore;
@@ -56,6 +59,8 @@ export class Runner {
   /** What the backend is doing for this runner, with what stops it. */
   readonly #calls = new Map<AbortController, Promise<unknown>>();
   #disposed = false;
+  /** Asked for room when there is none: whether some was made. */
+  whenFull: () => boolean = () => false;
 
   constructor(
     readonly backend: Backend,
@@ -74,17 +79,36 @@ export class Runner {
     return this.#allocator.used;
   }
 
+  /** How many sequences share a page in use. */
+  usersOf(page: number): number {
+    return this.#allocator.usersOf(page);
+  }
+
+  get stateSpec(): StateSpec {
+    return this.#store.spec;
+  }
+
+  /** Bytes of one slot and of one page. */
+  get sizes(): { slot: number; page: number } {
+    return stateBytes(this.stateSpec, floatBytes[this.stateSpec.kvDtype]);
+  }
+
+  /** Bytes that a sequence of this many tokens takes when it shares nothing. */
+  bytesOf(tokens: number): number {
+    return this.sizes.slot + Math.ceil(tokens / pageTokens) * this.sizes.page;
+  }
+
   newSequence(): Sequence {
     this.#expectOpen();
-    return { slot: this.#allocator.takeSlot(), pages: [], seen: 0, ids: [], released: false };
+    return { slot: this.#take(() => this.#allocator.takeSlot()), pages: [], seen: 0, released: false };
   }
 
   async fork(from: Sequence): Promise<Sequence> {
     this.#expectOpen();
     this.#expectLive(from);
-    const slot = this.#allocator.takeSlot();
+    const slot = this.#take(() => this.#allocator.takeSlot());
     this.#allocator.share(from.pages);
-    const to = { slot, pages: [...from.pages], seen: from.seen, ids: from.ids && [...from.ids], released: false };
+    const to = { slot, pages: [...from.pages], seen: from.seen, released: false };
     try {
       await this.#call(() => this.backend.copyStates(this.#store, { slots: [[from.slot, slot]] }));
     } catch (error) {
@@ -110,7 +134,7 @@ export class Runner {
     if (!Number.isSafeInteger(state.seen) || state.seen < 0) throw new ShapeError(`state: seen: expected a count, found ${state.seen}`);
     this.#expectRoom(0, state.seen);
     checkState(this.#store.spec, state.seen, state);
-    const sequence: Sequence = { ...this.newSequence(), seen: state.seen, ids: state.seen === 0 ? [] : undefined };
+    const sequence: Sequence = { ...this.newSequence(), seen: state.seen };
     try {
       sequence.pages.push(...this.#takePages(Math.ceil(state.seen / pageTokens)));
       await this.#call(() => this.backend.writeState(this.#store, sequence, state));
@@ -121,45 +145,75 @@ export class Runner {
     return sequence;
   }
 
+  /** @throws JambaError CONTEXT_FULL, DISPOSED or ShapeError when `sequence` can't go on with `ids` */
+  expectReadable(sequence: Pick<Sequence, "seen" | "released">, ids: readonly number[]): void {
+    this.#expectOpen();
+    this.#expectLive(sequence);
+    for (const id of ids) {
+      if (!(Number.isSafeInteger(id) && id >= 0 && id < this.config.vocabSize)) {
+        throw new ShapeError(`ids: expected token ids in [0, ${this.config.vocabSize}), found ${id}`);
+      }
+    }
+    this.#expectRoom(sequence.seen, ids.length);
+  }
+
   /**
    * One step of any number of sequences, each with any number of tokens.
-   * After a failure or an abort the sequences of the step are released, since their states are half moved.
+   * After a failure or an abort the sequences of the step are released, since their states are half moved, unless it was made on copies.
    *
    * @returns the values that `forward` reads, over the tokens of all sequences in order
-   * @throws JambaError CONTEXT_FULL or ShapeError before anything moved
+   * @throws JambaError CONTEXT_FULL, OUT_OF_MEMORY or ShapeError before anything moved
    */
-  async step(parts: readonly Advance[], { signal, ...reads }: Advanced = {}): Promise<ReadonlyMap<string, HostTensor>> {
-    this.#expectOpen();
-    for (const { sequence, ids } of parts) {
-      this.#expectLive(sequence);
-      this.#expectIds(ids);
-      this.#expectRoom(sequence.seen, ids.length);
-    }
+  async step(parts: readonly Advance[], { signal, onCopies, ...reads }: Advanced = {}): Promise<ReadonlyMap<string, HostTensor>> {
+    for (const { sequence, ids } of parts) this.expectReadable(sequence, ids);
     signal?.throwIfAborted();
     const starts = new Int32Array(parts.length + 1);
     const rows: number[] = [];
-    for (const [i, { ids, logits }] of parts.entries()) {
-      const [start, end] = [starts[i], starts[i] + ids.length];
-      starts[i + 1] = end;
-      if (logits === "last" && end > start) rows.push(end - 1);
-      if (logits === "all") for (let row = start; row < end; row++) rows.push(row);
+    for (const [i, part] of parts.entries()) {
+      starts[i + 1] = starts[i] + part.ids.length;
+      for (let row = starts[i + 1] - Math.min(part.rows, part.ids.length); row < starts[i + 1]; row++) rows.push(row);
     }
     const ids = Int32Array.from(parts.flatMap((part) => part.ids));
+    const moving: Sequence[] = [];
     try {
-      for (const { sequence, ids } of parts) await this.#makeWritable(sequence, ids.length);
+      for (const { sequence } of parts) moving.push(onCopies ? await this.fork(sequence) : sequence);
+      for (const [i, sequence] of moving.entries()) await this.makeRoom(sequence, parts[i].ids.length);
+    } catch (error) {
+      if (onCopies) for (const copy of moving) this.release(copy);
+      throw error;
+    }
+    try {
       const list = await this.#list({ L: ids.length, nSequences: parts.length, nRows: rows.length }, reads);
-      const states = parts.map(({ sequence }) => ({ slot: sequence.slot, pages: sequence.pages, seen: sequence.seen }));
+      const states = moving.map(({ slot, pages, seen }) => ({ slot, pages, seen }));
       const inputs = { ids, starts, states, rows: Int32Array.from(rows) };
       const values = await this.#call((signal) => this.backend.run(list, this.#store, inputs, { signal }), signal);
-      for (const { sequence, ids } of parts) {
+      for (const [i, { sequence, ids }] of parts.entries()) {
+        if (onCopies) this.#replace(sequence, moving[i]);
         sequence.seen += ids.length;
-        sequence.ids?.push(...ids);
       }
       return values;
     } catch (error) {
-      for (const { sequence } of parts) this.release(sequence);
+      for (const sequence of moving) this.release(sequence);
       throw error;
     }
+  }
+
+  /**
+   * Takes pages for `tokens` more, none of those to be written shared with a fork. A step does so by itself.
+   * @throws JambaError OUT_OF_MEMORY, with the state as it was
+   */
+  async makeRoom(sequence: Sequence, tokens: number): Promise<void> {
+    if (tokens === 0 || !this.config.layerKinds.includes("attention")) return;
+    const first = Math.floor(sequence.seen / pageTokens);
+    const last = sequence.pages[first];
+    if (last !== undefined && this.#allocator.isShared(last)) {
+      const [own] = this.#takePages(1);
+      sequence.pages[first] = own;
+      this.#allocator.releasePages([last]);
+      await this.#call(() => this.backend.copyStates(this.#store, { pages: [[last, own]] }));
+    }
+    const missing = Math.ceil((sequence.seen + tokens) / pageTokens) - sequence.pages.length;
+    if (missing > 0) sequence.pages.push(...this.#takePages(missing));
   }
 
   /** Steps that are under way end with code DISPOSED before the states go. */
@@ -199,40 +253,39 @@ export class Runner {
     return list;
   }
 
-  /** Pages for `tokens` more, none of those to be written shared with a fork. */
-  async #makeWritable(sequence: Sequence, tokens: number): Promise<void> {
-    if (tokens === 0 || !this.config.layerKinds.includes("attention")) return;
-    const first = Math.floor(sequence.seen / pageTokens);
-    const last = sequence.pages[first];
-    if (last !== undefined && this.#allocator.isShared(last)) {
-      const [own] = this.#takePages(1);
-      sequence.pages[first] = own;
-      this.#allocator.releasePages([last]);
-      await this.#call(() => this.backend.copyStates(this.#store, { pages: [[last, own]] }));
+  /** `sequence` goes on as `by`, which is no more. */
+  #replace(sequence: Sequence, by: Sequence): void {
+    if (sequence.released) {
+      this.release(by);
+      return;
     }
-    const missing = Math.ceil((sequence.seen + tokens) / pageTokens) - sequence.pages.length;
-    if (missing > 0) sequence.pages.push(...this.#takePages(missing));
+    this.#allocator.release(sequence.slot, sequence.pages);
+    sequence.slot = by.slot;
+    sequence.pages = by.pages;
+    by.released = true;
   }
 
   #takePages(count: number): number[] {
     this.#expectOpen();
-    return this.#allocator.takePages(count);
+    return this.#take(() => this.#allocator.takePages(count));
+  }
+
+  #take<T>(take: () => T): T {
+    for (;;) {
+      try {
+        return take();
+      } catch (error) {
+        if (!(error instanceof JambaError && error.code === "OUT_OF_MEMORY" && this.whenFull())) throw error;
+      }
+    }
   }
 
   #expectOpen(): void {
     if (this.#disposed) throw disposed();
   }
 
-  #expectLive(sequence: Sequence): void {
+  #expectLive(sequence: Pick<Sequence, "released">): void {
     if (sequence.released) throw new JambaError("DISPOSED", "state: expected one that is in use, found it disposed (or its step failed)");
-  }
-
-  #expectIds(ids: readonly number[]): void {
-    for (const id of ids) {
-      if (!(Number.isSafeInteger(id) && id >= 0 && id < this.config.vocabSize)) {
-        throw new ShapeError(`ids: expected token ids in [0, ${this.config.vocabSize}), found ${id}`);
-      }
-    }
   }
 
   #expectRoom(seen: number, more: number): void {

@@ -1,12 +1,12 @@
 // A conversation that keeps its state: each turn reads only what is new.
 
 import { JambaError } from "@jamba/core";
-import type { Message } from "@jamba/tokenizer";
-import { parseToolCalls } from "@jamba/tokenizer";
+import type { Message, Tokenizer } from "@jamba/tokenizer";
+import { parseToolCalls, StreamDecoder } from "@jamba/tokenizer";
+import type { KeptState } from "./engine.ts";
 import { type GenerateContext, generate, type Part, type Result } from "./generate.ts";
 import { checkOptions, type GenerateOptions } from "./options.ts";
 import { expectTokenizer, type PromptOptions, renderMessages } from "./prompt.ts";
-import type { Sequence } from "./runner.ts";
 import { TextStream } from "./text-stream.ts";
 
 export interface SessionOptions extends PromptOptions {
@@ -16,32 +16,37 @@ export interface SessionOptions extends PromptOptions {
   messages?: readonly Message[];
 }
 
+/** What a session knows. Replaced as a whole, so that a turn that fails changes nothing. */
+interface Conversation {
+  /** As the template sees them: an answer is kept as it was written, so that its tokens need not be read again. */
+  readonly written: readonly Message[];
+  readonly options: PromptOptions;
+  /** The state after the last turn, pinned, and the tokens that it has read. */
+  readonly kept?: KeptState;
+  readonly ids: readonly number[];
+}
+
 /** Turns of one session are answered one after another, in the order in which their streams are first read. */
 export class Session {
   readonly #context: GenerateContext;
-  readonly #options: PromptOptions;
-  /** As the template sees them: an answer is kept as it was written, so that its tokens need not be read again. */
-  #written: readonly Message[];
-  #sequence: Sequence | undefined;
+  #now: Conversation;
   #turns: Promise<unknown> = Promise.resolve();
   #disposed = false;
 
-  /** Takes over `sequence`. */
-  constructor(context: GenerateContext, options: PromptOptions, written: readonly Message[], sequence?: Sequence) {
+  /** Takes over what `conversation` keeps. */
+  constructor(context: GenerateContext, conversation: Conversation) {
     expectTokenizer(context.tokenizer);
     this.#context = context;
-    this.#options = options;
-    this.#written = written;
-    this.#sequence = sequence;
+    this.#now = conversation;
   }
 
   static open(context: GenerateContext, { system, messages = [], ...options }: SessionOptions): Session {
     const first: Message[] = system === undefined ? [] : [{ role: "system", content: system }];
-    return new Session(context, checkOptions(options), [...first, ...messages]);
+    return new Session(context, { written: [...first, ...messages], options: checkOptions(options), ids: [] });
   }
 
   get messages(): readonly Message[] {
-    return this.#written.map((message) => {
+    return this.#now.written.map((message) => {
       if (message.role !== "assistant" || typeof message.content !== "string") return message;
       const { content, toolCalls } = parseToolCalls(message.content);
       return toolCalls.length > 0 ? { ...message, content, toolCalls } : message;
@@ -50,33 +55,48 @@ export class Session {
 
   /** The tokens that the kept state has read. */
   get tokens(): readonly number[] {
-    return this.#sequence?.ids ?? [];
+    return this.#now.ids;
   }
 
   async send(input: string | readonly Message[], options: GenerateOptions = {}): Promise<Result> {
     return this.stream(input, options).result;
   }
 
-  /** A turn that fails, or is cancelled before its first token, leaves the session as it was. */
+  /**
+   * A turn that fails, or is cancelled before its first token, leaves the session as it was.
+   * @param input what is said; no messages at all for another answer to the last one
+   */
   stream(input: string | readonly Message[], options: GenerateOptions = {}): TextStream {
     const given = checkOptions(options);
+    if ((given.n ?? 1) > 1) throw new JambaError("OPTION", `n: expected one answer a turn, found ${given.n}; fork the session for more`);
     const added: readonly Message[] = typeof input === "string" ? [{ role: "user", content: input }] : input;
     return new TextStream(given.signal, (signal) => this.#turn(added, { ...given, signal }));
   }
 
-  /** A second conversation from here on; neither sees what the other goes on to say. */
-  async fork(): Promise<Session> {
-    await this.#turns;
-    this.#expectOpen();
-    const sequence = this.#sequence && (await this.#context.runner.fork(this.#sequence));
-    return new Session(this.#context, this.#options, this.#written, sequence);
+  /** A second conversation from here on; neither sees what the other goes on to say. Nothing is copied until one of them does. */
+  fork(): Promise<Session> {
+    return this.#inLine(() => {
+      if (this.#now.kept) this.#context.engine.hold(this.#now.kept);
+      return new Session(this.#context, this.#now);
+    });
+  }
+
+  /** Forgets the messages from `messageIndex` on. What the first ones share with what was read is not read again. */
+  rewind(messageIndex: number): Promise<void> {
+    return this.#inLine(() => {
+      const { written } = this.#now;
+      if (!(Number.isSafeInteger(messageIndex) && messageIndex >= 0 && messageIndex <= written.length)) {
+        throw new JambaError("OPTION", `rewind: expected a message index in [0, ${written.length}], found ${messageIndex}`);
+      }
+      this.#now = { ...this.#now, written: written.slice(0, messageIndex) };
+    });
   }
 
   async dispose(): Promise<void> {
     await this.#turns;
+    if (this.#disposed) return;
     this.#disposed = true;
-    if (this.#sequence) this.#context.runner.release(this.#sequence);
-    this.#sequence = undefined;
+    this.#become({ ...this.#now, kept: undefined });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -84,48 +104,73 @@ export class Session {
   }
 
   async *#turn(added: readonly Message[], options: GenerateOptions): AsyncGenerator<Part, Result> {
-    const { runner } = this.#context;
     // In line from the first read on: a stream that is never read must not hold up the others.
+    const done = await this.#enter();
+    try {
+      const { written, ids, ...rest } = this.#now;
+      const messages = [...written, ...added];
+      const text = renderMessages(this.#context.tokenizer, messages, { ...rest.options, ...options });
+      let next: Pick<Conversation, "kept" | "ids"> | undefined;
+      const onEnd = (kept: KeptState, ids: readonly number[]) => {
+        next = { kept, ids };
+      };
+      const prompt = idsOf(expectTokenizer(this.#context.tokenizer), text, ids, this.#context.stopIds);
+      const result = yield* generate(this.#context, { ids: prompt, onEnd }, options);
+      this.#become({ ...this.#now, ...next, written: [...messages, { role: "assistant", content: withoutTemplateSpace(result.text) }] });
+      return result;
+    } finally {
+      done();
+    }
+  }
+
+  #become(next: Conversation): void {
+    const { kept } = this.#now;
+    this.#now = next;
+    if (kept && kept !== next.kept) this.#context.engine.release(kept);
+  }
+
+  /** Waits for the turns before. @returns what lets the next one begin */
+  async #enter(): Promise<() => void> {
     const before = this.#turns;
     let done!: () => void;
     this.#turns = new Promise<void>((resolve) => {
       done = resolve;
     });
-    let sequence: Sequence | undefined;
+    await before;
+    if (this.#disposed) {
+      done();
+      throw new JambaError("DISPOSED", "session: expected an open one, found it disposed");
+    }
+    return done;
+  }
+
+  async #inLine<T>(act: () => T | Promise<T>): Promise<T> {
+    const done = await this.#enter();
     try {
-      await before;
-      this.#expectOpen();
-      const messages = [...this.#written, ...added];
-      const next = this.#continue(renderMessages(this.#context.tokenizer, messages, { ...this.#options, ...options }));
-      sequence = next.reuse ? await runner.fork(this.#sequence!) : runner.newSequence();
-      const result = yield* generate(this.#context, { sequence, ids: next.ids, cacheMissReason: next.cacheMissReason }, options);
-      if (this.#sequence) runner.release(this.#sequence);
-      this.#sequence = sequence;
-      sequence = undefined;
-      this.#written = [...messages, { role: "assistant", content: withoutTemplateSpace(result.text) }];
-      return result;
+      return await act();
     } finally {
-      if (sequence) runner.release(sequence);
       done();
     }
   }
+}
 
-  /** Which tokens of the rendered conversation the kept state has not read. */
-  #continue(text: string): { reuse: boolean; ids: number[]; cacheMissReason?: string } {
-    const tokenizer = expectTokenizer(this.#context.tokenizer);
-    if (!this.#sequence) return { reuse: false, ids: tokenizer.encode(text) };
-    const read = tokenizer.decode(this.tokens);
-    if (text.startsWith(read) && text.length > read.length) return { reuse: true, ids: tokenizer.encode(text.slice(read.length)) };
-    let at = 0;
-    while (at < read.length && read[at] === text[at]) at++;
-    const shown = (s: string) => JSON.stringify(s.slice(at, at + 24));
-    const cacheMissReason = `the conversation differs from the one that was read at character ${at} of ${read.length}: ${shown(read)} was read, ${shown(text)} is to be`;
-    return { reuse: false, ids: tokenizer.encode(text), cacheMissReason };
+/**
+ * The tokens of `text`, with those that were read as long as they say the same: a text can be cut into tokens in more than one way,
+ * and the model's own way need not be the tokenizer's.
+ */
+function idsOf(tokenizer: Tokenizer, text: string, read: readonly number[], stopIds: ReadonlySet<number>): number[] {
+  const whole = tokenizer.decode(read);
+  if (text.startsWith(whole) && text.length > whole.length) return [...read, ...tokenizer.encode(text.slice(whole.length))];
+  // Back to the last end of a message that both have.
+  const decoder = new StreamDecoder(tokenizer);
+  let [shared, chars, at] = [0, 0, 0];
+  for (const [i, id] of read.entries()) {
+    const piece = decoder.push(id);
+    if (!text.startsWith(piece, at)) break;
+    at += piece.length;
+    if (stopIds.has(id)) [shared, chars] = [i + 1, at];
   }
-
-  #expectOpen(): void {
-    if (this.#disposed) throw new JambaError("DISPOSED", "session: expected an open one, found it disposed");
-  }
+  return [...read.slice(0, shared), ...tokenizer.encode(text.slice(chars))];
 }
 
 /** Jamba's template writes a space before an answer and the model writes it too: it belongs to the template. */

@@ -101,7 +101,7 @@ export async function runChunks(runner: Runner, ids: readonly number[], chunks: 
   const steps: ReadonlyMap<string, HostTensor>[] = [];
   let from = 0;
   for (const size of chunks) {
-    steps.push(await runner.step([{ sequence, ids: ids.slice(from, from + size), logits: "all" }], { hidden: "all", routes: true }));
+    steps.push(await runner.step([{ sequence, ids: ids.slice(from, from + size), rows: size }], { hidden: "all", routes: true }));
     from += size;
   }
   const values = new Map<string, Float32Array>();

@@ -106,14 +106,10 @@ describe.each(all)("golden $name on $device", ({ name, dtype, open }) => {
       const parts = strangers.map((stranger) => ({
         sequence: stranger,
         ids: Array.from({ length: Math.floor(random() * 9) }, () => Math.floor(random() * runner.config.vocabSize)),
-        logits: "none" as const,
+        rows: 0,
       }));
       const at = Math.floor(random() * 4);
-      const all = [
-        ...parts.slice(0, at),
-        { sequence, ids: golden.ids.slice(from, from + size), logits: "all" as const },
-        ...parts.slice(at),
-      ];
+      const all = [...parts.slice(0, at), { sequence, ids: golden.ids.slice(from, from + size), rows: size }, ...parts.slice(at)];
       rows.push(...((await runner.step(all)).get("logits")!.data as Float32Array));
       from += size;
     }
@@ -125,7 +121,7 @@ describe.each(all)("golden $name on $device", ({ name, dtype, open }) => {
     const sequence = runner.newSequence();
     const greedy: number[] = [];
     for (let ids = golden.ids; greedy.length < golden.greedy.length; ids = greedy.slice(-1)) {
-      const values = await runner.step([{ sequence, ids, logits: "last" }]);
+      const values = await runner.step([{ sequence, ids, rows: 1 }]);
       greedy.push(argmax(values.get("logits")!.data as Float32Array));
     }
     expect(greedy).toEqual(golden.greedy);

@@ -44,7 +44,7 @@ describe.each(backends)("on $name", ({ name: backend, absent, open }) => {
       session.send("Who are you?", { maxTokens: 100_000, ignoreEos: true }),
       model.forward(prompt, { state }),
       (async () => {
-        for (;;) (await state.fork()).dispose();
+        for (; ; await new Promise((resolve) => setImmediate(resolve))) (await state.fork()).dispose();
       })(),
     ].map((call) => call.catch((error) => error.code));
     await new Promise((resolve) => setTimeout(resolve, ms));

@@ -67,13 +67,13 @@ async function expectMeasured(open: () => Backend | Promise<Backend>, source: Mo
     const sequence = runner.newSequence();
     const { chunkTokens } = backend.device;
     for (let from = 0; from < length; from += chunkTokens)
-      await runner.step([{ sequence, ids: ids.slice(from, Math.min(length, from + chunkTokens)), logits: "last" }]);
+      await runner.step([{ sequence, ids: ids.slice(from, Math.min(length, from + chunkTokens)), rows: 1 }]);
     return sequence;
   };
   runner.release(await read(contextLength));
   const sequences: Sequence[] = [];
   for (let i = 0; i < batch; i++) sequences.push(await read(contextLength - 1));
-  await runner.step(sequences.map((sequence) => ({ sequence, ids: [0], logits: "last" })));
+  await runner.step(sequences.map((sequence) => ({ sequence, ids: [0], rows: 1 })));
   const found = backend.memory();
   expect(found.mappedBytes ?? 0).toBe(plan.weights.mappedBytes);
   const pairs = {

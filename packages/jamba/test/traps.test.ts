@@ -93,7 +93,7 @@ test("padding on the right corrupts the state, and is found", async () => {
   const golden = await openGolden("base");
   const runner = await openRunner("base");
   const sequence = runner.newSequence();
-  await runner.step([{ sequence, ids: [...golden.ids, 0, 0, 0], logits: "none" }]);
+  await runner.step([{ sequence, ids: [...golden.ids, 0, 0, 0], rows: 0 }]);
   const state = await runner.export(sequence);
   const h = (state.layers[0] as { h: { data: Float32Array } }).h.data;
   const { error, magnitude } = worst(h, golden.floats("state.0.h"), undefined);
@@ -150,8 +150,8 @@ test("a scan that starts from zeros in every chunk is found", async () => {
   }
   const runner: Runner = await openRunner("base", withKernels({ selectiveScan }));
   const sequence = runner.newSequence();
-  await runner.step([{ sequence, ids: golden.ids.slice(0, 20), logits: "none" }]);
-  const logits = (await runner.step([{ sequence, ids: golden.ids.slice(20), logits: "last" }])).get("logits")!.data as Float32Array;
+  await runner.step([{ sequence, ids: golden.ids.slice(0, 20), rows: 0 }]);
+  const logits = (await runner.step([{ sequence, ids: golden.ids.slice(20), rows: 1 }])).get("logits")!.data as Float32Array;
   expect(worst(logits, golden.floats("logits").slice(-logits.length), [0]).error).toBeGreaterThan(100 * logitTolerance);
 });
 

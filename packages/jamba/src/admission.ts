@@ -1,0 +1,86 @@
+// Who may begin: calls wait in line until the tokens and bytes that they may come to hold fit beside those that run.
+
+import { JambaError } from "@jamba/core";
+
+export interface Need {
+  readonly tokens: number;
+  readonly bytes: number;
+}
+
+export interface Limits extends Need {
+  readonly sequences: number;
+}
+
+interface Waiting {
+  readonly need: Need;
+  readonly due: number;
+  enter(): void;
+  refuse(error: unknown): void;
+}
+
+export class Admission {
+  readonly #limits: Limits;
+  readonly #running = new Set<Need>();
+  #line: Waiting[] = [];
+
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  get counts(): { running: number; waiting: number } {
+    return { running: this.#running.size, waiting: this.#line.length };
+  }
+
+  /**
+   * A call that is alone always enters; others in order of `due`, none overtaking one that it would fit before.
+   * @returns what ends the stay
+   */
+  async enter(need: Need, due: number, signal?: AbortSignal): Promise<() => void> {
+    signal?.throwIfAborted();
+    if (this.#line.length > 0 || !this.#fits(need)) {
+      let leave: (() => void) | undefined;
+      try {
+        await new Promise<void>((enter, refuse) => {
+          const waiting = { need, due, enter, refuse };
+          leave = () => {
+            this.#line = this.#line.filter((other) => other !== waiting);
+            refuse(signal!.reason);
+            this.#callNext();
+          };
+          this.#line.push(waiting);
+          this.#line.sort((a, b) => a.due - b.due);
+          signal?.addEventListener("abort", leave);
+        });
+      } finally {
+        signal?.removeEventListener("abort", leave!);
+      }
+    } else this.#running.add(need);
+    return () => {
+      if (this.#running.delete(need)) this.#callNext();
+    };
+  }
+
+  close(): void {
+    const error = new JambaError("DISPOSED", "model: expected an open one, found it disposed");
+    for (const { refuse } of this.#line.splice(0)) refuse(error);
+  }
+
+  #callNext(): void {
+    while (this.#line.length > 0 && this.#fits(this.#line[0].need)) {
+      const { need, enter } = this.#line.shift()!;
+      this.#running.add(need);
+      enter();
+    }
+  }
+
+  #fits(need: Need): boolean {
+    if (this.#running.size === 0) return true;
+    const sum = { ...need };
+    for (const { tokens, bytes } of this.#running) {
+      sum.tokens += tokens;
+      sum.bytes += bytes;
+    }
+    const { sequences, tokens, bytes } = this.#limits;
+    return this.#running.size < sequences && sum.tokens <= tokens && sum.bytes <= bytes;
+  }
+}
