@@ -1,8 +1,9 @@
 // Reads prompts for all calls: admits them, starts each from the deepest state that is kept, keeps states on the way.
 // Deals in ids, knows no text.
 
-import { type HostState, JambaError } from "@jamba/core";
+import { type HostState, JambaError, type StateSpec } from "@jamba/core";
 import { Admission, type Limits } from "./admission.ts";
+import type { DiskCache } from "./disk-cache.ts";
 import { type Match, PrefixTree, type Snapshot } from "./prefix-tree.ts";
 import type { Runner, Sequence } from "./runner.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -14,6 +15,8 @@ export interface EngineOptions {
   readonly stopIds: ReadonlySet<number>;
   /** Of states that are kept although no call and no session holds them. */
   readonly cacheBytes: number;
+  /** Where states go that have no room any more, and come back from. */
+  readonly disk?: DiskCache;
   /** Of calls that run at the same time. */
   readonly limits: Limits;
 }
@@ -53,6 +56,12 @@ const leastDistance = 128;
 /** Sharing fewer tokens is not worth waiting for another call. */
 const worthWaiting = 16;
 
+/** Tokens: shorter ones are read again as soon as found. */
+const worthSpilling = 64;
+
+/** States that wait to be written still take memory. */
+const mostSpilling = 8;
+
 export class Engine {
   readonly #runner: Runner;
   readonly #options: EngineOptions;
@@ -60,6 +69,10 @@ export class Engine {
   readonly #admission: Admission;
   readonly #tree: PrefixTree<Sequence>;
   readonly #active = new Set<Active>();
+  /** States on their way to the disk. */
+  #spilling = 0;
+  #spilled: Promise<void> = Promise.resolve();
+  #spillLimit = mostSpilling;
 
   constructor(runner: Runner, options: EngineOptions) {
     this.#runner = runner;
@@ -71,13 +84,18 @@ export class Engine {
       slotBytes: runner.sizes.slot,
       pageBytes: runner.sizes.page,
       pagesOf: ({ pages }) => pages,
-      drop: (state) => runner.release(state),
+      drop: (state, ids) => this.#drop(state, ids),
     });
     runner.whenFull = () => {
       const { states, bytes } = this.#tree.idle;
-      this.#tree.trim(bytes / 2 - 1);
+      this.#dropWith(0, () => this.#tree.trim(bytes / 2 - 1));
       return states > 0;
     };
+  }
+
+  /** What a state of this model looks like. */
+  get stateShape(): { spec: StateSpec; vocabSize: number } {
+    return { spec: this.#runner.stateSpec, vocabSize: this.#runner.config.vocabSize };
   }
 
   /** States that no call and no session holds. */
@@ -100,11 +118,14 @@ export class Engine {
   }
 
   clear(): void {
-    this.#tree.clear();
+    this.#dropWith(0, () => this.#tree.clear());
   }
 
-  close(): void {
+  /** Refuses who waits, and puts what is kept on the disk, if there is one. */
+  async close(): Promise<void> {
     this.#admission.close();
+    this.#dropWith(Number.POSITIVE_INFINITY, () => this.#tree.clear());
+    await this.#spilled;
   }
 
   /**
@@ -119,7 +140,9 @@ export class Engine {
     const leave = await this.#admission.enter({ tokens, bytes: this.#runner.bytesOf(tokens) }, due, signal);
     const active: Active = { ids, due, at: 0, waits: [] };
     let sequence: Sequence | undefined;
+    let fetched: KeptState | undefined;
     try {
+      fetched = await this.#fetch(ids, signal);
       const { match, kept } = await this.#startOf(active, signal);
       sequence = kept ? await this.#forkOf(kept) : this.#runner.newSequence();
       const cachedTokens = sequence.seen;
@@ -132,9 +155,44 @@ export class Engine {
       leave();
       throw error;
     } finally {
+      if (fetched) this.#tree.unpin(fetched);
       this.#active.delete(active);
       for (const { resolve } of active.waits) resolve(undefined);
     }
+  }
+
+  /** From the disk, pinned, if it has read more of `ids` than what is kept here. */
+  async #fetch(ids: readonly number[], signal: AbortSignal | undefined): Promise<KeptState | undefined> {
+    if (!this.#options.disk) return undefined;
+    const depth = this.#tree.match(ids).snapshot?.depth ?? 0;
+    // One token at least is read, for its logits.
+    const found = await this.#options.disk.find(ids.slice(0, -1), depth + worthWaiting);
+    const state = await found?.load(signal);
+    return state && this.import(ids.slice(0, state.seen), state);
+  }
+
+  /** Drops states with so many of them on their way to the disk at most. */
+  #dropWith(spillLimit: number, drop: () => void): void {
+    this.#spillLimit = spillLimit;
+    drop();
+    this.#spillLimit = mostSpilling;
+  }
+
+  #drop(state: Sequence, ids: (() => number[]) | undefined): void {
+    const { disk } = this.#options;
+    if (!disk || !ids || state.seen < worthSpilling || this.#spilling >= this.#spillLimit) {
+      this.#runner.release(state);
+      return;
+    }
+    const path = ids();
+    this.#spilling++;
+    this.#spilled = this.#spilled
+      .then(async () => disk.put(path, await this.#runner.export(state)))
+      .catch(() => undefined) // the disk is full or gone: a later prompt misses the state, and says so
+      .finally(() => {
+        this.#spilling--;
+        this.#runner.release(state);
+      });
   }
 
   /** Goes on with an answer. @returns logits of the last of `ids` */
@@ -190,25 +248,40 @@ export class Engine {
     return this.#tree.keep(ids, await this.#runner.import(state));
   }
 
-  export({ state }: KeptState): Promise<HostState> {
-    return this.#runner.export(state);
+  /** Without a state, that of a sequence which has read nothing. */
+  async export(kept: KeptState | undefined): Promise<HostState> {
+    if (kept) return this.#runner.export(kept.state);
+    const empty = this.#runner.newSequence();
+    try {
+      return await this.#runner.export(empty);
+    } finally {
+      this.#runner.release(empty);
+    }
   }
 
   /** The deepest state to go on from, pinned. Waits for another call that is about to have read more. */
   async #startOf(active: Active, signal: AbortSignal | undefined): Promise<{ match: Match<Sequence>; kept?: KeptState }> {
-    for (;;) {
-      const match = this.#tree.match(active.ids);
-      const kept = match.snapshot;
-      const shared = this.#sharedWith(active);
-      if (!shared || shared.at - (kept?.depth ?? 0) < worthWaiting) {
-        if (kept) this.#tree.pin(kept);
-        this.#tree.visit(active.ids);
-        active.at = kept?.depth ?? 0;
-        this.#active.add(active); // at once, so that whoever comes next sees it
-        return { match, kept };
+    /** Pinned. */
+    let waited: KeptState | undefined;
+    try {
+      for (;;) {
+        const match = this.#tree.match(active.ids);
+        const kept = match.snapshot;
+        const depth = kept?.depth ?? 0;
+        const shared = this.#sharedWith(active);
+        if (!shared || shared.at - depth < worthWaiting) {
+          if (kept) this.#tree.pin(kept);
+          this.#tree.visit(active.ids);
+          active.at = depth;
+          this.#active.add(active); // at once, so that whoever comes next sees it
+          return { match, kept };
+        }
+        const read = await this.#waitFor(shared.other, shared.at, signal);
+        if (waited) this.#tree.unpin(waited);
+        waited = read;
       }
-      const read = await this.#waitFor(shared.other, shared.at, signal);
-      if (read) return { match, kept: read };
+    } finally {
+      if (waited) this.#tree.unpin(waited);
     }
   }
 

@@ -1,5 +1,6 @@
 // One answer, token by token. Ends at a stop id, a stop text, a limit or an abort.
 
+import { JambaError } from "@jamba/core";
 import type { ToolCall } from "@jamba/tokenizer";
 import { parseToolCalls, StreamDecoder, type Tokenizer } from "@jamba/tokenizer";
 import type { Engine, KeptState } from "./engine.ts";
@@ -51,8 +52,21 @@ export interface GenerateContext {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer | undefined;
   readonly stopIds: ReadonlySet<number>;
+  readonly identity: Identity | JambaError;
   /** From generation_config.json, for options that are not given. */
   readonly defaults: Partial<GenerateOptions>;
+}
+
+/** What a saved state must have been made with: fingerprints. */
+export interface Identity {
+  readonly model: string;
+  readonly tokenizer?: string;
+}
+
+/** @throws JambaError UNSUPPORTED where nothing can name the model */
+export function expectIdentity(identity: Identity | JambaError): Identity {
+  if (identity instanceof JambaError) throw identity;
+  return identity;
 }
 
 export interface Request {

@@ -120,6 +120,16 @@ export class JambaModel implements AsyncDisposable {
     return Session.open(this.#use().context, options);
   }
 
+  /**
+   * A conversation from a file that `Session.save` wrote.
+   * @throws LoadError for a file that is missing or damaged, JambaError SESSION_MISMATCH for one of another model
+   */
+  async openSession(path: string, options: { signal?: AbortSignal } = {}): Promise<Session> {
+    const session = this.session();
+    await session.load(path, options);
+    return session;
+  }
+
   /** Reads `ids` once and returns what was asked for; a long input runs in chunks, which changes nothing but rounding. */
   async forward(ids: Iterable<number>, options: ForwardOptions = {}): Promise<ForwardResult> {
     const { runner } = this.#use();

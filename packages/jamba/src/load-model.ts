@@ -5,13 +5,17 @@ import {
   type Checkpoint,
   type CheckpointSource,
   download,
+  fingerprint,
   isOnHub,
   openCheckpoint,
   parseConfig,
   parseGenerationConfig,
+  tokenizerFingerprint,
 } from "@jamba/loader";
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
+import { DiskCache } from "./disk-cache.ts";
 import { Engine } from "./engine.ts";
+import { expectIdentity, type Identity } from "./generate.ts";
 import { JambaModel } from "./jamba-model.ts";
 import { machineMemory } from "./machine-memory.ts";
 import { type BackendName, deviceText, openBackend } from "./open-backend.ts";
@@ -57,6 +61,10 @@ export interface LoadOptions {
 export interface CacheOptions {
   /** An eighth of the machine's memory if not given; with 0 only sessions and states keep anything. */
   bytes?: number;
+  /** A folder for states that have no room any more; they come back from there, also in another process. */
+  dir?: string;
+  /** Of that folder; 16 GiB if not given. */
+  dirBytes?: number;
 }
 
 export interface LimitOptions {
@@ -129,10 +137,10 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const runner = new Runner(backend, config, weights, contextLength, options.kvDtype ?? defaultKvDtype(dtypes, device));
     closers.push(() => runner.dispose());
     const stopIds = new Set([...config.eosIds, ...generation.eosIds, ...turnEnds(tokenizer)]);
-    const { totalBytes, freeBytes } = await machineMemory();
-    const { sequences = 32, tokens = Number.POSITIVE_INFINITY, bytes = freeBytes / 2 } = options.limits ?? {};
-    const cacheBytes = options.cache?.bytes ?? totalBytes / 8;
-    const engine = new Engine(runner, { stopIds, cacheBytes, limits: { sequences, tokens, bytes } });
+    const identity = await identityOf(checkpoint, prepared?.model, signal);
+    // Reuse is exact: other weights or another device would go on from other numbers.
+    const numbers = [...dtypes, device.kind, ...device.features].join();
+    const engine = await openEngine(runner, stopIds, identity, numbers, options);
     closers.push(() => engine.close());
     return new JambaModel({
       runner,
@@ -141,6 +149,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
       tokenizer,
       dtypes,
       stopIds,
+      identity,
       defaults: generation.sampling,
       release: () => closeAll(closers),
     });
@@ -150,6 +159,35 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
   } finally {
     await checkpoint.close();
   }
+}
+
+/** What names the model and its tokenizer in saved states, or why nothing can: pages that are not secure have no WebCrypto. */
+async function identityOf(checkpoint: Checkpoint, prepared: string | undefined, signal?: AbortSignal): Promise<Identity | JambaError> {
+  try {
+    const model = prepared ?? (await fingerprint(checkpoint, signal));
+    return { model, tokenizer: checkpoint.tokenizer === undefined ? undefined : await tokenizerFingerprint(checkpoint.tokenizer) };
+  } catch (error) {
+    if (error instanceof JambaError && error.code === "UNSUPPORTED") return error;
+    throw error;
+  }
+}
+
+/** @param numbers what the numbers of a state depend on beside the model */
+async function openEngine(
+  runner: Runner,
+  stopIds: ReadonlySet<number>,
+  identity: Identity | JambaError,
+  numbers: string,
+  { cache = {}, limits = {} }: Pick<LoadOptions, "cache" | "limits">,
+): Promise<Engine> {
+  const { totalBytes, freeBytes } = await machineMemory();
+  const { bytes: cacheBytes = totalBytes / 8, dir, dirBytes: bytes = 16 * 2 ** 30 } = cache;
+  const { sequences = 32, tokens = Number.POSITIVE_INFINITY, bytes: runningBytes = freeBytes / 2 } = limits;
+  const { stateSpec: spec, config } = runner;
+  const shape = { spec, vocabSize: config.vocabSize };
+  const model = () => `${expectIdentity(identity).model},${numbers},${spec.kvDtype}`;
+  const disk = dir === undefined ? undefined : await DiskCache.open(dir, { bytes, model: model(), ...shape });
+  return new Engine(runner, { stopIds, cacheBytes, disk, limits: { sequences, tokens, bytes: runningBytes } });
 }
 
 type SourceOptions = Pick<LoadOptions, "revision" | "cacheDir" | "token" | "offline" | "signal" | "onProgress">;
@@ -176,7 +214,7 @@ export function checkLoadOptions(options: LoadOptions): void {
     if (value === undefined) continue;
     expectKnown(name, known);
   }
-  for (const name of Object.keys(options.cache ?? {})) expectKnown(`cache.${name}`, ["cache.bytes"]);
+  for (const name of Object.keys(options.cache ?? {})) expectKnown(`cache.${name}`, ["cache.bytes", "cache.dir", "cache.dirBytes"]);
   for (const name of Object.keys(options.limits ?? {}))
     expectKnown(`limits.${name}`, ["limits.sequences", "limits.tokens", "limits.bytes"]);
   const { dtype = "auto", kvDtype = "f32", contextLength = 1, threads = 1, cache = {}, limits = {} } = options;
@@ -185,7 +223,8 @@ export function checkLoadOptions(options: LoadOptions): void {
   if (!kvDtypes.includes(kvDtype))
     throw new JambaError("OPTION", `kvDtype: expected one of ${kvDtypes.join(", ")}, found ${JSON.stringify(kvDtype)}`);
   const { sequences = 1, tokens = 1, bytes = 1 } = limits;
-  if (!((cache.bytes ?? 0) >= 0)) throw new JambaError("OPTION", `cache.bytes: expected a count of bytes, found ${cache.bytes}`);
+  for (const name of ["bytes", "dirBytes"] as const)
+    if (!((cache[name] ?? 0) >= 0)) throw new JambaError("OPTION", `cache.${name}: expected a count of bytes, found ${cache[name]}`);
   for (const [name, count] of Object.entries({
     contextLength,
     threads,

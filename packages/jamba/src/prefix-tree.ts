@@ -45,8 +45,8 @@ export interface TreeBudget<State> {
   readonly slotBytes: number;
   readonly pageBytes: number;
   pagesOf(state: State): readonly number[];
-  /** Called once for each state that goes. */
-  drop(state: State, ids: () => number[]): void;
+  /** Called once for each state that goes; with the tokens that it has read unless another such state stays. */
+  drop(state: State, ids?: () => number[]): void;
 }
 
 /** Tokens of paths without a state that are remembered, to say why a state is not there. */
@@ -108,7 +108,7 @@ export class PrefixTree<State> {
     node.wasDropped = false;
     if (node.kept) {
       node.kept.logits ??= logits;
-      this.#budget.drop(state, () => []);
+      this.#budget.drop(state);
       this.pin(node.kept);
       return node.kept;
     }

@@ -1,7 +1,16 @@
 // Writes a folder that loads as it is: weights are converted and packed once, here, and never again.
 
 import { type Backend, BackendError, JambaError, LoadError, type WeightDtype, type WeightSource } from "@jamba/core";
-import { type Checkpoint, modelSources, modelTensors, openCheckpoint, parseConfig, safetensorsHeader } from "@jamba/loader";
+import {
+  type Checkpoint,
+  fingerprint,
+  makeFolder,
+  modelSources,
+  modelTensors,
+  openCheckpoint,
+  parseConfig,
+  safetensorsHeader,
+} from "@jamba/loader";
 import { checkLoadOptions, closeAll, fetchSource, type LoadOptions, type ModelSource, openDevice, reportTo } from "./load-model.ts";
 import { deviceText } from "./open-backend.ts";
 import { expectKnown } from "./options.ts";
@@ -64,12 +73,13 @@ export async function prepareModel(source: ModelSource | Checkpoint, folder: str
     if (!backend.packed) throw new BackendError(`prepareModel: expected a backend that packs weights, found ${deviceText(device)}`);
     const progress = reportTo(onProgress, dtype, checkpoint);
     const planned = plan(checkpoint, backend, dtype, progress.onRead);
+    const model = await fingerprint(checkpoint, signal);
     const { layout } = backend.packed;
     const sizeBytes = await whole(files, target, overwrite, async (partial) => {
       const handle = await files.open(files.join(partial, weightsFile), "wx");
       let size = 0;
       try {
-        for await (const piece of fileOf(planned, headerOf(planned, { dtype, layout }), backend, signal)) {
+        for await (const piece of fileOf(planned, headerOf(planned, { dtype, layout, model }), backend, signal)) {
           await handle.appendFile(piece);
           size += piece.length;
         }
@@ -105,9 +115,9 @@ function plan(checkpoint: Checkpoint, backend: Backend, asked: LoadDtype, onRead
   });
 }
 
-function headerOf(planned: readonly Planned[], asked: { dtype: LoadDtype; layout: string }): Uint8Array {
+function headerOf(planned: readonly Planned[], about: { dtype: LoadDtype; layout: string; model: string }): Uint8Array {
   const weights = planned.map(({ source: { name, shape }, dtype }) => [name, { dtype, shape }]);
-  const metadata = { format: preparedFormat, ...asked, weights: JSON.stringify(Object.fromEntries(weights)) };
+  const metadata = { format: preparedFormat, ...about, weights: JSON.stringify(Object.fromEntries(weights)) };
   const packed = planned.map(({ source: { name }, sizeBytes }) => {
     const padded = align(sizeBytes);
     return { name, dtype: "U8" as const, shape: [padded], sizeBytes: padded };
@@ -144,7 +154,7 @@ async function whole<T>(files: Files, target: string, overwrite: boolean, write:
   const partial = `${target}.partial-${crypto.randomUUID().slice(0, 8)}`;
   const old = `${partial}-old`;
   try {
-    await makeFolder(files, partial);
+    await makeFolder(partial);
     const result = await write(partial);
     await expectReplaceable(files, target, overwrite); // once more: writing may have taken minutes
     await files.rename(target, old).catch(ifAbsent);
@@ -159,13 +169,6 @@ async function whole<T>(files: Files, target: string, overwrite: boolean, write:
   } finally {
     await files.rm(partial, { recursive: true, force: true });
   }
-}
-
-/** Without mkdir's own recursion, which never ends where a system like /proc says that no folder can be made. */
-async function makeFolder(files: Files, folder: string): Promise<void> {
-  const parent = files.resolve(folder, "..");
-  if (!(await files.stat(parent).catch(ifAbsent))) await makeFolder(files, parent);
-  await files.mkdir(folder);
 }
 
 function ifAbsent(error: NodeJS.ErrnoException): void {

@@ -22,6 +22,8 @@ export interface Prepared {
   readonly dtype: LoadDtype;
   /** `PackedWeights.layout` of the backend that packed it. */
   readonly layout: string;
+  /** `fingerprint` of the checkpoint that it was made from; absent in folders of before there were any. */
+  readonly model?: string;
   /** By the names of `modelTensors`. */
   readonly weights: ReadonlyMap<string, PreparedWeight>;
 }
@@ -42,7 +44,7 @@ export function preparedOf({ name, metadata, tensors: stored }: Pick<Checkpoint,
     if (!weights.has(weight) || stored.get(weight)?.dtype !== "U8")
       throw damaged(name, `${weight} as packed bytes and in weights, found only one`);
   }
-  return { dtype: text("dtype") as LoadDtype, layout: text("layout"), weights };
+  return { dtype: text("dtype") as LoadDtype, layout: text("layout"), model: metadata.get("model"), weights };
 }
 
 function readWeights(file: string, json: string): Map<string, PreparedWeight> {

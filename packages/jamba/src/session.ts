@@ -1,12 +1,13 @@
 // A conversation that keeps its state: each turn reads only what is new.
 
-import { JambaError } from "@jamba/core";
+import { JambaError, LoadError } from "@jamba/core";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { parseToolCalls, StreamDecoder } from "@jamba/tokenizer";
 import type { KeptState } from "./engine.ts";
-import { type GenerateContext, generate, type Part, type Result } from "./generate.ts";
+import { expectIdentity, type GenerateContext, generate, type Part, type Result } from "./generate.ts";
 import { checkOptions, type GenerateOptions } from "./options.ts";
 import { expectTokenizer, type PromptOptions, renderMessages } from "./prompt.ts";
+import { readStateFile, writeStateFile } from "./state-file.ts";
 import { TextStream } from "./text-stream.ts";
 
 export interface SessionOptions extends PromptOptions {
@@ -92,6 +93,34 @@ export class Session {
     });
   }
 
+  /**
+   * Writes messages, options and state to a file; what `path` has stays until the new file is whole.
+   * @throws LoadError where nothing can be written, the signal's reason
+   */
+  save(path: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.#inLine(async () => {
+      const { engine, identity } = this.#context;
+      const { kept, ids, written, options } = this.#now;
+      await writeStateFile(path, { ...expectIdentity(identity), meta: { messages: written, options } }, ids, await engine.export(kept), {
+        signal,
+      });
+    });
+  }
+
+  /**
+   * Goes on from a file that `save` wrote, in place of what was said here.
+   * @throws LoadError for a file that is missing or damaged, JambaError SESSION_MISMATCH for one of another model; nothing changes then
+   */
+  load(path: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+    return this.#inLine(async () => {
+      const { engine, identity } = this.#context;
+      const { header, ids, state } = await readStateFile(path, { ...expectIdentity(identity), ...engine.stateShape }, signal);
+      const { messages, options } = expectMeta(path, header.meta);
+      const kept = ids.length > 0 ? await engine.import(ids, state) : undefined;
+      this.#become({ written: messages, options, kept, ids });
+    });
+  }
+
   async dispose(): Promise<void> {
     await this.#turns;
     if (this.#disposed) return;
@@ -152,6 +181,14 @@ export class Session {
       done();
     }
   }
+}
+
+/** @throws LoadError when what a file says beside its state is not what `save` writes */
+function expectMeta(path: string, meta: unknown): { messages: Message[]; options: PromptOptions } {
+  const { messages, options } = (meta ?? {}) as { messages?: unknown; options?: unknown };
+  if (!Array.isArray(messages) || typeof options !== "object" || options === null)
+    throw new LoadError(`${path}: expected the messages and options of a session, found a state of something else`);
+  return { messages, options: checkOptions(options) };
 }
 
 /**

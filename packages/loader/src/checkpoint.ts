@@ -55,8 +55,8 @@ export interface Checkpoint {
   pathOf?(file: string): string;
   /** @throws LoadError for an unknown name, DtypeError for a dtype that is neither a float nor one of core's block formats */
   weight(name: string): WeightSource;
-  /** All bytes of one tensor of any dtype. */
-  read(name: string, signal?: AbortSignal): Promise<Uint8Array>;
+  /** All bytes of one tensor of any dtype, or those in `[from, to)`. */
+  read(name: string, signal?: AbortSignal, range?: readonly [from: number, to: number]): Promise<Uint8Array>;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -137,9 +137,13 @@ function checkpoint(
       const { tensor, source } = find(name);
       return weightSource(tensor, source, pathOf?.(tensor.file));
     },
-    async read(name, signal) {
+    async read(name, signal, range) {
       const { tensor, source } = find(name);
-      return source.read(tensor.offset, tensor.sizeBytes, signal);
+      const { file, offset, sizeBytes } = tensor;
+      const [from, to] = range ?? [0, sizeBytes];
+      if (!isCount(from) || !isCount(to) || from > to || to > sizeBytes)
+        throw new LoadError(`${name}: expected bytes within [0, ${sizeBytes}), found [${from}, ${to}) in ${file}`);
+      return source.read(offset + from, to - from, signal);
     },
     close,
     [Symbol.asyncDispose]: close,

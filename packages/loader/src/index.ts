@@ -3,6 +3,7 @@ export type { ByteSource } from "./byte-source.ts";
 export { type Checkpoint, openCheckpoint, storedDtypeOf, type TensorInfo } from "./checkpoint.ts";
 export { type JambaConfig, parseConfig, parseGenerationConfig } from "./config.ts";
 export { openFile } from "./file-source.ts";
+export { fingerprint, hexOf, sha256, tokenizerFingerprint } from "./fingerprint.ts";
 export { type CheckpointSource, isOnHub, type NamedBlob } from "./folder.ts";
 export { type GgufHeader, type GgufTensor, type GgufValue, parseGgufHeader } from "./gguf.ts";
 export { type PlacedGguf, placeGguf, type UnplacedGgufTensor } from "./gguf-write.ts";
@@ -28,3 +29,4 @@ export {
   type UnplacedTensor,
   writeSafetensors,
 } from "./safetensors.ts";
+export { makeFolder, removePartials, wholeFile } from "./whole-file.ts";

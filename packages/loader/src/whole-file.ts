@@ -36,10 +36,11 @@ export async function wholeFile(
   };
   await expectFree();
   // Names the machine and the process, so that others can tell when nobody writes to it any more.
-  const prefix = `${files.basename(target)}.partial-${files.hostname()}-`;
-  await removeStale(files, files.dirname(target), prefix);
-  await expectRoom(files, files.dirname(target), path, sizeBytes);
-  const partial = `${files.dirname(target)}/${prefix}${process.pid}-${crypto.randomUUID().slice(0, 8)}`;
+  const folder = files.dirname(target);
+  await removePartials(folder, files.basename(target));
+  await expectRoom(files, folder, path, sizeBytes);
+  const own = `${process.pid}-${crypto.randomUUID().slice(0, 8)}`;
+  const partial = `${folder}/${files.basename(target)}.partial-${files.hostname()}-${own}`;
   const handle = await files.open(partial, "wx");
   try {
     try {
@@ -53,6 +54,7 @@ export async function wholeFile(
     signal?.throwIfAborted();
     await expectFree(); // once more: writing may have taken hours
     await files.rename(partial, target);
+    await syncFolder(files, folder);
   } finally {
     await files.rm(partial, { force: true });
   }
@@ -60,10 +62,14 @@ export async function wholeFile(
 
 type Files = Awaited<ReturnType<typeof fileSystem>>;
 
-async function removeStale(files: Files, folder: string, prefix: string): Promise<void> {
+/** Removes what killed processes of this machine left in `folder`: of the file `base`, or of all files. */
+export async function removePartials(folder: string, base?: string): Promise<void> {
+  const files = await fileSystem();
+  const here = `.partial-${files.hostname()}-`;
   for (const name of await files.readdir(folder)) {
-    const pid = name.startsWith(prefix) ? Number(/^(\d+)-[\da-f]{8}$/.exec(name.slice(prefix.length))?.[1]) : Number.NaN;
-    if (Number.isNaN(pid)) continue;
+    const at = name.lastIndexOf(here);
+    const pid = Number(/^(\d+)-[\da-f]{8}$/.exec(name.slice(at + here.length))?.[1]);
+    if (at < 0 || Number.isNaN(pid) || (base !== undefined && name.slice(0, at) !== base)) continue;
     const path = `${folder}/${name}`;
     // In containers, the process that was killed and this one may have the same number.
     const stale = pid === process.pid ? await isOlder(files, path) : !isAlive(pid);
@@ -89,6 +95,34 @@ async function expectRoom(files: Files, folder: string, path: string, sizeBytes:
   const { bavail, bsize } = await files.statfs(folder);
   if (bavail * bsize < sizeBytes)
     throw new LoadError(`${path}: expected ${sizeBytes} bytes of free disk, found ${bavail * bsize}; make room or name another disk`);
+}
+
+/** So that a power cut can't take the new name back. Some systems and network disks do this for files only. */
+async function syncFolder(files: Files, folder: string): Promise<void> {
+  const ifUnable = (error: NodeJS.ErrnoException): undefined => {
+    if (!/^(EACCES|EBADF|EINVAL|EISDIR|EPERM)$/.test(error.code ?? "")) throw error;
+  };
+  const handle = await files.open(folder, "r").catch(ifUnable);
+  try {
+    await handle?.sync().catch(ifUnable);
+  } finally {
+    await handle?.close();
+  }
+}
+
+/**
+ * Also makes its parents. Without mkdir's own recursion, which never ends where a system like /proc says that no folder can be made.
+ * @throws the system's EEXIST
+ */
+export async function makeFolder(path: string): Promise<void> {
+  const files = await fileSystem();
+  const parent = files.resolve(path, "..");
+  if (!(await files.stat(parent).catch(ifAbsent))) await makeFolder(parent).catch(ifThere); // another process may be making it
+  await files.mkdir(path);
+}
+
+function ifThere(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EEXIST") throw error;
 }
 
 function ifAbsent(error: NodeJS.ErrnoException): undefined {

@@ -1,0 +1,58 @@
+// States on the local disk: whole or not there at all.
+
+import { type HostState, LoadError } from "@jamba/core";
+import { openFile, wholeFile } from "@jamba/loader";
+import { decodeState, type EncodedState, type ExpectedState, encodeState, type StateFile, type StateFileHeader } from "./state-codec.ts";
+
+export interface WriteStateOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: { readonly doneBytes: number; readonly totalBytes: number }) => void;
+}
+
+/**
+ * Writes a state so that `path` has all of it or what was there before, even after a power cut. Until then it is in
+ * `<path>.partial-…`, which only a killed process leaves behind, and the next save to `path` removes.
+ * @throws what `encodeState` throws, LoadError where nothing can be written, the signal's reason
+ */
+export async function writeStateFile(
+  path: string,
+  header: StateFileHeader,
+  ids: readonly number[],
+  state: HostState,
+  options: WriteStateOptions = {},
+): Promise<void> {
+  options.signal?.throwIfAborted();
+  await writeEncoded(path, await encodeState(header, ids, state), options);
+}
+
+export async function writeEncoded(
+  path: string,
+  { sizeBytes, chunks }: EncodedState,
+  { signal, onProgress }: WriteStateOptions = {},
+): Promise<void> {
+  try {
+    await wholeFile(path, { sizeBytes, overwrite: true, signal }, async (write) => {
+      let doneBytes = 0;
+      for await (const chunk of chunks()) {
+        signal?.throwIfAborted();
+        await write(chunk);
+        doneBytes += chunk.length;
+        onProgress?.({ doneBytes, totalBytes: sizeBytes });
+      }
+    });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    const { syscall, message } = cause as NodeJS.ErrnoException;
+    throw syscall === undefined ? cause : new LoadError(`${path}: ${message}`, { cause }); // others are typed, or of `onProgress`
+  }
+}
+
+/** @throws what `decodeState` throws */
+export async function readStateFile(path: string, expected: ExpectedState, signal?: AbortSignal): Promise<StateFile> {
+  const source = await openFile(path, { signal });
+  try {
+    return await decodeState(source, expected, signal);
+  } finally {
+    await source.close();
+  }
+}

@@ -1,0 +1,101 @@
+// Conversations as files and as forks: saved here, resumed elsewhere, refused where they do not belong.
+
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type JambaModel, loadModel } from "../src/index.ts";
+import { goldenFolder } from "./golden.ts";
+
+let folder: string;
+let model: JambaModel;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "jamba-sessions-"));
+  model = await loadModel("tiny");
+});
+afterAll(async () => {
+  await model.dispose();
+  await rm(folder, { recursive: true });
+});
+
+const ask = "Write a story about Mia and a fox.";
+const turns = ["Who is Mia?", "Who are you?"];
+
+async function talk(session: ReturnType<JambaModel["session"]>): Promise<string[]> {
+  const texts: string[] = [];
+  for (const turn of turns) texts.push((await session.send(turn, { maxTokens: 12, seed: 1, temperature: 0.7 })).text);
+  return texts;
+}
+
+describe("a saved session", () => {
+  test.each(["cpu", "reference"] as const)("goes on, on the %s backend, as if it had not been away", async (backend) => {
+    const path = join(folder, `from-${backend}.state`);
+    await using session = model.session({ system: "You are a helpful assistant." });
+    await session.send(ask, { maxTokens: 20 });
+    await session.save(path);
+    const expected = await talk(session);
+    await using elsewhere = await loadModel("tiny", { backend });
+    await using resumed = await elsewhere.openSession(path);
+    expect(resumed.messages.length).toBe(3);
+    const before = resumed.tokens.length;
+    const first = await resumed.send(turns[0], { maxTokens: 12, seed: 1, temperature: 0.7 });
+    expect([first.text, first.usage.cachedTokens]).toEqual([expected[0], before]);
+    expect((await resumed.send(turns[1], { maxTokens: 12, seed: 1, temperature: 0.7 })).text).toBe(expected[1]);
+    await resumed.dispose();
+    expect(elsewhere.inUse()).toEqual({ slots: 0, pages: 0 });
+  });
+
+  test("may be new, forked or rewound, and may be loaded over another", async () => {
+    const path = join(folder, "new.state");
+    await using session = model.session({ system: "Be brief." });
+    await session.save(path);
+    await using loaded = await model.openSession(path);
+    expect(loaded.messages).toEqual(session.messages);
+    await loaded.send(ask, { maxTokens: 8 });
+    await using fork = await loaded.fork();
+    await loaded.rewind(1);
+    await loaded.save(path);
+    await fork.load(path);
+    expect(fork.messages).toEqual(session.messages);
+    expect((await fork.send(ask, { maxTokens: 8 })).usage.cachedTokens).toBeGreaterThan(0);
+  });
+
+  test("is refused by another model and when it is damaged; what was there stays", async () => {
+    const path = join(folder, "good.state");
+    await using session = model.session();
+    await session.send(ask, { maxTokens: 5 });
+    await session.save(path);
+    const [bytes, before] = [await readFile(path), session.messages];
+    const damaged = join(folder, "damaged.state");
+    for (const at of [0, 9, 100, bytes.length >> 1, bytes.length - 1]) {
+      await writeFile(
+        damaged,
+        bytes.map((byte, i) => (i === at ? byte ^ 1 : byte)),
+      );
+      await expect(session.load(damaged)).rejects.toMatchObject({ code: "LOAD" });
+    }
+    await writeFile(damaged, bytes.subarray(0, -1));
+    await expect(session.load(damaged)).rejects.toMatchObject({ code: "LOAD" });
+    await expect(session.load(join(folder, "absent.state"))).rejects.toMatchObject({ code: "LOAD" });
+    expect(session.messages).toEqual(before);
+    await using golden = await loadModel(goldenFolder("odd"));
+    await expect(golden.openSession(path)).rejects.toMatchObject({ code: expect.stringMatching(/SESSION_MISMATCH|TOKENIZER/) });
+    expect((await session.send("Who is Mia?", { maxTokens: 3 })).usage.completionTokens).toBe(3);
+  });
+});
+
+test("states come back from a folder, in another model and in the one that had no room for them", async () => {
+  const dir = join(folder, "cache");
+  const prompt = Array.from({ length: 300 }, (_, i) => 300 + (i % 1500));
+  const other = prompt.map((id) => id + 7);
+  const read = async (cached: JambaModel, ids: number[]) => (await cached.generate([...ids, 5], { maxTokens: 4 })).usage.cachedTokens;
+  const options = { cache: { bytes: 1 << 19, dir } };
+  const first = await loadModel("tiny", options);
+  expect(await read(first, prompt)).toBe(0);
+  for (let i = 0; i < 4; i++) await read(first, [...other.slice(i), i]);
+  expect(await read(first, prompt)).toBeGreaterThan(0);
+  await first.dispose();
+  const second = await loadModel("tiny", options);
+  expect(await read(second, prompt)).toBeGreaterThan(150);
+  await second.dispose();
+});
