@@ -45,6 +45,7 @@ const allowed = {
     "node-addon-api": "headers to build the kernels with where no build came along",
     "node-api-headers": "the same",
   },
+  jamba: { "@mlc-ai/web-xgrammar": "tells which tokens a grammar allows, and takes them back; loaded when a format or tools are given" },
   "@jamba/cli": { "cli-progress": "progress bars", picocolors: "colours that respect NO_COLOR" },
 };
 

@@ -2,9 +2,12 @@
 
 import { JambaError } from "@jamba/core";
 import type { ToolCall } from "@jamba/tokenizer";
-import { parseToolCalls, StreamDecoder, type Tokenizer } from "@jamba/tokenizer";
+import { StreamDecoder, type Tokenizer } from "@jamba/tokenizer";
+import { AnswerParts, type Piece } from "./answer-parts.ts";
+import type { Constraint, Constraints } from "./constraint.ts";
 import type { Engine, KeptState } from "./engine.ts";
 import type { GenerateOptions } from "./options.ts";
+import { expectTokenizer, type ReadPrompt } from "./prompt.ts";
 import { Lookahead } from "./prompt-lookup.ts";
 import { logprobOf, sample, type TokenLogprob, topLogprobs, uniform } from "./sampler.ts";
 import { StopTexts } from "./stop-texts.ts";
@@ -12,6 +15,8 @@ import { StopTexts } from "./stop-texts.ts";
 /** A piece of the answer, as soon as it can't change any more. */
 export interface Part {
   readonly text: string;
+  /** The same, split: what is said, thoughts, and calls of tools as they are written. */
+  readonly pieces: readonly Piece[];
   /** The tokens drawn since the last part. */
   readonly ids: readonly number[];
   /** Of which answer, with `n`. */
@@ -19,14 +24,18 @@ export interface Part {
 }
 
 export interface Result {
-  /** Of the new tokens, without the one that ended the answer; special tokens within it are spelled out. */
+  /** Of the new tokens, without the one that ended the answer and without thoughts; special tokens and calls within it are spelled out. */
   readonly text: string;
+  /** What is said: `text` without calls. */
+  readonly content: string;
   /** The new tokens, with the one that ended the answer. */
   readonly ids: readonly number[];
   readonly finishReason: "stop" | "length" | "tool-calls" | "cancelled";
   /** The text of `stop` that ended the answer. */
   readonly stopString?: string;
   readonly toolCalls: readonly ToolCall[];
+  /** Thoughts before the answer. */
+  readonly reasoning?: string;
   readonly logprobs?: readonly (TokenLogprob & { readonly top: readonly TokenLogprob[] })[];
   /** `cachedTokens`: those of the prompt that a kept state already held. */
   readonly usage: { readonly promptTokens: number; readonly cachedTokens: number; readonly completionTokens: number };
@@ -52,6 +61,7 @@ export interface GenerateContext {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer | undefined;
   readonly stopIds: ReadonlySet<number>;
+  readonly constraints: Constraints | undefined;
   readonly identity: Identity | JambaError;
   /** From generation_config.json, for options that are not given. */
   readonly defaults: Partial<GenerateOptions>;
@@ -69,11 +79,9 @@ export function expectIdentity(identity: Identity | JambaError): Identity {
   return identity;
 }
 
-export interface Request {
-  /** The whole prompt. At least one token. */
-  readonly ids: readonly number[];
-  /** Takes over the state after the answer, pinned, with the tokens that it has read. */
-  readonly onEnd?: (kept: KeptState, ids: readonly number[]) => void;
+export interface Request extends ReadPrompt {
+  /** Takes over the state after the answer, pinned, with the tokens that it has read and the text as the model wrote it. */
+  readonly onEnd?: (kept: KeptState, ids: readonly number[], written: string) => void;
 }
 
 /** New tokens when `maxTokens` is not given. */
@@ -92,17 +100,20 @@ export async function* generate(context: GenerateContext, request: Request, give
   const start = performance.now();
   signal?.throwIfAborted();
   if (maxTokens === 0) return { ...noAnswer, usage: { promptTokens: request.ids.length, cachedTokens: 0, completionTokens: 0 } };
-  const opened = await engine.open(request.ids, { maxTokens, priority, signal });
+  const constraint = await constraintOf(context, request, options);
+  const opened = await engine.open(request.ids, { maxTokens, priority, signal }).catch((error) => {
+    constraint?.dispose();
+    throw error;
+  });
   const promptMs = performance.now() - start;
   const ahead = new Lookahead(engine, opened, options.promptLookup);
+  let written: string | undefined;
   try {
-    const answer = yield* answerOf(context, request.ids, opened.logits, ahead, {
-      ...options,
-      maxTokens: Math.min(maxTokens, engine.roomOf(opened) + 1),
-      signal,
-    });
+    const most = Math.min(maxTokens, engine.roomOf(opened) + 1);
+    const answer = yield* answerOf(context, request, opened.logits, { ahead, constraint }, { ...options, maxTokens: most, signal });
     const totalMs = performance.now() - start;
-    const { firstTokenAt, ...found } = answer;
+    const { firstTokenAt, written: all, ...found } = answer;
+    written = all;
     const firstTokenMs = firstTokenAt - start;
     const completionTokens = answer.ids.length;
     return {
@@ -119,78 +130,120 @@ export async function* generate(context: GenerateContext, request: Request, give
     };
   } finally {
     ahead.dispose();
+    constraint?.dispose();
     const kept = engine.end(opened);
-    if (kept && request.onEnd) request.onEnd(kept, opened.ids);
+    if (kept && request.onEnd && written !== undefined) request.onEnd(kept, opened.ids, written);
     else if (kept) engine.release(kept);
   }
 }
 
 const noAnswer = {
   text: "",
+  content: "",
   ids: [],
   finishReason: "length",
   toolCalls: [],
   timings: { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0 },
 } as const;
 
-type Answer = Pick<Result, "text" | "ids" | "finishReason" | "stopString" | "toolCalls" | "logprobs"> & { firstTokenAt: number };
+/** @throws JambaError OPTION for a format or a choice of tools that nothing can fit */
+async function constraintOf(
+  { constraints, tokenizer }: GenerateContext,
+  { form }: ReadPrompt,
+  { format, tools, toolChoice }: GenerateOptions,
+): Promise<Constraint | undefined> {
+  // A plain text calls tools in a form of its own, if at all.
+  const isFree = !form && (toolChoice === undefined || toolChoice === "auto" || toolChoice === "none");
+  if (!format && (isFree || (!tools?.length && toolChoice === undefined))) return undefined;
+  if (!constraints) expectTokenizer(tokenizer);
+  return constraints!.open({ format, tools: isFree ? undefined : tools, toolChoice, form: form?.name, thoughts: form?.thoughts });
+}
+
+type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "speculation" | "choices"> & { firstTokenAt: number; written: string };
+
+interface Sources {
+  readonly ahead: Lookahead;
+  readonly constraint: Constraint | undefined;
+}
 
 /** Draws token after token, the first from `logits`, until something ends the answer. */
 async function* answerOf(
   { tokenizer, stopIds }: GenerateContext,
-  prompt: readonly number[],
-  logits: Float32Array,
-  ahead: Lookahead,
+  { ids: prompt, form }: ReadPrompt,
+  firstLogits: Float32Array,
+  { ahead, constraint }: Sources,
   options: GenerateOptions & { maxTokens: number },
 ): AsyncGenerator<Part, Answer> {
-  const { maxTokens, stop = [], signal, topLogprobs: alternatives = 0 } = options;
+  const { maxTokens, stop = [], signal, topLogprobs: alternatives = 0, reasoning: apart = form !== undefined } = options;
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 52);
   const ids: number[] = [];
   const logprobs: (TokenLogprob & { top: TokenLogprob[] })[] = [];
   const decoder = tokenizer && new StreamDecoder(tokenizer);
   const isBreaker = breakersOf(tokenizer, options.dry?.breakers);
-  const texts = new StopTexts([stop].flat());
-  let text = "";
+  const stops = new StopTexts([stop].flat());
+  const thoughts = form?.thoughts ?? false;
+  const text = new AnswerParts({ thoughts });
+  const said = new AnswerParts({ thoughts, tools: options.toolChoice !== "none", leadingSpace: form?.name === "jamba" });
+  let written = "";
   let sent = 0;
   let firstTokenAt = 0;
-  const part = (piece: string): Part => {
-    text += piece;
+  const part = (piece: string, isLast = false): Part | undefined => {
+    written += piece;
+    const shown = [...text.push(piece), ...(isLast ? text.end() : [])].map((one) => ("text" in one ? one.text : "")).join("");
+    const pieces = [...said.push(piece), ...(isLast ? said.end() : [])];
     const drawn = ids.slice(sent);
+    const found = { text: apart ? shown : piece, pieces, ids: drawn };
+    if (found.text === "" && pieces.length === 0) return undefined;
     sent = ids.length;
-    return { text: piece, ids: drawn };
+    return found;
   };
+  let logits = firstLogits;
   let finishReason: Result["finishReason"] | undefined;
   while (!finishReason) {
+    let allowed = logits;
+    if (constraint) {
+      allowed = logits.slice(); // those of a prompt's end may be kept for others
+      await constraint.mask(allowed);
+    }
     const at = 2 * ids.length;
-    const id = sample(logits, options, { prompt, answer: ids, isBreaker }, [uniform(seed, at), uniform(seed, at + 1)]);
+    const id = sample(allowed, options, { prompt, answer: ids, isBreaker }, [uniform(seed, at), uniform(seed, at + 1)]);
     ids.push(id);
     if (ids.length === 1) firstTokenAt = performance.now();
     if (options.logprobs || alternatives) {
       logprobs.push({ id, logprob: logprobOf(logits, id), top: topLogprobs(logits, alternatives) });
     }
     options.onToken?.(id);
-    if (stopIds.has(id) && !options.ignoreEos) finishReason = "stop";
+    constraint?.accept(id);
+    if (stopIds.has(id) && (constraint || !options.ignoreEos)) finishReason = "stop";
     else {
-      const piece = texts.push(decoder?.push(id) ?? "");
-      if (piece) yield part(piece);
-      if (texts.found !== undefined) finishReason = "stop";
+      const piece = stops.push(decoder?.push(id) ?? "");
+      const found = piece ? part(piece) : undefined;
+      if (found) yield found;
+      if (stops.found !== undefined) finishReason = "stop";
       else if (ids.length >= maxTokens) finishReason = "length";
       else if (signal?.aborted) finishReason = "cancelled";
-      // Without the signal: a step cut in the middle would lose the state of the whole conversation.
-      else logits = await ahead.next(id);
+      else {
+        // Without the signal: a step cut in the middle would lose the state of the whole conversation.
+        const next = ahead.next(id);
+        constraint?.prepare(); // while the step runs
+        logits = await next;
+      }
     }
   }
-  const rest = texts.push(texts.found === undefined ? (decoder?.end() ?? "") : "") + texts.end();
-  if (rest) yield part(rest);
-  const { toolCalls } = parseToolCalls(text);
+  const rest = part(stops.push(stops.found === undefined ? (decoder?.end() ?? "") : "") + stops.end(), true);
+  if (rest) yield rest;
+  const { toolCalls } = said;
   return {
-    text,
+    text: apart ? text.text : written,
+    content: said.text,
     ids,
     finishReason: finishReason === "stop" && toolCalls.length > 0 ? "tool-calls" : finishReason,
-    stopString: texts.found,
+    stopString: stops.found,
     toolCalls,
+    reasoning: apart ? said.reasoning : undefined,
     logprobs: options.logprobs || alternatives ? logprobs : undefined,
     firstTokenAt,
+    written,
   };
 }
 

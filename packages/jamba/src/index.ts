@@ -1,9 +1,11 @@
 export { type Backend, type DeviceInfo, type HostState, HostTensor, JambaError, type JambaErrorCode } from "@jamba/core";
 export { type JambaConfig, parseConfig } from "@jamba/loader";
 export type { Message, Tokenizer } from "@jamba/tokenizer";
+export type { Piece } from "./answer-parts.ts";
+export type { Format, ToolChoice } from "./format-grammar.ts";
 export type { Part, Result, Timings } from "./generate.ts";
 export type { ForwardOptions, ForwardResult, JambaModel } from "./jamba-model.ts";
-export { type LoadOptions, type LoadProgress, loadModel, type ModelSource } from "./load-model.ts";
+export { type CacheOptions, type LimitOptions, type LoadOptions, type LoadProgress, loadModel, type ModelSource } from "./load-model.ts";
 export type { ModelState } from "./model-state.ts";
 export { type BackendName, type DeviceStatus, listDevices } from "./open-backend.ts";
 export type { GenerateOptions } from "./options.ts";
@@ -11,6 +13,7 @@ export { type MemoryPlan, type PlanOptions, planMemory } from "./plan-memory.ts"
 export { type PreparedModel, type PrepareOptions, prepareModel } from "./prepare.ts";
 export { type Prepared, preparedOf } from "./prepared.ts";
 export type { Prompt } from "./prompt.ts";
+export type { PromptLookup } from "./prompt-lookup.ts";
 export { type QuantizeModelOptions, quantizeModel } from "./quantize.ts";
 export type { Session, SessionOptions } from "./session.ts";
 export type { TextStream } from "./text-stream.ts";

@@ -6,7 +6,7 @@ import type { Tokenizer } from "@jamba/tokenizer";
 import { type GenerateContext, generate, type Part, type Result } from "./generate.ts";
 import { ModelState } from "./model-state.ts";
 import { checkOptions, expectKnown, type GenerateOptions } from "./options.ts";
-import { expectTokenizer, type Prompt, promptIds } from "./prompt.ts";
+import { expectTokenizer, type Prompt, promptIds, readPrompt } from "./prompt.ts";
 import type { Runner, Sequence } from "./runner.ts";
 import { logprobOf, type TokenLogprob } from "./sampler.ts";
 import { Session, type SessionOptions } from "./session.ts";
@@ -108,11 +108,11 @@ export class JambaModel implements AsyncDisposable {
   stream(prompt: Prompt, options: GenerateOptions = {}): TextStream {
     const { context } = this.#use();
     const { n = 1, ...given } = checkOptions(options);
-    const ids = promptIds(context.tokenizer, prompt, given);
+    const read = readPrompt(context.tokenizer, prompt, given);
     return new TextStream(given.signal, (signal) => {
-      if (n === 1) return generate(context, { ids }, { ...given, signal });
+      if (n === 1) return generate(context, read, { ...given, signal });
       const seed = given.seed ?? Math.floor(Math.random() * 2 ** 52);
-      return together(Array.from({ length: n }, (_, i) => generate(context, { ids }, { ...given, seed: seed + i, signal })));
+      return together(Array.from({ length: n }, (_, i) => generate(context, read, { ...given, seed: seed + i, signal })));
     });
   }
 
@@ -180,7 +180,7 @@ export class JambaModel implements AsyncDisposable {
     const { dModel, nLayers } = this.config;
     const out = new Float32Array(list.length * dModel);
     for (const [i, text] of list.entries()) {
-      const ids = promptIds(this.#parts.tokenizer, text, {});
+      const ids = promptIds(this.#parts.tokenizer, text);
       const sequence = runner.newSequence();
       try {
         for (let from = 0; from < ids.length; from += this.device.chunkTokens) {
@@ -202,7 +202,7 @@ export class JambaModel implements AsyncDisposable {
     continuation: string | readonly number[],
     { signal }: { signal?: AbortSignal } = {},
   ): Promise<{ logprob: number; tokens: TokenLogprob[] }> {
-    const before = promptIds(this.#parts.tokenizer, prompt, {});
+    const before = promptIds(this.#parts.tokenizer, prompt);
     const after = typeof continuation === "string" ? this.tokenizer.encode(continuation) : [...continuation];
     const { logits, state } = await this.forward([...before, ...after], { logits: "all", signal });
     state.dispose();

@@ -13,6 +13,7 @@ import {
   tokenizerFingerprint,
 } from "@jamba/loader";
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
+import { Constraints } from "./constraint.ts";
 import { DiskCache } from "./disk-cache.ts";
 import { Engine } from "./engine.ts";
 import { expectIdentity, type Identity } from "./generate.ts";
@@ -97,7 +98,7 @@ const known = [
   "signal",
   "onProgress",
 ];
-const dtypes: readonly LoadDtype[] = ["auto", "f32", "bf16", "f16", "q8", "q4_1", "q4", "experts-int8"];
+const dtypes: readonly LoadDtype[] = ["auto", "f32", "bf16", "f16", "q8", "q4_1", "q4_k", "q4", "experts-int8"];
 const kvDtypes: readonly FloatDtype[] = ["f32", "bf16", "f16"];
 
 /**
@@ -142,6 +143,8 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const numbers = [...dtypes, device.kind, ...device.features].join();
     const engine = await openEngine(runner, stopIds, identity, numbers, options);
     closers.push(() => engine.close());
+    const constraints = tokenizer && new Constraints(tokenizer, stopIds);
+    closers.push(() => constraints?.dispose());
     return new JambaModel({
       runner,
       engine,
@@ -150,6 +153,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
       dtypes,
       stopIds,
       identity,
+      constraints,
       defaults: generation.sampling,
       release: () => closeAll(closers),
     });

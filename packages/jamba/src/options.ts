@@ -1,6 +1,7 @@
 // Options of generate, stream and sessions, checked at the door.
 
 import { JambaError } from "@jamba/core";
+import type { Format, ToolChoice } from "./format-grammar.ts";
 import type { PromptLookup } from "./prompt-lookup.ts";
 
 export interface GenerateOptions {
@@ -55,11 +56,16 @@ export interface GenerateOptions {
   /** Report this many alternatives per token. */
   topLogprobs?: number;
   tools?: readonly unknown[];
-  toolChoice?: "auto" | "none";
+  /** "auto" (default): as the model likes; "required": one call or more; { name }: one call of that tool. Calls fit their tool's parameters. */
+  toolChoice?: ToolChoice;
+  /** What the answer is bound to: JSON of a schema, a regular expression or a grammar (xgrammar's EBNF, rule `root`). */
+  format?: Format;
+  /** Whether thoughts (`<think>`) are kept apart from the text; by default those of answers to messages are. */
+  reasoning?: boolean;
   documents?: readonly unknown[];
   /** Template variables of Jamba 1.5 (`response_format`, `citation_mode`, …). */
   knobs?: Readonly<Record<string, unknown>>;
-  /** Go on after an end-of-text or end-of-turn token. */
+  /** Go on after an end-of-text or end-of-turn token; not where `format` or `toolChoice` ends the answer. */
   ignoreEos?: boolean;
   /** Who goes first when not all can; 0 if not given. Each level more is worth half a minute of waiting. */
   priority?: number;
@@ -78,6 +84,7 @@ const number = (min: number, max: number, integer = false): Check => [
   `${integer ? "an integer" : "a number"} in [${min}, ${max}]`,
 ];
 const isText = (v: unknown) => typeof v === "string" && v.length > 0;
+const isNamed = (v: unknown) => isObject(v) && isText((v as { name?: unknown }).name);
 const isObject = (v: unknown) => typeof v === "object" && v !== null && !Array.isArray(v);
 /** An object of these fields and no others. */
 const fields = (checks: Readonly<Record<string, Check>>, needed: readonly string[]) => (v: unknown) =>
@@ -124,7 +131,19 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   logprobs: boolean,
   topLogprobs: number(0, 100, true),
   tools: list,
-  toolChoice: [(v) => v === "auto" || v === "none", '"auto" or "none"'],
+  toolChoice: [
+    (v) =>
+      ["auto", "none", "required"].includes(v as string) || isNamed(v) || (isObject(v) && isNamed((v as { function?: unknown }).function)),
+    '"auto", "none", "required" or { name }',
+  ],
+  format: [
+    (v) =>
+      fields({ type: [(t) => t === "json", ""], schema: [(s) => isObject(s) || typeof s === "boolean", ""] }, ["type"])(v) ||
+      fields({ type: [(t) => t === "regex", ""], pattern: [isText, ""] }, ["type", "pattern"])(v) ||
+      fields({ type: [(t) => t === "grammar", ""], grammar: [isText, ""] }, ["type", "grammar"])(v),
+    '{ type: "json", schema? }, { type: "regex", pattern } or { type: "grammar", grammar }',
+  ],
+  reasoning: boolean,
   documents: list,
   knobs: [isObject, "an object"],
   ignoreEos: boolean,
@@ -139,22 +158,13 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   onToken: [(v) => typeof v === "function", "a function"],
 };
 
-/** Options of the public surface that this version does not have. */
-const absent = new Set(["format", "reasoning"]);
-
 /**
  * @returns the options without those that are undefined, which must not hide a default
- * @throws JambaError OPTION for an unknown name or a value out of range, UNSUPPORTED for what this version lacks
+ * @throws JambaError OPTION for an unknown name or a value out of range
  */
 export function checkOptions<T extends GenerateOptions>(options: T): T {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   for (const [name, value] of given) {
-    if (absent.has(name) || (name === "toolChoice" && (value === "required" || isObject(value)))) {
-      throw new JambaError(
-        "UNSUPPORTED",
-        `${name}: this version of jamba can't do it (found ${JSON.stringify(value)}); leave the option out`,
-      );
-    }
     expectKnown(name, Object.keys(checks));
     const [valid, expected] = checks[name as keyof GenerateOptions];
     if (!valid(value)) throw new JambaError("OPTION", `${name}: expected ${expected}, found ${describe(value)}`);

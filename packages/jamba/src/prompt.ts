@@ -2,6 +2,7 @@
 
 import { JambaError, TokenizerError } from "@jamba/core";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
+import type { Form } from "./format-grammar.ts";
 import type { GenerateOptions } from "./options.ts";
 
 export type Prompt = string | readonly number[] | readonly Message[];
@@ -9,12 +10,38 @@ export type Prompt = string | readonly number[] | readonly Message[];
 /** What a prompt may bring along for its template. */
 export type PromptOptions = Pick<GenerateOptions, "tools" | "toolChoice" | "documents" | "knobs">;
 
+/** What the model reads, and in which form it answers. */
+export interface ReadPrompt {
+  readonly ids: readonly number[];
+  readonly form?: AnswerForm;
+}
+
+/** How answers to messages are written. */
+export interface AnswerForm {
+  /** How tools are called; undefined where the vocabulary has neither form's tokens. */
+  readonly name: Form | undefined;
+  /** The answer begins within `<think>`. */
+  readonly thoughts: boolean;
+}
+
 /** @throws JambaError OPTION when there is nothing to read, TokenizerError when a text has no tokenizer */
-export function promptIds(tokenizer: Tokenizer | undefined, prompt: Prompt, options: PromptOptions): number[] {
-  if (isIds(prompt)) return expectSome([...prompt]);
-  if (typeof prompt === "string") return expectSome(expectTokenizer(tokenizer).encode(prompt, { addBos: tokenizer?.addBos }));
+export function readPrompt(tokenizer: Tokenizer | undefined, prompt: Prompt, options: PromptOptions): ReadPrompt {
+  if (isIds(prompt)) return { ids: expectSome([...prompt]) };
+  if (typeof prompt === "string") return { ids: expectSome(expectTokenizer(tokenizer).encode(prompt, { addBos: tokenizer?.addBos })) };
   if (!Array.isArray(prompt)) throw new JambaError("OPTION", `prompt: expected a text, token ids or messages, found ${typeof prompt}`);
-  return expectSome(expectTokenizer(tokenizer).encode(renderMessages(tokenizer, prompt, options)));
+  const text = renderMessages(tokenizer, prompt, options);
+  return { ids: expectSome(expectTokenizer(tokenizer).encode(text)), form: formOf(tokenizer, text) };
+}
+
+/** @throws as `readPrompt` */
+export function promptIds(tokenizer: Tokenizer | undefined, prompt: Prompt): readonly number[] {
+  return readPrompt(tokenizer, prompt, {}).ids;
+}
+
+/** @param text what an answer follows */
+export function formOf(tokenizer: Tokenizer | undefined, text: string): AnswerForm {
+  const has = (token: string) => tokenizer?.idOf(token) !== undefined;
+  return { name: has("<|im_start|>") ? "chatml" : has("<|bom|>") ? "jamba" : undefined, thoughts: /<think>\s*$/.test(text) };
 }
 
 /** The text that the model reads for `messages`, up to where its answer begins. */

@@ -2,11 +2,12 @@
 
 import { JambaError, LoadError } from "@jamba/core";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
-import { parseToolCalls, StreamDecoder } from "@jamba/tokenizer";
+import { StreamDecoder } from "@jamba/tokenizer";
+import { AnswerParts } from "./answer-parts.ts";
 import type { KeptState } from "./engine.ts";
 import { expectIdentity, type GenerateContext, generate, type Part, type Result } from "./generate.ts";
 import { checkOptions, type GenerateOptions } from "./options.ts";
-import { expectTokenizer, type PromptOptions, renderMessages } from "./prompt.ts";
+import { expectTokenizer, formOf, type PromptOptions, renderMessages } from "./prompt.ts";
 import { readStateFile, writeStateFile } from "./state-file.ts";
 import { TextStream } from "./text-stream.ts";
 
@@ -49,8 +50,7 @@ export class Session {
   get messages(): readonly Message[] {
     return this.#now.written.map((message) => {
       if (message.role !== "assistant" || typeof message.content !== "string") return message;
-      const { content, toolCalls } = parseToolCalls(message.content);
-      return toolCalls.length > 0 ? { ...message, content, toolCalls } : message;
+      return readAnswer(message.content);
     });
   }
 
@@ -140,12 +140,16 @@ export class Session {
       const messages = [...written, ...added];
       const text = renderMessages(this.#context.tokenizer, messages, { ...rest.options, ...options });
       let next: Pick<Conversation, "kept" | "ids"> | undefined;
-      const onEnd = (kept: KeptState, ids: readonly number[]) => {
+      let content = "";
+      const onEnd = (kept: KeptState, ids: readonly number[], written: string) => {
         next = { kept, ids };
+        content = withoutTemplateSpace(written);
       };
-      const prompt = idsOf(expectTokenizer(this.#context.tokenizer), text, ids, this.#context.stopIds);
-      const result = yield* generate(this.#context, { ids: prompt, onEnd }, options);
-      this.#become({ ...this.#now, ...next, written: [...messages, { role: "assistant", content: withoutTemplateSpace(result.text) }] });
+      const { tokenizer, stopIds } = this.#context;
+      const prompt = idsOf(expectTokenizer(tokenizer), text, ids, stopIds);
+      const given = { ...rest.options, ...options };
+      const result = yield* generate(this.#context, { ids: prompt, form: formOf(tokenizer, text), onEnd }, given);
+      this.#become({ ...this.#now, ...next, written: [...messages, { role: "assistant", content }] });
       return result;
     } finally {
       done();
@@ -208,6 +212,15 @@ function idsOf(tokenizer: Tokenizer, text: string, read: readonly number[], stop
     if (stopIds.has(id)) [shared, chars] = [i + 1, at];
   }
   return [...read.slice(0, shared), ...tokenizer.encode(text.slice(chars))];
+}
+
+/** An answer as it was written, for those who look at it. */
+function readAnswer(written: string): Message {
+  const parts = new AnswerParts({ thoughts: written.includes("</think>") && !written.trimStart().startsWith("<think>"), tools: true });
+  parts.push(written);
+  parts.end();
+  const { text: content, reasoning, toolCalls } = parts;
+  return { role: "assistant", content, ...(reasoning !== undefined && { reasoning }), ...(toolCalls.length > 0 && { toolCalls }) };
 }
 
 /** Jamba's template writes a space before an answer and the model writes it too: it belongs to the template. */

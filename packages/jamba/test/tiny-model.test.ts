@@ -132,8 +132,9 @@ describe("generate", () => {
     ["a snake_case option", { max_tokens: 3 }, "OPTION", /did you mean maxTokens/],
     ["a negative temperature", { temperature: -1 }, "OPTION", /temperature: expected a number in/],
     ["an empty stop text", { stop: "" }, "OPTION", /stop/],
-    ["structured output", { format: { type: "json" } }, "UNSUPPORTED", /format/],
-    ["a forced tool", { toolChoice: "required" }, "UNSUPPORTED", /toolChoice/],
+    ["a format of no known type", { format: { type: "xml" } }, "OPTION", /format: expected/],
+    ["a schema that can't be kept", { format: { type: "json", schema: { multipleOf: 3 } } }, "OPTION", /multipleOf/],
+    ["a forced tool without tools", { toolChoice: "required" }, "OPTION", /toolChoice: expected tools/],
   ])("%s is refused", async (_, options, code, message) => {
     await expect(model.generate(story, options as never)).rejects.toMatchObject({
       code,

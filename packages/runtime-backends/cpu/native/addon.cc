@@ -139,20 +139,30 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
   }
 
   void finish(Napi::Env env, Pending* pending) {
-    if (--waiting_ == 0) settle_.Unref(env);
-    Napi::HandleScope scope(env);
-    if (pending->after) pending->after();
     try {
-      if (pending->error) std::rethrow_exception(pending->error);
-      pending->deferred.Resolve(pending->result ? pending->result(env) : env.Undefined());
-    } catch (const Failure& failure) {
-      pending->deferred.Reject(toError(env, failure).Value());
-    } catch (const std::bad_alloc&) {
-      pending->deferred.Reject(toError(env, Failure("OUT_OF_MEMORY", "cpu backend: expected memory, found none left")).Value());
-    } catch (const std::exception& other) {
-      pending->deferred.Reject(toError(env, Failure("BACKEND", std::string("cpu backend: ") + other.what())).Value());
+      if (--waiting_ == 0) settle_.Unref(env);
+      Napi::HandleScope scope(env);
+      if (pending->after) pending->after();
+      settle(env, *pending);
+    } catch (const Napi::Error&) {
+      // Its worker is being ended: no call gets through to JavaScript any more, and nobody waits.
     }
     delete pending;
+  }
+
+  static void settle(Napi::Env env, Pending& pending) {
+    try {
+      if (pending.error) std::rethrow_exception(pending.error);
+      pending.deferred.Resolve(pending.result ? pending.result(env) : env.Undefined());
+    } catch (const Failure& failure) {
+      pending.deferred.Reject(toError(env, failure).Value());
+    } catch (const std::bad_alloc&) {
+      pending.deferred.Reject(toError(env, Failure("OUT_OF_MEMORY", "cpu backend: expected memory, found none left")).Value());
+    } catch (const Napi::Error&) {
+      throw;
+    } catch (const std::exception& other) {
+      pending.deferred.Reject(toError(env, Failure("BACKEND", std::string("cpu backend: ") + other.what())).Value());
+    }
   }
 
   static int64_t integer(const Napi::Value& value) { return value.As<Napi::Number>().Int64Value(); }

@@ -1,0 +1,205 @@
+// What may come next in an answer, token by token: formats and tool calls, through xgrammar.
+
+import { JambaError } from "@jamba/core";
+import type { Tokenizer } from "@jamba/tokenizer";
+import type { CompiledGrammar, GrammarCompiler, GrammarMatcher } from "@mlc-ai/web-xgrammar";
+import { type AnswerSpec, answerGrammar, tags } from "./format-grammar.ts";
+import { guard, type Instance, isWorn, loadXgrammar } from "./xgrammar.ts";
+
+/** What may come next in one answer. An answer that `maxTokens` cuts is the beginning of one that fits. */
+export interface Constraint {
+  /** Sets the logits of tokens that can't come next to -Infinity, in place. @throws JambaError OPTION where a grammar leads nowhere */
+  mask(logits: Float32Array): Promise<void>;
+  /** Begins to compute the next mask, while a step runs on other threads; without it `mask` does so. */
+  prepare(): void;
+  /** Moves on. @throws JambaError OPTION for a token that can't come next, with nothing changed */
+  accept(id: number): void;
+  /** Takes back the last `count` tokens. @throws JambaError OPTION when there are fewer */
+  rollback(count: number): void;
+  /** A token that ends the answer was accepted. */
+  readonly ended: boolean;
+  dispose(): void;
+}
+
+/** Compiled formats that are kept: compiling takes about as long as a few tokens of a small model. */
+const keptFormats = 16;
+
+/** Before the text of control tokens, so that no JSON string can hold one. No text of a model holds this character. */
+const control = "\u0001";
+
+interface Table {
+  readonly instance: Instance;
+  readonly compiler: GrammarCompiler;
+  /** Bits of tokens that are never allowed, and of those that only free text may hold. */
+  readonly never: Int32Array;
+  readonly onlyInText: Int32Array;
+  readonly compiled: Map<string, CompiledGrammar>;
+}
+
+/** Formats over one vocabulary. Nothing is loaded before the first is opened; that takes a quarter of a second for 65,536 tokens. */
+export class Constraints {
+  readonly #tokenizer: Tokenizer;
+  readonly #stopIds: readonly number[];
+  #table: Promise<Table> | undefined;
+  /** Meets every grammar first: one that xgrammar breaks off at leaves damage behind, which must not reach running answers. */
+  #checker: Promise<Instance> | undefined;
+
+  constructor(tokenizer: Tokenizer, stopIds: Iterable<number>) {
+    this.#tokenizer = tokenizer;
+    this.#stopIds = [...stopIds].filter((id) => id < tokenizer.vocabSize);
+  }
+
+  /**
+   * @returns undefined where everything is allowed
+   * @throws JambaError OPTION for a format or choice that is wrong or can't be enforced, UNSUPPORTED for a model without a stop token
+   */
+  async open(spec: AnswerSpec): Promise<Constraint | undefined> {
+    const key = JSON.stringify(spec);
+    const tag = answerGrammar(spec, (text) => this.#spell(text));
+    if (!tag) return undefined;
+    if (this.#stopIds.length === 0)
+      throw new JambaError(
+        "UNSUPPORTED",
+        "format: expected a model with an end-of-text token, found none in its config; there is no way to end",
+      );
+    this.#table ??= this.#load();
+    const table = await this.#table;
+    const compiled = table.compiled.get(key) ?? (await this.#compile(table, tag));
+    keep(table.compiled, key, compiled);
+    const matcher = await guard(table.instance, "format", ({ GrammarMatcher }) => GrammarMatcher.createGrammarMatcher(compiled));
+    const isText = !spec.format && (spec.toolChoice ?? "auto") === "auto";
+    return new GrammarConstraint(matcher, isText ? table.never : table.onlyInText, this.#tokenizer);
+  }
+
+  /** Tags that are tokens of their own, as these tokens. */
+  #spell(text: string): string {
+    return tags.reduce(
+      (spelled, tag) => (this.#isControl(this.#tokenizer.idOf(tag)) ? spelled.replaceAll(tag, control + tag) : spelled),
+      text,
+    );
+  }
+
+  /** Some vocabularies mark plain characters as special, such as Jamba 1.5 its comma. */
+  #isControl(id: number | undefined): boolean {
+    return id !== undefined && this.#tokenizer.isSpecial(id) && this.#tokenizer.tokenOf(id)!.length > 1;
+  }
+
+  async #compile(table: Table, tag: NonNullable<ReturnType<typeof answerGrammar>>): Promise<CompiledGrammar> {
+    this.#checker ??= loadXgrammar();
+    const checker = await this.#checker;
+    try {
+      const grammar = await guard(checker, "format", ({ Grammar }) => Grammar.fromStructuralTag(tag));
+      grammar.dispose();
+    } catch (error) {
+      if (isWorn(checker)) this.#checker = undefined;
+      throw error;
+    }
+    return guard(table.instance, "format", () => table.compiler.compileStructuralTag(tag));
+  }
+
+  async #load(): Promise<Table> {
+    const instance = await loadXgrammar();
+    const { vocabSize } = this.#tokenizer;
+    const never = new Int32Array(Math.ceil(vocabSize / 32));
+    const inText = never.slice();
+    const texts: (string | Uint8Array)[] = [];
+    for (let id = 0; id < vocabSize; id++) {
+      const piece = this.#tokenizer.tokenOf(id) === undefined ? "" : this.#tokenizer.pieceOf(id);
+      const isControl = this.#isControl(id);
+      texts.push(typeof piece === "number" ? Uint8Array.of(piece) : isControl ? control + piece : piece);
+      const isOurs = piece === control.charCodeAt(0) || (typeof piece === "string" && piece.includes(control));
+      if (isOurs) never[id >> 5] |= 1 << (id & 31);
+      if (isControl && !tags.includes(String(piece)) && !this.#stopIds.includes(id)) inText[id >> 5] |= 1 << (id & 31);
+    }
+    const { library } = instance;
+    // Its types do not know that texts may be given as bytes.
+    const info = await library.TokenizerInfo.createTokenizerInfo(texts as string[], "raw", false, vocabSize, [...this.#stopIds]);
+    const compiler = await library.GrammarCompiler.createGrammarCompiler(info, false);
+    info.dispose();
+    return { instance, compiler, never, onlyInText: inText.map((bits, i) => bits | never[i]), compiled: new Map() };
+  }
+
+  /** Constraints that are open go on. */
+  async dispose(): Promise<void> {
+    const table = await this.#table;
+    this.#table = undefined;
+    this.#checker = undefined;
+    for (const compiled of table?.compiled.values() ?? []) compiled.dispose();
+    table?.compiler.dispose();
+  }
+}
+
+/** The one used longest ago goes. Answers under way keep what they need of it. */
+function keep(kept: Map<string, CompiledGrammar>, key: string, compiled: CompiledGrammar): void {
+  kept.delete(key);
+  kept.set(key, compiled);
+  if (kept.size <= keptFormats) return;
+  const [oldest] = kept.keys();
+  kept.get(oldest)!.dispose();
+  kept.delete(oldest);
+}
+
+class GrammarConstraint implements Constraint {
+  readonly #matcher: GrammarMatcher;
+  /** Bits of the tokens that are banned whatever the grammar says. */
+  readonly #banned: Int32Array;
+  readonly #tokenizer: Tokenizer;
+  #accepted = 0;
+  #next: Promise<Int32Array> | undefined;
+
+  constructor(matcher: GrammarMatcher, banned: Int32Array, tokenizer: Tokenizer) {
+    this.#matcher = matcher;
+    this.#banned = banned;
+    this.#tokenizer = tokenizer;
+  }
+
+  get ended(): boolean {
+    return this.#matcher.isTerminated();
+  }
+
+  prepare(): void {
+    if (this.#next || this.ended) return;
+    this.#next = this.#matcher.getNextTokenBitmask();
+    this.#next.catch(() => undefined); // `mask` meets it, if it comes to that
+  }
+
+  async mask(logits: Float32Array): Promise<void> {
+    if (this.ended) throw new JambaError("OPTION", "mask: expected an answer that goes on, found one that has ended");
+    this.prepare();
+    const allowed = await this.#next!;
+    let some = 0;
+    for (let word = 0; word * 32 < logits.length; word++) {
+      const bits = word < allowed.length ? allowed[word] & ~this.#banned[word] : 0;
+      some |= bits;
+      if (bits === -1) continue;
+      const end = Math.min(word * 32 + 32, logits.length);
+      for (let id = word * 32; id < end; id++) if (((bits >>> (id & 31)) & 1) === 0) logits[id] = Number.NEGATIVE_INFINITY;
+    }
+    if (some === 0)
+      throw new JambaError("OPTION", "format: expected a grammar that can end, found one that allows no token of this vocabulary here");
+  }
+
+  accept(id: number): void {
+    const isBanned = ((this.#banned[id >> 5] ?? -1) >>> (id & 31)) & 1;
+    if (this.ended || isBanned || !this.#matcher.acceptToken(id))
+      throw new JambaError(
+        "OPTION",
+        `accept: expected a token that the format allows, found ${id} (${JSON.stringify(this.#tokenizer.tokenOf(id))}); was mask() left out?`,
+      );
+    this.#accepted++;
+    this.#next = undefined;
+  }
+
+  rollback(count: number): void {
+    if (!(count >= 0 && count <= this.#accepted))
+      throw new JambaError("OPTION", `rollback: expected at most the ${this.#accepted} tokens that were accepted, found ${count}`);
+    if (count === 0) return;
+    this.#matcher.rollBack(count);
+    this.#accepted -= count;
+    this.#next = undefined;
+  }
+
+  dispose(): void {
+    this.#matcher.dispose();
+  }
+}

@@ -1,0 +1,90 @@
+// Answers bound to a format or to tools, on the small model: whatever it would like to say, this is what comes out.
+
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type GenerateOptions, type JambaModel, loadModel, type Piece } from "../src/index.ts";
+
+let model: JambaModel;
+beforeAll(async () => {
+  model = await loadModel("tiny");
+});
+afterAll(() => model.dispose());
+
+const schema = {
+  type: "object",
+  properties: {
+    name: { type: "string", maxLength: 12 },
+    age: { type: "integer", minimum: 0, maximum: 120 },
+    likes: { enum: ["foxes", "bells"] },
+  },
+  required: ["name", "age", "likes"],
+};
+const tools = [
+  {
+    name: "find",
+    description: "Finds a thing.",
+    parameters: { type: "object", properties: { what: { enum: ["ring", "bell"] } }, required: ["what"] },
+  },
+  { name: "wait", description: "Waits.", parameters: { type: "object", properties: {}, additionalProperties: false } },
+];
+const ask = [{ role: "user", content: "Tell me about Mia." }] as const;
+/** Greedy and at random, which strays from what a model was taught. */
+const ways: GenerateOptions[] = [{}, ...[1, 2, 3].map((seed) => ({ temperature: 3, seed }))];
+
+describe.each(ways)("drawn with %o", (way) => {
+  test("JSON of a schema is parsed and fits", async () => {
+    const { text, finishReason } = await model.generate(ask, { ...way, format: { type: "json", schema }, maxTokens: 200 });
+    expect(finishReason).toBe("stop");
+    expect(JSON.parse(text)).toEqual({
+      name: expect.any(String),
+      age: expect.any(Number),
+      likes: expect.stringMatching(/^(foxes|bells)$/),
+    });
+  });
+
+  test("a regular expression and a grammar hold from the first token to the last", async () => {
+    const date = await model.generate("Once", { ...way, format: { type: "regex", pattern: "\\d{4}-\\d{2}-\\d{2}" } });
+    expect(date.text).toMatch(/^\d{4}-\d{2}-\d{2}$/);
+    const grammar = 'root ::= "yes" | "no" | "per" "haps"';
+    expect((await model.generate("Once", { ...way, format: { type: "grammar", grammar } })).text).toMatch(/^(yes|no|perhaps)$/);
+  });
+
+  test("a forced tool is called, with arguments that fit, and the call streams", async () => {
+    const stream = model.stream(ask, { ...way, tools, toolChoice: { name: "find" }, maxTokens: 100 });
+    const pieces: Piece[] = [];
+    for await (const part of stream) pieces.push(...part.pieces);
+    const { toolCalls, finishReason, content } = await stream.result;
+    expect([finishReason, content]).toEqual(["tool-calls", ""]);
+    expect(toolCalls).toEqual([{ name: "find", arguments: { what: expect.stringMatching(/^(ring|bell)$/) } }]);
+    const calls = pieces.flatMap((piece) => ("toolCall" in piece ? [piece.toolCall] : []));
+    expect(calls[0]).toMatchObject({ index: 0, name: "find" });
+    expect(JSON.parse(calls.map(({ argumentsDelta }) => argumentsDelta).join(""))).toEqual(toolCalls[0].arguments);
+  });
+
+  test("some tool is called when one is required", async () => {
+    const { toolCalls } = await model.generate(ask, { ...way, tools, toolChoice: "required", maxTokens: 200 });
+    expect(toolCalls.length).toBeGreaterThan(0);
+    for (const { name } of toolCalls) expect(["find", "wait"]).toContain(name);
+  });
+});
+
+test("formats hold for calls that share steps, with drafts, and what is drawn is the same", async () => {
+  const options = { format: { type: "json", schema }, maxTokens: 200, temperature: 1 } as const;
+  const alone: string[] = [];
+  for (let seed = 0; seed < 4; seed++) alone.push((await model.generate(ask, { ...options, seed })).text);
+  const together = await Promise.all(alone.map((_, seed) => model.generate(ask, { ...options, seed, promptLookup: { ngram: 1 } })));
+  expect(together.map(({ text }) => text)).toEqual(alone);
+});
+
+test("a session goes on after an answer in a format, and reads only what is new", async () => {
+  await using session = model.session({ system: "Be brief." });
+  const first = await session.send("Who is Mia?", { format: { type: "json", schema }, maxTokens: 200 });
+  expect(JSON.parse(first.content)).toBeTypeOf("object");
+  const before = session.tokens.length;
+  expect((await session.send("And Sam?", { maxTokens: 5 })).usage.cachedTokens).toBe(before);
+  expect(session.messages[2]).toEqual({ role: "assistant", content: first.content });
+});
+
+test("log probabilities are those without the format", async () => {
+  const { logprobs } = await model.generate("Once", { format: { type: "regex", pattern: "[0-9]" }, logprobs: true });
+  expect(logprobs![0].logprob).toBeLessThan(-1);
+});
