@@ -1,8 +1,9 @@
 // What a side is asked to do, and what it tells.
 
 import type { CpuLevel } from "@jamba/backend-cpu";
+import type { JambaModel } from "jamba";
 import type { Sample } from "./statistics.ts";
-import type { Limits, Work } from "./works.ts";
+import type { Limits, Scene, Work } from "./works.ts";
 
 export interface Job {
   readonly side: "ours" | "theirs" | "limits";
@@ -14,8 +15,16 @@ export interface Job {
   /** Of our kernels; the best one if not given. */
   readonly level?: CpuLevel;
   readonly contextTokens: number;
+  /** Conversations at the same time. */
+  readonly sequences: number;
   readonly vocabSize: number;
+  /** Of one scene, or all without one. */
   readonly works: readonly Work[];
+  readonly scene?: Scene;
+  /** Of the scene's longest conversation. */
+  readonly sceneTokens: number;
+  /** Both sides of a round have the same conversations. */
+  readonly seed: number;
   readonly profile: boolean;
 }
 
@@ -25,12 +34,39 @@ export interface OpTime {
   readonly calls: number;
 }
 
+/** Of a conversation. */
+export interface Turn {
+  /** Of the prompt. */
+  readonly tokens: number;
+  readonly read: number;
+  readonly firstTokenMs: number;
+  readonly totalMs: number;
+}
+
+/** Tokens read again, by request. */
+export interface ReuseRow {
+  readonly workload: string;
+  readonly again: readonly number[];
+  readonly target: readonly number[];
+  /** With a state kept at each message end, of a side that must be told where. */
+  readonly againByHand?: readonly number[];
+}
+
 export type Report =
   | { readonly kind: "sample"; readonly work: Work; readonly sample: Sample }
   | { readonly kind: "profile"; readonly work: Work; readonly ops: readonly OpTime[] }
+  | { readonly kind: "turns"; readonly turns: readonly Turn[] }
+  | { readonly kind: "reuse"; readonly rows: readonly ReuseRow[] }
   | { readonly kind: "device"; readonly device: string }
   | { readonly kind: "limits"; readonly limits: Limits }
   | { readonly kind: "failed"; readonly message: string };
+
+export interface How {
+  /** Called as each token is drawn. */
+  readonly onToken?: () => void;
+  /** Tries ahead what followed the same tokens before; ours. */
+  readonly promptLookup?: boolean;
+}
 
 /** A library that is started, with no model yet. */
 export interface Side {
@@ -45,6 +81,15 @@ export interface Engine {
    * With `goOn` a side that can may take what it has read already for the beginning of `ids`.
    */
   generate(ids: number[], onToken: () => number | undefined, goOn?: boolean): Promise<void>;
+  /**
+   * Reads `ids` and says `answer`, whatever the model would draw; goes on from what was read before where it can. Calls may overlap.
+   * @returns how many of `ids` were read
+   */
+  reply(ids: readonly number[], answer: readonly number[], how?: How): Promise<number>;
+  /** Of a side whose callers say where states are kept: from here on at each message end, besides where its own chat keeps them. */
+  keepEnds?(): void;
+  /** Ours, for what the peer lacks. */
+  readonly model?: JambaModel;
   /** @throws Error when the model computes no numbers */
   check(): Promise<void>;
   /** Time by kind of op since the last call, of a backend that knows. */

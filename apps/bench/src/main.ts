@@ -3,34 +3,39 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
+import { dirname, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type { CpuLevel } from "@jamba/backend-cpu";
 import { machineText } from "./machine.ts";
 import { installPeer, peerVersion } from "./peer.ts";
-import { chart, columns, fieldsOf, profileTable, rowOf, table, updateResults } from "./report.ts";
+import { chart, columns, fieldsOf, profileTable, rowOf, table, updateResults, updateTable } from "./report.ts";
 import { type Measured, measure } from "./rounds.ts";
+import { medianTurns, tablesOf, turnChart } from "./scene-report.ts";
 import { median } from "./statistics.ts";
-import { allWorks, type Limits, plansOf } from "./works.ts";
+import { allWorks, isNamed, type Limits, plansOf } from "./works.ts";
 
 const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine, with random weights
 
   --only 3b/q4/prefill-512,tiny-dev   cells: model/format/work, * or nothing for all
-  --quick           two rounds of the 0.3B model
+  --quick           two rounds of the 0.3B model, conversations of 8192 tokens
   --rounds N        quiet rounds per cell (5)
   --threads N       of both sides (2)
   --level L         our kernels: portable, avx2, avx512, …; the best one if not given
   --ours            without the peer
   --gguf            our side loads the peer's GGUF file too
   --profile         time by kind of op, ours
+  --tokens N        length of the conversations, for works whose title ends with one
   --json FILE  --svg FILE  --results FILE
+  --turns FILE      picture of the time to first token by turn, of the last chat measured
   --work DIR        where models are made and the peer is installed (apps/bench/.work)
 
   models  3b, tiny-dev, mini-slice, nano
   formats q4, q8, bf16
   works   ${allWorks.join(", ")}
 
-All cells take hours and 40 GB of disk. Ratios above 1 are ours.
+All cells take hours and 40 GB of disk. Ratios above 1 are ours. What takes hours alone is measured only when it is named:
+${allWorks.filter(isNamed).join(", ")}.
 `;
 
 async function main(args: string[]): Promise<void> {
@@ -45,8 +50,10 @@ async function main(args: string[]): Promise<void> {
       ours: { type: "boolean", default: false },
       gguf: { type: "boolean", default: false },
       profile: { type: "boolean", default: false },
+      tokens: { type: "string" },
       json: { type: "string" },
       svg: { type: "string" },
+      turns: { type: "string" },
       results: { type: "string" },
       work: { type: "string", default: fileURLToPath(new URL("../.work", import.meta.url)) },
       help: { type: "boolean", short: "h", default: false },
@@ -66,6 +73,7 @@ async function main(args: string[]): Promise<void> {
     withPeer: !values.ours,
     gguf: values.gguf,
     profile: values.profile,
+    tokens: values.tokens !== undefined ? count("--tokens", values.tokens) : values.quick ? 8192 : undefined,
     work: values.work,
     log,
   };
@@ -78,6 +86,8 @@ async function main(args: string[]): Promise<void> {
   }
   const { name, lines, rows } = contentOf(parts, command);
   process.stdout.write(`${name}\n${lines.map((line) => `  ${line}\n`).join("")}\n${table([columns, ...rows.map(fieldsOf)])}`);
+  for (const { lines, rows } of parts.flatMap((part) => tablesOf(part, name)))
+    process.stdout.write(`\n${lines.join("\n")}\n${table(rows)}`);
   for (const { cell, ops } of parts.flatMap(({ profiles }) => profiles)) process.stdout.write(`\n${cell}\n${profileTable(ops)}`);
 }
 
@@ -107,14 +117,21 @@ function contentOf(parts: readonly Measured[], command: string) {
   return { name: `${machine.name}, ${level}, ${threads} threads`, lines, limits, rows: parts.flatMap((part) => part.cells.map(rowOf)) };
 }
 
-function save(parts: readonly Measured[], command: string, to: { json?: string; svg?: string; results?: string }): void {
+function save(parts: readonly Measured[], command: string, to: { json?: string; svg?: string; turns?: string; results?: string }): void {
   const { name, lines, limits, rows } = contentOf(parts, command);
   const date = new Date().toISOString().slice(0, 10);
   if (to.json) writeFileSync(to.json, `${JSON.stringify({ date, name, lines, rows, limits, parts }, undefined, 1)}\n`);
   if (to.svg) writeFileSync(to.svg, chart(rows, `${name}, ${date}`));
+  const talk = parts.findLast(({ chats }) => chats.length > 0);
+  if (to.turns && talk) writeFileSync(to.turns, turnChart(medianTurns(talk.chats), `${talk.size.model}: ${name}, ${date}`));
   if (!to.results) return;
-  const old = existsSync(to.results) ? readFileSync(to.results, "utf8") : "# Results\n";
-  writeFileSync(to.results, updateResults(old, { name, lines }, rows, date));
+  let text = existsSync(to.results) ? readFileSync(to.results, "utf8") : "# Results\n";
+  text = updateResults(text, { name, lines }, rows, date);
+  const picture = to.turns && relative(dirname(to.results), to.turns);
+  for (const part of parts)
+    for (const table of tablesOf(part, name, part === talk ? picture : undefined))
+      text = updateTable(text, table.name, table.lines, table.rows);
+  writeFileSync(to.results, text);
 }
 
 function revision(): string {

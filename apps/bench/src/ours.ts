@@ -28,6 +28,26 @@ function engineOf(backend: Backend, model: JambaModel): Engine {
       };
       await model.generate(ids, { temperature: 0, ignoreEos: true, logitBias, onToken: draw, signal: end.signal });
     },
+    async reply(ids, answer, { onToken, promptLookup } = {}) {
+      let said = 0;
+      const logitBias = { [answer[0]]: 1e9 };
+      const draw = () => {
+        onToken?.();
+        delete logitBias[answer[said]];
+        said++;
+        if (said < answer.length) logitBias[answer[said]] = 1e9;
+      };
+      const result = await model.generate(ids, {
+        temperature: 0,
+        maxTokens: answer.length,
+        logitBias,
+        promptLookup: promptLookup ? {} : undefined,
+        onToken: draw,
+      });
+      if (result.ids.join() !== answer.join()) throw new Error(`jamba: expected to say ${answer.join()}, found ${result.ids.join()}`);
+      return result.usage.promptTokens - result.usage.cachedTokens;
+    },
+    model,
     async check() {
       const { logits, state } = await model.forward([1, 300, 301]);
       state.dispose();

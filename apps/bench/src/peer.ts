@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { endId } from "./conversation.ts";
 import type { Engine, Job, Side } from "./engine.ts";
 
 export const peerVersion = "3.22.1";
@@ -51,20 +52,33 @@ interface Peer {
 
 interface Sequence {
   readonly nextTokenIndex: number;
+  readonly tokenMeter: { getState(): Meter; diff(since: Meter): Meter };
+  compareContextTokens(tokens: number[]): { readonly firstDifferentIndex: number };
+  adaptStateToTokens(tokens: number[], allowShift: boolean): Promise<void>;
+  takeCheckpoint(): Promise<void>;
   clearHistory(): Promise<void>;
+  evaluateWithoutGeneratingNewTokens(tokens: number[]): Promise<void>;
   evaluate(tokens: number[], options: object): AsyncGenerator<number, void, number>;
   evaluateWithMetadata(tokens: number[], metadata: object, options: object): AsyncGenerator<{ confidence: number }, void, number>;
 }
 
-export async function startPeer({ file, threads, contextTokens, work }: Job): Promise<Side> {
+interface Meter {
+  readonly usedInputTokens: number;
+  readonly usedOutputTokens: number;
+}
+
+export async function startPeer({ file, threads, contextTokens, sequences, work }: Job): Promise<Side> {
   const { getLlama }: Peer = await import(pathToFileURL(entryOf(work)).href);
   const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", maxThreads: threads });
   return {
     device: `llama.cpp ${llama.llamaCppRelease.release}, ${llama.systemInfo.replaceAll(/\s+/g, " ").trim()}`,
     async load() {
       const model = await llama.loadModel({ modelPath: file });
-      const context = await model.createContext({ contextSize: contextTokens, batchSize: 512, threads });
-      return engineOf(context.getSequence(), () => model.dispose());
+      const context = await model.createContext({ contextSize: contextTokens, sequences, batchSize: 512, threads });
+      return engineOf(
+        Array.from({ length: sequences }, () => context.getSequence()),
+        () => model.dispose(),
+      );
     },
   };
 }
@@ -72,11 +86,14 @@ export async function startPeer({ file, threads, contextTokens, work }: Job): Pr
 /** An end-of-text token would end the run before another one takes its place. */
 const greedy = { temperature: 0, yieldEogToken: true };
 
-function engineOf(sequence: Sequence, close: () => Promise<void>): Engine {
+function engineOf(sequences: readonly Sequence[], close: () => Promise<void>): Engine {
+  const [first] = sequences;
+  const idle = new Set(sequences);
+  let keepsEnds = false;
   return {
     async generate(ids, onToken, goOn) {
-      if (!goOn) await sequence.clearHistory();
-      const tokens = sequence.evaluate(ids.slice(sequence.nextTokenIndex), greedy);
+      if (!goOn) await first.clearHistory();
+      const tokens = first.evaluate(ids.slice(first.nextTokenIndex), greedy);
       for (let step = await tokens.next(); !step.done; ) {
         const next = onToken();
         if (next === undefined) break;
@@ -84,11 +101,42 @@ function engineOf(sequence: Sequence, close: () => Promise<void>): Engine {
       }
       await tokens.return();
     },
+    async reply(ids, answer, { onToken } = {}) {
+      const common = (sequence: Sequence) => sequence.compareContextTokens([...ids]).firstDifferentIndex;
+      // Among equals an empty one: to erase waits until every prompt that is being read has been.
+      const [sequence] = [...idle].sort((a, b) => common(b) - common(a) || a.nextTokenIndex - b.nextTokenIndex);
+      if (!sequence) throw new Error(`node-llama-cpp: expected at most ${sequences.length} calls at once, found one more`);
+      idle.delete(sequence);
+      const meter = sequence.tokenMeter.getState();
+      // As LlamaChat goes on: what differs is erased, and a checkpoint is taken once the prompt is read.
+      await sequence.adaptStateToTokens(ids.slice(0, -1), false);
+      for (const [at, id] of ids.entries()) {
+        if (!keepsEnds || id !== endId || at < sequence.nextTokenIndex) continue;
+        await sequence.evaluateWithoutGeneratingNewTokens(ids.slice(sequence.nextTokenIndex, at + 1));
+        await sequence.takeCheckpoint();
+      }
+      const tokens = sequence.evaluate(ids.slice(sequence.nextTokenIndex), greedy);
+      await tokens.next();
+      onToken?.();
+      await sequence.takeCheckpoint();
+      for (const said of answer.slice(0, -1)) {
+        await tokens.next(said);
+        onToken?.();
+      }
+      await tokens.return();
+      idle.add(sequence);
+      const { usedInputTokens, usedOutputTokens } = sequence.tokenMeter.diff(meter);
+      return usedInputTokens + usedOutputTokens - (answer.length - 1);
+    },
+    keepEnds() {
+      keepsEnds = true;
+    },
     async check() {
-      await sequence.clearHistory();
-      const step = await sequence.evaluateWithMetadata([1, 300, 301], { confidence: true }, greedy).next();
+      await first.clearHistory();
+      const step = await first.evaluateWithMetadata([1, 300, 301], { confidence: true }, greedy).next();
       const { confidence } = step.value as { confidence: number };
       if (!(confidence > 0 && confidence <= 1)) throw new Error(`node-llama-cpp: expected a probability, found ${confidence}`);
+      await first.clearHistory();
     },
     close,
   };

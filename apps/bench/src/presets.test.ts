@@ -57,7 +57,10 @@ test("filters name cells from the left, and one that names none is an error", ()
     "tiny-dev/q8",
     "mini-slice/q4",
   ]);
-  expect(plansOf(["nano/q8"])).toEqual([{ model: "nano", format: "q8", works: allWorks }]);
+  expect(plansOf(["nano/q8"])).toEqual([
+    { model: "nano", format: "q8", works: allWorks.filter((work) => !/^(rollback|fork|next-turn|edit|regenerate)/.test(work)) },
+  ]);
+  expect(plansOf(["nano/q8/rollback"])).toEqual([{ model: "nano", format: "q8", works: ["rollback"] }]);
   expect(plansOf(["*/*/memory"]).every(({ works }) => works.join() === "memory")).toBe(true);
   expect(() => plansOf(["3b", "3b/q5"])).toThrow(/3b\/q5/);
 });

@@ -4,7 +4,7 @@ import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
 import type { OpTime } from "./engine.ts";
 import { type Cell, type Spread, type Summary, summarize } from "./statistics.ts";
-import { works } from "./works.ts";
+import { titleOf, works } from "./works.ts";
 
 export interface Row {
   /** "3b q4 prefill 512" */
@@ -16,10 +16,10 @@ export interface Row {
 }
 
 export function rowOf(cell: Cell): Row {
-  const { unit, title } = works[cell.work];
+  const { unit } = works[cell.work];
   const { model, format, gguf, pairs, dropped } = cell;
   return {
-    cell: `${model} ${format} ${gguf ? "GGUF " : ""}${title}`,
+    cell: `${model} ${format} ${gguf ? "GGUF " : ""}${titleOf(cell.work, cell.tokens)}`,
     unit,
     summary: summarize(cell, unit !== "tokens/s"),
     rounds: pairs.length,
@@ -30,7 +30,7 @@ export function rowOf(cell: Cell): Row {
 export const columns = ["cell", "ours", "node-llama-cpp", "ratio", "of the limit", "peak MB", "rounds"];
 
 /** Three digits: more would claim what the spread denies. */
-const short = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
+export const short = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 const spread = ({ median, min, max }: Spread) => `${short(median)} [${short(min)}..${short(max)}]`;
 
 export function fieldsOf({ cell, unit, summary, rounds, dropped }: Row): string[] {
@@ -83,7 +83,7 @@ export interface Machine {
 export function updateResults(old: string, { name, lines }: Machine, rows: readonly Row[], date: string): string {
   const [title, ...sections] = old.trimEnd().split(/^(?=## )/m);
   const heading = `## ${name}`;
-  const index = sections.findIndex((section) => section.split("\n")[0] === heading);
+  const index = indexOf(sections, heading);
   const before = sections[index]?.split("\n") ?? [];
   const keep = (pattern: RegExp, fresh: readonly string[]) => {
     const key = (line: string) => pattern.exec(line)?.[1].trim() ?? line;
@@ -104,6 +104,21 @@ export function updateResults(old: string, { name, lines }: Machine, rows: reado
       rows.map((row) => `| ${[...fieldsOf(row), date].join(" | ")} |`),
     ),
   ].join("\n");
+  return withSection(title, sections, section);
+}
+
+/** RESULTS.md with this table as its section `name`, instead of the one that was there. */
+export function updateTable(old: string, name: string, lines: readonly string[], rows: readonly (readonly string[])[]): string {
+  const [title, ...sections] = old.trimEnd().split(/^(?=## )/m);
+  const [head, ...body] = rows.map((row) => `| ${row.join(" | ")} |`);
+  return withSection(title, sections, [`## ${name}`, "", ...lines, "", head, `|${" --- |".repeat(rows[0].length)}`, ...body].join("\n"));
+}
+
+const headingOf = (section: string) => section.split("\n")[0];
+const indexOf = (sections: readonly string[], heading: string) => sections.findIndex((section) => headingOf(section) === heading);
+
+function withSection(title: string, sections: string[], section: string): string {
+  const index = indexOf(sections, headingOf(section));
   if (index >= 0) sections[index] = section;
   else sections.push(section);
   return `${[title, ...sections].map((part) => part.trimEnd()).join("\n\n")}\n`;

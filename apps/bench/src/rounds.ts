@@ -10,12 +10,12 @@ import { packedDtypeOf, type StoredDtype, type WeightDtype } from "@jamba/core";
 import { openCheckpoint } from "@jamba/loader";
 import { preparedOf, prepareModel } from "jamba";
 import { blockOf, bytesPerValue } from "./blocks.ts";
-import type { Job, OpTime, Report } from "./engine.ts";
+import type { Job, OpTime, Report, ReuseRow, Turn } from "./engine.ts";
 import { writeGguf } from "./gguf.ts";
 import { configOf, costsOf, type Format, type PresetName, type TensorSpec } from "./presets.ts";
 import { type Cell, isClean, type Pair, type Sample } from "./statistics.ts";
 import { syntheticCheckpoint } from "./synthetic.ts";
-import { type Limits, limitOf, maxDrawn, type Plan, type Work, works } from "./works.ts";
+import { type Limits, limitOf, maxDrawn, type Plan, sceneInfo, sceneOf, sceneTokens, titleOf, type Work, works } from "./works.ts";
 
 export interface Options {
   readonly rounds: number;
@@ -25,6 +25,8 @@ export interface Options {
   /** Our side loads the peer's file too, instead of a prepared folder. */
   readonly gguf: boolean;
   readonly profile: boolean;
+  /** Tokens of the scenes' conversations, instead of their own. */
+  readonly tokens?: number;
   /** Folder for what is made and installed. */
   readonly work: string;
   readonly log: (line: string) => void;
@@ -36,6 +38,9 @@ export interface Measured {
   /** What the sides say they run on. */
   readonly devices: { ours?: string; theirs?: string };
   readonly profiles: readonly Profile[];
+  /** The chat of each quiet round. */
+  readonly chats: readonly BySide<readonly Turn[]>[];
+  readonly reuse?: BySide<readonly ReuseRow[]>;
   /** Bytes of both sides: of the files, and those that one token reads. */
   readonly size: { readonly model: string; readonly file: readonly number[]; readonly perToken: readonly number[] };
 }
@@ -46,61 +51,93 @@ export interface Profile {
 }
 
 type Side = "ours" | "theirs";
+export type BySide<T> = { ours?: T; theirs?: T };
 
 /** Rounds are repeated until enough were quiet, or until this many times as many were run. */
 const patience = 2;
 
 export async function measure({ model, format, works: wanted }: Plan, options: Options): Promise<Measured> {
-  const { threads, level, work, log } = options;
+  const { threads, level, work, tokens: asked, log } = options;
   const sides: Side[] = options.withPeer ? ["ours", "theirs"] : ["ours"];
   const config = configOf(model);
   const { files, perValue } = await makeFiles(model, format, options);
   const costs = { ours: costsOf(config, perValue), theirs: costsOf(config, (spec) => bytesPerValue(blockOf(spec, format))) };
   const tokens = Math.max(...wanted.map((work) => works[work].tokens), works["first-token"].tokens);
-  const fixed = { work, threads, level, vocabSize: config.vocabSize, contextTokens: tokens + maxDrawn + 64 };
+  const fixed = { work, threads, level, vocabSize: config.vocabSize };
   const pairs = new Map<Work, Pair[]>(wanted.map((work) => [work, []]));
-  const devices: { ours?: string; theirs?: string } = {};
+  const chats: BySide<readonly Turn[]>[] = [];
+  let reuse: BySide<readonly ReuseRow[]> | undefined;
+  const devices: BySide<string> = {};
   const limits: Limits[] = [];
   const profiles: Profile[] = [];
 
   for (let round = 0; round < options.rounds * patience; round++) {
-    const left = wanted.filter((work) => pairs.get(work)!.filter(isClean).length < options.rounds);
+    const left = wanted.filter((work) => {
+      const scene = sceneOf(work);
+      return pairs.get(work)!.filter(isClean).length < (scene && sceneInfo(scene).once ? 1 : options.rounds);
+    });
     if (left.length === 0) break;
     log(`${model} ${format}: round ${round + 1}, ${left.length} of ${wanted.length} works`);
-    const job = { ...fixed, works: left, profile: options.profile && round === 0 };
+    const jobs = [...new Set(left.map(sceneOf))].map((scene) => ({
+      ...fixed,
+      scene,
+      works: left.filter((work) => sceneOf(work) === scene),
+      contextTokens: Math.min(config.contextLength, maxDrawn + 64 + (scene ? sceneTokens(scene, asked) : tokens)),
+      sequences: scene ? sceneInfo(scene).sequences : 1,
+      sceneTokens: scene ? sceneTokens(scene, asked) : 0,
+      seed: 1 + round,
+      profile: options.profile && round === 0,
+    }));
     const samples: Record<Side, Map<Work, Sample>> = { ours: new Map(), theirs: new Map() };
-    for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
-      readThrough(files[side]);
-      for (const report of await runSide({ ...job, side, file: files[side] }, log)) {
-        if (report.kind === "device") devices[side] = report.device;
-        if (report.kind === "profile") profiles.push({ cell: `${model} ${format} ${works[report.work].title}`, ops: report.ops });
-        if (report.kind === "sample") samples[side].set(report.work, report.sample);
+    const told: Record<Side, { turns?: readonly Turn[]; reuse?: readonly ReuseRow[] }> = { ours: {}, theirs: {} };
+    for (const job of jobs) {
+      for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
+        if (job.scene && sceneInfo(job.scene).oursOnly && side === "theirs") continue;
+        readThrough(files[side]);
+        for (const report of await runSide({ ...job, side, file: files[side] }, log)) {
+          if (report.kind === "device") devices[side] = report.device;
+          if (report.kind === "profile") profiles.push({ cell: `${model} ${format} ${works[report.work].title}`, ops: report.ops });
+          if (report.kind === "sample") samples[side].set(report.work, report.sample);
+          if (report.kind === "turns") told[side].turns = report.turns;
+          if (report.kind === "reuse") told[side].reuse = report.rows;
+        }
       }
     }
-    const [report] = await runSide({ ...job, side: "limits", file: "" }, log);
+    const [report] = await runSide({ ...jobs[0], side: "limits", file: "" }, log);
     const limit = (report as { limits: Limits }).limits;
     limits.push(limit);
     const limitFor = (work: Work, side: Side) => limitOf(work, format, costs[side], limit, tokens);
     for (const work of left) {
       const [ours, theirs] = [samples.ours.get(work)!, samples.theirs.get(work)];
-      pairs.get(work)!.push({ ours, theirs, limit: limitFor(work, "ours"), theirLimit: limitFor(work, "theirs") });
+      const pair = { ours, theirs, limit: limitFor(work, "ours"), theirLimit: limitFor(work, "theirs") };
+      pairs.get(work)!.push(pair);
+      if (work === "chat" && isClean(pair)) chats.push({ ours: told.ours.turns, theirs: told.theirs.turns });
+      if (work === "reuse") reuse = { ours: told.ours.reuse, theirs: told.theirs.reuse };
     }
   }
   const cells = wanted.map((work) => {
     const all = pairs.get(work)!;
     const clean = all.filter(isClean);
-    return { model, format, gguf: options.gguf, work, pairs: clean, dropped: all.length - clean.length };
+    return { model, format, gguf: options.gguf, work, tokens: asked, pairs: clean, dropped: all.length - clean.length };
   });
   const size = {
     model: `${model} ${format}${options.gguf ? " GGUF" : ""}`,
     file: sides.map((side) => bytesOf(files[side])),
     perToken: sides.map((side) => costs[side].decodeBytes(0)),
   };
-  return { cells, limits, devices, profiles, size };
+  return { cells, limits, devices, profiles, chats, reuse, size };
 }
 
 /** `q8` and `q4` are blocks of 32 with an f16 scale, `q4_1` has a minimum too. */
-const oursPerValue: Readonly<Record<WeightDtype, number>> = { f32: 4, bf16: 2, f16: 2, q8: 34 / 32, q4_1: 20 / 32, q4: 18 / 32 };
+const oursPerValue: Readonly<Record<WeightDtype, number>> = {
+  f32: 4,
+  bf16: 2,
+  f16: 2,
+  q8: 34 / 32,
+  q4_1: 20 / 32,
+  q4_k: 148 / 256,
+  q4: 18 / 32,
+};
 
 /** What a weight of ours is held in is in the prepared folder: q4 is a mix, as it is at the peer. */
 async function makeFiles(model: PresetName, format: Format, options: Options) {
@@ -129,7 +166,9 @@ async function makeFiles(model: PresetName, format: Format, options: Options) {
   }
   await backend.dispose();
   const { weights } = prepared!;
-  return { files: { ours: folder, theirs }, perValue: ({ name }: TensorSpec) => oursPerValue[weights.get(name)!.dtype] };
+  // Matrices have the names of the checkpoint there, but for stacks of experts; all else is f32.
+  const held = (name: string) => weights.get(name.replace(/\.\*\.(\w+)\.weight$/, ".$1"))!.dtype;
+  return { files: { ours: folder, theirs }, perValue: ({ name, matrix }: TensorSpec) => (matrix ? oursPerValue[held(name)] : 4) };
 }
 
 function filesOf(path: string): string[] {
@@ -158,9 +197,11 @@ async function runSide(job: Job, log: (line: string) => void): Promise<Report[]>
   child.on("message", (report: Report) => {
     reports.push(report);
     if (report.kind !== "sample") return;
-    const { title, unit } = works[report.work];
+    const { unit } = works[report.work];
     const { value, others } = report.sample;
-    log(`  ${job.side.padEnd(6)} ${title.padEnd(26)} ${value.toPrecision(4)} ${unit}, others ${others.toFixed(2)}`);
+    log(
+      `  ${job.side.padEnd(6)} ${titleOf(report.work, job.sceneTokens).padEnd(26)} ${value.toPrecision(4)} ${unit}, others ${others.toFixed(2)}`,
+    );
   });
   child.send(job);
   const [code, signal] = await once(child, "exit");

@@ -2,12 +2,14 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { setTimeout } from "node:timers/promises";
-import type { Engine, Job, Report } from "./engine.ts";
+import { writerOf } from "./conversation.ts";
+import type { Engine, Job, Report, Side } from "./engine.ts";
 import { firstTextId } from "./gguf.ts";
 import { peakBytes, watchOthers } from "./machine.ts";
 import { randomFrom } from "./random.ts";
+import { runScene } from "./scenes.ts";
 import { median, type Sample } from "./statistics.ts";
-import { maxDrawn, type Work, works } from "./works.ts";
+import { maxDrawn, type Scene, type Work, works } from "./works.ts";
 
 /** Tokens whose speed is one value of the median. */
 const windowTokens = 16;
@@ -25,15 +27,36 @@ async function main(job: Job): Promise<void> {
     await send({ kind: "limits", limits: await measureLimits({ threads: job.threads, level: job.level }) });
     return;
   }
+  const side = job.side === "ours" ? await (await import("./ours.ts")).startOurs(job) : await (await import("./peer.ts")).startPeer(job);
+  await send({ kind: "device", device: side.device });
+  if (job.scene) await playScene(job, job.scene, await side.load());
+  else await measureWorks(job, side);
+}
+
+async function playScene(job: Job, scene: Scene, engine: Engine): Promise<void> {
+  await engine.check();
+  const others = watchOthers();
+  await runScene[scene]({
+    engine,
+    writer: writerOf(randomFrom(job.seed), job.vocabSize),
+    tokens: job.sceneTokens,
+    tell: async (report) => void (await send(report)),
+    async figure(work, value) {
+      // Counts are the same on a busy machine.
+      const sample = { value, others: works[work].unit === "tokens" ? 0 : others(), peakBytes: peakBytes() };
+      if (job.works.includes(work)) await send({ kind: "sample", work, sample });
+    },
+  });
+  await engine.close();
+}
+
+async function measureWorks(job: Job, side: Side): Promise<void> {
   const random = randomFrom(3 + process.pid);
   const randomId = () => firstTextId + Math.floor(random() * (job.vocabSize - firstTextId));
   const prompt = (tokens: number) => Array.from({ length: tokens }, randomId);
   const report = async (work: Work, measured: Measured) => {
     if (job.works.includes(work)) await send({ kind: "sample", work, sample: { ...measured, peakBytes: peakBytes() } });
   };
-
-  const side = job.side === "ours" ? await (await import("./ours.ts")).startOurs(job) : await (await import("./peer.ts")).startPeer(job);
-  await send({ kind: "device", device: side.device });
   const others = watchOthers();
   const start = performance.now();
   const seconds = () => (performance.now() - start) / 1000;

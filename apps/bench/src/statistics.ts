@@ -36,6 +36,8 @@ export interface Cell {
   /** Both sides had the same GGUF file. */
   readonly gguf?: boolean;
   readonly work: Work;
+  /** Of a scene's conversation, if other than its own. */
+  readonly tokens?: number;
   readonly pairs: readonly Pair[];
   readonly dropped: number;
 }

@@ -147,6 +147,7 @@ export class Engine {
       sequence = kept ? await this.#forkOf(kept) : this.#runner.newSequence();
       const cachedTokens = sequence.seen;
       const logits = cachedTokens === ids.length ? kept!.logits! : await this.#read(active, sequence, match.matched, signal);
+      signal?.throwIfAborted(); // what no step had to be read for, or one that could not be stopped
       return { sequence, ids: [...ids], logits, cachedTokens, cacheMissReason: this.#missReason(ids, cachedTokens, match), leave };
     } catch (error) {
       // What was read before a cancel need not be read again.
@@ -245,7 +246,12 @@ export class Engine {
 
   /** @throws ShapeError when `state` is not one of this model's */
   async import(ids: readonly number[], state: HostState): Promise<KeptState> {
-    return this.#tree.keep(ids, await this.#runner.import(state));
+    return this.keep(ids, await this.#runner.import(state));
+  }
+
+  /** Takes over `sequence`, which has read `ids`. @returns its state, pinned */
+  keep(ids: readonly number[], sequence: Sequence): KeptState {
+    return this.#tree.keep(ids, sequence);
   }
 
   /** Without a state, that of a sequence which has read nothing. */
@@ -391,6 +397,7 @@ export class Engine {
       return `the first ${at} of ${all} tokens were read before, but their states were dropped to stay within cache.bytes = ${bytes}`;
     }
     if (matched === 0) return "nothing that begins like this was read before";
+    if (matched === ids.length) return `all ${all} tokens were read before, but no state was kept among them`;
     if (!parts) return `only the first ${at} of ${all} tokens were read before`;
     const message = 1 + ids.slice(0, matched).filter((id) => this.#options.stopIds.has(id)).length;
     return `differs from the cached conversation at token ${at} of ${all}, inside message ${message}`;

@@ -11,6 +11,7 @@ import { expectTokenizer, type ReadPrompt } from "./prompt.ts";
 import { Lookahead } from "./prompt-lookup.ts";
 import { logprobOf, sample, type TokenLogprob, topLogprobs, uniform } from "./sampler.ts";
 import { StopTexts } from "./stop-texts.ts";
+import { turn } from "./turn.ts";
 
 /** A piece of the answer, as soon as it can't change any more. */
 export interface Part {
@@ -225,7 +226,11 @@ async function* answerOf(
       else {
         // Without the signal: a step cut in the middle would lose the state of the whole conversation.
         const next = ahead.next(id);
-        constraint?.prepare(); // while the step runs
+        if (constraint) {
+          next.catch(() => undefined); // met below
+          await turn();
+          constraint.prepare(); // while the step runs
+        }
         logits = await next;
       }
     }

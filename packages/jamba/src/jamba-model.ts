@@ -130,6 +130,19 @@ export class JambaModel implements AsyncDisposable {
     return session;
   }
 
+  /**
+   * Puts a state where prompts that begin with `ids` find it, as those are that calls leave.
+   * @throws JambaError OPTION when it has seen another count of tokens, ShapeError when it is not of this model
+   */
+  async keep(ids: readonly number[], state: ModelState | HostState): Promise<void> {
+    const { runner, context } = this.#use();
+    runner.expectReadable({ seen: 0, released: false }, ids);
+    if (state.seen !== ids.length || ids.length === 0)
+      throw new JambaError("OPTION", `keep: expected the ${state.seen} tokens that the state has seen, found ${ids.length}`);
+    const { engine } = context;
+    engine.release(engine.keep(ids, await this.#sequenceFrom(state)));
+  }
+
   /** Reads `ids` once and returns what was asked for; a long input runs in chunks, which changes nothing but rounding. */
   async forward(ids: Iterable<number>, options: ForwardOptions = {}): Promise<ForwardResult> {
     const { runner } = this.#use();
