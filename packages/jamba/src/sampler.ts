@@ -49,35 +49,52 @@ export function sample(
   const { temperature = 0, topK = 0, topP = 1, minP = 0, typicalP = 1, xtc } = options;
   const best = argmax(adjusted);
   if (temperature === 0) return best;
-  const share = (id: number) => Math.exp(adjusted[id] - adjusted[best]);
   // Sorted only where the order matters: a vocabulary takes as long to sort as a small model to run.
   let kept = topK > 0 && topK < adjusted.length ? largest(adjusted, topK) : possible(adjusted);
-  if (typicalP < 1) kept = typical(kept, share, typicalP);
-  if (topP < 1) kept = nucleus(kept, adjusted, share, topP);
-  if (minP > 0) kept = kept.filter((id) => share(id) >= minP); // the best has 1
-  if (xtc && chance < xtc.probability) kept = withoutTop(kept, share, xtc.threshold ?? 0.1);
-  const weights = kept.map((id) => Math.exp((adjusted[id] - adjusted[best]) / temperature));
-  let point = draw * sum(weights);
-  const drawn = weights.findIndex((weight) => {
-    point -= weight;
+  const isCut = typicalP < 1 || topP < 1 || minP > 0 || xtc;
+  const shares = isCut ? exponentials(adjusted, kept, adjusted[best], 1) : scratch;
+  if (typicalP < 1) kept = typical(kept, adjusted, shares, typicalP, adjusted[best]);
+  if (topP < 1) kept = nucleus(kept, adjusted, shares, topP);
+  if (minP > 0) kept = kept.filter((id) => shares[id] >= minP); // the best has 1
+  if (xtc && chance < xtc.probability) kept = withoutTop(kept, shares, xtc.threshold ?? 0.1);
+  const weights = temperature === 1 && isCut ? shares : exponentials(adjusted, kept, adjusted[best], temperature);
+  let point = draw * sumOf(weights, kept);
+  const drawn = kept.findIndex((id) => {
+    point -= weights[id];
     return point < 0;
   });
   return kept[drawn < 0 ? kept.length - 1 : drawn];
 }
 
-function sum(values: readonly number[]): number {
-  return values.reduce((a, b) => a + b, 0);
+/** By id, for the ids in question; anything elsewhere. Used until the next call. */
+let scratch = new Float64Array(0);
+
+/** e^((logit - most) / temperature) by id. Below e^-40 nothing adds to a sum that has a 1. */
+function exponentials(logits: Float32Array, ids: Int32Array, most: number, temperature: number): Float64Array {
+  if (scratch.length < logits.length) scratch = new Float64Array(logits.length);
+  for (let i = 0; i < ids.length; i++) {
+    const exponent = (logits[ids[i]] - most) / temperature;
+    scratch[ids[i]] = exponent > -40 ? Math.exp(exponent) : 0;
+  }
+  return scratch;
+}
+
+function sumOf(values: Float64Array, ids: Int32Array): number {
+  let sum = 0;
+  for (let i = 0; i < ids.length; i++) sum += values[ids[i]];
+  return sum;
 }
 
 /** Ids with a chance at all, in order. */
-function possible(logits: Float32Array): number[] {
-  const ids: number[] = [];
-  for (let id = 0; id < logits.length; id++) if (logits[id] > Number.NEGATIVE_INFINITY) ids.push(id);
-  return ids;
+function possible(logits: Float32Array): Int32Array {
+  const ids = new Int32Array(logits.length);
+  let count = 0;
+  for (let id = 0; id < logits.length; id++) if (logits[id] > Number.NEGATIVE_INFINITY) ids[count++] = id;
+  return ids.subarray(0, count);
 }
 
 /** The `count` ids of the largest logits, best first; ties go to the lower id. A heap with the worst on top. */
-function largest(logits: Float32Array, count: number): number[] {
+function largest(logits: Float32Array, count: number): Int32Array {
   const heap: number[] = [];
   const worse = (a: number, b: number) => logits[a] < logits[b] || (logits[a] === logits[b] && a > b);
   const sink = (at: number) => {
@@ -98,56 +115,61 @@ function largest(logits: Float32Array, count: number): number[] {
       sink(0);
     }
   }
-  return heap.sort((a, b) => (worse(b, a) ? -1 : 1));
+  return Int32Array.from(heap.sort((a, b) => (worse(b, a) ? -1 : 1)));
 }
 
-/**
- * The fewest most probable ids that together reach `mass`, best first (Holtzman et al. 2019, arXiv 1904.09751).
- * Sorts no more than the first of 64 slices of probability, e^(-1/2) each, that hold that mass.
- */
-function nucleus(ids: readonly number[], logits: Float32Array, share: (id: number) => number, mass: number): number[] {
-  const slices = 64;
-  const top = ids.reduce((best, id) => Math.max(best, logits[id]), Number.NEGATIVE_INFINITY);
-  const sliceOf = (id: number) => Math.min(slices - 1, Math.floor(2 * (top - logits[id])));
-  const masses = new Float64Array(slices);
-  for (const id of ids) masses[sliceOf(id)] += share(id);
-  const wanted = mass * masses.reduce((a, b) => a + b, 0);
-  let [last, reached] = [0, masses[0]];
-  while (reached < wanted && last < slices - 1) reached += masses[++last];
-  const sorted = ids.filter((id) => sliceOf(id) <= last).sort((a, b) => logits[b] - logits[a] || a - b);
-  let rest = wanted;
-  const end = sorted.findIndex((id) => {
-    rest -= share(id);
-    return rest <= 0;
-  });
-  return end < 0 ? sorted : sorted.slice(0, end + 1);
+/** The fewest most probable ids that together reach `mass`, best first (Holtzman et al. 2019, arXiv 1904.09751). */
+function nucleus(ids: Int32Array, logits: Float32Array, shares: Float64Array, mass: number): Int32Array {
+  const ranks = new Float64Array(ids.length);
+  for (let i = 0; i < ids.length; i++) ranks[i] = -logits[ids[i]];
+  return fewest(ids, shares, ranks, mass * sumOf(shares, ids));
 }
 
 /** The fewest ids that reach `mass`, those first whose surprise is nearest to the expected one (Meister et al. 2022, arXiv 2202.00666). */
-function typical(ids: readonly number[], share: (id: number) => number, mass: number): number[] {
-  const total = sum(ids.map(share));
-  const surprise = new Map(ids.map((id) => [id, Math.log(total) - Math.log(share(id))]));
-  const probability = (id: number) => share(id) / total;
-  // What has no probability left adds nothing: 0 log 0 = 0.
-  const entropy = sum(ids.map((id) => (probability(id) > 0 ? probability(id) * surprise.get(id)! : 0)));
-  const distance = (id: number) => Math.abs(surprise.get(id)! - entropy);
-  const sorted = [...ids].sort((a, b) => distance(a) - distance(b) || a - b);
+function typical(ids: Int32Array, logits: Float32Array, shares: Float64Array, mass: number, most: number): Int32Array {
+  const total = sumOf(shares, ids);
+  const ranks = new Float64Array(ids.length); // surprise less log(total), which cancels
+  let entropy = 0;
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i];
+    ranks[i] = most - logits[id];
+    entropy += (shares[id] / total) * ranks[i];
+  }
+  for (let i = 0; i < ids.length; i++) ranks[i] = Math.abs(ranks[i] - entropy);
+  return fewest(ids, shares, ranks, mass * total);
+}
+
+/**
+ * The fewest ids that together reach `mass`, those of the least rank first, ties to the lower id. Of 512 slices of rank,
+ * an eighth each, no more than the first that hold that mass are sorted.
+ */
+function fewest(ids: Int32Array, shares: Float64Array, ranks: Float64Array, mass: number): Int32Array {
+  const slices = 512;
+  const masses = new Float64Array(slices);
+  let least = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < ranks.length; i++) least = Math.min(least, ranks[i]);
+  const sliceOf = (rank: number) => Math.min(slices - 1, Math.floor(8 * (rank - least)));
+  for (let i = 0; i < ids.length; i++) masses[sliceOf(ranks[i])] += shares[ids[i]];
+  let [last, reached] = [0, masses[0]];
+  while (reached < mass && last < slices - 1) reached += masses[++last];
+  const first: number[] = [];
+  for (let i = 0; i < ids.length; i++) if (sliceOf(ranks[i]) <= last) first.push(i);
+  first.sort((a, b) => ranks[a] - ranks[b] || ids[a] - ids[b]);
   let rest = mass;
-  const end = sorted.findIndex((id) => {
-    rest -= probability(id);
+  const end = first.findIndex((i) => {
+    rest -= shares[ids[i]];
     return rest <= 0;
   });
-  return end < 0 ? sorted : sorted.slice(0, end + 1);
+  return Int32Array.from(end < 0 ? first : first.slice(0, end + 1), (i) => ids[i]);
 }
 
 /** XTC: of the ids with a probability of `threshold` or more, only the least probable stays. Nothing is lost if there is but one. */
-function withoutTop(ids: readonly number[], share: (id: number) => number, threshold: number): number[] {
-  const total = sum(ids.map(share));
-  const top = ids.filter((id) => share(id) / total >= threshold);
-  if (top.length < 2) return [...ids];
-  const least = top.reduce((a, b) => (share(b) < share(a) ? b : a));
-  const dropped = new Set(top.filter((id) => id !== least));
-  return ids.filter((id) => !dropped.has(id));
+function withoutTop(ids: Int32Array, shares: Float64Array, threshold: number): Int32Array {
+  const total = sumOf(shares, ids);
+  const top = ids.filter((id) => shares[id] / total >= threshold);
+  if (top.length < 2) return ids;
+  const least = top.reduce((a, b) => (shares[b] < shares[a] ? b : a), top[0]);
+  return ids.filter((id) => id === least || shares[id] / total < threshold);
 }
 
 function adjust(logits: Float32Array, options: SamplingOptions, said: Said): Float32Array {
