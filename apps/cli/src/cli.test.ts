@@ -285,7 +285,8 @@ describe("inspect", () => {
         weights as reference packs them, exact ones (norms, biases, convolution, A, D,
         routers) in f32; every sequence full, room for states made some at a time;
         workspace of the largest step, 64 tokens of a prompt or one of each sequence,
-        on 1 thread; without the program itself; within 1073741824 bytes
+        on 1 thread; without the program itself, and without the states that loadModel
+        keeps for later prompts (cache.bytes); within 1073741824 bytes
       "
     `);
   });

@@ -47,7 +47,7 @@ export const packedDtypeOf: Readonly<Record<StoredDtype, WeightDtype>> = {
   q8_0: "q8",
   q2_k: "q8",
   q3_k: "q8",
-  q4_k: "q4_1",
+  q4_k: "q4_k",
   q5_k: "q8",
   q6_k: "q8",
   iq4_nl: "q8",

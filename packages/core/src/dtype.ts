@@ -5,8 +5,8 @@ import { DtypeError } from "./errors.ts";
 /** Formats of plain numbers: what checkpoints store and what the reference backend computes in. */
 export type FloatDtype = "f32" | "bf16" | "f16";
 
-/** Formats a weight may have inside a backend. `q8` and `q4`: blocks of 32 with an f16 scale; `q4_1`: also with an f16 minimum. */
-export type WeightDtype = FloatDtype | "q8" | "q4" | "q4_1";
+/** Formats a weight may have inside a backend. `q8` and `q4`: blocks of 32 with an f16 scale; `q4_1`: also with an f16 minimum. `q4_k`: what GGML's blocks of that name have. */
+export type WeightDtype = FloatDtype | "q8" | "q4" | "q4_1" | "q4_k";
 
 export const floatBytes: Readonly<Record<FloatDtype, number>> = { f32: 4, bf16: 2, f16: 2 };
 

@@ -67,7 +67,7 @@ export function paperNeeds(
 function bytesOf(part: TensorPart, asked: LoadDtype, stored: FloatDtype): number {
   if (asked === "auto") return floatBytes[stored];
   if (asked === "experts-int8") return part === "experts" ? 1 : floatBytes[stored];
-  return { f32: 4, bf16: 2, f16: 2, q8: 1, q4_1: 0.5, q4: 0.5 }[asked];
+  return { f32: 4, bf16: 2, f16: 2, q8: 1, q4_1: 0.5, q4_k: 0.5, q4: 0.5 }[asked];
 }
 
 function jamba(json: Json): PaperModel {

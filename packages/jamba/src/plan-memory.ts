@@ -193,7 +193,7 @@ async function onDevice(
       `weights as ${device.kind} packs them, exact ones (norms, biases, convolution, A, D, routers) in f32`,
       "every sequence full, room for states made some at a time",
       `workspace of the largest step, ${device.chunkTokens} tokens of a prompt or one of each sequence, on ${device.threads} thread${device.threads === 1 ? "" : "s"}`,
-      "without the program itself",
+      "without the program itself, and without the states that loadModel keeps for later prompts (cache.bytes)",
     ],
     needs: (asked) => deviceNeeds(backend, config, dtypeOf(asked), kvDtype),
   };

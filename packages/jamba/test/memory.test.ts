@@ -98,7 +98,7 @@ describe.each(backends)("a plan is within 2 % of what $name takes", ({ name, abs
   });
 
   const kvDtypes = name === "cpu" ? (["f16", "bf16", "f32"] as const) : (["f32"] as const);
-  const dtypes: readonly LoadDtype[] = name === "cpu" ? ["f32", "bf16", "f16", "q8", "q4_1", "q4", "experts-int8"] : ["bf16"];
+  const dtypes: readonly LoadDtype[] = name === "cpu" ? ["f32", "bf16", "f16", "q8", "q4_1", "q4_k", "q4", "experts-int8"] : ["bf16"];
   test.each(dtypes)("for every golden as %s", async (dtype) => {
     for (const [i, source] of goldenCases.entries())
       await expectMeasured(open, goldenFolder(source), {
@@ -199,7 +199,7 @@ test.for(cpuLevels.flatMap((level) => [1, 3].map((threads) => ({ level, threads 
 test.each(["auto", "f32"] as const)("a model that writes takes what was planned for its prompt and answer, as %s", async (dtype) => {
   const contextLength = 600;
   const { kv, state, workspace, weights } = await planMemory("tiny", { dtype, contextLength });
-  await using model = await loadModel("tiny", { dtype, contextLength });
+  await using model = await loadModel("tiny", { dtype, contextLength, cache: { bytes: 0 } });
   const prompt = Array.from({ length: 560 }, (_, i) => i + 40);
   await model.generate(prompt, { maxTokens: 41, ignoreEos: true });
   expect(model.memory()).toMatchObject({ weightBytes: weights.bytes, stateBytes: kv.bytes + state.bytes, arenaBytes: workspace.bytes });
@@ -341,7 +341,7 @@ describe("what fits", () => {
       expect(fits).toBe(totalBytes <= 20e6);
       expect((await planMemory("tiny", { backend: "cpu", dtype, contextLength: 700 })).totalBytes).toBe(totalBytes);
     }
-    expect(new Set(dtypes.map(({ dtype }) => dtype))).toEqual(new Set(["f32", "bf16", "f16", "q8", "q4_1", "q4", "experts-int8"]));
+    expect(new Set(dtypes.map(({ dtype }) => dtype))).toEqual(new Set(["f32", "bf16", "f16", "q8", "q4_1", "q4_k", "q4", "experts-int8"]));
   });
 
   test("this machine's memory is counted when none is given, and the plan is plain data", async () => {

@@ -31,10 +31,18 @@ export function compare(found: ArrayLike<number>, expected: ArrayLike<number>): 
  * them, so f32, bf16 and f16 differ only by the order of f32 sums: (2^-24)² · K for sums of K terms, with K below 10^3
  * here. Those in blocks also quantise activations to 8 bits per block of 32: 2e-5 in the mean, twenty times that in the worst of few outputs.
  */
-export const tolerances: Readonly<Record<WeightDtype, number>> = { f32: 1e-11, bf16: 1e-11, f16: 1e-11, q8: 5e-4, q4: 5e-4, q4_1: 5e-4 };
+export const tolerances: Readonly<Record<WeightDtype, number>> = {
+  f32: 1e-11,
+  bf16: 1e-11,
+  f16: 1e-11,
+  q8: 5e-4,
+  q4: 5e-4,
+  q4_1: 5e-4,
+  q4_k: 5e-4,
+};
 
 /** What rounding a weight costs, which only `embed` shows: 1 / (12 · 127²) and 1 / (12 · 8²) of the largest value's square, 1 / (12 · 15²) of the range's, found within a half of that for normal ones. */
-const rounding: Partial<Readonly<Record<WeightDtype, number>>> = { q8: 1e-4, q4: 1.2e-2, q4_1: 8e-3 };
+const rounding: Partial<Readonly<Record<WeightDtype, number>>> = { q8: 1e-4, q4: 1.2e-2, q4_1: 8e-3, q4_k: 8e-3 };
 
 /** Ops whose bound is not their dtype's: exponentials in f32 cost a few more bits. */
 export const opTolerances: Partial<Readonly<Record<Op, number>>> = { selectiveScan: 1e-10, attention: 1e-10 };

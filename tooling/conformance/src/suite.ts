@@ -24,7 +24,7 @@ export function testOps(options: SuiteOptions): void {
     backend = await options.open();
   });
   afterAll(() => backend.dispose());
-  for (const dtype of ["f32", "bf16", "f16", "q8", "q4", "q4_1"] as const) {
+  for (const dtype of ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"] as const) {
     describe(`ops with ${dtype} weights`, () => {
       for (const one of cases.filter((c) => dtype === "f32" || c.weights)) {
         const skipped = skip.find(({ cases }) => cases.some((pattern) => pattern.test(one.name)));

@@ -30,18 +30,21 @@ JAMBA_INLINE int tileKind(int64_t t, int64_t L) {
  * loop an integer subtraction instead of a product. Exponents are kept shifted, as `overPow2` wants them.
  * i16 holds columns 0, 2, 1, 3 of each four: pairs for multiply-and-add. Columns are filled up with zeros.
  * i8Sums: i8 with what a block's minimum is multiplied by, Σ value / 2^exponent in f32, where i8 has corrections.
+ * i8Super: per 256 columns 8 blocks of T × 32 values, T factors for the same `n` (`scaleFactor`) and T sums Σ 64 / 2^n · value in f32; behind
+ * them T steps. x = step · 64 / 2^n · value.
  */
-enum class Form : int32_t { f32, bf16, i8, i16, i8Sums };
-constexpr int nForms = 5;
+enum class Form : int32_t { f32, bf16, i8, i16, i8Sums, i8Super };
+constexpr int nForms = 6;
 
 JAMBA_INLINE Form formOf(Dtype dtype) {
   if (dtype == Dtype::q4) return Form::i8;
   if (dtype == Dtype::q4_1) return Form::i8Sums;
+  if (dtype == Dtype::q4_k) return Form::i8Super;
   if (dtype == Dtype::q8) return quadBytes8 == 8 ? Form::i16 : Form::i8;
   return dtype == Dtype::bf16 && hasBf16Dot ? Form::bf16 : Form::f32;
 }
 
-constexpr int64_t blockBytes8 = blockColumns + 8, blockBytes16 = 2 * blockColumns + 8;
+constexpr int64_t blockBytes8 = blockColumns + 8, blockBytes16 = 2 * blockColumns + 8, superBytes8 = 8 * blockBytes8 + 4;
 
 /** Bytes of one token. */
 JAMBA_INLINE int64_t formBytes(Form form, int64_t columns) {
@@ -51,6 +54,7 @@ JAMBA_INLINE int64_t formBytes(Form form, int64_t columns) {
     case Form::i8:
     case Form::i8Sums: return roundUp(columns, 64) / blockColumns * blockBytes8 + 4;
     case Form::i16: return roundUp(columns, 64) / blockColumns * blockBytes16 + 4;
+    case Form::i8Super: return roundUp(columns, superColumns) / superColumns * superBytes8;
   }
   return 0;
 }
@@ -88,6 +92,22 @@ JAMBA_INLINE float largestOf(const float* x, int64_t n) {
   return largest(most);
 }
 
+/** How many times `most` is halved to be below twice `part`. Floats of one sign are in the order of their bits, so this is floor(log2(most / part)). */
+JAMBA_INLINE int32_t halvings(float most, float part, int32_t end) {
+  int32_t mostBits, bits;
+  memcpy(&mostBits, &most, 4), memcpy(&bits, &part, 4);
+  const int32_t n = (mostBits - bits) >> 23;
+  return n < 0 ? 0 : n < end ? n : end;  // below 0 only where a NaN is about
+}
+
+/** q = round(x · steps) */
+JAMBA_INLINE void roundBlock(const float* x, float steps, int32_t (&q)[blockColumns]) {
+  for (int i = 0; i < blockColumns; i += W) {
+    const I32 rounded = toInt(mul(load(x + i), set1(steps)));
+    memcpy(q + i, &rounded, sizeof rounded);
+  }
+}
+
 /** q = round(x / step), where step = max|row| / 127 / 2^n, and n as large as the block's own maximum allows. */
 static void placeQuantised(const float* row, int64_t columns, Form form, uint8_t* tile, int T, int t) {
   const bool wide = form == Form::i16;
@@ -99,17 +119,9 @@ static void placeQuantised(const float* row, int64_t columns, Form form, uint8_t
   for (int64_t b = 0; b < nBlocks; b++) {
     const float* x = row + b * blockColumns;
     const float most = largestOf(x, blockColumns);
-    int32_t rowBits, bits;
-    memcpy(&rowBits, &rowMost, 4), memcpy(&bits, &most, 4);
-    // Floats of one sign are in the order of their bits, so this is floor(log2(rowMost / most)).
-    int32_t exponent = (rowBits - bits) >> 23;
-    exponent = exponent < 0 ? 0 : exponent < mostExponent ? exponent : mostExponent;  // below 0 only where a NaN is about
-    const F32 steps = set1(inverse * (float)(1 << exponent));
+    const int32_t exponent = halvings(rowMost, most, mostExponent);
     int32_t q[blockColumns];
-    for (int i = 0; i < blockColumns; i += W) {
-      I32 rounded = toInt(mul(load(x + i), steps));
-      memcpy(q + i, &rounded, sizeof rounded);
-    }
+    roundBlock(x, inverse * (float)(1 << exponent), q);
     uint8_t* block = tile + b * T * perToken;
     int32_t total = 0;
     if (wide) {
@@ -131,6 +143,32 @@ static void placeQuantised(const float* row, int64_t columns, Form form, uint8_t
   ((float*)(tile + nBlocks * T * perToken))[t] = rowMost / 127.0f;
 }
 
+/** q = round(x / step), where step = max|256 columns| / 127 / 2^n, and n up to 6 as large as the block's own maximum allows. */
+static void placeSuper(const float* row, int64_t columns, uint8_t* tile, int T, int t) {
+  const int64_t present = roundUp(columns, 64);
+  for (int64_t k = 0; k < columns; k += superColumns, tile += T * superBytes8) {
+    const int64_t n = present - k < superColumns ? present - k : superColumns;
+    const float most = largestOf(row + k, n), inverse = most > 0 ? 127.0f / most : 0.0f;
+    for (int b = 0; b < 8; b++) {
+      uint8_t* block = tile + b * T * blockBytes8;
+      int8_t* to = (int8_t*)block + t * blockColumns;
+      int32_t total = 0, shift = 0;
+      if (b * blockColumns < n) {
+        const float* x = row + k + b * blockColumns;
+        shift = halvings(most, largestOf(x, blockColumns), 6);
+        int32_t q[blockColumns];
+        roundBlock(x, inverse * (float)(1 << shift), q);
+        for (int i = 0; i < blockColumns; i++) to[i] = (int8_t)q[i], total += to[i];
+      } else {
+        memset(to, 0, blockColumns);
+      }
+      ((int32_t*)(block + T * blockColumns))[t] = scaleFactor(shift);
+      ((float*)(block + T * blockColumns + T * 4))[t] = (float)(total * (64 >> shift));
+    }
+    ((float*)(tile + 8 * T * blockBytes8))[t] = most / (127.0f * 64.0f);
+  }
+}
+
 static void place(const float* row, int64_t columns, Form form, uint8_t* tile, int T, int t) {
   switch (form) {
     case Form::f32: return placeFloats(row, columns, (float*)tile, T, t);
@@ -138,6 +176,7 @@ static void place(const float* row, int64_t columns, Form form, uint8_t* tile, i
     case Form::i8:
     case Form::i16:
     case Form::i8Sums: return placeQuantised(row, columns, form, tile, T, t);
+    case Form::i8Super: return placeSuper(row, columns, tile, T, t);
   }
 }
 
@@ -151,7 +190,7 @@ JAMBA_INLINE const float* padded(const float* row, int64_t columns, float* local
 
 /** Where each form that a set of weights wants lies in scratch; -1 for those that none wants. */
 struct Forms {
-  int64_t offsets[nForms] = {-1, -1, -1, -1, -1};
+  int64_t offsets[nForms] = {-1, -1, -1, -1, -1, -1};
   int64_t bytes = 0;
   void want(Form form, int64_t rows, int64_t columns) {
     if (offsets[(int)form] >= 0) return;

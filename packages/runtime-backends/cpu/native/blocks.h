@@ -59,12 +59,14 @@ JAMBA_INLINE void addFifthBits(const uint8_t* bits, uint8_t* q) {
   }
 }
 
+struct ScaleK {
+  int scale, minimum;
+};
 /** Scale and minimum p of eight in the 12 bytes of q4_k and q5_k, 6 bits each. */
-JAMBA_INLINE void openScaleK(const uint8_t* block, int p, Part& part) {
+JAMBA_INLINE ScaleK scaleK(const uint8_t* block, int p) {
   const uint8_t* b = block + 4;
-  const int scale = p < 4 ? b[p] & 63 : (b[p + 4] & 15) | b[p - 4] >> 6 << 4, minimum = p < 4 ? b[p + 4] & 63 : b[p + 4] >> 4 | b[p] >> 6 << 4;
-  part.scale[0] = part.scale[1] = halfAt(block) * (float)scale;
-  part.minimum[0] = part.minimum[1] = -(halfAt(block + 2) * (float)minimum);
+  if (p < 4) return {b[p] & 63, b[p + 4] & 63};
+  return {(b[p + 4] & 15) | b[p - 4] >> 6 << 4, b[p + 4] >> 4 | b[p] >> 6 << 4};
 }
 
 template <Stored S>
@@ -98,7 +100,9 @@ JAMBA_INLINE void openPart(const uint8_t* block, int p, Part& part) {
     }
   }
   if constexpr (S == Stored::q4_k || S == Stored::q5_k) {
-    openScaleK(block, p, part);
+    const ScaleK own = scaleK(block, p);
+    part.scale[0] = part.scale[1] = halfAt(block) * (float)own.scale;
+    part.minimum[0] = part.minimum[1] = -(halfAt(block + 2) * (float)own.minimum);
     const uint8_t* low = block + (S == Stored::q4_k ? 16 : 48) + p / 2 * 32;
     for (int i = 0; i < blockColumns; i++) q[i] = low[i] >> p % 2 * 4 & 15;
     if constexpr (S == Stored::q5_k)

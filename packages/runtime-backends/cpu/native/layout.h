@@ -8,15 +8,17 @@ namespace jamba {
 
 constexpr int panelRows = 16;
 /**
- * Panels of q8, q4 and q4_1 whose blocks lie in turn: block 0 of each, block 1 of each, and so on. In decode a block of activations then
+ * Panels of quantised weights whose blocks lie in turn: block 0 of each, block 1 of each, and so on. In decode a block of activations then
  * serves all of them from the first-level cache. A long row falls out of it between two panels, and fetching it again slows the
  * stream of weights by a fifth.
  */
 constexpr int groupedPanels = 4;
 /** Columns that share a scale. */
 constexpr int blockColumns = 32;
+/** Columns of q4_k whose scales share another. */
+constexpr int superColumns = 256;
 
-enum class Dtype : int32_t { f32, bf16, f16, q8, q4, q4_1 };
+enum class Dtype : int32_t { f32, bf16, f16, q8, q4, q4_1, q4_k };
 
 /** What a checkpoint's rows are stored in: floats, whose numbers are those of Dtype, or GGML's blocks (blocks.h). */
 enum class Stored : int32_t { f32, bf16, f16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs };
@@ -51,6 +53,18 @@ struct Q4_1Block {
 };
 static_assert(sizeof(Q4_1Block) == 640);
 
+/**
+ * 256 columns of 16 rows in blocks of 32, w = superScale · scale · q + superMinimum · minimum: what GGML's block of the same name has,
+ * whose minimum is counted downwards. Whole scales and minima are below 64; no scale is 0. q as in Q4Block.
+ */
+struct Q4KBlock {
+  uint8_t scale[8][panelRows];
+  uint8_t q[8][4][64];
+  uint8_t minimum[8][panelRows];
+  uint16_t superScale[panelRows], superMinimum[panelRows];  // f16
+};
+static_assert(sizeof(Q4KBlock) == 2368);
+
 /** 64 columns of 16 rows, w = scale · (q - 128); no scale is 0. Unit u of block b holds columns 4u … 4u + 3: byte 4 r + c. */
 struct Q8Block {
   uint8_t q[2][8][64];
@@ -67,11 +81,12 @@ inline int64_t panelBytes(Dtype dtype, int64_t columns) {
     case Dtype::q8: return (columns + 63) / 64 * (int64_t)sizeof(Q8Block);
     case Dtype::q4: return (columns + 63) / 64 * (int64_t)sizeof(Q4Block);
     case Dtype::q4_1: return (columns + 63) / 64 * (int64_t)sizeof(Q4_1Block);
+    case Dtype::q4_k: return (columns + superColumns - 1) / superColumns * (int64_t)sizeof(Q4KBlock);
   }
   return 0;
 }
 
-inline bool isQuantised(Dtype dtype) { return dtype == Dtype::q8 || dtype == Dtype::q4 || dtype == Dtype::q4_1; }
+inline bool isQuantised(Dtype dtype) { return dtype >= Dtype::q8; }
 inline int64_t panelsOf(int64_t rows) { return (rows + panelRows - 1) / panelRows; }
 
 /**
@@ -90,7 +105,7 @@ struct Matrix {
   /** Where a panel starts; blocks of a quantised one are every `groupedPanels`th from there on. */
   const uint8_t* panel(int64_t expert, int64_t i) const {
     const int64_t within = isQuantised(dtype) ? i % groupedPanels : 0;
-    return data + (expert * storedPanels() + i - within) * panelBytes(dtype, columns) + within * panelBytes(dtype, 64);
+    return data + (expert * storedPanels() + i - within) * panelBytes(dtype, columns) + within * panelBytes(dtype, 1);
   }
   const float* vector() const { return (const float*)data; }
   int64_t bytes() const {

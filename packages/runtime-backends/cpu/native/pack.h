@@ -58,6 +58,30 @@ struct Affine {
   float scale, minimum;
 };
 
+/** One of GGML's blocks (encode.h); w [256]. */
+static void encodeQ4K(const float* x, const float* w, uint8_t* block);
+
+/** One of GGML's blocks as row r of ours. */
+JAMBA_INLINE void placeQ4K(const uint8_t* block, Q4KBlock& to, int r) {
+  memcpy(&to.superScale[r], block, 2), memcpy(&to.superMinimum[r], block + 2, 2);
+  to.superMinimum[r] ^= 0x8000;
+  for (int b = 0; b < 8; b++) {
+    const ScaleK own = scaleK(block, b);
+    // What a scale of 0 stands for is kept by integers that are.
+    const uint32_t mask = own.scale == 0 ? 0 : 0x0f0f0f0f;
+    to.scale[b][r] = own.scale == 0 ? 1 : (uint8_t)own.scale;
+    to.minimum[b][r] = (uint8_t)own.minimum;
+    // Two blocks share 32 bytes, in low and high nibbles.
+    for (int u = 0; u < 4; u++) {
+      uint32_t words[2];
+      memcpy(words, block + 16 + b / 2 * 32 + 8 * u, 8);
+      const int shift = 4 * (b % 2);
+      const uint32_t word = (words[0] >> shift & mask) | (words[1] >> shift & mask) << 4;
+      memcpy(to.q[b][u] + 4 * r, &word, 4);
+    }
+  }
+}
+
 /** The q = round((x - minimum) / scale) within 0 … 15 and its squared error; `better` has the least squared error for these q. */
 JAMBA_INLINE float quantise(const float* x, Affine a, float* q, Affine* better) {
   const F32 inverse = set1(a.scale == 0 ? 0.0f : 1.0f / a.scale), step = set1(a.scale), low = set1(-a.minimum);
@@ -155,6 +179,17 @@ static void packPanel(uint8_t* panel, Dtype dtype, const float* rows, int64_t co
           to.scale[b % 2][r] = scale, to.minimum[b % 2][r] = minimum;
         }
         break;
+      case Dtype::q4_k:
+        for (int64_t k = 0; k < columns; k += superColumns) {
+          const int64_t n = stride - k < superColumns ? stride - k : superColumns;
+          float x[superColumns] = {}, alike[superColumns];
+          memcpy(x, row + k, n * 4);
+          for (float& w : alike) w = 1;
+          uint8_t block[storedFormats[(int)Stored::q4_k].bytes];
+          encodeQ4K(x, alike, block);
+          placeQ4K(block, ((Q4KBlock*)panel)[k / superColumns * groupedPanels], r);
+        }
+        break;
     }
   }
 }
@@ -244,6 +279,15 @@ static void packParts(uint8_t* panel, const uint8_t* rows, int64_t count, int64_
   }
 }
 
+/** Up to 16 rows of q4_k into one panel of the same numbers. */
+static void packQ4K(uint8_t* panel, const uint8_t* rows, int64_t count, int64_t columns) {
+  constexpr StoredFormat format = storedFormats[(int)Stored::q4_k];
+  constexpr uint8_t none[format.bytes] = {};
+  for (int64_t b = 0; b < columns / superColumns; b++)
+    for (int r = 0; r < panelRows; r++)
+      placeQ4K(r < count ? rows + r * storedBytes(Stored::q4_k, columns) + b * format.bytes : none, ((Q4KBlock*)panel)[b * groupedPanels], r);
+}
+
 /** n values of a checkpoint's format as f32; of blocks, whole ones. */
 static void decode(float* to, const uint8_t* from, Stored stored, int64_t n) {
   if (n == 0) return;
@@ -270,6 +314,8 @@ static void packRows(uint8_t* panel, Dtype dtype, const uint8_t* rows, Stored st
       if (dtype == Dtype::q4) pack(packParts<s(), Q4Block>);
     if constexpr (s() == Stored::q4_0 || s() == Stored::q4_1 || s() == Stored::q4_k)
       if (dtype == Dtype::q4_1) pack(packParts<s(), Q4_1Block>);
+    if constexpr (s() == Stored::q4_k)
+      if (dtype == Dtype::q4_k) pack(packQ4K);
   });
   if (packed) return;
   const int64_t stride = roundUp(columns, 64), rowBytes = storedBytes(stored, columns);

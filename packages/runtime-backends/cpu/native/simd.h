@@ -378,6 +378,34 @@ JAMBA_INLINE Sum8 dot8(Sum8 s, Split8 w, const int8_t* x) {
 JAMBA_INLINE I32 total8(Sum8 s, const int32_t* correction) { return s + 16 * *correction; }
 #endif
 
+// ---- q4_k: sums of 32 columns times the block's whole scale, 1 … 63, over 2^n for n in 0 … 6, times 64
+
+#if JAMBA_AVX2
+// 63 · 64 fits i16, and eight sums of 32 · 15 · 127 that often i32.
+using Scaled = I32;
+using Scales = __m256i;
+/** Each row's scale twice, as its sums are pairs. */
+JAMBA_INLINE Scales loadScales(const uint8_t* p) {
+  return _mm256_shuffle_epi8(_mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i*)p)),
+                             _mm256_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7, -1));
+}
+JAMBA_INLINE int32_t scaleFactor(int n) { return (64 >> n) * 0x10001; }
+JAMBA_INLINE Scaled addScaled(Scaled total, Sum4 s, Scales w, int32_t factor) {
+  return kept(_mm256_add_epi32(total, _mm256_madd_epi16(s, _mm256_mullo_epi16(w, _mm256_set1_epi32(factor)))));
+}
+JAMBA_INLINE F32 scaledToFloat(Scaled total) { return toFloat(total); }
+#else
+using Scaled = F32;
+using Scales = F32;
+JAMBA_INLINE Scales loadScales(const uint8_t* p) { return bytesToFloat(p); }
+JAMBA_INLINE int32_t scaleFactor(int n) { return (n - 6) * (1 << 23); }
+JAMBA_INLINE Scaled addScaled(Scaled total, Sum4 s, Scales w, int32_t factor) {
+  static constexpr int32_t none = 0;
+  return fma(toFloat(total4(s, &none)), overPow2(w, factor), total);
+}
+JAMBA_INLINE F32 scaledToFloat(Scaled total) { return total; }
+#endif
+
 // ---- functions
 
 /** 2^y, with a relative error below 2e-7. Below 2^-126 it may end at 2^-126, above 2^127 at 2^127. */

@@ -15,6 +15,27 @@ JAMBA_INLINE void storeScaled(const F32 (&f)[G][T][V], const float* scale, float
     for (int v = 0; v < V; v++) store(out + i * panelRows + v * W, mul(f[i / T][i % T][v], set1(scale[i % T])));
 }
 
+/** Adds the products of 32 columns of nibbles and of T tokens. */
+template <int T>
+JAMBA_INLINE void addProducts4(Sum4 (&s)[T][V], const uint8_t (&q)[4][64], const int8_t* x) {
+#pragma GCC unroll 4
+  for (int u = 0; u < 4; u++) {
+#pragma GCC unroll 2
+    for (int high = 0; high < 2; high++) {
+      Bytes part[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v++) {
+        const Bytes both = loadBytes(q[u] + v * vectorBytes);
+        part[v] = high ? highNibbles(both) : lowNibbles(both);
+      }
+#pragma GCC unroll 16
+      for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) s[t][v] = dot4(s[t][v], part[v], x + t * blockColumns + 8 * u + 4 * high);
+    }
+  }
+}
+
 /** Of q4 and q4_1. out [G][T][16], of G panels of a group; memory is read strictly upwards, which is what its prefetcher can follow. */
 template <class Block, int T, int G>
 static void tileQ4(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out) {
@@ -37,22 +58,7 @@ static void tileQ4(const uint8_t* panel, int64_t columns, const uint8_t* x, floa
         for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
           for (int v = 0; v < V; v++) s[t][v] = start4(correction(t));
-#pragma GCC unroll 4
-        for (int u = 0; u < 4; u++) {
-#pragma GCC unroll 2
-          for (int high = 0; high < 2; high++) {
-            Bytes part[V];
-#pragma GCC unroll 4
-            for (int v = 0; v < V; v++) {
-              const Bytes both = loadBytes(blocks[g].q[half][u] + v * vectorBytes);
-              part[v] = high ? highNibbles(both) : lowNibbles(both);
-            }
-#pragma GCC unroll 16
-            for (int t = 0; t < T; t++)
-#pragma GCC unroll 4
-              for (int v = 0; v < V; v++) s[t][v] = dot4(s[t][v], part[v], q + t * blockColumns + 8 * u + 4 * high);
-          }
-        }
+        addProducts4<T>(s, blocks[g].q[half], q);
         F32 ws[V];
 #pragma GCC unroll 4
         for (int v = 0; v < V; v++) ws[v] = loadF16(blocks[g].scale[half] + v * W);
@@ -73,6 +79,57 @@ static void tileQ4(const uint8_t* panel, int64_t columns, const uint8_t* x, floa
     }
   }
   storeScaled(f, (const float*)x, out);
+}
+
+/** As tileQ4. Minima come after all products, which want every register that there is. */
+template <int T, int G>
+static void tileQ4K(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out) {
+  static constexpr int32_t none = 0;
+  F32 f[G][T][V] = {};
+  const Q4KBlock* blocks = (const Q4KBlock*)panel;
+  for (int64_t k = 0; k < columns; k += superColumns, x += T * superBytes8, blocks += groupedPanels) {
+    const float* step = (const float*)(x + 8 * T * blockBytes8);
+#pragma GCC unroll 4
+    for (int g = 0; g < G; g++) {
+      Scaled total[T][V] = {};
+      const int8_t* q = (const int8_t*)x;
+      for (int b = 0; b < 8; b++, q += T * blockBytes8) {
+        const int32_t* factor = (const int32_t*)(q + T * blockColumns);
+        Sum4 s[T][V];
+#pragma GCC unroll 16
+        for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+          for (int v = 0; v < V; v++) s[t][v] = start4(&none);
+        addProducts4<T>(s, blocks[g].q[b], q);
+        Scales w[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) w[v] = loadScales(blocks[g].scale[b] + v * W);
+#pragma GCC unroll 16
+        for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+          for (int v = 0; v < V; v++) total[t][v] = addScaled(total[t][v], s[t][v], w[v], factor[t]);
+      }
+      F32 lowest[T][V] = {};
+      for (int b = 0; b < 8; b++) {
+        const float* sums = (const float*)(x + (b + 1) * T * blockBytes8) - T;
+        F32 w[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) w[v] = bytesToFloat(blocks[g].minimum[b] + v * W);
+#pragma GCC unroll 16
+        for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+          for (int v = 0; v < V; v++) lowest[t][v] = fma(w[v], set1(sums[t]), lowest[t][v]);
+      }
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v++) {
+        const F32 scale = loadF16(blocks[g].superScale + v * W), minimum = loadF16(blocks[g].superMinimum + v * W);
+#pragma GCC unroll 16
+        for (int t = 0; t < T; t++)
+          f[g][t][v] = fma(fma(scale, scaledToFloat(total[t][v]), mul(minimum, lowest[t][v])), set1(step[t]), f[g][t][v]);
+      }
+    }
+  }
+  memcpy(out, f, sizeof f);
 }
 
 template <int T, int G>
@@ -166,6 +223,7 @@ static Tile tileOf(Dtype dtype) {
   switch (dtype) {
     case Dtype::q4: return tileQ4<Q4Block, T, G>;
     case Dtype::q4_1: return tileQ4<Q4_1Block, T, G>;
+    case Dtype::q4_k: return tileQ4K<T, G>;
     case Dtype::q8: return tileQ8<T, G>;
     case Dtype::f32: return tileFloat<Dtype::f32, T>;
     case Dtype::f16: return tileFloat<Dtype::f16, T>;

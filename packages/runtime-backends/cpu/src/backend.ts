@@ -42,7 +42,7 @@ import type { NativeEngine, ProgramHandle, StatesHandle, WeightDescription, Weig
 import { type Encoded, encodeList, opcodes } from "./encode.ts";
 
 /** In the order of `Dtype` in native/layout.h. */
-export const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1"] as const satisfies readonly WeightDtype[];
+export const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"] as const satisfies readonly WeightDtype[];
 
 /** In the order of `Stored` there, which has blocks in the order of core. */
 const storedDtypes = ["f32", "bf16", "f16", ...Object.keys(blockFormats)] as readonly StoredDtype[];
@@ -94,7 +94,7 @@ export class CpuBackend implements Backend {
   ) {
     this.#engine = engine;
     this.packed = {
-      layout: "cpu-16x4-4",
+      layout: "cpu-16x4-4-k",
       open: async (source) => this.#openPacked(source),
       read: async (weight, from, to) => {
         this.#alive();
@@ -486,6 +486,7 @@ function sizeBytes([, dtype, isVector, stack, rows, columns]: WeightDescription)
     Math.ceil(columns / 64) * 1088,
     Math.ceil(columns / 64) * 576,
     Math.ceil(columns / 64) * 640,
+    Math.ceil(columns / 256) * 2368,
   ][dtype];
   const grouped = dtype >= dtypes.indexOf("q8") ? groupedPanels : 1;
   const panels = grouped * Math.ceil(rows / (grouped * panelRows));

@@ -32,7 +32,7 @@ const seed = Number(process.env.JAMBA_FUZZ_SEED ?? 1);
 const mayShare = !process.env.JAMBA_CPU_ADDON?.includes("-thread");
 
 const addon = await loadAddon().catch((error: Error) => error);
-const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1"] as const satisfies readonly WeightDtype[];
+const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"] as const satisfies readonly WeightDtype[];
 
 type Random = () => number;
 const pick = <T>(random: Random, from: readonly T[]): T => from[Math.floor(random() * from.length)];

@@ -8,7 +8,7 @@ import { type CpuLevel, loadAddon } from "../src/addon.ts";
 import { type CpuBackend, openCpuBackend } from "../src/index.ts";
 
 const addon = await loadAddon().catch((error: Error) => error);
-const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1"] as const;
+const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"] as const;
 const kvDtypes = ["f32", "f16", "bf16"] as const;
 const threadCounts = [1, 2, 3];
 

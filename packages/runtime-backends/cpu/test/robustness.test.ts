@@ -38,7 +38,7 @@ import { encodeList } from "../src/encode.ts";
 import { type CpuBackend, openCpuBackend } from "../src/index.ts";
 
 const addon = await loadAddon().catch((error: Error) => error);
-const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1"] as const satisfies readonly WeightDtype[];
+const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"] as const satisfies readonly WeightDtype[];
 const folder = mkdtempSync(join(tmpdir(), "jamba-cpu-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 

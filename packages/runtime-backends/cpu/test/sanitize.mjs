@@ -51,7 +51,7 @@ const { levels } = await loadAddon();
 let failed = 0;
 for (const level of levels) {
   const backends = await Promise.all([1, 3].map((threads) => openCpuBackend({ level, threads })));
-  for (const dtype of ["f32", "bf16", "f16", "q8", "q4", "q4_1"]) {
+  for (const dtype of ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"]) {
     const some = cases.filter((one) => dtype === "f32" || one.weights);
     for (const one of some) {
       const mismatch = await findMismatch(one, dtype, backends[1]);

@@ -18,7 +18,7 @@ import { type CpuBackend, openCpuBackend } from "../src/index.ts";
 
 const addon = await loadAddon().catch((error: Error) => error);
 const formats = Object.keys(blockFormats) as BlockDtype[];
-const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1"] as const satisfies readonly WeightDtype[];
+const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"] as const satisfies readonly WeightDtype[];
 const coded = (code: JambaErrorCode) => expect.objectContaining({ code });
 
 if (addon instanceof Error) test("stored formats", ({ skip }) => skip(addon.message));
@@ -126,6 +126,23 @@ function formatTests(opening: Promise<CpuBackend>): void {
     expect(found).toEqual(decodeStored(bytes, "q8_0"));
   });
 
+  test("the largest sums that q4_k knows, and powers of two between its blocks, overflow nothing", async () => {
+    const columns = 512;
+    const bytes = new Uint8Array(17 * 2 * 144).fill(0xff);
+    for (let at = 0; at < bytes.length; at += 144) bytes.set([0, 0x3c, 0, 0x3c], at); // 63 · 15 - 63 everywhere
+    const source = storedSource("q4_k", [17, columns], bytes);
+    const rows = [() => 1, () => -1, (k: number) => 2 ** -((k >> 5) % 7), (k: number) => -(2 ** -(6 - ((k >> 5) % 7)))];
+    const x = Float32Array.from({ length: rows.length * columns }, (_, i) => rows[Math.floor(i / columns)](i % columns));
+    const found = await products(source, "q4_k", await opening, x);
+    const sums = rows.map((of) => Array.from({ length: columns }, (_, k) => 882 * of(k)).reduce((a, b) => a + b));
+    expect(
+      lossOf(
+        found,
+        Float32Array.from({ length: found.length }, (_, i) => sums[Math.floor(i / 17)]),
+      ),
+    ).toBeLessThanOrEqual(1e-6);
+  });
+
   test("a stored dtype that nobody knows is refused", async () => {
     const source = { ...storedSource("q8_0", [1, 32], new Uint8Array(34)), dtype: "q9_9" as StoredDtype };
     await expect((await opening).openWeight(source, "q8")).rejects.toThrow(coded("DTYPE"));
@@ -135,22 +152,29 @@ function formatTests(opening: Promise<CpuBackend>): void {
 /** The weight's values by products with unit vectors. */
 async function unitProducts(source: WeightSource, dtype: WeightDtype, backend: CpuBackend): Promise<Float32Array> {
   const [rows, columns] = source.shape;
+  const unit = Float32Array.from({ length: columns * columns }, (_, i) => (i % (columns + 1) === 0 ? 1 : 0));
+  const product = await products(source, dtype, backend, unit); // [columns, rows]
+  return Float32Array.from(product, (_, i) => product[(i % columns) * rows + Math.floor(i / columns)]);
+}
+
+/** x [L, columns] times the weight: [L, rows]. */
+async function products(source: WeightSource, dtype: WeightDtype, backend: CpuBackend, x: Float32Array): Promise<Float32Array> {
+  const columns = source.shape[1];
+  const L = x.length / columns;
   const weight = await backend.openWeight(source, dtype);
   const store = backend.createStates({ layers: [], pageTokens: 1, kvDtype: "f32" });
   store.reserve(1, 0);
-  const list = record({ L: columns, nSequences: 1, nRows: 0 }, store.spec, (ops) =>
-    ops.read("y", ops.matmul(ops.input("x", [columns, columns]), [weight])[0]),
+  const list = record({ L, nSequences: 1, nRows: 0 }, store.spec, (ops) =>
+    ops.read("y", ops.matmul(ops.input("x", [L, columns]), [weight])[0]),
   );
-  const unit = Float32Array.from({ length: columns * columns }, (_, i) => (i % (columns + 1) === 0 ? 1 : 0));
   const read = await backend.run(list, store, {
-    ids: new Int32Array(columns),
-    starts: Int32Array.of(0, columns),
+    ids: new Int32Array(L),
+    starts: Int32Array.of(0, L),
     states: [{ slot: 0, pages: [], seen: 0 }],
     rows: new Int32Array(0),
-    tensors: new Map([["x", new HostTensor("float32", unit, [columns, columns])]]),
+    tensors: new Map([["x", new HostTensor("float32", x, [L, columns])]]),
   });
   store.dispose();
   weight[Symbol.dispose]();
-  const product = read.get("y")!.data as Float32Array; // [columns, rows]
-  return Float32Array.from(product, (_, i) => product[(i % columns) * rows + Math.floor(i / columns)]);
+  return read.get("y")!.data as Float32Array;
 }

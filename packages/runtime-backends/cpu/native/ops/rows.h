@@ -36,6 +36,15 @@ static void unpackRow(const Matrix& m, int64_t row, float* to) {
     case Dtype::q8: blocks((const Q8Block*)panel, [&](const auto& q, int i) { return q[i / 4][4 * r + i % 4] - 128; }); break;
     case Dtype::q4: blocks((const Q4Block*)panel, [&](const auto& q, int i) { return nibble(q, i) - 8; }); break;
     case Dtype::q4_1: blocks((const Q4_1Block*)panel, nibble); break;
+    case Dtype::q4_k:
+      for (int64_t k = 0; k < m.columns; k++) {
+        const Q4KBlock& block = ((const Q4KBlock*)panel)[k / superColumns * groupedPanels];
+        const int b = (int)(k % superColumns / blockColumns);
+        const float scale = scalarF16(block.superScale[r]) * (float)block.scale[b][r];
+        const float minimum = scalarF16(block.superMinimum[r]) * (float)block.minimum[b][r];
+        to[k] = scale * (float)nibble(block.q[b], (int)(k % blockColumns)) + minimum;
+      }
+      break;
   }
 }
 
