@@ -21,7 +21,8 @@ const arrows = {
   "@jamba/tiny-model": [],
   jamba: ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe", "@jamba/loader", "@jamba/tokenizer"],
   "@jamba/conformance": ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe"],
-  "@jamba/cli": ["jamba", "@jamba/loader", "@jamba/tokenizer"],
+  "@jamba/server": ["jamba"],
+  "@jamba/cli": ["jamba", "@jamba/loader", "@jamba/tokenizer", "@jamba/server"],
   // Measures the backend beside the whole, on weights that it makes itself.
   "@jamba/bench": ["jamba", "@jamba/core", "@jamba/loader", "@jamba/backend-cpu"],
   // Asks the small model its questions through the public API, as an app would.
@@ -46,6 +47,13 @@ const allowed = {
     "node-api-headers": "the same",
   },
   jamba: { "@mlc-ai/web-xgrammar": "tells which tokens a grammar allows, and takes them back; loaded when a format or tools are given" },
+  "@jamba/server": {
+    hono: "routes and middleware on web standards, testable without a socket",
+    "@hono/node-server": "the same on node's HTTP server",
+    zod: "checks requests at the door; the OpenAPI document is made from its schemas",
+    pino: "log lines",
+    "prom-client": "metrics in Prometheus' format",
+  },
   "@jamba/cli": { "cli-progress": "progress bars", picocolors: "colours that respect NO_COLOR" },
 };
 

@@ -37,6 +37,7 @@ test("whatever is taken, shared and released: nobody gets what another holds, an
       }
       for (const { slot, pages } of held) allocator.release(slot, pages);
       expect(allocator.used).toEqual({ slots: 0, pages: 0 });
+      expect([allocator.store.nSlots <= 2, allocator.store.nPages <= 3]).toEqual([true, true]);
     }),
     { seed: 3, numRuns: 500 },
   );
@@ -48,4 +49,19 @@ test("releasing what is not in use is refused", () => {
   allocator.release(slot, []);
   expect(() => allocator.release(slot, [])).toThrow(expect.objectContaining({ code: "BACKEND" }));
   expect(() => allocator.releasePages([0])).toThrow(expect.objectContaining({ code: "BACKEND" }));
+});
+
+test("what is free at the end goes back to the system while some is held, and nobody loses what it holds", () => {
+  const allocator = open();
+  const held = Array.from({ length: 100 }, () => ({ slot: allocator.takeSlot(), pages: allocator.takePages(4) }));
+  const [nSlots, nPages] = [allocator.store.nSlots, allocator.store.nPages];
+  for (const { slot, pages } of held.splice(10)) allocator.release(slot, pages);
+  for (let i = 0; i < 64; i++) allocator.release(allocator.takeSlot(), allocator.takePages(2));
+  expect([allocator.store.nSlots < nSlots / 2, allocator.store.nPages < nPages / 2]).toEqual([true, true]);
+  for (const { slot, pages } of held) {
+    expect(slot).toBeLessThan(allocator.store.nSlots);
+    for (const page of pages) expect(page).toBeLessThan(allocator.store.nPages);
+  }
+  const more = allocator.takePages(300);
+  expect(new Set([...more, ...held.flatMap(({ pages }) => pages)]).size).toBe(340);
 });

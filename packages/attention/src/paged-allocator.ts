@@ -2,12 +2,16 @@
 
 import { JambaError, type StateStore } from "@jamba/core";
 
+/** Releases: looking for what can go back to the system takes time in proportion to what is held. */
+const shrinkEvery = 64;
+
 /** A page is shared until one of its users writes to it; a slot has one user. */
 export class PagedAllocator {
   #freeSlots: number[] = [];
   #freePages: number[] = [];
   #users = new Map<number, number>();
   #slots = new Set<number>();
+  #releases = 0;
 
   /** @param chunk how many slots and pages are reserved at a time once the store is full */
   constructor(
@@ -52,10 +56,27 @@ export class PagedAllocator {
     return this.usersOf(page) > 1;
   }
 
+  /** Memory goes back to the system once most of it is free. */
   release(slot: number, pages: readonly number[]): void {
     if (!this.#slots.delete(slot)) throw new JambaError("BACKEND", `release: expected a slot in use, found ${slot}`);
     this.#freeSlots.push(slot);
     this.releasePages(pages);
+    const used = this.#slots.size + this.#users.size;
+    const free = this.#freeSlots.length + this.#freePages.length;
+    if (used === 0 || (++this.#releases % shrinkEvery === 0 && free > 2 * used)) this.#shrink();
+  }
+
+  #shrink(): void {
+    const end = (used: Iterable<number>, least: number) => {
+      let last = least - 1;
+      for (const index of used) last = Math.max(last, index);
+      return last + 1;
+    };
+    this.store.shrink(end(this.#slots, this.chunk.slots), end(this.#users.keys(), this.chunk.pages));
+    // The lowest are taken first from here on, so that the end gets free.
+    const left = (free: number[], count: number) => free.filter((index) => index < count).sort((a, b) => b - a);
+    this.#freeSlots = left(this.#freeSlots, this.store.nSlots);
+    this.#freePages = left(this.#freePages, this.store.nPages);
   }
 
   releasePages(pages: readonly number[]): void {

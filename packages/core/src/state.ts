@@ -38,6 +38,11 @@ export interface StateStore {
    * @throws JambaError OUT_OF_MEMORY, with nothing changed
    */
   reserve(nSlots: number, nPages: number): void;
+  /**
+   * Gives back what lies beyond these counts, as far as that is whole pieces of memory: the counts may stay larger.
+   * What a step that was submitted before writes there is lost.
+   */
+  shrink(nSlots: number, nPages: number): void;
   dispose(): void;
 }
 

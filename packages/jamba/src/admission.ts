@@ -37,24 +37,23 @@ export class Admission {
    */
   async enter(need: Need, due: number, signal?: AbortSignal): Promise<() => void> {
     signal?.throwIfAborted();
-    if (this.#line.length > 0 || !this.#fits(need)) {
-      let leave: (() => void) | undefined;
-      try {
-        await new Promise<void>((enter, refuse) => {
-          const waiting = { need, due, enter, refuse };
-          leave = () => {
-            this.#line = this.#line.filter((other) => other !== waiting);
-            refuse(signal!.reason);
-            this.#callNext();
-          };
-          this.#line.push(waiting);
-          this.#line.sort((a, b) => a.due - b.due);
-          signal?.addEventListener("abort", leave);
-        });
-      } finally {
-        signal?.removeEventListener("abort", leave!);
-      }
-    } else this.#running.add(need);
+    let giveUp!: () => void;
+    try {
+      await new Promise<void>((enter, refuse) => {
+        const waiting = { need, due, enter, refuse };
+        giveUp = () => {
+          this.#line = this.#line.filter((other) => other !== waiting);
+          refuse(signal!.reason);
+          this.#callNext();
+        };
+        this.#line.push(waiting);
+        this.#line.sort((a, b) => a.due - b.due);
+        signal?.addEventListener("abort", giveUp);
+        this.#callNext();
+      });
+    } finally {
+      signal?.removeEventListener("abort", giveUp);
+    }
     return () => {
       if (this.#running.delete(need)) this.#callNext();
     };

@@ -341,7 +341,7 @@ export class Engine {
       const wanted = [...planned, ...active.waits.map(({ at }) => at)].filter((at) => at > active.at);
       const to = Math.min(ids.length, active.at + chunkTokens, ...wanted);
       const rows = to === ids.length ? 1 : 0;
-      logits = await this.#scheduler.read(sequence, ids.slice(active.at, to), { rows, due: active.due, signal });
+      logits = await this.#scheduler.read(sequence, ids.slice(active.at, to), { rows, due: () => active.due, signal });
       active.at = to;
       this.#passOver(active);
       if (wanted.includes(to) || (rows > 0 && this.#options.cacheBytes > 0))

@@ -95,12 +95,10 @@ const defaultMaxTokens = 1024;
 export async function* generate(context: GenerateContext, request: Request, given: GenerateOptions): AsyncGenerator<Part, Result> {
   const { engine } = context;
   const options = { ...context.defaults, ...given };
-  const { maxTokens = defaultMaxTokens, priority, timeoutMs } = options;
-  const signals = [options.signal ?? [], timeoutMs === undefined ? [] : AbortSignal.timeout(timeoutMs)].flat();
-  const signal = signals.length > 1 ? AbortSignal.any(signals) : signals[0];
+  const { maxTokens = defaultMaxTokens, priority, signal } = options;
   const start = performance.now();
   signal?.throwIfAborted();
-  if (maxTokens === 0) return { ...noAnswer, usage: { promptTokens: request.ids.length, cachedTokens: 0, completionTokens: 0 } };
+  if (maxTokens === 0) return noAnswer("length", request);
   const constraint = await constraintOf(context, request, options);
   const opened = await engine.open(request.ids, { maxTokens, priority, signal }).catch((error) => {
     constraint?.dispose();
@@ -110,6 +108,7 @@ export async function* generate(context: GenerateContext, request: Request, give
   const ahead = new Lookahead(engine, opened, options.promptLookup);
   let written: string | undefined;
   try {
+    signal?.throwIfAborted();
     const most = Math.min(maxTokens, engine.roomOf(opened) + 1);
     const answer = yield* answerOf(context, request, opened.logits, { ahead, constraint }, { ...options, maxTokens: most, signal });
     const totalMs = performance.now() - start;
@@ -138,14 +137,18 @@ export async function* generate(context: GenerateContext, request: Request, give
   }
 }
 
-const noAnswer = {
-  text: "",
-  content: "",
-  ids: [],
-  finishReason: "length",
-  toolCalls: [],
-  timings: { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0 },
-} as const;
+/** Nothing read and nothing said. */
+export function noAnswer(finishReason: "length" | "cancelled", { ids }: ReadPrompt): Result {
+  return {
+    text: "",
+    content: "",
+    ids: [],
+    finishReason,
+    toolCalls: [],
+    usage: { promptTokens: ids.length, cachedTokens: 0, completionTokens: 0 },
+    timings: { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0 },
+  };
+}
 
 /** @throws JambaError OPTION for a format or a choice of tools that nothing can fit */
 async function constraintOf(

@@ -3,10 +3,10 @@
 import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
 import type { Tokenizer } from "@jamba/tokenizer";
-import { type GenerateContext, generate, type Part, type Result } from "./generate.ts";
+import { type GenerateContext, generate, noAnswer, type Part, type Result } from "./generate.ts";
 import { ModelState } from "./model-state.ts";
 import { checkOptions, expectKnown, type GenerateOptions } from "./options.ts";
-import { expectTokenizer, type Prompt, promptIds, readPrompt } from "./prompt.ts";
+import { expectTokenizer, type Prompt, promptIds, type ReadPrompt, readPrompt } from "./prompt.ts";
 import type { Runner, Sequence } from "./runner.ts";
 import { logprobOf, type TokenLogprob } from "./sampler.ts";
 import { Session, type SessionOptions } from "./session.ts";
@@ -109,10 +109,11 @@ export class JambaModel implements AsyncDisposable {
     const { context } = this.#use();
     const { n = 1, ...given } = checkOptions(options);
     const read = readPrompt(context.tokenizer, prompt, given);
-    return new TextStream(given.signal, (signal) => {
+    return new TextStream(given, (signal) => {
       if (n === 1) return generate(context, read, { ...given, signal });
       const seed = given.seed ?? Math.floor(Math.random() * 2 ** 52);
-      return together(Array.from({ length: n }, (_, i) => generate(context, read, { ...given, seed: seed + i, signal })));
+      const answers = Array.from({ length: n }, (_, i) => generate(context, read, { ...given, seed: seed + i, signal }));
+      return together(answers, read, signal);
     });
   }
 
@@ -256,10 +257,22 @@ function idsAfter(state: ModelState | HostState | undefined, ids: readonly numbe
   return state instanceof ModelState ? state.ids && [...state.ids, ...ids] : undefined;
 }
 
-/** Answers that come at the same time, as one stream. */
-async function* together(answers: readonly AsyncGenerator<Part, Result>[]): AsyncGenerator<Part, Result> {
-  const next = async (index: number) => ({ index, found: await answers[index].next() });
+/** Answers that come at the same time, as one stream. Those that an abort finds not begun are empty, unless none was. */
+async function* together(
+  answers: readonly AsyncGenerator<Part, Result>[],
+  prompt: ReadPrompt,
+  signal: AbortSignal,
+): AsyncGenerator<Part, Result> {
   const choices: Result[] = [];
+  let notBegun = 0;
+  const next = async (index: number) => {
+    try {
+      return { index, found: await answers[index].next() };
+    } catch (error) {
+      if (!signal.aborted || error !== signal.reason || ++notBegun === answers.length) throw error;
+      return { index, found: { done: true, value: noAnswer("cancelled", prompt) } as const };
+    }
+  };
   try {
     const open = new Map(answers.map((_, index) => [index, next(index)]));
     while (open.size > 0) {
@@ -276,7 +289,9 @@ async function* together(answers: readonly AsyncGenerator<Part, Result>[]): Asyn
     // Where one failed the others would hold their states for ever.
     await Promise.allSettled(answers.map((answer) => answer.return(undefined as never)));
   }
-  const { promptTokens, cachedTokens } = choices[0].usage;
+  const { promptTokens } = choices[0].usage;
+  // The first one read what the others went on from.
+  const cachedTokens = Math.min(...choices.filter(({ ids }) => ids.length > 0).map(({ usage }) => usage.cachedTokens), promptTokens);
   const completionTokens = choices.reduce((sum, { usage }) => sum + usage.completionTokens, 0);
   return { ...choices[0], usage: { promptTokens, cachedTokens, completionTokens }, choices };
 }

@@ -49,7 +49,7 @@ export interface GenerateOptions {
   stop?: string | readonly string[];
   /** Same seed, same text. Drawn at random if not given. */
   seed?: number;
-  /** So many answers to the same prompt, which is read once; the i-th draws with seed + i. */
+  /** So many answers to the same prompt, which is read once (unless it is very short); the i-th draws with seed + i. */
   n?: number;
   /** Report the log probability of each new token. */
   logprobs?: boolean;

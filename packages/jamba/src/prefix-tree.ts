@@ -92,8 +92,8 @@ export class PrefixTree<State> {
         continue;
       }
       const matched = node.depth + common;
-      if (found) found.age = this.#clock;
-      return { matched, snapshot: found, wasDropped, parts: common > 0 || (node.children.size > 0 && matched < ids.length) };
+      if (found) this.#use(found);
+      return { matched, snapshot: found, wasDropped, parts: matched < ids.length && (common > 0 || node.children.size > 0) };
     }
   }
 
@@ -108,6 +108,7 @@ export class PrefixTree<State> {
     node.wasDropped = false;
     if (node.kept) {
       node.kept.logits ??= logits;
+      this.#use(node.kept);
       this.#budget.drop(state);
       this.pin(node.kept);
       return node.kept;
@@ -150,17 +151,23 @@ export class PrefixTree<State> {
     this.trim(-1);
   }
 
+  #use(kept: Kept<State>): void {
+    kept.age = this.#clock;
+    // Last, so that of equals the one least lately used goes.
+    this.#all.delete(kept);
+    this.#all.add(kept);
+  }
+
   /** Tokens to read again for each byte that dropping gives back. */
-  #worth({ node, depth }: Kept<State>): number {
+  #worth({ node, depth, state }: Kept<State>): number {
     let before = node.parent;
     while (before && !before.kept) before = before.parent;
     const tokens = depth - (before?.depth ?? 0);
-    // Pages go with the last state that has them: those of inner nodes stay.
-    const pages =
-      node.children.size === 0
-        ? this.#budget.pagesOf(node.kept!.state).length - (before?.kept ? this.#budget.pagesOf(before.kept.state).length : 0)
-        : 0;
-    return tokens / (this.#budget.slotBytes + pages * this.#budget.pageBytes);
+    // Pages go with the last state that has them; states share them from the first one on.
+    const pages = this.#budget.pagesOf(state);
+    let own = 0;
+    while (own < pages.length && this.#pages.get(pages[pages.length - 1 - own]) === 1) own++;
+    return tokens / Math.max(1, this.#budget.slotBytes + own * this.#budget.pageBytes);
   }
 
   #count({ state }: Snapshot<State>, by: 1 | -1): void {

@@ -46,23 +46,22 @@ export class Lookahead {
       ? lookUp([...this.#opened.ids, ...ids], this.#options, this.#engine.roomOf(this.#opened) - ids.length)
       : [];
     this.#pending = [];
-    if (drafted.length === 0) return this.#engine.advance(this.#opened, ids);
-    const sequence = await this.#engine.copyOf(this.#opened);
-    try {
-      // One step: the answer itself, and a copy that goes on with the drafts.
-      const [own, rows] = await Promise.all([
-        this.#engine.advance(this.#opened, ids),
-        this.#engine.read(sequence, [...ids, ...drafted], drafted.length),
-      ]);
-      const size = own.length;
-      const logits = drafted.map((_, i) => rows.subarray(i * size, (i + 1) * size));
+    // Guessing may fail where there is no room for it; the answer need not.
+    const sequence = drafted.length > 0 ? await this.#engine.copyOf(this.#opened).catch(() => undefined) : undefined;
+    if (!sequence) return this.#engine.advance(this.#opened, ids);
+    // One step: the answer itself, and a copy that goes on with the drafts. Nobody drops what a step still reads.
+    const [own, rows] = await Promise.allSettled([
+      this.#engine.advance(this.#opened, ids),
+      this.#engine.read(sequence, [...ids, ...drafted], drafted.length),
+    ]);
+    if (own.status === "fulfilled" && rows.status === "fulfilled") {
+      const size = own.value.length;
+      const logits = drafted.map((_, i) => rows.value.subarray(i * size, (i + 1) * size));
       this.#draft = { sequence, ids: drafted, logits, accepted: 0 };
       this.counts.drafted += drafted.length;
-      return own;
-    } catch (error) {
-      this.#engine.drop(sequence);
-      throw error;
-    }
+    } else this.#engine.drop(sequence);
+    if (own.status === "rejected") throw own.reason;
+    return own.value;
   }
 
   /** Gives up what is drafted. */

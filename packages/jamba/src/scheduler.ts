@@ -1,15 +1,17 @@
 // Merges what all calls have to read into shared steps: answers move in every step, prompts in pieces beside them.
 // Deals in sequences and ids, knows no cache and no text.
 
+import { JambaError } from "@jamba/core";
 import type { Runner, Sequence } from "./runner.ts";
+import { turn } from "./turn.ts";
 
 export interface ReadOptions {
   /** How many of the last tokens want logits; for more than one, an answer's. */
   readonly rows?: number;
   /** An answer's next tokens, which every step takes along. */
   readonly isAnswer?: boolean;
-  /** Of prompts, who goes first: `dueOf`. */
-  readonly due?: number;
+  /** Of prompts, who goes first: `dueOf`, or sooner once somebody waits for it who is due sooner. */
+  readonly due?: () => number;
   readonly signal?: AbortSignal;
 }
 
@@ -31,9 +33,9 @@ interface Part {
 interface RunningStep {
   readonly parts: readonly Part[];
   readonly stop: AbortController;
-  readonly endsAt: number;
+  endsAt: number;
   /** Made on copies: it may be stopped and loses nothing but time. */
-  readonly yields: boolean;
+  yields: boolean;
 }
 
 /** The longest that answers wait for a piece of a prompt. */
@@ -82,7 +84,8 @@ export class Scheduler {
    * @throws the signal's reason; what `Runner.step` throws. The sequence is released if a step failed, and else whole, with some of `ids` read.
    */
   async read(sequence: Sequence, ids: readonly number[], options: ReadOptions = {}): Promise<Float32Array> {
-    const { rows = 1, isAnswer = false, due = this.dueOf(ids.length, 0), signal } = options;
+    const now = this.dueOf(ids.length, 0);
+    const { rows = 1, isAnswer = false, due = () => now, signal } = options;
     signal?.throwIfAborted();
     this.#runner.expectReadable(sequence, ids);
     if (ids.length === 0) return new Float32Array(0);
@@ -118,7 +121,7 @@ export class Scheduler {
   /** Whose tokens go into the next step. */
   #next(): Part[] {
     const answers = this.#readings.filter(({ isAnswer }) => isAnswer);
-    const prompts = this.#readings.filter(({ isAnswer }) => !isAnswer).sort((a, b) => a.due - b.due);
+    const prompts = this.#readings.filter(({ isAnswer }) => !isAnswer).sort((a, b) => a.due() - b.due());
     const parts: Part[] = answers.map((reading) => ({ reading, count: reading.ids.length }));
     let room = this.#pace;
     if (answers.length > 0) room = this.#credit < 0 ? 0 : Math.min(this.#pace, this.#piece());
@@ -140,6 +143,48 @@ export class Scheduler {
   }
 
   async #step(parts: readonly Part[]): Promise<void> {
+    const stop = new AbortController();
+    const running: RunningStep = { parts, stop, endsAt: 0, yields: false };
+    this.#running = running;
+    const ready = await this.#withRoom(parts);
+    const tokens = ready.reduce((sum, { reading, count }) => sum + (reading.isAnswer ? 0 : count), 0);
+    const hasAnswers = ready.some(({ reading }) => reading.isAnswer);
+    const estimate = tokens * (this.#tokenMs ?? 0);
+    running.yields = !hasAnswers && estimate > worthAbortingMs;
+    try {
+      if (ready.length === 0) return;
+      const advances = ready.map(({ reading: { sequence, ids, at, rows }, count }) => ({
+        sequence,
+        ids: ids.slice(at, at + count),
+        rows: Math.max(0, rows - (ids.length - at - count)),
+      }));
+      let start = performance.now();
+      const run = () => {
+        start = performance.now();
+        running.endsAt = start + estimate;
+        return this.#runner.step(advances, running.yields ? { signal: stop.signal, onCopies: true } : {});
+      };
+      const values = await run().catch((error) => {
+        if (!running.yields || !isOutOfMemory(error)) throw error;
+        // Room for all of them, and none for copies.
+        running.yields = false;
+        return run();
+      });
+      this.#account(performance.now() - start, tokens, hasAnswers);
+      if (!hasAnswers) this.#pace = Math.min(2 * this.#pace, this.#runner.backend.device.chunkTokens);
+      this.#hand(ready, values.get("logits")!.data as Float32Array);
+    } catch (error) {
+      if (error === cancelled) return;
+      if (error === makesWay) this.#pace = Math.max(leastPiece, floorPower(this.#pace / 2));
+      else for (const { reading } of ready) this.#end(reading, () => reading.fail(error));
+    } finally {
+      this.#running = undefined;
+      for (const { reading } of parts) if (reading.signal?.aborted) this.#end(reading, () => reading.fail(reading.signal!.reason));
+    }
+  }
+
+  /** Those of `parts` that there is room for and that are not cancelled meanwhile. */
+  async #withRoom(parts: readonly Part[]): Promise<Part[]> {
     const ready: Part[] = [];
     for (const part of parts) {
       try {
@@ -150,34 +195,7 @@ export class Scheduler {
         this.#end(part.reading, () => part.reading.fail(error));
       }
     }
-    if (ready.length === 0) return;
-    const tokens = ready.reduce((sum, { reading, count }) => sum + (reading.isAnswer ? 0 : count), 0);
-    const hasAnswers = ready.some(({ reading }) => reading.isAnswer);
-    const estimate = tokens * (this.#tokenMs ?? 0);
-    const yields = !hasAnswers && estimate > worthAbortingMs;
-    const stop = new AbortController();
-    const start = performance.now();
-    this.#running = { parts: ready, stop, endsAt: start + estimate, yields };
-    try {
-      const values = await this.#runner.step(
-        ready.map(({ reading: { sequence, ids, at, rows }, count }) => ({
-          sequence,
-          ids: ids.slice(at, at + count),
-          rows: Math.max(0, rows - (ids.length - at - count)),
-        })),
-        { signal: yields ? stop.signal : undefined, onCopies: yields },
-      );
-      this.#account(performance.now() - start, tokens, hasAnswers);
-      if (!hasAnswers) this.#pace = Math.min(2 * this.#pace, this.#runner.backend.device.chunkTokens);
-      this.#hand(ready, values.get("logits")!.data as Float32Array);
-    } catch (error) {
-      if (error === cancelled) return;
-      if (error === makesWay) this.#pace = Math.max(leastPiece, floorPower(this.#pace / 2));
-      else for (const { reading } of ready) this.#end(reading, () => reading.fail(error));
-    } finally {
-      this.#running = undefined;
-      for (const { reading } of ready) if (reading.signal?.aborted) this.#end(reading, () => reading.fail(reading.signal!.reason));
-    }
+    return ready.filter(({ reading }) => !reading.signal?.aborted);
   }
 
   /** Gives each part its rows of `logits`, and lets go of those who have all they asked for. */
@@ -218,14 +236,18 @@ export class Scheduler {
     else if (running.yields) running.stop.abort(cancelled);
   }
 
-  /** Stops a long step of prompts for one who would wait for it much longer than for its own. */
+  /** Stops a long step of prompts for one who would wait for it longer than for its own. */
   #makeWay({ ids, due, isAnswer }: Reading): void {
     const running = this.#running;
     if (!running?.yields || running.stop.signal.aborted) return;
     const own = isAnswer ? (this.#answersMs ?? 0) : ids.length * (this.#tokenMs ?? 0);
-    const comesFirst = isAnswer || running.parts.every(({ reading }) => due < reading.due);
-    if (comesFirst && running.endsAt - performance.now() > 2 * own) running.stop.abort(makesWay);
+    const comesFirst = isAnswer || running.parts.every(({ reading }) => due() < reading.due());
+    if (comesFirst && running.endsAt - performance.now() > own) running.stop.abort(makesWay);
   }
+}
+
+function isOutOfMemory(error: unknown): boolean {
+  return error instanceof JambaError && error.code === "OUT_OF_MEMORY";
 }
 
 function mixed(before: number | undefined, now: number): number {
@@ -235,12 +257,4 @@ function mixed(before: number | undefined, now: number): number {
 /** The largest power of two up to `n`, 0 below 1: few lengths of pieces, so that their recordings are found again. */
 function floorPower(n: number): number {
   return n < 1 ? 0 : 2 ** Math.floor(Math.log2(n));
-}
-
-/** Lets what is due in the event loop happen, promises and messages. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    if (typeof setImmediate === "function") setImmediate(resolve);
-    else setTimeout(resolve);
-  });
 }

@@ -71,7 +71,7 @@ export class Session {
     const given = checkOptions(options);
     if ((given.n ?? 1) > 1) throw new JambaError("OPTION", `n: expected one answer a turn, found ${given.n}; fork the session for more`);
     const added: readonly Message[] = typeof input === "string" ? [{ role: "user", content: input }] : input;
-    return new TextStream(given.signal, (signal) => this.#turn(added, { ...given, signal }));
+    return new TextStream(given, (signal) => this.#turn(added, { ...given, signal }));
   }
 
   /** A second conversation from here on; neither sees what the other goes on to say. Nothing is copied until one of them does. */

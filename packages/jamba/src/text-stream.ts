@@ -11,8 +11,12 @@ export class TextStream implements AsyncIterable<Part> {
   #settle!: { resolve(result: Result): void; reject(error: unknown): void };
   #started = false;
 
-  constructor(signal: AbortSignal | undefined, start: (signal: AbortSignal) => AsyncGenerator<Part, Result>) {
-    this.#parts = start(signal ? AbortSignal.any([signal, this.#left.signal]) : this.#left.signal);
+  constructor(
+    { signal, timeoutMs }: { readonly signal?: AbortSignal; readonly timeoutMs?: number },
+    start: (signal: AbortSignal) => AsyncGenerator<Part, Result>,
+  ) {
+    const ends = [signal ?? [], timeoutMs === undefined ? [] : AbortSignal.timeout(timeoutMs), this.#left.signal].flat();
+    this.#parts = start(AbortSignal.any(ends));
     this.#result = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });

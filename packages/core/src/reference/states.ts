@@ -47,6 +47,15 @@ export class ReferenceStates implements StateStore {
     this.nPages = Math.max(this.nPages, nPages);
   }
 
+  shrink(nSlots: number, nPages: number): void {
+    this.nSlots = Math.min(this.nSlots, nSlots);
+    this.nPages = Math.min(this.nPages, nPages);
+    for (const key of this.#arrays.keys()) {
+      const [kind, , index] = key.split(".");
+      if (Number(index) >= (kind === "conv" || kind === "h" ? nSlots : nPages)) this.#arrays.delete(key);
+    }
+  }
+
   dispose(): void {
     this.#arrays.clear();
     this.nSlots = 0;

@@ -74,6 +74,7 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
                            InstanceMethod("readPacked", &NativeEngine::readPacked),
                            InstanceMethod("createStates", &NativeEngine::createStates),
                            InstanceMethod("reserveStates", &NativeEngine::reserveStates),
+                           InstanceMethod("shrinkStates", &NativeEngine::shrinkStates),
                            InstanceMethod("release", &NativeEngine::release),
                            InstanceMethod("createProgram", &NativeEngine::createProgram),
                            InstanceMethod("run", &NativeEngine::run),
@@ -299,6 +300,18 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
       States& states = *unwrap<StatesRef>(info[0]);
       states.reserve(integer(info[1]), integer(info[2]));
       return Napi::Number::New(info.Env(), (double)states.bytes);
+    });
+  }
+
+  /** (states, nSlots, nPages) -> [bytes, nSlots, nPages] that are left. Steps that were queued before still have what goes. */
+  Napi::Value shrinkStates(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      States& states = *unwrap<StatesRef>(info[0]);
+      engine_->queue({[taken = states.shrink(integer(info[1]), integer(info[2]))] {}, nullptr});
+      const int64_t left[] = {states.bytes, (int64_t)states.slots.size(), (int64_t)states.pages.size()};
+      Napi::Array result = Napi::Array::New(info.Env(), 3);
+      for (uint32_t i = 0; i < 3; i++) result.Set(i, Napi::Number::New(info.Env(), (double)left[i]));
+      return result;
     });
   }
 

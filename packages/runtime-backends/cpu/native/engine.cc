@@ -124,26 +124,42 @@ std::string fileIdentity(const std::string& path) {
 void States::reserve(int64_t nSlots, int64_t nPages) {
   struct Growth {
     std::vector<uint8_t*>& places;
+    std::vector<Chunk>& chunks;
     int64_t missing, stride;
-    std::shared_ptr<Pages> chunk;
+    std::shared_ptr<Pages> memory;
   };
-  const auto growth = [](std::vector<uint8_t*>& places, int64_t count, int64_t each) {
-    Growth g{places, count - (int64_t)places.size(), roundUp(each > 0 ? each : 1, 64), nullptr};
+  const auto growth = [](std::vector<uint8_t*>& places, std::vector<Chunk>& chunks, int64_t count, int64_t each) {
+    Growth g{places, chunks, count - (int64_t)places.size(), roundUp(each > 0 ? each : 1, 64), nullptr};
     if (g.missing <= 0) return g;
     if (g.missing > INT64_MAX / g.stride) throw Failure("OUT_OF_MEMORY", "reserve: expected room for " + std::to_string(count) + " slots or pages, found none");
-    g.chunk = std::make_shared<Pages>(g.missing * g.stride);
+    g.memory = std::make_shared<Pages>(g.missing * g.stride);
     places.reserve(count);
+    chunks.reserve(chunks.size() + 1);
     return g;
   };
   // All that can fail comes first, so that a failure changes nothing.
-  Growth all[] = {growth(slots, nSlots, layout.slotBytes), growth(pages, nPages, layout.pageBytes)};
-  chunks.reserve(chunks.size() + 2);
+  Growth all[] = {growth(slots, slotChunks, nSlots, layout.slotBytes), growth(pages, pageChunks, nPages, layout.pageBytes)};
   for (Growth& g : all) {
-    if (!g.chunk) continue;
-    for (int64_t i = 0; i < g.missing; i++) g.places.push_back(g.chunk->data() + i * g.stride);
+    if (!g.memory) continue;
+    for (int64_t i = 0; i < g.missing; i++) g.places.push_back(g.memory->data() + i * g.stride);
     bytes += g.missing * g.stride;
-    chunks.push_back(std::move(g.chunk));
+    g.chunks.push_back({std::move(g.memory), g.missing, g.missing * g.stride});
   }
+}
+
+std::vector<std::shared_ptr<Pages>> States::shrink(int64_t nSlots, int64_t nPages) {
+  std::vector<std::shared_ptr<Pages>> taken;
+  const auto take = [&](std::vector<uint8_t*>& places, std::vector<Chunk>& chunks, int64_t count) {
+    while (!chunks.empty() && (int64_t)places.size() - chunks.back().count >= count) {
+      places.resize(places.size() - chunks.back().count);
+      bytes -= chunks.back().bytes;
+      taken.push_back(std::move(chunks.back().memory));
+      chunks.pop_back();
+    }
+  };
+  take(slots, slotChunks, nSlots);
+  take(pages, pageChunks, nPages);
+  return taken;
 }
 
 namespace {

@@ -63,14 +63,20 @@ struct Weight {
   int64_t bytes = 0;
 };
 
-/** Slots and pages of many sequences. Chunks never move; only the JavaScript thread adds them. */
+/** Slots and pages of many sequences. Chunks never move; only the JavaScript thread adds them and takes them out. */
 struct States {
+  struct Chunk {
+    std::shared_ptr<Pages> memory;
+    int64_t count, bytes;
+  };
   StateLayout layout;
-  std::vector<std::shared_ptr<Pages>> chunks;
+  std::vector<Chunk> slotChunks, pageChunks;
   std::vector<uint8_t*> slots, pages;
   int64_t bytes = 0;
 
   void reserve(int64_t nSlots, int64_t nPages);
+  /** Takes out the chunks that have nothing below these counts. Steps that were queued before may still write there. */
+  std::vector<std::shared_ptr<Pages>> shrink(int64_t nSlots, int64_t nPages);
 };
 
 /** A command list in the engine's own terms. It does not keep its weights: who runs it does, for as long as that takes. */

@@ -31,6 +31,7 @@ export interface NativeEngine {
   createStates(layout: Int32Array): StatesHandle;
   /** @returns bytes held */
   reserveStates(states: StatesHandle, nSlots: number, nPages: number): number;
+  shrinkStates(states: StatesHandle, nSlots: number, nPages: number): [bytes: number, nSlots: number, nPages: number];
   release(handle: WeightHandle | StatesHandle): void;
   createProgram(words: Int32Array, weights: WeightHandle[], states: StatesHandle): ProgramHandle;
   run(

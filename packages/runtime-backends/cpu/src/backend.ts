@@ -401,9 +401,7 @@ class CpuStates implements StateStore {
   ) {}
 
   reserve(nSlots: number, nPages: number): void {
-    for (const count of [nSlots, nPages])
-      if (!Number.isSafeInteger(count) || count < 0)
-        throw new ShapeError(`reserve: expected a count of slots and of pages, found ${count}`);
+    expectCounts("reserve", nSlots, nPages);
     try {
       this.sizeBytes = this.engine.reserveStates(this.handle, nSlots, nPages);
     } catch (error) {
@@ -411,6 +409,15 @@ class CpuStates implements StateStore {
     }
     this.nSlots = Math.max(this.nSlots, nSlots);
     this.nPages = Math.max(this.nPages, nPages);
+  }
+
+  shrink(nSlots: number, nPages: number): void {
+    expectCounts("shrink", nSlots, nPages);
+    try {
+      [this.sizeBytes, this.nSlots, this.nPages] = this.engine.shrinkStates(this.handle, nSlots, nPages);
+    } catch (error) {
+      throw toJambaError(error);
+    }
   }
 
   expect(what: string, found: number, count: number): void {
@@ -435,6 +442,11 @@ class CpuStates implements StateStore {
     this.engine.release(this.handle);
     this.nSlots = this.nPages = this.sizeBytes = 0;
   }
+}
+
+function expectCounts(what: string, ...counts: readonly number[]): void {
+  for (const count of counts)
+    if (!Number.isSafeInteger(count) || count < 0) throw new ShapeError(`${what}: expected a count of slots and of pages, found ${count}`);
 }
 
 /** As `layoutOf` in native/addon.cc reads it. */

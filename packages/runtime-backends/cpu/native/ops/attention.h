@@ -12,7 +12,7 @@ namespace jamba::JAMBA_LEVEL {
 
 constexpr int64_t segmentTokens = 1024;
 /** Queries (tokens times heads) of a task, about. */
-constexpr int64_t taskQueries = 32;
+constexpr int64_t taskQueries = 64;
 
 struct AttentionPlan {
   const StateLayout* states;
@@ -43,9 +43,11 @@ struct AttentionPlan {
   }
   /** Floats of one block's sums: most, total, and y of every query. */
   int64_t sumFloats() const { return queries * (2 + headDim16); }
-  /** Scratch of a task: queries, a page of keys and values, scores, sums of a segment and of all so far. */
+  /** A page of keys and values, scores, and what each query keeps of its sums. */
+  int64_t pageFloats() const { return states->pageStride() * (kv.headDim + headDim16 + queries) + roundUp(queries, 16); }
+  /** Scratch of a task: queries, a page, sums of a segment and of all so far. */
   int64_t localFloats() const {
-    return queries * kv.headDim + states->pageStride() * (kv.headDim + headDim16) + queries * states->pageStride() + 2 * sumFloats() + 64;
+    return queries * kv.headDim + pageFloats() + 2 * sumFloats() + 64;
   }
 };
 
@@ -101,33 +103,60 @@ JAMBA_INLINE void widen(float* to, const uint8_t* from, Dtype dtype, int64_t n) 
   }
 }
 
-/** scores[r][s] = q[r] · k[s] for R queries and all lanes of a page. */
-template <int R>
-static void scoreRows(const float* q, const float* k, int64_t headDim, int64_t stride, int64_t n, float* scores) {
-  for (int64_t s = 0; s < n; s += W) {
-    F32 sums[R] = {};
-    for (int64_t i = 0; i < headDim; i++) {
-      const F32 keys = load(k + i * stride + s);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; r++) sums[r] = fma(set1(q[r * headDim + i]), keys, sums[r]);
-    }
-    for (int r = 0; r < R; r++) store(scores + r * stride + s, sums[r]);
-  }
+/** Queries that go together: with two vectors each their sums fill the registers, and a value that is loaded serves two products. */
+constexpr int rowsAtOnce = W == 16 ? 10 : 5;
+
+/** Calls f.operator()<R>(r) for rows r … r + R - 1, until all are had. */
+template <class F>
+JAMBA_INLINE void byRows(int64_t n, const F& f) {
+  int64_t r = 0;
+  for (; r + rowsAtOnce <= n; r += rowsAtOnce) f.template operator()<rowsAtOnce>(r);
+  for (; r + 4 <= n; r += 4) f.template operator()<4>(r);
+  for (; r < n; r++) f.template operator()<1>(r);
 }
 
-/** y[r] = keep[r] y[r] + Σ_s weights[r][s] v[s] */
-template <int R>
-static void addValues(const float* weights, int64_t stride, const float* v, int64_t headDim16, int64_t n, const float* keep, float* y) {
-  for (int64_t i = 0; i < headDim16; i += W) {
-    F32 sums[R];
-    for (int r = 0; r < R; r++) sums[r] = mul(load(y + r * headDim16 + i), set1(keep[r]));
-    for (int64_t s = 0; s < n; s++) {
-      const F32 values = load(v + s * headDim16 + i);
-#pragma GCC unroll 8
-      for (int r = 0; r < R; r++) sums[r] = fma(set1(weights[r * stride + s]), values, sums[r]);
+/** scores[r][s …] = q[r] · k[s …] for R queries and C vectors of tokens. */
+template <int R, int C>
+JAMBA_INLINE void scoreTile(const float* q, const float* k, int64_t headDim, int64_t stride, float* scores) {
+  F32 sums[R][C] = {};
+  for (int64_t i = 0; i < headDim; i++) {
+    F32 keys[C];
+    for (int c = 0; c < C; c++) keys[c] = load(k + i * stride + c * W);
+#pragma GCC unroll 10
+    for (int r = 0; r < R; r++) {
+      const F32 x = set1(q[r * headDim + i]);
+      for (int c = 0; c < C; c++) sums[r][c] = fma(x, keys[c], sums[r][c]);
     }
-    for (int r = 0; r < R; r++) store(y + r * headDim16 + i, sums[r]);
   }
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < C; c++) store(scores + r * stride + c * W, sums[r][c]);
+}
+
+/** y[r][i …] = keep[r] y[r][i …] + Σ_s weights[r][s] v[s][i …] for R queries and C vectors of columns. */
+template <int R, int C>
+JAMBA_INLINE void valueTile(const float* weights, int64_t stride, const float* v, int64_t headDim16, int64_t n, const float* keep, float* y) {
+  F32 sums[R][C];
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < C; c++) sums[r][c] = mul(load(y + r * headDim16 + c * W), set1(keep[r]));
+  for (int64_t s = 0; s < n; s++) {
+    F32 values[C];
+    for (int c = 0; c < C; c++) values[c] = load(v + s * headDim16 + c * W);
+#pragma GCC unroll 10
+    for (int r = 0; r < R; r++) {
+      const F32 x = set1(weights[r * stride + s]);
+      for (int c = 0; c < C; c++) sums[r][c] = fma(x, values[c], sums[r][c]);
+    }
+  }
+  for (int r = 0; r < R; r++)
+    for (int c = 0; c < C; c++) store(y + r * headDim16 + c * W, sums[r][c]);
+}
+
+/** Calls f.operator()<C>(i) for vectors i … of n lanes, two at a time: so many keys or values stay in the first-level cache for all queries. */
+template <class F>
+JAMBA_INLINE void byStrips(int64_t n, const F& f) {
+  int64_t i = 0;
+  for (; i + W < n; i += 2 * W) f.template operator()<2>(i);
+  for (; i < n; i += W) f.template operator()<1>(i);
 }
 
 JAMBA_INLINE float scalarExp(float x) {
@@ -140,7 +169,7 @@ JAMBA_INLINE float scalarExp(float x) {
 static void attendSegment(const AttentionPlan& a, const Sequence& s, int64_t kvHead, const float* q, int64_t nQueries, int64_t firstPosition, int64_t segment,
                           float* local, const Sums& sums) {
   const int64_t pageTokens = a.states->pageTokens, stride = a.states->pageStride(), headDim = a.kv.headDim;
-  float *k = local, *v = k + headDim * stride, *scores = v + a.headDim16 * stride;
+  float *k = local, *v = k + headDim * stride, *scores = v + a.headDim16 * stride, *keep = scores + a.queries * stride;
   for (int64_t r = 0; r < nQueries; r++) sums.most[r] = -__builtin_inff(), sums.total[r] = 0;
   memset(sums.y, 0, nQueries * a.headDim16 * 4);
   const int64_t lastPosition = firstPosition + (nQueries - 1) / a.group;
@@ -149,11 +178,9 @@ static void attendSegment(const AttentionPlan& a, const Sequence& s, int64_t kvH
     const uint8_t* base = a.head(s, page, kvHead);
     for (int64_t i = 0; i < headDim; i++) widen(k + i * stride, base + i * stride * a.states->kvBytes(), a.states->kvDtype, n);
     widen(v, base + a.states->kElements(a.kv) * a.states->kvBytes(), a.states->kvDtype, n * a.headDim16);
-    int64_t r = 0;
-    for (; r + 8 <= nQueries; r += 8) scoreRows<8>(q + r * headDim, k, headDim, stride, n, scores + r * stride);
-    for (; r + 4 <= nQueries; r += 4) scoreRows<4>(q + r * headDim, k, headDim, stride, n, scores + r * stride);
-    for (; r < nQueries; r++) scoreRows<1>(q + r * headDim, k, headDim, stride, n, scores + r * stride);
-    float keep[8];
+    byStrips(n, [&]<int C>(int64_t s) {
+      byRows(nQueries, [&]<int R>(int64_t r) { scoreTile<R, C>(q + r * headDim, k + s, headDim, stride, scores + r * stride + s); });
+    });
     const auto soften = [&](int64_t r) {
       float* row = scores + r * stride;
       int64_t visible = firstPosition + r / a.group + 1 - start;
@@ -179,13 +206,12 @@ static void attendSegment(const AttentionPlan& a, const Sequence& s, int64_t kvH
       sums.most[r] = now;
       return kept;
     };
-    for (r = 0; r < nQueries;) {
-      const int R = nQueries - r >= 8 ? 8 : nQueries - r >= 4 ? 4 : 1;
-      for (int i = 0; i < R; i++) keep[i] = soften(r + i);
-      const auto run = R == 8 ? addValues<8> : R == 4 ? addValues<4> : addValues<1>;
-      run(scores + r * stride, stride, v, a.headDim16, n, keep, sums.y + r * a.headDim16);
-      r += R;
-    }
+    for (int64_t r = 0; r < nQueries; r++) keep[r] = soften(r);
+    byStrips(a.headDim16, [&]<int C>(int64_t i) {
+      byRows(nQueries, [&]<int R>(int64_t r) {
+        valueTile<R, C>(scores + r * stride, stride, v + i, a.headDim16, n, keep + r, sums.y + r * a.headDim16 + i);
+      });
+    });
   }
 }
 
@@ -244,7 +270,7 @@ static void attendTask(const Phase& p, int task, Worker& worker) {
   const int64_t headDim = a.kv.headDim;
   float* q = (float*)worker.local;
   float* local = q + roundUp(a.queries * headDim, 16);
-  float* sums = local + a.states->pageStride() * (headDim + a.headDim16) + a.queries * a.states->pageStride();
+  float* sums = local + a.pageFloats();
   const F32 scale = set1(1.0f / __builtin_sqrtf((float)headDim));
   for (int64_t r = 0; r < at.nQueries; r++) {
     const float* row = step.at(qs) + (at.t0 + r / a.group) * qs.stride + (at.kvHead * a.group + r % a.group) * headDim;
