@@ -50,7 +50,10 @@ interface Active {
   waits: { readonly at: number; readonly resolve: (kept: KeptState | undefined) => void }[];
 }
 
-/** Distances from the end of a prompt at which states are kept double from here: what is read again is at most as much as had to be. */
+/**
+ * Distances from the end of a prompt at which states are kept are this and its products with 4, 16, …: at most four times as much is read
+ * as had to be. More of them would cut a cold prompt into pieces that are slower to read.
+ */
 const leastDistance = 128;
 
 /** Sharing fewer tokens is not worth waiting for another call. */
@@ -384,7 +387,7 @@ export class Engine {
   #borders(ids: readonly number[], from: number, parts: number): number[] {
     const borders = new Set([parts]);
     for (let i = from; i < ids.length; i++) if (this.#options.stopIds.has(ids[i])) borders.add(i + 1);
-    for (let distance = leastDistance; ids.length - distance >= from + leastDistance; distance *= 2) borders.add(ids.length - distance);
+    for (let distance = leastDistance; ids.length - distance >= from + leastDistance; distance *= 4) borders.add(ids.length - distance);
     return [...borders].filter((at) => at > from && at < ids.length);
   }
 
