@@ -3,50 +3,65 @@
 import { JambaError } from "jamba";
 import { bench } from "./commands/bench.ts";
 import { chat } from "./commands/chat.ts";
+import { completion } from "./commands/completion.ts";
 import { devices } from "./commands/devices.ts";
 import { download } from "./commands/download.ts";
+import { evaluate } from "./commands/eval.ts";
 import { inspect } from "./commands/inspect.ts";
 import { prepare } from "./commands/prepare.ts";
 import { quantize } from "./commands/quantize.ts";
 import { run } from "./commands/run.ts";
 import { score } from "./commands/score.ts";
+import { serve } from "./commands/serve.ts";
 import { tokenize } from "./commands/tokenize.ts";
-import { type Parsed, parseFlags, UsageError } from "./flags.ts";
+import { FailedError, type Flags, nearest, type Parsed, parseFlags, UsageError } from "./flags.ts";
+import { commandHelp } from "./help.ts";
 import { coloursFor, type Terminal } from "./terminal.ts";
 
+/** What parsing, help and completion know of a command. */
 export interface Command {
-  readonly help: string;
-  readonly flags: Parameters<typeof parseFlags>[1];
+  /** What it takes beside flags. */
+  readonly words: string;
+  /** In a line. */
+  readonly summary: string;
+  /** Lines of at most 78 columns, before the flags. */
+  readonly about?: string;
+  readonly flags: Flags;
+  /** The same, after them. */
+  readonly notes?: string;
   /** @returns the exit code */
   run(parsed: Parsed, terminal: Terminal): Promise<number>;
 }
 
-const commands: Readonly<Record<string, Command>> = { run, chat, inspect, download, prepare, quantize, tokenize, score, bench, devices };
-const absent = ["serve", "eval"];
+export type Commands = Readonly<Record<string, Command>>;
+
+const commands: Commands = {
+  run,
+  chat,
+  serve,
+  inspect,
+  download,
+  prepare,
+  quantize,
+  tokenize,
+  score,
+  eval: evaluate,
+  bench,
+  devices,
+  completion: completion(() => commands),
+};
 
 const help = `jamba: run Jamba models in this terminal
 
-  jamba run [MODEL] [PROMPT]       write text
-  jamba chat [MODEL]               a conversation
-  jamba inspect [MODEL]            config, layers and bytes, without loading
-  jamba download ID                bring a model from the Hugging Face hub
-  jamba prepare MODEL FOLDER --dtype D
-                                   convert weights once, load them at once
-  jamba tokenize [MODEL] TEXT      text to tokens, or --ids to text
-  jamba quantize IN OUT --dtype D  a GGUF file with smaller weights
-  jamba score [MODEL …]            perplexity and right answers, per dtype
-  jamba bench [MODEL]              tokens per second on this machine
-  jamba devices                    what can run here, and why not more
+${Object.entries(commands)
+  .map(([name, { words, summary }]) => `  jamba ${`${name} ${words}`.padEnd(26)} ${summary}`)
+  .join("\n")}
 
 MODEL is a hub id (OWNER/NAME, OWNER/NAME:Q4_K_M), a directory, a .safetensors
-or .gguf file, a URL, or tiny (if left out).
+or .gguf file, a URL, or tiny (if left out). All commands take --json --quiet
+--backend --dtype --threads --context-length --offline; --help tells the rest.
 
-  --json         one JSON document on stdout, nothing else
-  --quiet, -q    nothing on stderr but errors
-  --backend B  --dtype D  --threads N  --context-length N  --offline
-  --help, -h     also after a command       --version
-
-Text goes to stdout, everything else to stderr.
+Text goes to stdout, everything else to stderr; NO_COLOR is respected.
 Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
 `;
 
@@ -63,12 +78,15 @@ export async function main(args: readonly string[], terminal: Terminal): Promise
   }
   const json = args.includes("--json");
   try {
-    if (absent.includes(name)) throw new UsageError(`${name}: not part of this version of jamba`);
     const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-    if (!command) throw new UsageError(`${name}: expected a command (${Object.keys(commands).join(", ")}), found this; see jamba --help`);
+    if (!command) {
+      const near = nearest(name, Object.keys(commands));
+      const hint = near ? `did you mean jamba ${near}?` : "see jamba --help";
+      throw new UsageError(`${name}: expected a command (${Object.keys(commands).join(", ")}), found this; ${hint}`);
+    }
     const parsed = parseFlags(rest, command.flags);
     if (parsed.flags.help) {
-      terminal.stdout.write(command.help);
+      terminal.stdout.write(commandHelp(name, command));
       return 0;
     }
     return await command.run(parsed, terminal);
@@ -78,7 +96,8 @@ export async function main(args: readonly string[], terminal: Terminal): Promise
 }
 
 function report(error: unknown, json: boolean, terminal: Terminal): number {
-  const code = error instanceof JambaError ? error.code : error instanceof UsageError ? "USAGE" : "UNEXPECTED";
+  const code =
+    error instanceof JambaError || error instanceof FailedError ? error.code : error instanceof UsageError ? "USAGE" : "UNEXPECTED";
   const message = error instanceof Error ? error.message : String(error);
   if (json) terminal.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);
   const { red } = coloursFor(terminal.stderr, terminal);

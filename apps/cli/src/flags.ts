@@ -1,37 +1,84 @@
 // Command lines to options. Everything wrong with one is a UsageError: exit code 2.
 
 import { existsSync } from "node:fs";
-import { type ParseArgsConfig, parseArgs } from "node:util";
-import type { BackendName, GenerateOptions, LoadOptions } from "jamba";
+import { readFile } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import type { BackendName, Format, GenerateOptions, LoadOptions } from "jamba";
 
 export class UsageError extends Error {}
 
+/** What went wrong while a command ran, where no JambaError says it: exit code 1. */
+export class FailedError extends Error {
+  constructor(
+    readonly code: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
 export type FlagValues = Readonly<Record<string, string | boolean | string[] | undefined>>;
 
-type FlagSpec = NonNullable<ParseArgsConfig["options"]>;
+/** A flag as `parseArgs` takes it, and what help and completion say of it. */
+export interface Flag {
+  readonly type: "string" | "boolean";
+  readonly short?: string;
+  readonly multiple?: boolean;
+  /** What stands for the value; FILE and DIR are completed with paths, words between bars with these words. */
+  readonly value?: string;
+  /** What holds if it is not given. */
+  readonly fallback?: string;
+  /** Flags of one group stand together in help; "options" if not given. */
+  readonly group?: string;
+  readonly help: string;
+}
 
-export const commonFlags = {
-  json: { type: "boolean" },
-  quiet: { type: "boolean", short: "q" },
-  backend: { type: "string" },
-  dtype: { type: "string" },
-  threads: { type: "string" },
-  offline: { type: "boolean" },
-  "context-length": { type: "string" },
-  help: { type: "boolean", short: "h" },
-} as const satisfies FlagSpec;
+export type Flags = Readonly<Record<string, Flag>>;
 
-export const generateFlags = {
-  "max-tokens": { type: "string", short: "n" },
-  temperature: { type: "string", short: "t" },
-  "top-k": { type: "string" },
-  "top-p": { type: "string" },
-  "min-p": { type: "string" },
-  "repetition-penalty": { type: "string" },
-  seed: { type: "string", short: "s" },
-  stop: { type: "string", multiple: true },
-  "ignore-eos": { type: "boolean" },
-} as const satisfies FlagSpec;
+const everywhere = (flag: Omit<Flag, "group">): Flag => ({ ...flag, group: "general" });
+const answer = (value: string, help: string, more: Partial<Flag> = {}): Flag => ({ type: "string", value, help, group: "answer", ...more });
+const sampling = (value: string, fallback: string, help: string, short?: string): Flag => ({
+  type: "string",
+  value,
+  fallback,
+  help,
+  group: "sampling",
+  ...(short && { short }),
+});
+
+export const commonFlags: Flags = {
+  json: everywhere({ type: "boolean", help: "one JSON document on stdout, nothing else" }),
+  quiet: everywhere({ type: "boolean", short: "q", help: "nothing on stderr but errors" }),
+  backend: everywhere({ type: "string", value: "auto|cuda|webgpu|cpu|wasm|reference", fallback: "auto", help: "what computes" }),
+  dtype: everywhere({ type: "string", value: "auto|f32|bf16|f16|q8|q4|experts-int8", fallback: "auto", help: "what weights are held as" }),
+  threads: everywhere({ type: "string", value: "N", help: "as many as cores if left out" }),
+  "context-length": everywhere({ type: "string", value: "N", help: "tokens a conversation may hold" }),
+  offline: everywhere({ type: "boolean", help: "of the hub, only what is here already" }),
+  help: everywhere({ type: "boolean", short: "h", help: "how a command is used" }),
+};
+
+export const generateFlags: Flags = {
+  "max-tokens": answer("N", "new tokens at most", { short: "n", fallback: "1024" }),
+  stop: answer("TEXT", "end before TEXT; may be given again", { multiple: true }),
+  temperature: sampling("T", "0", "0 is always the most probable token", "t"),
+  seed: sampling("N", "random", "same seed, same text", "s"),
+  "top-k": sampling("K", "0", "keep the K most probable tokens; 0 keeps all"),
+  "top-p": sampling("P", "1", "keep the fewest that together reach P"),
+  "min-p": sampling("P", "0", "drop those below this share of the best one"),
+  "typical-p": sampling("P", "1", "keep those of expected surprise, up to P"),
+  "repetition-penalty": sampling("R", "1", "above 1: less of what was there"),
+  "frequency-penalty": sampling("F", "0", "less of a token for each time it occurred"),
+  "presence-penalty": sampling("F", "0", "less of a token that occurred"),
+  "xtc-probability": sampling("P", "0", "how often to drop the likeliest tokens"),
+  "xtc-threshold": sampling("P", "0.1", "from which probability a token is likely"),
+  "dry-multiplier": sampling("M", "0", "what a copy of earlier text costs"),
+  "dry-base": sampling("B", "1.75", "what each token more multiplies that with"),
+  "dry-allowed-length": sampling("N", "2", "tokens that a copy may have for free"),
+  "dry-last-n": sampling("N", "all", "tokens back to look for copies"),
+  "logit-bias": { ...sampling("ID=B", "", "add B to the logit of token ID"), multiple: true },
+  "prompt-lookup": { type: "boolean", group: "more", help: "guess ahead what repeats: the same text, sooner" },
+  "ignore-eos": { type: "boolean", group: "more", help: "go on after an end token" },
+};
 
 export interface Parsed {
   readonly flags: FlagValues;
@@ -39,7 +86,7 @@ export interface Parsed {
 }
 
 /** @throws UsageError for a flag that `spec` does not have, with the nearest one it has */
-export function parseFlags(args: readonly string[], spec: FlagSpec): Parsed {
+export function parseFlags(args: readonly string[], spec: Flags): Parsed {
   try {
     const { values, positionals } = parseArgs({ args: joinNegatives(args), options: spec, allowPositionals: true, strict: true });
     return { flags: values as FlagValues, words: positionals };
@@ -47,10 +94,29 @@ export function parseFlags(args: readonly string[], spec: FlagSpec): Parsed {
     const { code, message } = error as { code?: string; message: string };
     if (code !== "ERR_PARSE_ARGS_UNKNOWN_OPTION") throw new UsageError(message.split("\n")[0]);
     const name = /'--?([^']+)'/.exec(message)?.[1] ?? "";
-    const start = name.replaceAll(/[-_]/g, "").slice(0, 4);
-    const near = Object.keys(spec).find((flag) => flag.replaceAll("-", "").startsWith(start));
+    const near = nearest(name.replaceAll("_", "-"), Object.keys(spec));
     throw new UsageError(`--${name}: expected a known flag, found this one; ${near ? `did you mean --${near}?` : "see --help"}`);
   }
+}
+
+/** What somebody who typed `name` may have meant. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  const begun = known.filter((one) => name.length > 1 && one.startsWith(name));
+  if (begun.length === 1) return begun[0];
+  const far = (one: string) => editDistance(one, name);
+  const [best] = [...known].sort((a, b) => far(a) - far(b));
+  return far(best) <= Math.min(3, Math.ceil(name.length / 2)) ? best : undefined;
+}
+
+/** Levenshtein's. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    row = next;
+  }
+  return row[b.length];
 }
 
 /** `--temperature -1` is a value, not a flag: what is wrong with it is said by who knows its range. */
@@ -86,17 +152,72 @@ export function idsFlag(flags: FlagValues): number[] | undefined {
 }
 
 export function generateOptions(flags: FlagValues): GenerateOptions {
+  const number = (name: string) => numberFlag(flags, name);
+  const [multiplier, base, allowedLength, lastN] = ["multiplier", "base", "allowed-length", "last-n"].map((name) => number(`dry-${name}`));
+  const [probability, threshold] = [number("xtc-probability"), number("xtc-threshold")];
+  // Without its first number the library says what is missing.
+  const group = <T>(values: T) =>
+    Object.values(values as object).some((value) => value !== undefined) ? (values as Required<T>) : undefined;
   return {
-    maxTokens: numberFlag(flags, "max-tokens"),
-    temperature: numberFlag(flags, "temperature"),
-    topK: numberFlag(flags, "top-k"),
-    topP: numberFlag(flags, "top-p"),
-    minP: numberFlag(flags, "min-p"),
-    repetitionPenalty: numberFlag(flags, "repetition-penalty"),
-    seed: numberFlag(flags, "seed"),
+    maxTokens: number("max-tokens"),
+    temperature: number("temperature"),
+    topK: number("top-k"),
+    topP: number("top-p"),
+    minP: number("min-p"),
+    typicalP: number("typical-p"),
+    repetitionPenalty: number("repetition-penalty"),
+    frequencyPenalty: number("frequency-penalty"),
+    presencePenalty: number("presence-penalty"),
+    xtc: group({ probability: probability!, threshold }),
+    dry: group({ multiplier: multiplier!, base, allowedLength, lastN }),
+    logitBias: biases(flags["logit-bias"] as string[] | undefined),
+    seed: number("seed"),
     stop: flags.stop as string[] | undefined,
     ignoreEos: flags["ignore-eos"] as boolean | undefined,
+    promptLookup: flags["prompt-lookup"] ? {} : undefined,
   };
+}
+
+function biases(given: readonly string[] | undefined): Record<number, number> | undefined {
+  if (!given) return undefined;
+  return Object.fromEntries(
+    given.map((text) => {
+      const [, id, bias] = /^(\d+)=([+-]?[\d.]+)$/.exec(text) ?? [];
+      if (id === undefined || Number.isNaN(Number(bias)))
+        throw new UsageError(`--logit-bias: expected a token id and a number such as 12=-5, found ${JSON.stringify(text)}`);
+      return [id, Number(bias)];
+    }),
+  );
+}
+
+/** What --json-schema, --regex or --grammar bind the answer to. */
+export async function formatFlag(flags: FlagValues): Promise<Format | undefined> {
+  const [schema, pattern, file] = ["json-schema", "regex", "grammar"].map((name) => textFlag(flags, name));
+  const given = [schema, pattern, file].filter((text) => text !== undefined).length;
+  if (given > 1) throw new UsageError("expected one of --json-schema, --regex and --grammar, found more");
+  if (pattern !== undefined) return { type: "regex", pattern };
+  if (file !== undefined) return { type: "grammar", grammar: await textOf("--grammar", file) };
+  return schema === undefined ? undefined : { type: "json", schema: await jsonOf("--json-schema", schema) };
+}
+
+/** JSON as it is written, or the name of a file that has it. */
+export async function jsonOf(flag: string, given: string): Promise<unknown> {
+  const isJson = /^\s*([{[]|(true|false)\s*$)/.test(given);
+  const text = isJson ? given : await textOf(flag, given);
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new UsageError(`${flag}: expected JSON, found ${(cause as Error).message}`);
+  }
+}
+
+/** The text of the file that a flag names. */
+export async function textOf(flag: string, file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (cause) {
+    throw new UsageError(`${flag}: expected a text file, found ${(cause as Error).message}`);
+  }
 }
 
 export function loadOptions(flags: FlagValues): LoadOptions {

@@ -13,9 +13,12 @@ process.exitCode = await main(process.argv.slice(2), {
   stderr: process.stderr,
   env: process.env,
   version,
-  onInterrupt(handler) {
-    process.on("SIGINT", handler);
-    return () => process.off("SIGINT", handler);
+  onInterrupt(handler, { terminate = false } = {}) {
+    const signals = terminate ? (["SIGINT", "SIGTERM"] as const) : (["SIGINT"] as const);
+    for (const signal of signals) process.on(signal, handler);
+    return () => {
+      for (const signal of signals) process.off(signal, handler);
+    };
   },
   exit: (code) => process.exit(code),
 });

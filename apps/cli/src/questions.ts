@@ -18,19 +18,29 @@ export interface Question {
 }
 
 /** @throws UsageError naming the line that is none */
-export function parseQuestions(text: string): Question[] {
-  const lines = text.split("\n").filter((line) => line.trim() !== "");
-  if (lines.length === 0) throw new UsageError("--questions: expected a question in each line, found none");
-  return lines.map((line, i) => {
+export function parseQuestions(from: string, text: string): Question[] {
+  return parseLines(from, text, asQuestion);
+}
+
+/** A line of JSON each. @throws UsageError naming the line that `read` throws for */
+export function parseLines<T>(from: string, text: string, read: (line: object) => T): T[] {
+  const lines = [...text.split("\n").entries()].filter(([, line]) => line.trim() !== "");
+  if (lines.length === 0) throw new UsageError(`${from}: expected a question in each line, found none`);
+  return lines.map(([i, line]) => {
     try {
-      const question = JSON.parse(line) as Question;
-      if (!Object.hasOwn(checks, question.check) || (question.prompt ?? question.messages) === undefined)
-        throw new Error("no check or prompt");
-      return question;
+      const found: unknown = JSON.parse(line);
+      if (typeof found !== "object" || found === null) throw new Error("no object");
+      return read(found);
     } catch (cause) {
-      throw new UsageError(`--questions: line ${i + 1}: expected a question in JSON, found ${(cause as Error).message}`);
+      throw new UsageError(`${from}: line ${i + 1}: expected a question in JSON, found ${(cause as Error).message}`);
     }
   });
+}
+
+export function asQuestion(line: object): Question {
+  const question = line as Question;
+  if (!Object.hasOwn(checks, question.check) || (question.prompt ?? question.messages) === undefined) throw new Error("no check or prompt");
+  return question;
 }
 
 const checks: Readonly<Record<Question["check"], (answer: string, expected: never) => boolean>> = {

@@ -11,8 +11,8 @@ export interface Terminal {
   readonly stderr: Writable & { isTTY?: boolean; columns?: number };
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly version: string;
-  /** @returns a function that takes the handler off again */
-  onInterrupt(handler: () => void): () => void;
+  /** @param options.terminate SIGTERM too. @returns a function that takes the handler off again */
+  onInterrupt(handler: () => void, options?: { terminate?: boolean }): () => void;
   exit(code: number): void;
 }
 

@@ -7,17 +7,22 @@ import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
 const decodePrompt = 16;
 
 export const bench: Command = {
-  help: `jamba bench [MODEL]: how fast MODEL is on this machine
-
-  --prompt 128,512     tokens of the prompts that are read
-  --max-tokens, -n N   tokens that are written after a prompt of ${decodePrompt} (64)
-  --repeat N           times for each; the median and the range are shown (3)
-  --json --quiet --backend --dtype --threads --context-length --offline
-
-  Tokens are random, also those fed back while writing: so experts vary as they
-  do in a text. Times include the choice of each token.
-`,
-  flags: { ...commonFlags, prompt: { type: "string" }, "max-tokens": { type: "string", short: "n" }, repeat: { type: "string" } },
+  words: "[MODEL]",
+  summary: "how fast MODEL is on this machine",
+  about: `Tokens are random, also those fed back while writing: so experts vary as they
+do in a text. Times include the choice of each token.`,
+  flags: {
+    prompt: { type: "string", value: "N,N", fallback: "128,512", help: "tokens of the prompts that are read" },
+    "max-tokens": {
+      type: "string",
+      short: "n",
+      value: "N",
+      fallback: "64",
+      help: `tokens that are written after a prompt of ${decodePrompt}`,
+    },
+    repeat: { type: "string", value: "N", fallback: "3", help: "times for each; median and range are shown" },
+    ...commonFlags,
+  },
 
   async run({ flags, words }, terminal) {
     const { model: source, rest } = splitModel(words);

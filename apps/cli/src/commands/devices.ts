@@ -4,10 +4,8 @@ import { commonFlags } from "../flags.ts";
 import { coloursFor, widthOf, wrapped } from "../terminal.ts";
 
 export const devices: Command = {
-  help: `jamba devices: every backend, fastest first, usable here or why not
-
-  --json        the same as one document
-`,
+  words: "",
+  summary: "what can run here, and why not more",
   flags: commonFlags,
 
   async run({ flags }, terminal) {

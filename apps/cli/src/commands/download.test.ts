@@ -94,7 +94,6 @@ test.each<[string[], number, RegExp]>([
   [["owner/none"], 1, /\[LOAD\] owner\/none: the hub answers 404/],
   [[`${id}:Q8_0`], 1, /expected a \.gguf file for "Q8_0", found m-Q4_0\.gguf \(0\.003 GB\)/],
   [[id, "--offline"], 1, /expected main in the cache, found none/],
-  [[id, "--dtype", "q4"], 2, /--dtype: expected a known flag/],
   [[id, "--revision", "../x"], 2, /expected a branch, a tag or a commit/],
 ])("%j ends with %d", async (args, code, message) => {
   expect(await jamba(args)).toMatchObject({ code, stdout: "", stderr: expect.stringMatching(message) });

@@ -1,35 +1,25 @@
 import { join } from "node:path";
 import { download as downloadModel } from "@jamba/loader";
 import type { Command } from "../cli.ts";
-import { textFlag, UsageError } from "../flags.ts";
+import { commonFlags, textFlag, UsageError } from "../flags.ts";
 import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
 
 export const download: Command = {
-  help: `jamba download ID: bring a model from the Hugging Face hub
-
-  Fetches config, tokenizer and one set of weights into the cache that Python's
-  huggingface_hub uses too, and prints where they lie. What is there already is
-  not fetched again; stopped, it goes on where it was when run again. Every
-  file is checked against the hub's hash.
-
-  ID             OWNER/NAME, or one GGUF file of it as OWNER/NAME:FILE.gguf or
-                 OWNER/NAME:Q4_K_M
-  --revision R   a branch, a tag or a commit (main)
-  --cache-dir D  (HF_HUB_CACHE, or hub in HF_HOME, or ~/.cache/huggingface/hub)
-  --offline      only say where it lies
-  --json --quiet
-
-  HF_TOKEN is sent to the hub for gated and private models; HF_ENDPOINT names
-  another hub.
-`,
+  words: "ID",
+  summary: "bring a model from the Hugging Face hub",
+  about: `Fetches config, tokenizer and one set of weights into the cache that Python's
+huggingface_hub uses too, and prints where they lie. What is there already is
+not fetched again; stopped, it goes on where it was when run again. Every
+file is checked against the hub's hash. ID is OWNER/NAME, or one GGUF file of
+it as OWNER/NAME:FILE.gguf or OWNER/NAME:Q4_K_M.`,
   flags: {
-    json: { type: "boolean" },
-    quiet: { type: "boolean", short: "q" },
-    offline: { type: "boolean" },
-    revision: { type: "string" },
-    "cache-dir": { type: "string" },
-    help: { type: "boolean", short: "h" },
+    revision: { type: "string", value: "R", fallback: "main", help: "a branch, a tag or a commit" },
+    "cache-dir": { type: "string", value: "DIR", help: "HF_HUB_CACHE, or hub in HF_HOME, or ~/.cache/huggingface/hub" },
+    ...commonFlags,
   },
+  notes: `With --offline it only says where the model lies. HF_TOKEN is sent to the hub
+for gated and private models; HF_ENDPOINT names another hub. Of what all
+commands take, --backend, --dtype and --threads change nothing here.`,
 
   async run({ flags, words }, terminal) {
     if (words.length !== 1) throw new UsageError(`download: expected one hub id, found ${words.length} words; see jamba download --help`);

@@ -4,6 +4,7 @@ import { type JambaConfig, JambaError, type MemoryPlan, type PlanOptions, parseC
 import { checkpointOf } from "../checkpoint.ts";
 import type { Command } from "../cli.ts";
 import { commonFlags, type FlagValues, loadOptions, numberFlag, splitModel, textFlag, UsageError } from "../flags.ts";
+import { bar } from "../pictures.ts";
 import { bytesText, coloursFor, type Terminal, widthOf, wrapped } from "../terminal.ts";
 
 /** What a file's bytes are: the first pattern that a tensor's name fits. */
@@ -34,23 +35,22 @@ const shownConfig = [
 ] as const satisfies readonly (keyof JambaConfig)[];
 
 export const inspect: Command = {
-  help: `jamba inspect [MODEL]: what a model is and what memory it would take here
-
-  Reads configs and headers alone. MODEL may also be a config.json by itself.
-
-  --context-length N  tokens to plan for; the model's own if left out
-  --batch N           sequences at the same time, 1 if left out
-  --dtype D --backend B --threads N   as with jamba run; backend paper
-                      counts as papers do, also for llama, mistral and mixtral
-  --memory SIZE       to fit in, such as 80GB or 24GiB, in place of what this
-                      machine has free
-  --tensors           every tensor with dtype, shape and file
-  --json              all of it and the plan as one document
-
-  In the picture, a letter per layer: M Mamba, A attention; m and a in layers
-  whose feed-forward is a mixture of experts.
-`,
-  flags: { ...commonFlags, tensors: { type: "boolean" }, batch: { type: "string" }, memory: { type: "string" } },
+  words: "[MODEL]",
+  summary: "what a model is, and what memory it takes",
+  about: `Reads configs and headers alone. MODEL may also be a config.json by itself. In
+the picture, a letter per layer: M Mamba, A attention; m and a in layers whose
+feed-forward is a mixture of experts.`,
+  flags: {
+    batch: { type: "string", value: "N", fallback: "1", help: "sequences at the same time" },
+    memory: { type: "string", value: "SIZE", help: "to fit in, such as 80GB or 24GiB; what this machine has free if left out" },
+    tensors: { type: "boolean", help: "every tensor with dtype, shape and file" },
+    assumptions: { type: "boolean", help: "what the plan counts, and what not" },
+    ...commonFlags,
+    backend: { ...commonFlags.backend, value: `${commonFlags.backend.value}|paper` },
+  },
+  notes: `--context-length N: tokens to plan for; the model's own if left out.
+--backend paper counts as papers do, also for llama, mistral and mixtral.
+--json has the plan and the assumptions too.`,
 
   async run({ flags, words }, terminal) {
     const { model: source, rest } = splitModel(words);
@@ -147,6 +147,7 @@ function show(found: Found, flags: FlagValues, terminal: Terminal): number {
   if (dtypes) stdout.write(`  ${tensors.length} tensors  ${dtypes.join(", ")}\n`);
   if (planError) write(`memory can't be planned: ${planError.message}`);
   if (plan) draw(plan, terminal, write);
+  if (plan && flags.assumptions) write(plan.assumptions.join("; "), dim);
   if (flags.tensors) for (const { name, dtype, shape, file } of tensors) stdout.write(`${name}  ${dtype} [${shape.join(", ")}]  ${file}\n`);
   return 0;
 }
@@ -160,10 +161,9 @@ function letters({ layerKinds, ffnKinds }: JambaConfig): string {
 
 function draw(plan: MemoryPlan, terminal: Terminal, write: Write): void {
   const { stdout } = terminal;
-  const { bold, cyan, dim, green, red } = coloursFor(stdout, terminal);
+  const { bold, cyan, green, red } = coloursFor(stdout, terminal);
   const { weights, kv, state, workspace, totalBytes, memory, fits, contextLength, batch } = plan;
   const sequences = batch === 1 ? "1 sequence" : `${batch} sequences`;
-  stdout.write("\n");
   write(`${countText(plan.parameters)} parameters on ${plan.backend}, ${plan.dtype}: ${sequences} of ${contextLength} tokens`, bold);
   const parts = { ...weights.byPart, [`KV ${kv.dtype}`]: kv.bytes, state: state.bytes, workspace: workspace.bytes };
   const line = (part: string, bytes: number, rest: string) => stdout.write(`  ${part.padEnd(10)}${bytesText(bytes).padStart(9)} ${rest}\n`);
@@ -175,7 +175,6 @@ function draw(plan: MemoryPlan, terminal: Terminal, write: Write): void {
   if (kv.bytesPerToken > 0) write(`KV of one sequence: ${contexts.map(kvAt).join(", ")}`);
   write(`in all, as ${plan.dtypes.map(({ dtype, totalBytes }) => tied(`${dtype} ${bytesText(totalBytes)}`)).join(", ")}`);
   write(verdict(plan), fits ? green : red);
-  write(plan.assumptions.join("; "), dim);
 }
 
 function verdict({ fits, dtypes, largestContext, contextLength, memory }: MemoryPlan): string {
@@ -197,9 +196,3 @@ function countText(count: number): string {
 /** Between words that stay on one line. */
 const noBreak = "\u00a0";
 const tied = (text: string) => text.replaceAll(" ", noBreak);
-
-/** In eighths of a column; something is always to be seen. */
-function bar(share: number, columns: number): string {
-  const eighths = Math.max(1, Math.round(share * columns * 8));
-  return "█".repeat(Math.floor(eighths / 8)) + ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
-}

@@ -4,23 +4,17 @@ import { commonFlags, loadOptions, textFlag, UsageError } from "../flags.ts";
 import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
 
 export const prepare: Command = {
-  help: `jamba prepare MODEL FOLDER --dtype D: convert weights once, load them at once
+  words: "MODEL FOLDER",
+  summary: "convert weights once, load them at once",
+  about: `Writes FOLDER with the weights as this machine's backend holds them. Every
+command takes FOLDER as a model and maps it: nothing is read before it is
+used, and memory is shared between processes. MODEL is left as it is.
 
-  Writes FOLDER with the weights as this machine's backend holds them. Every
-  command takes FOLDER as a model and maps it: nothing is read before it is
-  used, and memory is shared between processes. MODEL is left as it is.
-
-  --dtype D      q8      blocks of 8 bits
-                 q4      blocks of 4 bits, q8 where that hurts most
-                 experts-int8  experts as q8, all else as stored
-                 auto, f32, bf16, f16
-  --overwrite    replace a FOLDER that was prepared before
-  --json --quiet --backend --threads
-
-  FOLDER appears whole or not at all. Another version of jamba may pack weights
-  in another way; it then says so, and the model has to be prepared again.
-`,
-  flags: { ...commonFlags, overwrite: { type: "boolean" } },
+--dtype has to be given: q8 (blocks of 8 bits), q4 (4 bits, 8 where that hurts
+most), experts-int8 (experts as q8), auto, f32, bf16 or f16.`,
+  flags: { overwrite: { type: "boolean", help: "replace a FOLDER that was prepared before" }, ...commonFlags },
+  notes: `FOLDER appears whole or not at all. Another version of jamba may pack weights
+in another way; it then says so, and the model has to be prepared again.`,
 
   async run({ flags, words }, terminal) {
     const [source, folder] = words;

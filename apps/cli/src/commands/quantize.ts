@@ -1,29 +1,28 @@
-import { readFile } from "node:fs/promises";
 import { type QuantizeModelOptions, quantizeModel } from "jamba";
 import type { Command } from "../cli.ts";
-import { commonFlags, loadOptions, textFlag, UsageError } from "../flags.ts";
+import { commonFlags, loadOptions, textFlag, textOf, UsageError } from "../flags.ts";
 import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
 
 export const quantize: Command = {
-  help: `jamba quantize IN OUT --dtype D: a GGUF file with smaller weights
+  words: "IN OUT.gguf",
+  summary: "a GGUF file with smaller weights",
+  about: `llama.cpp loads OUT too. IN is any MODEL and stays as it is.
 
-  OUT ends in .gguf; llama.cpp loads it too. IN is any MODEL and stays as it is.
-
-  --dtype D      q8            blocks of 8 bits
-                 q4            blocks of 4 bits, 8 where that hurts most
-                 q4_k_m        4 bits with finer scales, 6 where it hurts most
-                 experts-int8  experts as q8, all else as stored
-                 bf16, f16, f32
-  --calibrate FILE   a text such as the model will read: errors are kept small
-                     where it makes the model multiply with much. Better for
-                     the same bytes; the model has to fit in memory once.
-  --overwrite    replace an OUT that is there
-  --json --quiet --backend --threads
-
-  OUT appears whole or not at all. What a killed run left beside it is removed
-  by the next one, which starts anew. jamba score shows what is lost.
-`,
-  flags: { ...commonFlags, overwrite: { type: "boolean" }, calibrate: { type: "string" } },
+--dtype has to be given: q8 (blocks of 8 bits), q4 (4 bits, 8 where that hurts
+most), q4_k_m (4 bits with finer scales, 6 where it hurts most), experts-int8
+(experts as q8, all else as stored), bf16, f16 or f32.`,
+  flags: {
+    calibrate: {
+      type: "string",
+      value: "FILE",
+      help: "a text such as the model will read: errors are kept small where it matters for that. Better for the same bytes; the model has to fit in memory",
+    },
+    overwrite: { type: "boolean", help: "replace an OUT that is there" },
+    ...commonFlags,
+    dtype: { ...commonFlags.dtype, value: "q8|q4|q4_k_m|experts-int8|bf16|f16|f32", fallback: undefined },
+  },
+  notes: `OUT appears whole or not at all. What a killed run left beside it is removed
+by the next one, which starts anew. jamba score shows what is lost.`,
 
   async run({ flags, words }, terminal) {
     const [source, out] = words;
@@ -33,7 +32,8 @@ export const quantize: Command = {
     if (dtype === undefined) throw new UsageError("quantize: expected --dtype, found none; q4_k_m and q8 are the usual ones");
     if (flags["context-length"] !== undefined)
       throw new UsageError("--context-length: expected where a model is loaded, found it in quantize");
-    const calibrate = await textOf("--calibrate", textFlag(flags, "calibrate"));
+    const calibration = textFlag(flags, "calibrate");
+    const calibrate = calibration === undefined ? undefined : await textOf("--calibrate", calibration);
     const quiet = Boolean(flags.quiet || flags.json);
     const bar = loadBar(terminal, !quiet);
     const started = performance.now();
@@ -52,13 +52,3 @@ export const quantize: Command = {
     });
   },
 };
-
-/** The text of the file that a flag names. */
-export async function textOf(flag: string, file: string | undefined): Promise<string | undefined> {
-  if (file === undefined) return undefined;
-  try {
-    return await readFile(file, "utf8");
-  } catch (cause) {
-    throw new UsageError(`${flag}: expected a text file, found ${(cause as Error).message}`);
-  }
-}

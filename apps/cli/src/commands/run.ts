@@ -1,101 +1,191 @@
-import { type JambaModel, loadModel, type Prompt, type Result } from "jamba";
+import type { GenerateOptions, JambaModel, Message, Prompt, Result, Session, TextStream } from "jamba";
 import type { Command } from "../cli.ts";
 import {
   commonFlags,
+  FailedError,
   type FlagValues,
+  formatFlag,
   generateFlags,
   generateOptions,
   idsFlag,
-  loadOptions,
+  jsonOf,
+  numberFlag,
   splitModel,
   textFlag,
+  textOf,
   UsageError,
 } from "../flags.ts";
-import { coloursFor, loadBar, type Terminal } from "../terminal.ts";
+import { coloursFor, type Terminal } from "../terminal.ts";
+import { withModel } from "../with-model.ts";
+
+const prompt = { type: "string", group: "prompt" } as const;
+const more = { type: "string", group: "more" } as const;
+const answer = { type: "string", group: "answer" } as const;
 
 export const run: Command = {
-  help: `jamba run [MODEL] [PROMPT]: continue a text
-
-  PROMPT may come from stdin. Words that do not look like a model (tiny, a path
-  or URL, org/name) are a prompt for tiny. On a terminal it is shown first.
-
-  --system TEXT               answer the prompt as a chat message under TEXT
-  --ids 1,2,3                 the prompt as token ids
-  --max-tokens, -n N          new tokens at most (1024)
-  --temperature, -t T         0 is always the most probable token (0)
-  --top-k K  --top-p P  --min-p P  --repetition-penalty R
-  --seed, -s N                same seed, same text
-  --stop TEXT                 end before TEXT; may be given several times
-  --ignore-eos                go on after an end token
-  --json --quiet --backend --dtype --threads --context-length --offline
-
-  Ctrl-C ends the answer, a second one ends the program.
-`,
-  flags: { ...commonFlags, ...generateFlags, ids: { type: "string" }, system: { type: "string" } },
+  words: "[MODEL] [PROMPT]",
+  summary: "write on from a text, or answer it",
+  about: "PROMPT may come from stdin. Words that do not look like a model are a prompt.",
+  flags: {
+    file: { ...prompt, value: "FILE", multiple: true, help: "text before PROMPT; - is stdin" },
+    system: { ...prompt, value: "TEXT", help: "answer PROMPT as a message, under TEXT" },
+    load: { ...prompt, value: "FILE", help: "go on from a saved conversation" },
+    save: { ...prompt, value: "FILE", help: "keep the conversation with its state" },
+    ...generateFlags,
+    "json-schema": { ...answer, value: "FILE|JSON", help: "JSON that the schema holds for" },
+    regex: { ...answer, value: "R", help: "a text that matches R as a whole" },
+    grammar: { ...answer, value: "FILE", help: "a text of this EBNF, from rule root" },
+    n: { ...answer, value: "N", fallback: "1", help: "answers to a prompt that is read once" },
+    chat: { type: "boolean", group: "more", help: "answer PROMPT as a message" },
+    ids: { ...more, value: "1,2,3", help: "the prompt as token ids" },
+    tools: { ...more, value: "FILE|JSON", help: "what may be called, as OpenAI has it" },
+    "tool-choice": { ...more, value: "auto|none|required|NAME", help: "which tool to call" },
+    logprobs: { ...more, value: "N", help: "log probabilities, with N others (--json)" },
+    ...commonFlags,
+  },
 
   async run({ flags, words }, terminal) {
     const { model: source, rest } = splitModel(words);
-    const quiet = Boolean(flags.quiet || flags.json);
-    const options = generateOptions(flags);
-    const prompt = await promptOf(flags, rest, source, terminal);
-    const bar = loadBar(terminal, !quiet);
-    const stop = new AbortController();
-    const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("interrupted"))));
-    try {
-      const model = await loadModel(source, { ...loadOptions(flags), signal: stop.signal, onProgress: bar.onProgress }).finally(bar.stop);
-      try {
-        const stream = model.stream(prompt, { ...options, signal: stop.signal });
-        if (flags.json) {
-          const { text, ids, finishReason, usage, timings } = await stream.result;
-          terminal.stdout.write(`${JSON.stringify({ text, ids, finishReason, usage, timings, device: model.device })}\n`);
-          return finishReason === "cancelled" ? 130 : 0;
-        }
-        if (typeof prompt === "string" && terminal.stdout.isTTY) terminal.stdout.write(coloursFor(terminal.stdout, terminal).dim(prompt));
-        for await (const { text } of stream) terminal.stdout.write(text);
-        terminal.stdout.write("\n");
-        const result = await stream.result;
-        if (!quiet) terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(summary(result, model))}\n`);
-        return result.finishReason === "cancelled" ? 130 : 0;
-      } finally {
-        await model.dispose();
-      }
-    } catch (error) {
-      if (stop.signal.aborted) return 130;
-      throw error;
-    } finally {
-      off();
-    }
+    const options = await optionsOf(flags);
+    const ask = await questionOf(flags, rest, source, terminal);
+    return withModel(source, flags, terminal, async (model, signal) => {
+      const session = await sessionOf(flags, model, signal);
+      const stream = session ? session.stream(ask as string, { ...options, signal }) : model.stream(ask, { ...options, signal });
+      // With --n the answers come mixed, and half a JSON value is none.
+      const isJson = options.format?.type === "json";
+      const isWhole = Boolean(flags.json) || (options.n ?? 1) > 1 || isJson;
+      if (!isWhole) await write(stream, ask, Boolean(session), terminal, Boolean(flags.quiet));
+      const result = await stream.result;
+      if (flags.json)
+        terminal.stdout.write(`${JSON.stringify({ ...documentOf(result, flags.load !== undefined), device: model.device })}\n`);
+      else for (const choice of result.choices ?? [result]) terminal.stdout.write(restOf(choice, isWhole, isJson));
+      if (!flags.json && !flags.quiet) terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(summary(result, model))}\n`);
+      const save = textFlag(flags, "save");
+      if (session && save !== undefined) await session.save(save);
+      await session?.dispose();
+      return result.finishReason === "cancelled" ? 130 : 0;
+    });
   },
 };
 
-async function promptOf(flags: FlagValues, words: readonly string[], source: string, { stdin }: Terminal): Promise<Prompt> {
+async function optionsOf(flags: FlagValues): Promise<GenerateOptions> {
+  const [tools, choice, alternatives] = [textFlag(flags, "tools"), textFlag(flags, "tool-choice"), numberFlag(flags, "logprobs")];
+  const isNamed = choice !== undefined && !["auto", "none", "required"].includes(choice);
+  return {
+    ...generateOptions(flags),
+    n: numberFlag(flags, "n"),
+    format: await formatFlag(flags),
+    tools: tools === undefined ? undefined : ((await jsonOf("--tools", tools)) as unknown[]),
+    toolChoice: isNamed ? { name: choice } : (choice as GenerateOptions["toolChoice"]),
+    logprobs: alternatives === undefined ? undefined : true,
+    topLogprobs: alternatives,
+  };
+}
+
+/** A text or messages; for a session the text of its next message. */
+async function questionOf(flags: FlagValues, words: readonly string[], source: string, { stdin }: Terminal): Promise<Prompt> {
   const ids = idsFlag(flags);
+  const files = (flags.file ?? []) as string[];
+  const isSession = flags.load !== undefined || flags.save !== undefined;
   if (ids) {
-    if (words.length > 0) throw new UsageError("--ids: expected no prompt beside it, found one");
+    const beside = ["file", "system", "chat", "load", "save", "tools"].find((name) => flags[name] !== undefined);
+    if (beside || words.length > 0) throw new UsageError(`--ids: expected no prompt beside it, found ${beside ? `--${beside}` : "one"}`);
     return ids;
   }
-  let text = words.join(" ");
-  if (text === "" && !stdin.isTTY) for await (const piece of stdin) text += piece;
-  text = text.replace(/\r?\n$/, "");
-  if (text === "" && source === "tiny") text = "Once upon a time";
-  if (text === "") throw new UsageError(`run: expected a prompt for ${source}, found none; give it as words, on stdin, or as --ids`);
+  if (flags.load !== undefined && flags.system !== undefined)
+    throw new UsageError("--system: expected it where a conversation begins, found it beside --load");
+  const piped = async () => {
+    let text = "";
+    for await (const piece of stdin) text += piece;
+    return text;
+  };
+  const texts = await Promise.all(files.map((file) => (file === "-" ? piped() : textOf("--file", file))));
+  if (words.length > 0) texts.push(words.join(" "));
+  if (texts.length === 0 && !stdin.isTTY) texts.push(await piped());
+  const ends = /\r?\n$/;
+  const text = texts.map((one) => one.replace(ends, "")).join("\n\n") || (source === "tiny" && !isSession ? "Once upon a time" : "");
+  if (text === "")
+    throw new UsageError(`run: expected a prompt for ${source}, found none; give it as words, on stdin, as --file or as --ids`);
   const system = textFlag(flags, "system");
-  if (system === undefined) return text;
-  return [
-    { role: "system", content: system },
-    { role: "user", content: text },
-  ];
+  if (isSession || !(flags.chat || system !== undefined || flags.tools !== undefined)) return text;
+  const first: Message[] = system === undefined ? [] : [{ role: "system", content: system }];
+  return [...first, { role: "user", content: text }];
+}
+
+async function sessionOf(flags: FlagValues, model: JambaModel, signal: AbortSignal): Promise<Session | undefined> {
+  const load = textFlag(flags, "load");
+  if (load !== undefined) return model.openSession(load, { signal });
+  return flags.save === undefined ? undefined : model.session({ system: textFlag(flags, "system") });
+}
+
+/** The answer as it comes. */
+async function write(stream: TextStream, ask: Prompt, isChat: boolean, terminal: Terminal, quiet: boolean): Promise<void> {
+  const { stdout, stderr } = terminal;
+  // What continues a text is written as the model wrote it.
+  const isText = !isChat && (typeof ask === "string" || typeof ask[0] === "number");
+  if (typeof ask === "string" && isText && stdout.isTTY) stdout.write(coloursFor(stdout, terminal).dim(ask));
+  const { dim } = coloursFor(stderr, terminal);
+  for await (const { text, pieces } of stream) {
+    if (isText) stdout.write(text);
+    else
+      for (const piece of pieces) {
+        if ("text" in piece) stdout.write(piece.text);
+        else if ("reasoning" in piece && !quiet) stderr.write(dim(piece.reasoning));
+      }
+  }
+}
+
+/** What `write` has not shown of an answer: all of it where it was not asked to. @throws FailedError for half a JSON value */
+function restOf(result: Result, isWhole: boolean, isJson: boolean): string {
+  const { content, toolCalls, finishReason } = result;
+  const calls = toolCalls.map(({ name, arguments: given }) => `${JSON.stringify({ name, arguments: given })}\n`).join("");
+  if (content === "" && calls !== "") return calls;
+  if (!isWhole) return `\n${calls}`;
+  if (!isJson) return `${content}\n${calls}`;
+  return finishReason === "cancelled" ? "" : wholeJson(result);
+}
+
+function wholeJson({ content, usage, finishReason }: Result): string {
+  try {
+    JSON.parse(content);
+    return `${content.trim()}\n`;
+  } catch {
+    throw new FailedError(
+      "CUT",
+      `--json-schema: expected a whole JSON value, found one that ended after ${usage.completionTokens} tokens (${finishReason}); raise --max-tokens`,
+    );
+  }
+}
+
+/** @param isLoaded whether there was something to find the prompt in */
+function documentOf(result: Result, isLoaded: boolean): object {
+  const { text, ids, finishReason, stopString, content, toolCalls, reasoning, logprobs, choices } = result;
+  const { usage, cacheMissReason, speculation, timings } = result;
+  return {
+    text,
+    ids,
+    finishReason,
+    stopString,
+    content: content === text ? undefined : content,
+    toolCalls: toolCalls.length > 0 ? toolCalls : undefined,
+    reasoning,
+    logprobs,
+    usage,
+    cacheMissReason: isLoaded ? cacheMissReason : undefined,
+    speculation,
+    timings,
+    choices: choices?.map((choice) => documentOf(choice, isLoaded)),
+  };
 }
 
 /** The line under an answer: what it took, and on what. */
 export function summary(result: Result, { device, dtypes }: Pick<JambaModel, "device" | "dtypes">): string {
-  const { usage, timings, finishReason, cacheMissReason } = result;
+  const { usage, timings, finishReason } = result;
   const read =
     usage.cachedTokens > 0 ? `${usage.promptTokens - usage.cachedTokens} read, ${usage.cachedTokens} kept` : `${usage.promptTokens} read`;
   const speed = timings.tokensPerSecond > 0 ? `, ${timings.tokensPerSecond.toFixed(1)} tokens/s` : "";
-  const miss = cacheMissReason ? `\n  read again: ${cacheMissReason}` : "";
   // The faster backends that "auto" had to pass over.
   const slow = device.features.filter((feature) => feature.includes("can't be used")).map((feature) => `\n  ${feature}`);
   const first = (timings.firstTokenMs / 1000).toFixed(2);
-  return `  ${read}, ${usage.completionTokens} written (${finishReason})${speed}, first after ${first} s, ${device.kind}, ${dtypes[0]} weights${miss}${slow.join("")}`;
+  return `  ${read}, ${usage.completionTokens} written (${finishReason})${speed}, first after ${first} s, ${device.kind}, ${dtypes[0]} weights${slow.join("")}`;
 }

@@ -1,35 +1,28 @@
 import { type JambaModel, type LoadOptions, type LoadProgress, loadModel } from "jamba";
 import type { Command } from "../cli.ts";
-import { commonFlags, type FlagValues, loadOptions, splitModel, textFlag, UsageError } from "../flags.ts";
+import { commonFlags, type FlagValues, loadOptions, splitModel, textFlag, textOf, UsageError } from "../flags.ts";
 import { isRight, parseQuestions, type Question } from "../questions.ts";
 import { bytesText, coloursFor, interruptible, loadBar, type Terminal } from "../terminal.ts";
-import { textOf } from "./quantize.ts";
 
 /** Tokens that are read as one text; each such window begins anew. */
 const windowTokens = 512;
 
 export const score: Command = {
-  help: `jamba score [MODEL …] --file TEXT --questions FILE: what bits are worth
-
-  A line for each MODEL and --dtype, with its bytes and
-  --file TEXT        the perplexity on a text (windows of ${windowTokens} tokens)
-  --questions FILE   how many of these questions it answers rightly
-                     (the small model's are in tooling/tiny-model/eval)
-  --dtype auto,q8,q4 how weights are held; auto keeps what the file has
-
-jamba score [MODEL] --prompt TEXT --continuation TEXT
-
-  The log probability of the continuation after the prompt: per token, the sum,
-  and the perplexity.
-
-  --json --quiet --backend --dtype --threads --context-length --offline
-`,
+  words: "[MODEL …]",
+  summary: "what fewer bits cost in perplexity, answers",
+  about: `With --file or --questions: a line for each MODEL and --dtype (auto,q8,q4),
+with its bytes. With --prompt and --continuation: the log probability of the
+one after the other, per token, the sum, and the perplexity.`,
   flags: {
+    file: { type: "string", value: "FILE", help: `the perplexity on a text, in windows of ${windowTokens}` },
+    questions: {
+      type: "string",
+      value: "FILE",
+      help: "how many of these it answers rightly; the small model's are in tooling/tiny-model/eval",
+    },
+    prompt: { type: "string", value: "TEXT", help: "what stands before" },
+    continuation: { type: "string", value: "TEXT", help: "what is scored" },
     ...commonFlags,
-    prompt: { type: "string" },
-    continuation: { type: "string" },
-    file: { type: "string" },
-    questions: { type: "string" },
   },
 
   async run({ flags, words }, terminal) {
@@ -78,10 +71,10 @@ interface Row {
 async function compare(flags: FlagValues, words: readonly string[], terminal: Terminal): Promise<number> {
   if (flags.prompt !== undefined || flags.continuation !== undefined)
     throw new UsageError("score: expected --prompt or --file and --questions, found both");
-  const text = await textOf("--file", textFlag(flags, "file"));
+  const [file, asking] = [textFlag(flags, "file"), textFlag(flags, "questions")];
+  const text = file === undefined ? undefined : await textOf("--file", file);
   if (text === "") throw new UsageError("--file: expected a text, found an empty file");
-  const asked = await textOf("--questions", textFlag(flags, "questions"));
-  const questions = asked === undefined ? undefined : parseQuestions(asked);
+  const questions = asking === undefined ? undefined : parseQuestions("--questions", await textOf("--questions", asking));
   const models = words.length > 0 ? words : ["tiny"];
   const dtypes = (textFlag(flags, "dtype") ?? "auto").split(",") as NonNullable<LoadOptions["dtype"]>[];
   const rows: Row[] = [];

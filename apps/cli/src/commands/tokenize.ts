@@ -5,17 +5,16 @@ import { commonFlags, type FlagValues, idsFlag, splitModel, UsageError } from ".
 import { coloursFor } from "../terminal.ts";
 
 export const tokenize: Command = {
-  help: `jamba tokenize [MODEL] TEXT: the tokens of a text, one a line
-
-  TEXT may come from stdin. Special tokens in it become their ids.
-
-  --ids 1,2,3   the text of these ids instead
-  --chat        TEXT as a user's message, under the model's chat template
-  --bos         with the token that begins a text
-  --json        { ids, tokens, count } or { text }
-  --quiet
-`,
-  flags: { ...commonFlags, ids: { type: "string" }, chat: { type: "boolean" }, bos: { type: "boolean" } },
+  words: "[MODEL] TEXT",
+  summary: "the tokens of a text, one a line",
+  about: "TEXT may come from stdin. Special tokens in it become their ids.",
+  flags: {
+    ids: { type: "string", value: "1,2,3", help: "the text of these ids instead" },
+    chat: { type: "boolean", help: "TEXT as a user's message, in the model's template" },
+    bos: { type: "boolean", help: "with the token that begins a text" },
+    ...commonFlags,
+  },
+  notes: "--json gives { ids, tokens, count } or { text }.",
 
   async run({ flags, words }, terminal) {
     const { model: source, rest } = splitModel(words);

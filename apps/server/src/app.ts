@@ -1,0 +1,162 @@
+// The HTTP application: who may ask, how much, what is logged; routes do the rest. Runs wherever hono does.
+
+import { createHash, timingSafeEqual } from "node:crypto";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import { cors } from "hono/cors";
+import { ApiError, shuttingDown, toApiError } from "./errors.ts";
+import { openApiDocument } from "./openapi.ts";
+import { type Env, type Exchange, pathOf, type Route, readBody } from "./route.ts";
+import { routes } from "./routes.ts";
+import { newId, type Service } from "./service.ts";
+
+/** @param service what all requests share; see `serve` for a server that listens */
+export function createApp(service: Service): Hono<Env> {
+  const app = new Hono<Env>();
+  const { maxBodyBytes, cors: origins } = service.options;
+  app.use(exchanges(service));
+  app.use(origin(origins));
+  if (origins.length > 0) {
+    const exposeHeaders = ["x-request-id", "retry-after"];
+    app.use(cors({ origin: origins.includes("*") ? "*" : [...origins], exposeHeaders, maxAge: 600 }));
+  }
+  app.use(keys(service.options.apiKeys));
+  app.use(
+    bodyLimit({
+      maxSize: maxBodyBytes,
+      onError: () => {
+        throw new ApiError(413, `body: expected at most ${maxBodyBytes} bytes, found more`, { code: "request_too_large" });
+      },
+    }),
+  );
+  for (const route of routes) app.on(route.method.toUpperCase(), [...route.paths], handler(service, route));
+  app.get("/openapi.json", (c) => c.json(openApiDocument));
+  app.notFound((c) => {
+    throw unknown(c.req.method, c.req.path);
+  });
+  app.onError((error, c) => {
+    const found = toApiError(error);
+    if (!c.get("exchange").left.signal.aborted) c.get("exchange").error = found;
+    return found.toResponse();
+  });
+  return app;
+}
+
+function handler(service: Service, { request, paths, query, handle }: Route): (c: Context<Env>) => Response | Promise<Response> {
+  return async (c) => {
+    const exchange = c.get("exchange");
+    exchange.route = pathOf(paths[0]);
+    const body = request && !query ? await readBody(c, request) : undefined;
+    return handle({ service, body, c, exchange });
+  };
+}
+
+/** Opens an exchange for each request; logs and counts it once its answer is out. */
+function exchanges(service: Service): MiddlewareHandler<Env> {
+  const { options, metrics } = service;
+  return async (c, next) => {
+    const start = performance.now();
+    const left = new AbortController();
+    const unfollow = follow(left, c.req.raw.signal);
+    let isOver = false;
+    const exchange: Exchange = {
+      id: newId("req_"),
+      // Never the path itself, which may hold anything.
+      route: "none",
+      facts: {},
+      left,
+      isStream: false,
+      end(failure) {
+        if (isOver) return;
+        isOver = true;
+        unfollow();
+        const { route, facts, error = failure === undefined ? undefined : toApiError(failure) } = exchange;
+        const status = left.signal.aborted ? 499 : c.res.status;
+        metrics.request(route, status);
+        const ms = Math.round(performance.now() - start);
+        options.log({
+          requestId: exchange.id,
+          method: c.req.method,
+          route,
+          status,
+          ms,
+          stream: exchange.isStream,
+          ...facts,
+          ...(error && { error: { code: error.details.code, param: error.details.param, type: error.type, ...causeOf(error) } }),
+        });
+      },
+    };
+    c.set("exchange", exchange);
+    if (service.draining) c.res = shuttingDown().toResponse();
+    else await next();
+    c.res.headers.set("x-request-id", exchange.id);
+    if (!exchange.isStream) exchange.end();
+  };
+}
+
+/**
+ * Aborts `controller` with `signal`, until what is returned is called. A function of its own, so that the listener holds nothing else:
+ * node keeps the signals that a Request was made from, and whatever their listeners hold, for ever if that leads to the Request.
+ */
+function follow(controller: AbortController, signal: AbortSignal): () => void {
+  const abort = () => controller.abort(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort);
+  return () => signal.removeEventListener("abort", abort);
+}
+
+/** Why the server itself failed. What is wrong with a request could quote it. */
+function causeOf({ status, details: { cause } }: ApiError): object {
+  if (status < 500 || !(cause instanceof Error)) return {};
+  return { message: cause.message, stack: cause.stack };
+}
+
+/** Pages may ask only where that was configured: a browser would send the question even if it kept the answer from the page. */
+function origin(allowed: readonly string[]): MiddlewareHandler<Env> {
+  return async (c, next) => {
+    const from = c.req.header("origin");
+    const host = c.req.header("host");
+    const isOwn = from !== undefined && (from === `http://${host}` || from === `https://${host}`);
+    if (from !== undefined && !isOwn && !allowed.includes("*") && !allowed.includes(from))
+      throw new ApiError(403, "origin: expected one that this server was configured for (cors), found another", {
+        code: "origin_not_allowed",
+      });
+    await next();
+  };
+}
+
+/** Compares in constant time, and with every key, so that time tells nothing about any of them. */
+function keys(all: readonly string[]): MiddlewareHandler<Env> {
+  const digest = (key: string) => createHash("sha256").update(key).digest();
+  const known = all.map(digest);
+  return async (c, next) => {
+    if (known.length > 0 && !["/health", "/v1/health"].includes(c.req.path)) {
+      const given = c.req.header("x-api-key") ?? /^Bearer +(\S+) *$/i.exec(c.req.header("authorization") ?? "")?.[1];
+      const found = given === undefined ? 0 : known.reduce((count, key) => count + Number(timingSafeEqual(key, digest(given))), 0);
+      if (found === 0)
+        throw new ApiError(
+          401,
+          given === undefined ? "Expected an API key (Authorization: Bearer …), found none." : "Incorrect API key provided.",
+          { type: "authentication_error", code: "invalid_api_key", headers: { "www-authenticate": "Bearer" } },
+        );
+    }
+    await next();
+  };
+}
+
+/** Paths as patterns: 405 says which methods a path has. */
+const known = [...routes, { method: "get", paths: ["/openapi.json"] }].flatMap(({ method, paths }) =>
+  paths.map((path) => ({
+    method: method.toUpperCase(),
+    pattern: new RegExp(`^${path.replace(/:\w+\{(.+)\}/, "$1").replace(/:\w+/, "[^/]+")}$`),
+  })),
+);
+
+function unknown(method: string, path: string): ApiError {
+  const methods = [...new Set(known.filter(({ pattern }) => pattern.test(path)).map((one) => one.method))];
+  if (methods.length === 0) return new ApiError(404, "Unknown URL. GET /openapi.json lists what there is.", { code: "unknown_url" });
+  return new ApiError(405, `expected ${methods.join(" or ")}, found ${method}`, {
+    code: "method_not_allowed",
+    headers: { allow: methods.join(", ") },
+  });
+}

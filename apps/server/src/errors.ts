@@ -1,0 +1,117 @@
+// Every answer that is no answer: OpenAI's error objects. Knows what the engine's error codes mean to a client.
+
+import { JambaError } from "jamba";
+
+export interface ErrorBody {
+  readonly error: { readonly message: string; readonly type: string; readonly param: string | null; readonly code: string | null };
+}
+
+export interface ErrorDetails {
+  readonly type?: string;
+  /** The field at fault, as `messages[0].content`. */
+  readonly param?: string;
+  readonly code?: string;
+  /** Seconds after which another try makes sense. */
+  readonly retryAfter?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly cause?: unknown;
+}
+
+/** What a client is told. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly details: ErrorDetails = {},
+  ) {
+    super(message, { cause: details.cause });
+  }
+
+  get type(): string {
+    return this.details.type ?? (this.status >= 500 ? "server_error" : "invalid_request_error");
+  }
+
+  get body(): ErrorBody {
+    const { param = null, code = null } = this.details;
+    return { error: { message: this.message, type: this.type, param, code } };
+  }
+
+  toResponse(): Response {
+    const { retryAfter, headers } = this.details;
+    return Response.json(this.body, {
+      status: this.status,
+      headers: { ...headers, ...(retryAfter !== undefined && { "retry-after": String(retryAfter) }) },
+    });
+  }
+}
+
+export function badRequest(param: string, message: string, code = "invalid_value"): ApiError {
+  return new ApiError(400, `${param}: ${message}`, { param, code });
+}
+
+export function shuttingDown(cause?: unknown): ApiError {
+  return new ApiError(503, "The server is shutting down.", {
+    code: "shutting_down",
+    retryAfter: 5,
+    headers: { connection: "close" },
+    cause,
+  });
+}
+
+/** Options whose names on the wire are not just the same in snake_case. */
+const wireNames: Readonly<Record<string, string>> = {
+  repetitionPenalty: "repeat_penalty",
+  format: "response_format",
+  ids: "prompt",
+  decode: "tokens",
+  encode: "content",
+};
+
+/** @param error anything that was thrown while a request was served */
+export function toApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof DOMException && error.name === "TimeoutError")
+    return new ApiError(503, "The request took longer than this server allows before its first token.", {
+      code: "timeout",
+      retryAfter: 5,
+      cause: error,
+    });
+  if (!(error instanceof JambaError)) return internal(error);
+  const { param, message } = onTheWire(error.message);
+  switch (error.code) {
+    case "CONTEXT_FULL":
+      return new ApiError(400, message, { param: "messages", code: "context_length_exceeded", cause: error });
+    case "OPTION":
+    case "SHAPE":
+    case "TOKENIZER":
+      return new ApiError(400, message, { param, code: "invalid_value", cause: error });
+    case "LOAD":
+    case "SESSION_MISMATCH":
+      return new ApiError(400, message, { code: error.code.toLowerCase(), cause: error });
+    case "UNSUPPORTED":
+      return new ApiError(501, message, { type: "not_supported_error", cause: error });
+    case "OUT_OF_MEMORY":
+      return new ApiError(503, message, { code: "out_of_memory", retryAfter: 5, cause: error });
+    case "DISPOSED":
+      return shuttingDown(error);
+    default:
+      return internal(error);
+  }
+}
+
+/** Says nothing of what went wrong inside; the log does. */
+function internal(cause: unknown): ApiError {
+  return new ApiError(500, "The server failed while it answered this request. Its log says why.", { code: "internal_error", cause });
+}
+
+/** The engine's messages begin with what they are about: `maxTokens: expected …`. */
+function onTheWire(message: string): { param?: string; message: string } {
+  const name = /^([A-Za-z][\w.[\]]*): /.exec(message)?.[1];
+  if (name === undefined) return { message };
+  const [first] = name.split(/[.[]/, 1);
+  const wire = wireNames[first] ?? first.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  const param = wire + name.slice(first.length);
+  return { param, message: param + message.slice(name.length) };
+}

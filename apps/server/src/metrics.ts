@@ -1,0 +1,127 @@
+// Counts what a server does, for Prometheus and for whoever asks with `stats()`. llama.cpp's names, so that its dashboards fit.
+
+import type { JambaModel, Result } from "jamba";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+
+const prefix = "jamba_";
+
+/** Seconds over which tokens per second are told. */
+const window = 10;
+
+export interface ServerStats {
+  readonly requests: { readonly running: number; readonly waiting: number; readonly total: number };
+  /** Drawn, of all answers together, over the last 10 seconds. */
+  readonly tokensPerSecond: number;
+  readonly promptTokens: number;
+  /** Of `promptTokens`: those that a kept state had read before. */
+  readonly cachedTokens: number;
+  readonly completionTokens: number;
+  /** Bytes: of the model's weights, of states that run or are kept, and of the whole process. */
+  readonly memory: { readonly weights: number; readonly states: number; readonly process: number };
+}
+
+export class Metrics {
+  readonly registry = new Registry();
+  requests = 0;
+  promptTokens = 0;
+  cachedTokens = 0;
+  completionTokens = 0;
+  #longest = 0;
+  /** Tokens drawn, by second. */
+  readonly #drawn = new Map<number, number>();
+  readonly #http: Counter;
+  readonly #promptTokens: Counter;
+  readonly #promptSeconds: Counter;
+  readonly #predictedTokens: Counter;
+  readonly #predictedSeconds: Counter;
+  readonly #cacheQueries: Counter;
+  readonly #cacheHits: Counter;
+  readonly #drafted: Counter;
+  readonly #accepted: Counter;
+  readonly #firstToken: Histogram;
+  readonly #betweenTokens: Histogram;
+  readonly #whole: Histogram;
+
+  constructor(waiting: () => number, model: () => JambaModel | undefined) {
+    const registers = [this.registry];
+    const counter = (name: string, help: string, labelNames: string[] = []) =>
+      new Counter({ name: prefix + name, help, registers, labelNames });
+    const histogram = (name: string, help: string, buckets: number[]) => new Histogram({ name: prefix + name, help, registers, buckets });
+    const gauge = (name: string, help: string, read: () => number) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read());
+        },
+      });
+    this.#http = counter("http_requests_total", "Requests answered, by route and status", ["route", "status"]);
+    this.#promptTokens = counter("prompt_tokens_total", "Prompt tokens that were read, without cached ones");
+    this.#promptSeconds = counter("prompt_seconds_total", "Seconds that reading prompts took, waiting included");
+    this.#predictedTokens = counter("tokens_predicted_total", "Tokens that were drawn");
+    this.#predictedSeconds = counter("tokens_predicted_seconds_total", "Seconds from prompts to the ends of answers");
+    this.#cacheQueries = counter("prefix_cache_queries_tokens_total", "Prompt tokens that were asked of the cache");
+    this.#cacheHits = counter("prefix_cache_hits_tokens_total", "Prompt tokens that a kept state had read before");
+    this.#drafted = counter("spec_decode_num_draft_tokens_total", "Tokens that were tried ahead");
+    this.#accepted = counter("spec_decode_num_accepted_tokens_total", "Tokens tried ahead that answers have");
+    this.#firstToken = histogram("ttft_seconds", "From a request to its first token", [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300]);
+    this.#betweenTokens = histogram(
+      "inter_token_seconds",
+      "Mean time between an answer's tokens",
+      [0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 3],
+    );
+    this.#whole = histogram("e2e_seconds", "From a request to the end of its answer", [0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000]);
+    gauge(`${prefix}requests_processing`, "Calls that run", () => model()?.calls().running ?? 0);
+    gauge(`${prefix}requests_deferred`, "Calls that wait until there is room", waiting);
+    gauge(`${prefix}n_tokens_max`, "Tokens of the longest conversation", () => this.#longest);
+    gauge(`${prefix}predicted_tokens_seconds`, "Tokens drawn per second, over the last 10", () => this.tokensPerSecond());
+    gauge(`${prefix}state_snapshots`, "States kept for later prompts", () => model()?.cached().states ?? 0);
+    gauge(`${prefix}state_snapshots_bytes`, "Bytes of states kept for later prompts", () => model()?.cached().bytes ?? 0);
+    gauge(`${prefix}weights_bytes`, "Bytes of the model's weights", () => model()?.memory().weightBytes ?? 0);
+    gauge(`${prefix}states_bytes`, "Bytes set aside for states", () => model()?.memory().stateBytes ?? 0);
+    gauge("process_resident_memory_bytes", "Bytes of the process in memory", () => process.memoryUsage.rss());
+  }
+
+  request(route: string, status: number): void {
+    this.requests++;
+    this.#http.inc({ route, status });
+  }
+
+  drew(tokens: number): void {
+    const second = Math.floor(performance.now() / 1000);
+    this.#drawn.set(second, (this.#drawn.get(second) ?? 0) + tokens);
+    for (const old of this.#drawn.keys()) if (old < second - window) this.#drawn.delete(old);
+  }
+
+  tokensPerSecond(): number {
+    const second = Math.floor(performance.now() / 1000);
+    let sum = 0;
+    // The second that runs is not over yet.
+    for (const [at, tokens] of this.#drawn) if (at < second && at >= second - window) sum += tokens;
+    return sum / window;
+  }
+
+  answered({ usage, timings, speculation, choices }: Result): void {
+    const { promptTokens, cachedTokens, completionTokens } = usage;
+    this.promptTokens += promptTokens;
+    this.cachedTokens += cachedTokens;
+    this.completionTokens += completionTokens;
+    this.#longest = Math.max(this.#longest, promptTokens + completionTokens);
+    this.#promptTokens.inc(promptTokens - cachedTokens);
+    this.#promptSeconds.inc(timings.promptMs / 1000);
+    this.#predictedTokens.inc(completionTokens);
+    this.#predictedSeconds.inc((timings.totalMs - timings.promptMs) / 1000);
+    this.#cacheQueries.inc(promptTokens);
+    this.#cacheHits.inc(cachedTokens);
+    if (speculation) {
+      this.#drafted.inc(speculation.drafted);
+      this.#accepted.inc(speculation.accepted);
+    }
+    if (completionTokens === 0) return;
+    this.#firstToken.observe(timings.firstTokenMs / 1000);
+    this.#whole.observe(timings.totalMs / 1000);
+    for (const { tokensPerSecond } of choices?.map((choice) => choice.timings) ?? [timings])
+      if (tokensPerSecond > 0) this.#betweenTokens.observe(1 / tokensPerSecond);
+  }
+}

@@ -1,0 +1,121 @@
+// What a route is, and how its request is read: once checked here, a body is what its schema says.
+
+import type { Context } from "hono";
+import type { Result } from "jamba";
+import type { z } from "zod";
+import { ApiError } from "./errors.ts";
+import type { Service } from "./service.ts";
+
+export interface Route {
+  readonly method: "get" | "post";
+  /** The first is the one to use; others are what older clients and llama.cpp's call it. */
+  readonly paths: readonly string[];
+  readonly summary: string;
+  /** Of the body. Without one, none is read. */
+  readonly request?: z.ZodType;
+  /** What may stand behind the `?`. A route with one reads its body by itself: it may need none. */
+  readonly query?: Readonly<Record<string, readonly string[]>>;
+  readonly returns: string;
+  /** Whether it may answer with server-sent events. */
+  readonly streams?: boolean;
+  readonly handle: (call: Call<unknown>) => Response | Promise<Response>;
+}
+
+export interface Call<Body> {
+  readonly service: Service;
+  readonly body: Body;
+  readonly c: Context<Env>;
+  readonly exchange: Exchange;
+}
+
+export interface Env {
+  Variables: { exchange: Exchange };
+}
+
+/** A request and its answer, as the log tells of it. */
+export interface Exchange {
+  readonly id: string;
+  /** Its path as the route's first. */
+  route: string;
+  /** What else the log tells. */
+  readonly facts: Record<string, unknown>;
+  error?: ApiError;
+  /** Aborted when the client goes away. */
+  readonly left: AbortController;
+  /** A stream goes on after the handler, and calls `end` when it is over. */
+  isStream: boolean;
+  end(error?: unknown): void;
+}
+
+type TypedRoute<T extends z.ZodType> = Omit<Route, "handle" | "request"> & {
+  readonly request: T;
+  readonly handle: (call: Call<z.output<T>>) => Response | Promise<Response>;
+};
+
+/** As people write it, without hono's patterns. */
+export function pathOf(path: string): string {
+  return path.replace(/:(\w+)(\{[^}]*\})?/g, "{$1}");
+}
+
+/** Gives the handler the type of its body. */
+export function withBody<T extends z.ZodType>(route: TypedRoute<T>): Route {
+  return route as unknown as Route;
+}
+
+/** Nothing that anyone asks for lies deeper, and recursion over it must end. */
+const deepest = 64;
+
+/** @throws ApiError 415, 413 or 400 with the field at fault */
+export async function readBody<T extends z.ZodType>(c: Context, schema: T): Promise<z.output<T>> {
+  const type = c.req.header("content-type") ?? "";
+  if (!/^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type))
+    throw new ApiError(415, `content-type: expected application/json, found ${JSON.stringify(type)}`);
+  const value = parseJson(await c.req.text());
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const { path, message } = deepestIssue(parsed.error.issues);
+  const param = pathText(path) || undefined;
+  throw new ApiError(400, param === undefined ? message : `${param}: ${message}`, { param, code: "invalid_value" });
+}
+
+function parseJson(text: string): unknown {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ApiError(400, "body: expected JSON, found something else", { code: "invalid_json" });
+  }
+  let level = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > deepest) throw new ApiError(400, `body: expected JSON of at most ${deepest} levels, found more`, { code: "invalid_json" });
+    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
+  }
+  return value;
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** Of a union's branches, the one that went furthest says what is wrong. */
+function deepestIssue(issues: readonly Issue[]): { path: readonly PropertyKey[]; message: string } {
+  const [first] = issues;
+  if (first.code !== "invalid_union" || first.errors.length === 0) return first;
+  const inner = first.errors.filter((branch) => branch.length > 0).map(deepestIssue);
+  const best = inner.sort((a, b) => b.path.length - a.path.length)[0];
+  if (!best || best.path.length === 0) {
+    const expected = inner.map(({ message }) => message.replace(/^Invalid input: expected /, ""));
+    return {
+      path: first.path,
+      message: inner.length > 0 ? `Invalid input: expected ${[...new Set(expected)].join(" or ")}` : first.message,
+    };
+  }
+  return { path: [...first.path, ...best.path], message: best.message };
+}
+
+function pathText(path: readonly PropertyKey[]): string {
+  return path.map((key, i) => (typeof key === "number" ? `[${key}]` : i === 0 ? String(key) : `.${String(key)}`)).join("");
+}
+
+/** What the log says of an answer. */
+export function resultFacts({ usage, timings, finishReason, cacheMissReason }: Result): Record<string, unknown> {
+  return { ...usage, firstTokenMs: Math.round(timings.firstTokenMs), finishReason, cacheMissReason };
+}

@@ -1,0 +1,20 @@
+// All routes, in the order in which the OpenAPI document lists them.
+
+import type { Route } from "./route.ts";
+import { chatRoute } from "./routes/chat.ts";
+import { completionsRoute } from "./routes/completions.ts";
+import { embeddingsRoute } from "./routes/embeddings.ts";
+import { responsesRoute } from "./routes/responses.ts";
+import { slotRoutes } from "./routes/slots.ts";
+import { statusRoutes } from "./routes/status.ts";
+import { tokenRoutes } from "./routes/tokens.ts";
+
+export const routes: readonly Route[] = [
+  chatRoute,
+  completionsRoute,
+  responsesRoute,
+  embeddingsRoute,
+  ...tokenRoutes,
+  ...slotRoutes,
+  ...statusRoutes,
+];

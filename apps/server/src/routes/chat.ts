@@ -1,0 +1,176 @@
+// POST /v1/chat/completions.
+
+import type { GenerateOptions, Message, Part, Result } from "jamba";
+import type { z } from "zod";
+import { badRequest } from "../errors.ts";
+import { type Call, resultFacts, withBody } from "../route.ts";
+import type { message } from "../schemas/fields.ts";
+import { type ChatRequest, chatRequest } from "../schemas/requests.ts";
+import { type Answer, newId, type Service } from "../service.ts";
+import { data, done, eventStream } from "../sse.ts";
+import { finishReasonOf, finite, formatOf, logprobsOfText, samplingOptions, timingsOf, tokenLimit, tokenText, usageOf } from "../wire.ts";
+
+export const chatRoute = withBody({
+  method: "post",
+  paths: ["/v1/chat/completions", "/chat/completions"],
+  summary: "Answers a conversation",
+  request: chatRequest,
+  returns: "A chat.completion, or with `stream` chat.completion.chunks",
+  streams: true,
+  async handle(call) {
+    const { service, body, c, exchange } = call;
+    service.expectModel(body.model);
+    const answer = startAnswer(call);
+    if (body.stream) return eventStream(chunks(call, answer), call);
+    for await (const _ of answer.parts);
+    const result = await answer.result();
+    Object.assign(exchange.facts, resultFacts(result));
+    return c.json(completion(service, body, result));
+  },
+});
+
+function startAnswer({ service, body, exchange }: Call<ChatRequest>): Answer {
+  if (body.top_logprobs !== undefined && !body.logprobs)
+    throw badRequest("top_logprobs", "expected it with logprobs: true, found it alone");
+  const messages = body.messages.map(toMessage);
+  const { tools, documents } = body;
+  const isPlainJson = body.response_format?.type === "json_object";
+  const template = {
+    tools: tools?.length ? tools : undefined,
+    documents: documents?.length ? documents : undefined,
+    // Jamba 1.5 was taught a mode for it.
+    knobs: isPlainJson ? { response_format: "json_object", ...body.knobs } : body.knobs,
+  };
+  const options: GenerateOptions = {
+    ...samplingOptions(body, service.options),
+    ...template,
+    ...(body.max_completion_tokens !== undefined && { maxTokens: tokenLimit(body.max_completion_tokens) }),
+    ...(body.response_format && { format: formatOf(body.response_format) }),
+    // Clients send it even where there are no tools.
+    toolChoice: template.tools || typeof body.tool_choice === "object" || body.tool_choice === "required" ? body.tool_choice : undefined,
+    logprobs: body.logprobs,
+    topLogprobs: body.top_logprobs,
+    signal: exchange.left.signal,
+  };
+  const slot = body.id_slot === undefined || body.id_slot < 0 ? undefined : service.slots?.at(body.id_slot);
+  if (slot && (body.n ?? 1) > 1) throw badRequest("n", "expected 1 with id_slot, which keeps one answer");
+  return service.answer(messages, options, slot && ((_, given) => slot.stream(service.model, messages, template, given)));
+}
+
+export function toMessage({ role, ...rest }: z.output<typeof message>): Message {
+  const { tool_calls, ...others } = rest;
+  return {
+    role: role === "developer" ? "system" : role,
+    ...others,
+    ...(tool_calls && { tool_calls: tool_calls.map(({ id, function: called }) => ({ id, type: "function" as const, function: called })) }),
+  };
+}
+
+function headOf(service: Service, object: string) {
+  const created = Math.floor(Date.now() / 1000);
+  return { id: newId("chatcmpl-"), object, created, model: service.id, system_fingerprint: service.fingerprint };
+}
+
+function completion(service: Service, body: ChatRequest, result: Result) {
+  return {
+    ...headOf(service, "chat.completion"),
+    choices: (result.choices ?? [result]).map((choice, index) => {
+      const calls = choice.toolCalls.slice(0, body.parallel_tool_calls === false ? 1 : undefined).map((call) => ({
+        id: newId("call_"),
+        type: "function",
+        function: { name: call.name, arguments: typeof call.arguments === "string" ? call.arguments : JSON.stringify(call.arguments) },
+      }));
+      return {
+        index,
+        message: {
+          role: "assistant",
+          content: choice.content === "" && calls.length > 0 ? null : choice.content,
+          refusal: null,
+          ...(choice.reasoning !== undefined && { reasoning_content: choice.reasoning }),
+          ...(calls.length > 0 && { tool_calls: calls }),
+        },
+        logprobs: logprobsOf(service, choice),
+        finish_reason: finishReasonOf(choice),
+      };
+    }),
+    usage: usageOf([result]),
+    timings: timingsOf(result),
+    cache_miss_reason: result.cacheMissReason,
+  };
+}
+
+async function* chunks({ service, body, exchange }: Call<ChatRequest>, { parts, result }: Answer): AsyncGenerator<string, void> {
+  const head = headOf(service, "chat.completion.chunk");
+  const asked = body.stream_options?.include_usage;
+  const send = (choices: readonly object[], more: object = {}) => data({ ...head, choices, ...(asked && { usage: null }), ...more });
+  const choice = (index: number, delta: object, finish_reason: string | null = null, logprobs: object | null = null) => ({
+    index,
+    delta,
+    logprobs,
+    finish_reason,
+  });
+  const n = body.n ?? 1;
+  const ids = Array.from({ length: n }, () => new CallIds(body.parallel_tool_calls !== false));
+  const start = performance.now();
+  let drawn = 0;
+  let isFirst = true;
+  const roles = Array.from({ length: n }, (_, index) => send([choice(index, { role: "assistant", content: "" })]));
+  for await (const part of parts) {
+    if (isFirst) yield roles.join("");
+    isFirst = false;
+    drawn += part.ids.length;
+    const index = part.index ?? 0;
+    const ms = performance.now() - start;
+    const timings = { timings: { predicted_n: drawn, predicted_ms: ms, predicted_per_second: (drawn * 1000) / ms } };
+    for (const delta of deltas(part, ids[index])) yield send([choice(index, delta)], body.timings_per_token ? timings : {});
+  }
+  const whole = await result();
+  Object.assign(exchange.facts, resultFacts(whole));
+  // The whole answer may have no text.
+  if (isFirst) yield roles.join("");
+  for (const [index, one] of (whole.choices ?? [whole]).entries()) {
+    const more = index === n - 1 ? { timings: timingsOf(whole), cache_miss_reason: whole.cacheMissReason } : {};
+    yield send([choice(index, {}, finishReasonOf(one), logprobsOf(service, one))], more);
+  }
+  if (asked) yield send([], { usage: usageOf([whole]) });
+  yield done;
+}
+
+/** Names for the calls of one answer, as they come. */
+class CallIds {
+  readonly #ids: string[] = [];
+  readonly #several: boolean;
+
+  constructor(several: boolean) {
+    this.#several = several;
+  }
+
+  of(index: number): string | undefined {
+    if (index > 0 && !this.#several) return undefined;
+    this.#ids[index] ??= newId("call_");
+    return this.#ids[index];
+  }
+}
+
+function* deltas({ pieces }: Part, ids: CallIds): Generator<object> {
+  for (const piece of pieces) {
+    if ("text" in piece) yield { content: piece.text };
+    else if ("reasoning" in piece) yield { reasoning_content: piece.reasoning };
+    else {
+      const { index, name, argumentsDelta } = piece.toolCall;
+      const id = ids.of(index);
+      if (id === undefined) continue;
+      if (name !== undefined) yield { tool_calls: [{ index, id, type: "function", function: { name, arguments: "" } }] };
+      if (argumentsDelta !== "") yield { tool_calls: [{ index, function: { arguments: argumentsDelta } }] };
+    }
+  }
+}
+
+function logprobsOf({ model }: Service, result: Result): { content: object[]; refusal: null } | null {
+  if (!result.logprobs) return null;
+  const shown = (one: { id: number; logprob: number }) => ({ ...tokenText(model, one.id), logprob: finite(one.logprob) });
+  return {
+    content: logprobsOfText(model, result).map(({ top, ...one }) => ({ ...shown(one), top_logprobs: top.map(shown) })),
+    refusal: null,
+  };
+}

@@ -1,0 +1,34 @@
+// POST /v1/embeddings.
+
+import { badRequest } from "../errors.ts";
+import { withBody } from "../route.ts";
+import { embeddingRequest } from "../schemas/requests.ts";
+
+export const embeddingsRoute = withBody({
+  method: "post",
+  paths: ["/v1/embeddings", "/embeddings"],
+  summary: "Mean-pooled hidden states of texts. Jamba was not trained as an embedder.",
+  request: embeddingRequest,
+  returns: "A list of embeddings",
+  async handle({ service, body, c, exchange }) {
+    service.expectModel(body.model);
+    const { model } = service;
+    const texts = [body.input].flat();
+    const { dModel } = model.config;
+    if (body.dimensions !== undefined && body.dimensions !== dModel)
+      throw badRequest("dimensions", `expected ${dModel}, this model's own, found ${body.dimensions}`);
+    const promptTokens = texts.reduce((sum, text) => sum + model.tokenizer.encode(text, { addBos: model.tokenizer.addBos }).length, 0);
+    const values = (await service.embed(texts, exchange.left.signal)).data as Float32Array;
+    Object.assign(exchange.facts, { promptTokens });
+    const embeddingOf = (index: number) => {
+      const row = values.slice(index * dModel, (index + 1) * dModel);
+      return body.encoding_format === "base64" ? Buffer.from(row.buffer).toString("base64") : [...row];
+    };
+    return c.json({
+      object: "list",
+      data: texts.map((_, index) => ({ object: "embedding", index, embedding: embeddingOf(index) })),
+      model: service.id,
+      usage: { prompt_tokens: promptTokens, total_tokens: promptTokens },
+    });
+  },
+});

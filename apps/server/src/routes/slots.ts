@@ -1,0 +1,58 @@
+// /slots: conversations that requests name with `id_slot`, saved to files and brought back.
+
+import { ApiError, badRequest } from "../errors.ts";
+import { type Route, readBody } from "../route.ts";
+import { slotFile } from "../schemas/requests.ts";
+import type { Service } from "../service.ts";
+import type { Slots } from "../slots.ts";
+
+const actions = ["save", "restore", "erase"];
+
+export const slotRoutes: readonly Route[] = [
+  {
+    method: "get",
+    paths: ["/slots"],
+    summary: "All slots",
+    returns: "For each slot how many tokens its state has read",
+    handle({ service, c }) {
+      const { contextLength } = service.model;
+      return c.json(slotsOf(service).all.map(({ tokens }, id) => ({ id, n_ctx: contextLength, n_tokens: tokens })));
+    },
+  },
+  {
+    method: "post",
+    paths: ["/slots/:id"],
+    summary: "Saves a slot's conversation to a file, brings one back, or forgets it",
+    request: slotFile,
+    query: { action: actions },
+    returns: "What was done",
+    async handle({ service, c }) {
+      const slots = slotsOf(service);
+      const { model } = service;
+      const given = c.req.param("id") ?? "";
+      const id = /^\d{1,4}$/.test(given) ? Number(given) : -1;
+      const slot = slots.at(id);
+      const action = c.req.query("action");
+      const start = performance.now();
+      if (action === "erase") {
+        const erased = slot.tokens;
+        await slot.erase();
+        return c.json({ id_slot: id, n_erased: erased });
+      }
+      if (action !== "save" && action !== "restore") throw badRequest("action", `expected one of ${actions.join(", ")}`);
+      const { filename } = await readBody(c, slotFile);
+      const bytes = action === "save" ? await slots.save(id, filename) : await slots.restore(id, model, filename);
+      const ms = performance.now() - start;
+      return c.json(
+        action === "save"
+          ? { id_slot: id, filename, n_saved: slot.tokens, n_written: bytes, timings: { save_ms: ms } }
+          : { id_slot: id, filename, n_restored: slot.tokens, n_read: bytes, timings: { restore_ms: ms } },
+      );
+    },
+  },
+];
+
+function slotsOf({ slots }: Service): Slots {
+  if (slots) return slots;
+  throw new ApiError(501, "This server has no slots. Start it with a folder for them (slotsDir).", { type: "not_supported_error" });
+}

@@ -1,0 +1,85 @@
+// What the server and its model are, and how they fare: /health, /v1/models, /props, /metrics.
+
+import type { Route } from "../route.ts";
+import type { Service } from "../service.ts";
+
+export const statusRoutes: readonly Route[] = [
+  {
+    method: "get",
+    paths: ["/health", "/v1/health"],
+    summary: "Whether the model is there; needs no key",
+    returns: '{ "status": "ok" }, or 503 while the model loads',
+    handle({ service, c }) {
+      void service.model; // throws what is the matter, if it is not there
+      return c.json({ status: "ok" });
+    },
+  },
+  {
+    method: "get",
+    paths: ["/v1/models", "/models"],
+    summary: "The model that is served",
+    returns: "A list of one",
+    handle: ({ service, c }) => c.json({ object: "list", data: [modelOf(service)] }),
+  },
+  {
+    method: "get",
+    // Ids of the hub have a slash.
+    paths: ["/v1/models/:id{.+}", "/models/:id{.+}"],
+    summary: "The model of an id",
+    returns: "A model",
+    handle({ service, c }) {
+      service.expectModel(c.req.param("id"));
+      return c.json(modelOf(service));
+    },
+  },
+  {
+    method: "get",
+    paths: ["/props"],
+    summary: "What the model is and what holds where a request says nothing",
+    returns: "Properties",
+    handle({ service, c }) {
+      const { model, slots, name } = service;
+      const { tokenizer, contextLength, defaults, device, dtypes } = model;
+      const tokenOf = (id: number | undefined) => (id === undefined ? null : (tokenizer.tokenOf(id) ?? null));
+      return c.json({
+        default_generation_settings: { n_ctx: contextLength, params: defaults },
+        total_slots: slots?.all.length ?? 0,
+        model_path: name,
+        model_alias: service.id,
+        chat_template: tokenizer.chatTemplate ?? null,
+        bos_token: tokenOf(tokenizer.bosId),
+        eos_token: tokenOf(tokenizer.eosId),
+        modalities: { vision: false, audio: false },
+        device: { kind: device.kind, name: device.name },
+        dtypes,
+      });
+    },
+  },
+  {
+    method: "get",
+    paths: ["/metrics"],
+    summary: "Counts and times for Prometheus",
+    returns: "Prometheus' text format",
+    async handle({ service, c }) {
+      const { registry } = service.metrics;
+      return c.text(await registry.metrics(), 200, { "content-type": registry.contentType });
+    },
+  },
+];
+
+function modelOf({ id, created, model }: Service) {
+  const { config, contextLength } = model;
+  return {
+    id,
+    object: "model",
+    created,
+    owned_by: "jamba",
+    meta: {
+      n_ctx: contextLength,
+      n_ctx_train: config.contextLength,
+      n_vocab: config.vocabSize,
+      n_embd: config.dModel,
+      size: model.memory().weightBytes,
+    },
+  };
+}

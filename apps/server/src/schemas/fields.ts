@@ -1,0 +1,99 @@
+// Fields that several requests share, with the ranges that OpenAI documents and llama.cpp's names for what OpenAI lacks.
+
+import { z } from "zod";
+
+/** Clients write null for what they leave out. */
+export function optional<T extends z.ZodType>(schema: T) {
+  return schema.nullish().transform((value) => (value ?? undefined) as z.output<T> | undefined);
+}
+
+const share = z.number().min(0).max(1);
+/** llama.cpp's -1: as much as there is. */
+const limit = z.int().min(-1);
+
+/** How tokens are drawn, and where the answer ends. What is not given is as the model's generation_config.json says. */
+export const sampling = {
+  temperature: optional(z.number().min(0).max(2)),
+  top_p: optional(share),
+  top_k: optional(z.int().min(-1)),
+  min_p: optional(share),
+  typical_p: optional(share),
+  seed: optional(z.int()),
+  n: optional(z.int().min(1).max(128)),
+  stop: optional(z.union([z.string(), z.array(z.string().min(1)).max(4)])),
+  frequency_penalty: optional(z.number().min(-2).max(2)),
+  presence_penalty: optional(z.number().min(-2).max(2)),
+  repeat_penalty: optional(z.number().min(0.01).max(100)),
+  logit_bias: optional(z.record(z.string().regex(/^\d{1,9}$/), z.number().min(-100).max(100))),
+  dry_multiplier: optional(z.number().min(0).max(1000)),
+  dry_base: optional(z.number().min(1).max(100)),
+  dry_allowed_length: optional(
+    z
+      .int()
+      .min(1)
+      .max(2 ** 20),
+  ),
+  dry_penalty_last_n: optional(limit),
+  dry_sequence_breakers: optional(z.array(z.string().min(1)).max(64)),
+  xtc_probability: optional(share),
+  xtc_threshold: optional(share),
+  ignore_eos: optional(z.boolean()),
+  grammar: optional(z.string().min(1)),
+  json_schema: optional(z.record(z.string(), z.unknown())),
+  max_tokens: optional(limit),
+  id_slot: optional(z.int().min(-1)),
+};
+
+export type Sampling = z.output<ReturnType<typeof z.object<typeof sampling>>>;
+
+export const streaming = {
+  model: optional(z.string()),
+  stream: optional(z.boolean()),
+  stream_options: optional(z.object({ include_usage: optional(z.boolean()) })),
+  timings_per_token: optional(z.boolean()),
+};
+
+const functionName = z.string().regex(/^[a-zA-Z0-9_.-]{1,64}$/, "expected 1 to 64 letters, digits, underscores, dots or dashes");
+
+export const functionShape = {
+  name: functionName,
+  description: optional(z.string()),
+  parameters: optional(z.record(z.string(), z.unknown())),
+  strict: optional(z.boolean()),
+};
+
+export const toolsField = optional(z.array(z.object({ type: z.literal("function"), function: z.object(functionShape) })).max(128));
+
+export const toolChoiceField = optional(
+  z.union([
+    z.enum(["none", "auto", "required"]),
+    z.object({ type: z.literal("function"), function: z.object({ name: z.string().min(1) }) }),
+  ]),
+);
+
+export const documentsField = optional(z.array(z.looseObject({ text: z.string(), title: optional(z.string()) })).max(1024));
+
+const part = z.object({ type: z.literal("text", "expected text: this model reads nothing else"), text: z.string() });
+export const content = z.union([z.string(), z.array(part)]);
+
+const call = z.object({
+  id: optional(z.string()),
+  type: z.literal("function").nullish(),
+  function: z.object({ name: z.string().min(1), arguments: z.union([z.string(), z.record(z.string(), z.unknown())]) }),
+});
+
+export const message = z
+  .object({
+    role: z.enum(["system", "developer", "user", "assistant", "tool"]),
+    content: optional(content),
+    name: optional(z.string()),
+    tool_calls: optional(z.array(call)),
+    tool_call_id: optional(z.string()),
+    reasoning_content: optional(z.string()),
+  })
+  .check(({ value, issues }) => {
+    if (value.content === undefined && value.role !== "assistant")
+      issues.push({ code: "custom", path: ["content"], message: "expected a text or text parts, found none", input: value });
+  });
+
+export const messages = z.array(message).min(1).max(65_536);

@@ -1,0 +1,122 @@
+// Listens: node's HTTP server around the application, with limits that keep slow and broken clients from holding it.
+
+import type { Server as HttpServer } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import { createAdaptorServer, type Http2Bindings, type HttpBindings } from "@hono/node-server";
+import { JambaError, type JambaModel } from "jamba";
+import { createApp } from "./app.ts";
+import { ApiError } from "./errors.ts";
+import type { ServerStats } from "./metrics.ts";
+import { type AppOptions, Service } from "./service.ts";
+
+export interface ServeOptions extends AppOptions {
+  /** "127.0.0.1" if not given. Another than a loopback one needs `apiKeys`. */
+  host?: string;
+  /** 8080 if not given; 0 takes any that is free. */
+  port?: number;
+}
+
+export interface Server {
+  readonly url: string;
+  readonly port: number;
+  stats(): ServerStats;
+  /** Takes no more requests, lets those under way end for `graceMs` (10 seconds), then cancels them. The model stays open. */
+  close(options?: { graceMs?: number }): Promise<void>;
+}
+
+/** Milliseconds for a request's headers, for all of a request, and without taking any of an answer. */
+const [headersTimeout, requestTimeout, stuckTimeout] = [10_000, 60_000, 60_000];
+
+/**
+ * Starts listening at once; GET /health is 503 until `model` is there.
+ * @param name the model's id for clients, unless there is an `alias`
+ * @throws JambaError OPTION for a host that others reach without a key, and where the port can't be had
+ */
+export async function serve(model: JambaModel | Promise<JambaModel>, name: string, options: ServeOptions = {}): Promise<Server> {
+  const { host = "127.0.0.1", port = 8080 } = options;
+  if (!isLoopback(host) && !options.apiKeys?.length)
+    throw new JambaError("OPTION", `host: expected a loopback address or apiKeys, found ${host} without any; anyone could ask`);
+  const service = new Service(model, name, options);
+  const server = createAdaptorServer({
+    fetch: guarded(createApp(service).fetch, !options.apiKeys?.length),
+    serverOptions: { headersTimeout, requestTimeout, connectionsCheckingInterval: 2000, maxHeaderSize: 16_384 },
+  }) as HttpServer;
+  server.setTimeout(stuckTimeout, dropStuck);
+  let answering = 0;
+  server.on("request", (_, response) => {
+    answering++;
+    response.once("close", () => answering--);
+  });
+  server.on("clientError", refuseBroken);
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause) =>
+      reject(new JambaError("OPTION", `port: expected one that is free, found ${port} on ${host}: ${cause.message}`, { cause })),
+    );
+    server.listen(port, host, resolve);
+  });
+  const address = server.address() as AddressInfo;
+  const shown = address.family === "IPv6" ? `[${address.address}]` : address.address;
+  return {
+    url: `http://${shown}:${address.port}`,
+    port: address.port,
+    stats: () => service.stats(),
+    close: ({ graceMs = 10_000 } = {}) => close(server, service, graceMs, () => answering === 0),
+  };
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+type Fetch = (request: Request, env: HttpBindings | Http2Bindings) => Response | Promise<Response>;
+
+/**
+ * @param onlyLoopback whether the name that was used must be a loopback one: a page whose name was made to point here is of the
+ * same origin for a browser, and only the name gives it away
+ */
+function guarded(fetch: Fetch, onlyLoopback: boolean): Fetch {
+  return (request, env) => {
+    const names = env.incoming.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "host");
+    if (names.length > 1) return new ApiError(400, "host: expected one, found several", { code: "bad_request" }).toResponse();
+    const { hostname } = new URL(request.url);
+    if (!onlyLoopback || isLoopback(hostname.replace(/^\[|\]$/g, ""))) return fetch(request, env);
+    return new ApiError(403, "host: expected localhost, found another name; give the server an API key to use others", {
+      code: "host_not_allowed",
+    }).toResponse();
+  };
+}
+
+/** A client that takes nothing of its answer; one that waits for it is left in peace. */
+function dropStuck(socket: Socket): void {
+  if (socket.writableLength > 0) socket.destroy();
+}
+
+/** What node's parser does not take for HTTP: told in JSON like everything else. */
+function refuseBroken(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === "ECONNRESET") return void socket.destroy();
+  const [status, message] =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? ["431 Request Header Fields Too Large", "headers: expected at most 16,384 bytes, found more"]
+      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? ["408 Request Timeout", "request: expected all of it sooner"]
+        : ["400 Bad Request", "request: expected HTTP/1.1, found something else"];
+  const body = JSON.stringify(new ApiError(400, message, { code: "bad_request" }).body);
+  const headers = `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close`;
+  socket.end(`HTTP/1.1 ${status}\r\n${headers}\r\n\r\n${body}`);
+}
+
+async function close(server: HttpServer, service: Service, graceMs: number, isQuiet: () => boolean): Promise<void> {
+  service.draining = true;
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  const grace = setTimeout(() => service.stop(), graceMs);
+  // Clients keep connections open that ask nothing any more, or never did.
+  const sweep = () => isQuiet() && server.closeAllConnections();
+  sweep();
+  const sweeping = setInterval(sweep, 20);
+  const last = setTimeout(() => server.closeAllConnections(), graceMs + 2000);
+  await closed;
+  clearTimeout(grace);
+  clearTimeout(last);
+  clearInterval(sweeping);
+  await service.dispose();
+}

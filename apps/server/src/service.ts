@@ -1,0 +1,226 @@
+// What all routes share: the model once it is there, who may still come, what was done. Knows no HTTP.
+
+import { randomUUID } from "node:crypto";
+import type { GenerateOptions, JambaModel, Part, Prompt, Result, TextStream } from "jamba";
+import { ApiError, shuttingDown } from "./errors.ts";
+import { Metrics, type ServerStats } from "./metrics.ts";
+import { Slots } from "./slots.ts";
+
+export interface AppOptions {
+  /** The model's id for clients, in place of its name; the name stays valid too. */
+  alias?: string;
+  /** Any of these must come as `Authorization: Bearer …` or `x-api-key`. Without any, whoever reaches the port may ask. */
+  apiKeys?: readonly string[];
+  /** Origins whose pages may ask from a browser, or "*"; none if not given. */
+  cors?: readonly string[];
+  /** 4 MiB if not given: some three times a context of 262,144 tokens. Texts become tokens at once, during which all others wait. */
+  maxBodyBytes?: number;
+  /** The most that an answer may take, waiting included; 10 minutes if not given. An answer that has begun ends there as if `max_tokens` had. */
+  requestTimeoutMs?: number;
+  /** Calls that may wait for room before others are told to come back later (429); 64 if not given. */
+  maxQueue?: number;
+  /** The most new tokens of an answer, whatever the request says; 32,768 if not given. */
+  maxTokens?: number;
+  /** Accept `grammar`. A grammar is a program: one that is made to can stop the server for ever. */
+  allowGrammars?: boolean;
+  /** A folder for conversations that /slots saves. Without it there are no slots. */
+  slotsDir?: string;
+  /** How many slots; 4 if not given. */
+  slots?: number;
+  /** Silence after which a stream says that it is still there; 10 seconds if not given. */
+  pingMs?: number;
+  /** Takes one object for each request, without anything that was asked or answered. */
+  log?: (line: object) => void;
+}
+
+const defaults = {
+  apiKeys: [] as readonly string[],
+  cors: [] as readonly string[],
+  maxBodyBytes: 4 * 2 ** 20,
+  requestTimeoutMs: 600_000,
+  maxQueue: 64,
+  maxTokens: 32_768,
+  allowGrammars: false,
+  slots: 4,
+  pingMs: 10_000,
+  log: () => undefined,
+};
+
+/** New tokens where neither the request nor the model says how many: the engine's own default. */
+const defaultMaxTokens = 1024;
+
+/** An answer on its way. */
+export interface Answer {
+  readonly parts: AsyncIterable<Part>;
+  /** Once `parts` has ended. */
+  result(): Promise<Result>;
+}
+
+export class Service {
+  readonly options: AppOptions & typeof defaults;
+  /** The model's id. */
+  readonly id: string;
+  readonly name: string;
+  readonly created = Math.floor(Date.now() / 1000);
+  readonly metrics: Metrics;
+  readonly slots: Slots | undefined;
+  /** Refuses whoever comes, when a server is about to end. */
+  draining = false;
+  /** One for each answer under way. */
+  readonly #running = new Set<AbortController>();
+  #model: JambaModel | undefined;
+  #failed: unknown;
+  /** Answers under way, running or not. */
+  #answers = 0;
+
+  constructor(model: JambaModel | Promise<JambaModel>, name: string, options: AppOptions = {}) {
+    this.options = { ...defaults, ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) };
+    this.name = name;
+    this.id = options.alias ?? name;
+    this.metrics = new Metrics(
+      () => this.#model?.calls().waiting ?? 0,
+      () => this.#model,
+    );
+    if (this.options.slotsDir !== undefined) this.slots = new Slots(this.options.slotsDir, this.options.slots);
+    // At once where it can be, so that a loaded model is there for the first request.
+    if (model instanceof Promise) {
+      model.then(
+        (loaded) => {
+          this.#model = loaded;
+        },
+        (error) => {
+          this.#failed = error;
+        },
+      );
+    } else this.#model = model;
+  }
+
+  /** @throws ApiError while there is none */
+  get model(): JambaModel {
+    if (this.#model) return this.#model;
+    if (this.#failed)
+      throw new ApiError(503, "The model could not be loaded. The server's log says why.", { code: "model_failed", cause: this.#failed });
+    throw new ApiError(503, "Loading model", { type: "unavailable_error", code: "model_loading", retryAfter: 1 });
+  }
+
+  /** Of what computes: model, dtypes and device. */
+  get fingerprint(): string {
+    const { device, dtypes } = this.model;
+    return `fp_${[device.kind, ...dtypes].join("_")}`;
+  }
+
+  /** @throws ApiError for another model's id */
+  expectModel(id: string | undefined): void {
+    if (id === undefined || id === this.id || id === this.name) return;
+    throw new ApiError(404, `model: expected ${JSON.stringify(this.id)}, found ${JSON.stringify(id)}`, {
+      param: "model",
+      code: "model_not_found",
+    });
+  }
+
+  /**
+   * Starts an answer. Reading its parts drives it; leaving the loop cancels it.
+   * @param session answers in place of the model
+   * @throws ApiError 429 when too many wait, JambaError for options and prompts that do not fit
+   */
+  answer(prompt: Prompt, { signal, ...options }: GenerateOptions, session?: TextStreamer): Answer {
+    const { model } = this;
+    this.#expectRoom();
+    const controller = new AbortController();
+    const stream = (session ?? model.stream.bind(model))(prompt, {
+      ...options,
+      maxTokens: Math.min(options.maxTokens ?? model.defaults.maxTokens ?? defaultMaxTokens, this.options.maxTokens),
+      signal: controller.signal,
+    });
+    const parts = this.#counted(stream, options.n ?? 1, controller, signal);
+    const result = async () => {
+      const found = await stream.result;
+      // Cut short by a timeout it is a whole answer of its kind; cut short by the end of the server it is none.
+      if (controller.signal.reason instanceof ApiError) throw controller.signal.reason;
+      return found;
+    };
+    return { parts, result };
+  }
+
+  /** The mean of the final hidden states of each text. @throws as `answer` */
+  async embed(texts: readonly string[], signal: AbortSignal): ReturnType<JambaModel["embed"]> {
+    const { model } = this;
+    this.#expectRoom();
+    this.#answers++;
+    try {
+      return await model.embed(texts, { signal });
+    } finally {
+      this.#answers--;
+    }
+  }
+
+  #expectRoom(): void {
+    const waiting = this.#answers - this.model.calls().running;
+    if (waiting < this.options.maxQueue) return;
+    throw new ApiError(429, `Too many requests: ${waiting} wait already. Try again later.`, {
+      type: "rate_limit_error",
+      code: "rate_limit_exceeded",
+      retryAfter: 2,
+    });
+  }
+
+  async *#counted(
+    stream: TextStream,
+    answers: number,
+    controller: AbortController,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<Part, void> {
+    this.#answers += answers;
+    this.#running.add(controller);
+    const leave = () => controller.abort(signal?.reason);
+    if (signal?.aborted) leave();
+    signal?.addEventListener("abort", leave);
+    const timer = setTimeout(() => controller.abort(new DOMException("timed out", "TimeoutError")), this.options.requestTimeoutMs);
+    try {
+      for await (const part of stream) {
+        this.metrics.drew(part.ids.length);
+        yield part;
+      }
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", leave);
+      this.#running.delete(controller);
+      this.#answers -= answers;
+      // Also of an answer that was cancelled after its first token.
+      await stream.result.then(
+        (result) => this.metrics.answered(result),
+        () => undefined,
+      );
+    }
+  }
+
+  stats(): ServerStats {
+    const { requests, promptTokens, cachedTokens, completionTokens } = this.metrics;
+    const { running, waiting } = this.#model?.calls() ?? { running: 0, waiting: 0 };
+    const { weightBytes = 0, stateBytes = 0 } = this.#model?.memory() ?? {};
+    return {
+      requests: { running, waiting, total: requests },
+      tokensPerSecond: this.metrics.tokensPerSecond(),
+      promptTokens,
+      cachedTokens,
+      completionTokens,
+      memory: { weights: weightBytes, states: stateBytes, process: process.memoryUsage.rss() },
+    };
+  }
+
+  /** Cancels every answer under way. */
+  stop(): void {
+    for (const controller of this.#running) controller.abort(shuttingDown());
+  }
+
+  async dispose(): Promise<void> {
+    await this.slots?.dispose();
+  }
+}
+
+export type TextStreamer = (prompt: Prompt, options: GenerateOptions) => TextStream;
+
+/** `chatcmpl-…`, `call_…` and the like. */
+export function newId(prefix: string): string {
+  return prefix + randomUUID().replaceAll("-", "");
+}

@@ -1,0 +1,64 @@
+// Server-sent events: sends what comes as soon as it comes, and signs of life in between. Knows nothing of what is sent.
+
+import { toApiError } from "./errors.ts";
+import type { Call } from "./route.ts";
+
+/** How long to wait for a first event, so that an error may still become a status; less where signs of life are wanted sooner. */
+const patienceMs = 1000;
+
+/**
+ * Reads `events` as fast as they come, whether or not the client reads them as fast: a slow one must not hold a place among the running.
+ * An error before the first event, if it comes soon, is thrown; a later one is sent as the last event.
+ */
+export async function eventStream(
+  events: AsyncIterator<string>,
+  { service, exchange }: Pick<Call<unknown>, "service" | "exchange">,
+  /** What an error is sent as, once it is too late for a status. */
+  errorEvent = (error: unknown) => data(toApiError(error).body),
+): Promise<Response> {
+  const encoder = new TextEncoder();
+  const first = events.next();
+  const { pingMs } = service.options;
+  let patience: NodeJS.Timeout | undefined;
+  const waited = new Promise((resolve) => {
+    patience = setTimeout(resolve, Math.min(patienceMs, pingMs));
+  });
+  await Promise.race([first, waited]).finally(() => clearTimeout(patience));
+  exchange.isStream = true;
+  let isOpen = true;
+  const body = new ReadableStream<Uint8Array>({
+    start(controller) {
+      const send = (text: string) => {
+        if (isOpen) controller.enqueue(encoder.encode(text));
+        ping.refresh();
+      };
+      const ping = setInterval(() => isOpen && controller.enqueue(encoder.encode(": ping\n\n")), pingMs);
+      const run = async () => {
+        try {
+          for (let next = await first; !next.done; next = await events.next()) send(next.value);
+          exchange.end();
+        } catch (error) {
+          send(errorEvent(error));
+          exchange.end(error);
+        } finally {
+          clearInterval(ping);
+          if (isOpen) controller.close();
+        }
+      };
+      void run();
+    },
+    cancel() {
+      isOpen = false;
+      exchange.left.abort();
+    },
+  });
+  return new Response(body, {
+    headers: { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no" },
+  });
+}
+
+export function data(value: unknown): string {
+  return `data: ${JSON.stringify(value)}\n\n`;
+}
+
+export const done = "data: [DONE]\n\n";

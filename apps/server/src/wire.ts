@@ -1,0 +1,110 @@
+// Between the fields of requests and answers and the engine's options and results. Knows no route.
+
+import type { Format, GenerateOptions, JambaModel, Result } from "jamba";
+import type { z } from "zod";
+import { badRequest } from "./errors.ts";
+import type { Sampling } from "./schemas/fields.ts";
+import type { responseFormat } from "./schemas/requests.ts";
+
+/** What a field leaves out stays undefined: the model's own default holds. */
+export function samplingOptions(body: Sampling, { allowGrammars }: { readonly allowGrammars: boolean }): GenerateOptions {
+  const dry = body.dry_multiplier
+    ? {
+        multiplier: body.dry_multiplier,
+        base: body.dry_base,
+        allowedLength: body.dry_allowed_length,
+        lastN: orAll(body.dry_penalty_last_n),
+        breakers: body.dry_sequence_breakers,
+      }
+    : undefined;
+  if (body.grammar !== undefined && !allowGrammars)
+    throw badRequest("grammar", "expected none: this server was not started with grammars allowed; use response_format", "unsupported");
+  const format: Format | undefined =
+    body.grammar !== undefined
+      ? { type: "grammar", grammar: body.grammar }
+      : body.json_schema && { type: "json", schema: body.json_schema };
+  return {
+    temperature: body.temperature,
+    topP: body.top_p,
+    topK: body.top_k === undefined ? undefined : Math.max(0, body.top_k),
+    minP: body.min_p,
+    typicalP: body.typical_p,
+    // llama.cpp's -1 asks for a random one.
+    seed: body.seed === -1 ? undefined : body.seed,
+    n: body.n,
+    stop: [body.stop ?? []].flat().filter((text) => text !== ""),
+    frequencyPenalty: body.frequency_penalty,
+    presencePenalty: body.presence_penalty,
+    repetitionPenalty: body.repeat_penalty,
+    logitBias: body.logit_bias,
+    dry,
+    xtc: body.xtc_probability ? { probability: body.xtc_probability, threshold: body.xtc_threshold } : undefined,
+    ignoreEos: body.ignore_eos,
+    maxTokens: tokenLimit(body.max_tokens),
+    format,
+  };
+}
+
+/** -1 asks for as much as there is. */
+export function tokenLimit(tokens: number | undefined): number | undefined {
+  return tokens === -1 ? Number.MAX_SAFE_INTEGER : tokens;
+}
+
+function orAll(count: number | undefined): number | undefined {
+  return count === -1 ? undefined : count;
+}
+
+export function formatOf(asked: z.output<typeof responseFormat> | undefined): Format | undefined {
+  if (!asked || asked.type === "text") return undefined;
+  return { type: "json", schema: asked.type === "json_schema" ? asked.json_schema.schema : asked.schema };
+}
+
+const finishReasons = { stop: "stop", length: "length", "tool-calls": "tool_calls", cancelled: "length" } as const;
+
+/** An answer that ran out of time counts as one that ran out of tokens. */
+export function finishReasonOf({ finishReason }: Result): (typeof finishReasons)[Result["finishReason"]] {
+  return finishReasons[finishReason];
+}
+
+export function usageOf(results: readonly Result[]) {
+  const sum = (key: keyof Result["usage"]) => results.reduce((total, { usage }) => total + usage[key], 0);
+  const [promptTokens, completionTokens] = [sum("promptTokens"), sum("completionTokens")];
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+    prompt_tokens_details: { cached_tokens: sum("cachedTokens") },
+  };
+}
+
+/** llama.cpp's names; times in milliseconds. */
+export function timingsOf({ usage, timings }: Result) {
+  const { promptTokens, cachedTokens, completionTokens } = usage;
+  const predictedMs = timings.totalMs - timings.promptMs;
+  return {
+    cache_n: cachedTokens,
+    prompt_n: promptTokens - cachedTokens,
+    prompt_ms: timings.promptMs,
+    predicted_n: completionTokens,
+    predicted_ms: predictedMs,
+    predicted_per_second: predictedMs > 0 ? (completionTokens * 1000) / predictedMs : 0,
+  };
+}
+
+/** One token as OpenAI shows it: its text, which may be a part of a character, and its bytes. */
+export function tokenText({ tokenizer }: JambaModel, id: number): { token: string; bytes: number[] } {
+  const piece = tokenizer.pieceOf(id);
+  if (typeof piece === "string") return { token: piece, bytes: [...new TextEncoder().encode(piece)] };
+  return { token: new TextDecoder().decode(Uint8Array.of(piece)), bytes: [piece] };
+}
+
+/** Without the token that ended the answer, which is no part of its text. */
+export function logprobsOfText({ tokenizer }: JambaModel, { logprobs = [], ids, finishReason }: Result): NonNullable<Result["logprobs"]> {
+  const hasEnd = finishReason !== "length" && ids.length > 0 && tokenizer.isSpecial(ids[ids.length - 1]);
+  return hasEnd ? logprobs.slice(0, -1) : logprobs;
+}
+
+/** OpenAI has no -Infinity, and JSON neither. */
+export function finite(logprob: number): number {
+  return Math.max(logprob, -9999);
+}
