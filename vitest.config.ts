@@ -11,6 +11,8 @@ export default defineConfig({
     include: ["**/*.test.ts"],
     exclude: ["**/node_modules/**", "**/dist/**"],
     testTimeout: 120_000,
+    // Has a `source` condition of its own, which node would take the TypeScript of.
+    server: { deps: { inline: [/eventsource-parser/, /@ai-sdk\//, /\/node_modules\/ai\//] } },
     reporters: ["default", new SumReporter()],
   },
 });

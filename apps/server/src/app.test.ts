@@ -351,9 +351,8 @@ describe("what is around", () => {
     expect(text).not.toContain("secret");
     // The dashboard asks for nothing that is not there.
     const dashboard = readFileSync(new URL("../deploy/grafana.json", import.meta.url), "utf8");
-    const asked = new Set([...dashboard.matchAll(/\b(?:jamba|process)_\w+/g)].map(([name]) => name));
-    expect(asked.size).toBeGreaterThan(10);
-    for (const name of asked) expect(text).toContain(`\n${name}`);
+    const asked = [...dashboard.matchAll(/\b(?:jamba|process)_\w+/g)].filter(([name]) => !text.includes(`\n${name}`));
+    expect(asked).toEqual([]);
   });
 
   test("one log line a request, without its text", async () => {
@@ -388,7 +387,6 @@ describe("what is around", () => {
   });
 });
 
-/** The events of a stream. */
 function eventsOf(text: string): Json[] {
   return [...text.matchAll(/^data: (\{.*)$/gm)].map(([, json]) => JSON.parse(json));
 }

@@ -20,6 +20,8 @@ export interface Part {
   readonly pieces: readonly Piece[];
   /** The tokens drawn since the last part. */
   readonly ids: readonly number[];
+  /** Of `ids`, if they were asked for. */
+  readonly logprobs?: Result["logprobs"];
   /** Of which answer, with `n`. */
   readonly index?: number;
 }
@@ -195,8 +197,12 @@ async function* answerOf(
     written += piece;
     const shown = [...text.push(piece), ...(isLast ? text.end() : [])].map((one) => ("text" in one ? one.text : "")).join("");
     const pieces = [...said.push(piece), ...(isLast ? said.end() : [])];
-    const drawn = ids.slice(sent);
-    const found = { text: apart ? shown : piece, pieces, ids: drawn };
+    const found: Part = {
+      text: apart ? shown : piece,
+      pieces,
+      ids: ids.slice(sent),
+      ...(logprobs.length > 0 && { logprobs: logprobs.slice(sent) }),
+    };
     if (found.text === "" && pieces.length === 0) return undefined;
     sent = ids.length;
     return found;

@@ -112,7 +112,9 @@ export class JambaModel implements AsyncDisposable {
     return new TextStream(given, (signal) => {
       if (n === 1) return generate(context, read, { ...given, signal });
       const seed = given.seed ?? Math.floor(Math.random() * 2 ** 52);
-      const answers = Array.from({ length: n }, (_, i) => generate(context, read, { ...given, seed: seed + i, signal }));
+      // A signal for each: node warns of a leak where one has many listeners.
+      const options = (i: number) => ({ ...given, seed: seed + i, signal: AbortSignal.any([signal]) });
+      const answers = Array.from({ length: n }, (_, i) => generate(context, read, options(i)));
       return together(answers, read, signal);
     });
   }
