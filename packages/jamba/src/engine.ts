@@ -17,6 +17,8 @@ export interface EngineOptions {
   readonly cacheBytes: number;
   /** Where states go that have no room any more, and come back from. */
   readonly disk?: DiskCache;
+  /** Hears why one could not go there. */
+  readonly onDiskError?: (error: unknown) => void;
   /** Of calls that run at the same time. */
   readonly limits: Limits;
 }
@@ -192,7 +194,7 @@ export class Engine {
     this.#spilling++;
     this.#spilled = this.#spilled
       .then(async () => disk.put(path, await this.#runner.export(state)))
-      .catch(() => undefined) // the disk is full or gone: a later prompt misses the state, and says so
+      .catch((error) => this.#options.onDiskError?.(error)) // full or gone: a later prompt reads the tokens again
       .finally(() => {
         this.#spilling--;
         this.#runner.release(state);

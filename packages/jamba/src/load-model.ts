@@ -66,6 +66,8 @@ export interface CacheOptions {
   dir?: string;
   /** Of that folder; 16 GiB if not given. */
   dirBytes?: number;
+  /** Hears why a state could not go to that folder or come back from it: then it is read again, and nothing else happens. */
+  onError?: (error: unknown) => void;
 }
 
 export interface LimitOptions {
@@ -185,13 +187,13 @@ async function openEngine(
   { cache = {}, limits = {} }: Pick<LoadOptions, "cache" | "limits">,
 ): Promise<Engine> {
   const { totalBytes, freeBytes } = await machineMemory();
-  const { bytes: cacheBytes = totalBytes / 8, dir, dirBytes: bytes = 16 * 2 ** 30 } = cache;
+  const { bytes: cacheBytes = totalBytes / 8, dir, dirBytes: bytes = 16 * 2 ** 30, onError } = cache;
   const { sequences = 32, tokens = Number.POSITIVE_INFINITY, bytes: runningBytes = freeBytes / 2 } = limits;
   const { stateSpec: spec, config } = runner;
   const shape = { spec, vocabSize: config.vocabSize };
   const model = () => `${expectIdentity(identity).model},${numbers},${spec.kvDtype}`;
-  const disk = dir === undefined ? undefined : await DiskCache.open(dir, { bytes, model: model(), ...shape });
-  return new Engine(runner, { stopIds, cacheBytes, disk, limits: { sequences, tokens, bytes: runningBytes } });
+  const disk = dir === undefined ? undefined : await DiskCache.open(dir, { bytes, model: model(), ...shape, onDamage: onError });
+  return new Engine(runner, { stopIds, cacheBytes, disk, onDiskError: onError, limits: { sequences, tokens, bytes: runningBytes } });
 }
 
 type SourceOptions = Pick<LoadOptions, "revision" | "cacheDir" | "token" | "offline" | "signal" | "onProgress">;
@@ -218,7 +220,8 @@ export function checkLoadOptions(options: LoadOptions): void {
     if (value === undefined) continue;
     expectKnown(name, known);
   }
-  for (const name of Object.keys(options.cache ?? {})) expectKnown(`cache.${name}`, ["cache.bytes", "cache.dir", "cache.dirBytes"]);
+  for (const name of Object.keys(options.cache ?? {}))
+    expectKnown(`cache.${name}`, ["cache.bytes", "cache.dir", "cache.dirBytes", "cache.onError"]);
   for (const name of Object.keys(options.limits ?? {}))
     expectKnown(`limits.${name}`, ["limits.sequences", "limits.tokens", "limits.bytes"]);
   const { dtype = "auto", kvDtype = "f32", contextLength = 1, threads = 1, cache = {}, limits = {} } = options;
