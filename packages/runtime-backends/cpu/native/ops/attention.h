@@ -43,8 +43,9 @@ struct AttentionPlan {
   }
   /** Floats of one block's sums: most, total, and y of every query. */
   int64_t sumFloats() const { return queries * (2 + headDim16); }
-  /** A page of keys and values, scores, and what each query keeps of its sums. */
-  int64_t pageFloats() const { return states->pageStride() * (kv.headDim + headDim16 + queries) + roundUp(queries, 16); }
+  int64_t stripFloats() const { return 2 * W * (kv.headDim > states->pageStride() ? kv.headDim : states->pageStride()); }
+  /** A strip of keys or values, scores of a page, and what each query keeps of its sums. */
+  int64_t pageFloats() const { return stripFloats() + states->pageStride() * queries + roundUp(queries, 16); }
   /** Scratch of a task: queries, a page, sums of a segment and of all so far. */
   int64_t localFloats() const {
     return queries * kv.headDim + pageFloats() + 2 * sumFloats() + 64;
@@ -95,12 +96,16 @@ static void appendTask(const Phase& p, int task, Worker&) {
   }
 }
 
-JAMBA_INLINE void widen(float* to, const uint8_t* from, Dtype dtype, int64_t n) {
-  for (int64_t i = 0; i < n; i += W) {
-    if (dtype == Dtype::f32) store(to + i, load((const float*)from + i));
-    if (dtype == Dtype::f16) store(to + i, loadF16((const uint16_t*)from + i));
-    if (dtype == Dtype::bf16) store(to + i, loadBf16((const uint16_t*)from + i));
-  }
+/** A strip of C vectors of each row, as floats without gaps: rows a power of two apart would push each other out of the first-level cache. */
+template <int C>
+JAMBA_INLINE void widenStrip(float* to, const uint8_t* from, Dtype dtype, int64_t rows, int64_t stride) {
+  const auto each = [&](auto load) {
+    for (int64_t i = 0; i < rows; i++)
+      for (int c = 0; c < C; c++) store(to + (i * C + c) * W, load(i * stride + c * W));
+  };
+  if (dtype == Dtype::f32) each([&](int64_t at) { return load((const float*)from + at); });
+  if (dtype == Dtype::f16) each([&](int64_t at) { return loadF16((const uint16_t*)from + at); });
+  if (dtype == Dtype::bf16) each([&](int64_t at) { return loadBf16((const uint16_t*)from + at); });
 }
 
 /** Queries that go together: with two vectors each their sums fill the registers, and a value that is loaded serves two products. */
@@ -115,13 +120,13 @@ JAMBA_INLINE void byRows(int64_t n, const F& f) {
   for (; r < n; r++) f.template operator()<1>(r);
 }
 
-/** scores[r][s …] = q[r] · k[s …] for R queries and C vectors of tokens. */
+/** scores[r] = q[r] · k for R queries and a strip of C vectors of tokens. */
 template <int R, int C>
 JAMBA_INLINE void scoreTile(const float* q, const float* k, int64_t headDim, int64_t stride, float* scores) {
   F32 sums[R][C] = {};
   for (int64_t i = 0; i < headDim; i++) {
     F32 keys[C];
-    for (int c = 0; c < C; c++) keys[c] = load(k + i * stride + c * W);
+    for (int c = 0; c < C; c++) keys[c] = load(k + (i * C + c) * W);
 #pragma GCC unroll 10
     for (int r = 0; r < R; r++) {
       const F32 x = set1(q[r * headDim + i]);
@@ -132,7 +137,7 @@ JAMBA_INLINE void scoreTile(const float* q, const float* k, int64_t headDim, int
     for (int c = 0; c < C; c++) store(scores + r * stride + c * W, sums[r][c]);
 }
 
-/** y[r][i …] = keep[r] y[r][i …] + Σ_s weights[r][s] v[s][i …] for R queries and C vectors of columns. */
+/** y[r] = keep[r] y[r] + Σ_s weights[r][s] v[s] for R queries and a strip of C vectors of columns. */
 template <int R, int C>
 JAMBA_INLINE void valueTile(const float* weights, int64_t stride, const float* v, int64_t headDim16, int64_t n, const float* keep, float* y) {
   F32 sums[R][C];
@@ -140,7 +145,7 @@ JAMBA_INLINE void valueTile(const float* weights, int64_t stride, const float* v
     for (int c = 0; c < C; c++) sums[r][c] = mul(load(y + r * headDim16 + c * W), set1(keep[r]));
   for (int64_t s = 0; s < n; s++) {
     F32 values[C];
-    for (int c = 0; c < C; c++) values[c] = load(v + s * headDim16 + c * W);
+    for (int c = 0; c < C; c++) values[c] = load(v + (s * C + c) * W);
 #pragma GCC unroll 10
     for (int r = 0; r < R; r++) {
       const F32 x = set1(weights[r * stride + s]);
@@ -169,17 +174,17 @@ JAMBA_INLINE float scalarExp(float x) {
 static void attendSegment(const AttentionPlan& a, const Sequence& s, int64_t kvHead, const float* q, int64_t nQueries, int64_t firstPosition, int64_t segment,
                           float* local, const Sums& sums) {
   const int64_t pageTokens = a.states->pageTokens, stride = a.states->pageStride(), headDim = a.kv.headDim;
-  float *k = local, *v = k + headDim * stride, *scores = v + a.headDim16 * stride, *keep = scores + a.queries * stride;
+  const int64_t kvBytes = a.states->kvBytes();
+  float *strip = local, *scores = strip + a.stripFloats(), *keep = scores + a.queries * stride;
   for (int64_t r = 0; r < nQueries; r++) sums.most[r] = -__builtin_inff(), sums.total[r] = 0;
   memset(sums.y, 0, nQueries * a.headDim16 * 4);
   const int64_t lastPosition = firstPosition + (nQueries - 1) / a.group;
   for (int64_t page = segment * a.pagesPerSegment; page < (segment + 1) * a.pagesPerSegment && page * pageTokens <= lastPosition; page++) {
     const int64_t start = page * pageTokens, n = lastPosition + 1 - start < pageTokens ? lastPosition + 1 - start : pageTokens;
-    const uint8_t* base = a.head(s, page, kvHead);
-    for (int64_t i = 0; i < headDim; i++) widen(k + i * stride, base + i * stride * a.states->kvBytes(), a.states->kvDtype, n);
-    widen(v, base + a.states->kElements(a.kv) * a.states->kvBytes(), a.states->kvDtype, n * a.headDim16);
+    const uint8_t *keys = a.head(s, page, kvHead), *values = keys + a.states->kElements(a.kv) * kvBytes;
     byStrips(n, [&]<int C>(int64_t s) {
-      byRows(nQueries, [&]<int R>(int64_t r) { scoreTile<R, C>(q + r * headDim, k + s, headDim, stride, scores + r * stride + s); });
+      widenStrip<C>(strip, keys + s * kvBytes, a.states->kvDtype, headDim, stride);
+      byRows(nQueries, [&]<int R>(int64_t r) { scoreTile<R, C>(q + r * headDim, strip, headDim, stride, scores + r * stride + s); });
     });
     const auto soften = [&](int64_t r) {
       float* row = scores + r * stride;
@@ -208,8 +213,9 @@ static void attendSegment(const AttentionPlan& a, const Sequence& s, int64_t kvH
     };
     for (int64_t r = 0; r < nQueries; r++) keep[r] = soften(r);
     byStrips(a.headDim16, [&]<int C>(int64_t i) {
+      widenStrip<C>(strip, values + i * kvBytes, a.states->kvDtype, n, a.headDim16);
       byRows(nQueries, [&]<int R>(int64_t r) {
-        valueTile<R, C>(scores + r * stride, stride, v + i, a.headDim16, n, keep + r, sums.y + r * a.headDim16 + i);
+        valueTile<R, C>(scores + r * stride, stride, strip, a.headDim16, n, keep + r, sums.y + r * a.headDim16 + i);
       });
     });
   }
