@@ -113,6 +113,11 @@ export class Engine {
     return this.#admission.counts;
   }
 
+  /** Tokens that a step outside of the shared ones should have at most: calls that run wait for it. */
+  get chunkTokens(): number {
+    return this.calls.running > 0 ? this.#scheduler.piece : this.#runner.backend.device.chunkTokens;
+  }
+
   /** Slots and pages that calls, sessions and states hold: what a leak would raise. */
   get used(): { slots: number; pages: number } {
     const { slots, pages } = this.#runner.used;

@@ -148,7 +148,7 @@ export class JambaModel implements AsyncDisposable {
 
   /** Reads `ids` once and returns what was asked for; a long input runs in chunks, which changes nothing but rounding. */
   async forward(ids: Iterable<number>, options: ForwardOptions = {}): Promise<ForwardResult> {
-    const { runner } = this.#use();
+    const { runner, context } = this.#use();
     const all = [...ids];
     if (all.length === 0) throw new JambaError("OPTION", "forward: expected at least one token id, found none");
     for (const name of Object.keys(options)) expectKnown(name, ["logits", "hidden", "routes", "state", "signal"]);
@@ -158,14 +158,10 @@ export class JambaModel implements AsyncDisposable {
     const sequence = await this.#sequenceFrom(state);
     const chunks: ReadonlyMap<string, HostTensor>[] = [];
     try {
-      const { chunkTokens } = runner.backend.device;
-      for (let from = 0; from < all.length; from += chunkTokens) {
-        const isLast = from + chunkTokens >= all.length;
-        const chunk = {
-          sequence,
-          ids: all.slice(from, from + chunkTokens),
-          rows: logits === "all" ? chunkTokens : isLast ? 1 : 0,
-        };
+      for (let from = 0; from < all.length; ) {
+        const some = all.slice(from, from + context.engine.chunkTokens);
+        from += some.length;
+        const chunk = { sequence, ids: some, rows: logits === "all" ? some.length : from === all.length ? 1 : 0 };
         chunks.push(await runner.step([chunk], { hidden: hidden ? "all" : undefined, routes, signal }));
       }
     } catch (error) {
@@ -191,7 +187,7 @@ export class JambaModel implements AsyncDisposable {
    * Jamba was not trained as an embedder: neighbours in this space are roughly alike, no more.
    */
   async embed(texts: string | readonly string[], { signal }: { signal?: AbortSignal } = {}): Promise<HostTensor> {
-    const { runner } = this.#use();
+    const { runner, context } = this.#use();
     const list = [texts].flat();
     const { dModel, nLayers } = this.config;
     const out = new Float32Array(list.length * dModel);
@@ -199,9 +195,10 @@ export class JambaModel implements AsyncDisposable {
       const ids = promptIds(this.#parts.tokenizer, text);
       const sequence = runner.newSequence();
       try {
-        for (let from = 0; from < ids.length; from += this.device.chunkTokens) {
-          const chunk = { sequence, ids: ids.slice(from, from + this.device.chunkTokens), rows: 0 };
-          const values = await runner.step([chunk], { hidden: "final", signal });
+        for (let from = 0; from < ids.length; ) {
+          const some = ids.slice(from, from + context.engine.chunkTokens);
+          from += some.length;
+          const values = await runner.step([{ sequence, ids: some, rows: 0 }], { hidden: "final", signal });
           const hidden = values.get(`hidden.${nLayers}`)!.data as Float32Array;
           for (const [at, value] of hidden.entries()) out[i * dModel + (at % dModel)] += value / ids.length;
         }

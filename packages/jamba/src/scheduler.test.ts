@@ -206,6 +206,13 @@ describe("fairness", () => {
     for (let i = 2; i < times.length; i++) expect(times[i] - times[i - 1]).toBeLessThanOrEqual(400 + 2 * costMs(1));
   });
 
+  test("who reads beside the shared steps is told of a piece that answers wait for no longer, and that is no crumb", async () => {
+    await warmUp();
+    await clock.run(readPrompt(chunkTokens));
+    expect(costMs(scheduler.piece)).toBeLessThanOrEqual(400);
+    expect(costMs(scheduler.piece)).toBeGreaterThan(400 / 3);
+  });
+
   test.each([20, 60, 100, 200])(
     "a prompt of %i tokens that comes in a long step waits no longer than three of its own steps",
     async (tokens) => {

@@ -124,7 +124,7 @@ export class Scheduler {
     const prompts = this.#readings.filter(({ isAnswer }) => !isAnswer).sort((a, b) => a.due() - b.due());
     const parts: Part[] = answers.map((reading) => ({ reading, count: reading.ids.length }));
     let room = this.#pace;
-    if (answers.length > 0) room = this.#credit < 0 ? 0 : Math.min(this.#pace, this.#piece());
+    if (answers.length > 0) room = this.#credit < 0 ? 0 : Math.min(this.#pace, this.piece);
     for (const reading of prompts) {
       const left = reading.ids.length - reading.at;
       const count = left <= room ? left : floorPower(room);
@@ -138,8 +138,9 @@ export class Scheduler {
   }
 
   /** Tokens of a prompt that answers wait for at most. */
-  #piece(): number {
-    return Math.max(leastPiece, floorPower(pieceMs / (this.#tokenMs ?? pieceMs / leastPiece)));
+  get piece(): number {
+    const tokens = Math.max(leastPiece, floorPower(pieceMs / (this.#tokenMs ?? pieceMs / leastPiece)));
+    return Math.min(tokens, this.#runner.backend.device.chunkTokens);
   }
 
   async #step(parts: readonly Part[]): Promise<void> {
