@@ -1,16 +1,20 @@
 // Checks tokenizer.json before the library sees it: hostile until proven otherwise.
 
+import type { BpeRules } from "./bpe.ts";
 import { type DecoderRules, fail, readDecoder, readNormalizer, readPreTokenizer } from "./components.ts";
 import { isObject, type Json, show } from "./json.ts";
 
 /** A tokenizer.json whose every part was checked. */
 export interface TokenizerFile {
-  readonly tokenOf: ReadonlyMap<number, string>;
+  /** By id; with gaps. */
+  readonly tokenOf: readonly (string | undefined)[];
   readonly idOf: ReadonlyMap<string, number>;
   readonly special: ReadonlySet<number>;
   readonly decoder: DecoderRules;
-  /** What the library needs to encode, in its form, and nothing else of the file. */
-  readonly encoding: Json;
+  /** What the library needs to find added tokens, normalize and split, in its form, and nothing else of the file. */
+  readonly splitting: Json;
+  readonly addedTokens: readonly AddedToken[];
+  readonly bpe: BpeRules;
 }
 
 /** Ids beyond the vocabulary's own count are gaps; a real file has few. Keeps a damaged id from allocating gigabytes. */
@@ -19,7 +23,7 @@ const loneSurrogate = /\p{Cs}/u;
 
 /** Tokens and ids of a file, each unique. */
 interface Vocabulary {
-  readonly tokenOf: Map<number, string>;
+  readonly tokenOf: (string | undefined)[];
   readonly idOf: Map<string, number>;
   /** Ids are below it. */
   readonly limit: number;
@@ -33,7 +37,7 @@ export function checkTokenizerJson(json: unknown): TokenizerFile {
   // Files of older library versions leave the type out.
   if (model.type !== "BPE" && model.type !== undefined) fail("model.type", '"BPE"', model.type);
   const vocabulary = readVocabulary(model.vocab);
-  const checkedModel = readModel(model, vocabulary);
+  const bpe = readModel(model, vocabulary);
   const addedTokens = readAddedTokens(added ?? [], vocabulary);
   const { tokenOf, idOf } = vocabulary;
   return {
@@ -41,8 +45,10 @@ export function checkTokenizerJson(json: unknown): TokenizerFile {
     idOf,
     special: new Set(addedTokens.filter((token) => token.special).map((token) => token.id)),
     decoder: readDecoder(json.decoder),
-    encoding: {
-      model: checkedModel,
+    addedTokens,
+    bpe,
+    splitting: {
+      model: { type: "BPE", vocab: {}, merges: [] },
       added_tokens: addedTokens,
       normalizer: readNormalizer(json.normalizer),
       pre_tokenizer: readPreTokenizer(json.pre_tokenizer),
@@ -56,7 +62,7 @@ export function checkTokenizerJson(json: unknown): TokenizerFile {
 function readVocabulary(vocab: unknown): Vocabulary {
   if (!isObject(vocab)) fail("model.vocab", "an object of ids by token", vocab);
   const entries = Object.entries(vocab);
-  const vocabulary = { tokenOf: new Map(), idOf: new Map(), limit: 2 * entries.length + maxGaps };
+  const vocabulary: Vocabulary = { tokenOf: new Array(entries.length), idOf: new Map(), limit: 2 * entries.length + maxGaps };
   for (const [token, id] of entries) addToken(vocabulary, "model.vocab", token, id);
   return vocabulary;
 }
@@ -65,15 +71,15 @@ function addToken({ tokenOf, idOf, limit }: Vocabulary, where: string, token: st
   if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0 || id >= limit)
     fail(`${where}: id of ${show(token)}`, `an integer in [0, ${limit})`, id);
   if (loneSurrogate.test(token)) fail(`${where}: token ${id}`, "whole characters", token);
-  const [tokenBefore, idBefore] = [tokenOf.get(id), idOf.get(token)];
+  const [tokenBefore, idBefore] = [tokenOf[id], idOf.get(token)];
   if (tokenBefore !== undefined && tokenBefore !== token) fail(`${where}: id ${id}`, `one token (${show(tokenBefore)})`, token);
   if (idBefore !== undefined && idBefore !== id) fail(`${where}: id of ${show(token)}`, `the one it has already, ${idBefore}`, id);
-  tokenOf.set(id, token);
+  tokenOf[id] = token;
   idOf.set(token, id);
   return id;
 }
 
-function readModel(model: Json, { idOf }: Vocabulary): Json {
+function readModel(model: Json, { idOf }: Vocabulary): BpeRules {
   const { unk_token: unknown = null, dropout, merges } = model;
   if (unknown !== null && (typeof unknown !== "string" || !idOf.has(unknown)))
     fail("model.unk_token", "a token of model.vocab or null", unknown);
@@ -81,31 +87,32 @@ function readModel(model: Json, { idOf }: Vocabulary): Json {
     if ((model[affix] ?? "") !== "") fail(`model.${affix}`, "none", model[affix]);
   if ((dropout ?? 0) !== 0) fail("model.dropout", "none: merges that are left out at random are for training", dropout);
   return {
-    type: "BPE",
-    vocab: model.vocab,
+    idOf,
     merges: readMerges(merges, idOf),
-    unk_token: unknown,
-    byte_fallback: readFlag(model, "byte_fallback", "model") ?? false,
-    fuse_unk: readFlag(model, "fuse_unk", "model") ?? false,
-    ignore_merges: readFlag(model, "ignore_merges", "model") ?? false,
+    unknownId: unknown === null ? undefined : idOf.get(unknown),
+    byteFallback: readFlag(model, "byte_fallback", "model") ?? false,
+    fuseUnknown: readFlag(model, "fuse_unk", "model") ?? false,
+    ignoreMerges: readFlag(model, "ignore_merges", "model") ?? false,
   };
 }
 
 /** Pairs, or texts "left right" as older files have them. What a merge makes must be a token, or its text would be lost. */
-function readMerges(merges: unknown, idOf: ReadonlyMap<string, number>): [string, string][] {
+function readMerges(merges: unknown, idOf: ReadonlyMap<string, number>): Int32Array {
   if (!Array.isArray(merges)) fail("model.merges", "an array", merges);
-  return merges.map((merge: unknown, i) => {
+  const ids = new Int32Array(3 * merges.length);
+  merges.forEach((merge: unknown, i) => {
     const parts: unknown = typeof merge === "string" ? merge.split(" ", 3) : merge;
-    if (!Array.isArray(parts) || parts.length !== 2 || !parts.every((part) => typeof part === "string"))
+    if (!Array.isArray(parts) || parts.length !== 2 || typeof parts[0] !== "string" || typeof parts[1] !== "string")
       fail(`model.merges[${i}]`, 'a pair of texts or "left right"', merge);
-    const [left, right] = parts as [string, string];
-    const lost = [left, right, left + right].find((token) => !idOf.has(token));
-    if (lost !== undefined) fail(`model.merges[${i}]`, "tokens of model.vocab", lost);
-    return [left, right];
+    const known = (token: string) => idOf.get(token) ?? fail(`model.merges[${i}]`, "tokens of model.vocab", token);
+    ids[3 * i] = known(parts[0]);
+    ids[3 * i + 1] = known(parts[1]);
+    ids[3 * i + 2] = known(parts[0] + parts[1]);
   });
+  return ids;
 }
 
-interface AddedToken {
+export interface AddedToken {
   readonly id: number;
   readonly content: string;
   readonly special: boolean;

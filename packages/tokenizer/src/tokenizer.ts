@@ -1,7 +1,8 @@
-// Text to ids and back, on @huggingface/tokenizers.
+// Text to ids and back. @huggingface/tokenizers finds added tokens, normalizes and splits; the rest is ours.
 
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { TokenizerError } from "@jamba/core";
+import { makeBpe } from "./bpe.ts";
 import { type ChatOptions, renderChat } from "./chat.ts";
 import type { DecoderRules } from "./components.ts";
 import { isObject, type Json, show } from "./json.ts";
@@ -47,18 +48,47 @@ export interface TokenizerOptions {
 export function loadTokenizer(json: unknown, config: unknown = {}, { chatTemplate }: TokenizerOptions = {}): Tokenizer {
   const file = checkTokenizerJson(json);
   if (!isObject(config)) throw new TokenizerError(`tokenizer_config.json: expected a JSON object, found ${show(config)}`);
-  const library = guard("tokenizer.json", () => new Library(file.encoding, {}));
-  return makeTokenizer(library, file, chatTemplate === undefined ? config : { ...config, chat_template: chatTemplate });
+  return makeTokenizer(
+    guard("tokenizer.json", () => makeEncoder(file)),
+    file,
+    chatTemplate === undefined ? config : { ...config, chat_template: chatTemplate },
+  );
 }
 
-function makeTokenizer(library: Library, file: TokenizerFile, config: Json): Tokenizer {
+/** Ids of a text that is well-formed. */
+function makeEncoder({ splitting, addedTokens, bpe }: TokenizerFile): (text: string) => number[] {
+  const library = new Library(splitting, {});
+  const added = new Map<string, number>();
+  for (const { content, normalized, id } of addedTokens) {
+    added.set(content, id);
+    if (normalized && library.normalizer) added.set(library.normalizer(content), id);
+  }
+  // To the library a token that is spelt as an added one is that one, wherever it comes from.
+  const renamed = new Map<number, number>();
+  for (const [text, id] of added) {
+    const found = bpe.idOf.get(text);
+    if (found !== undefined && found !== id) renamed.set(found, id);
+  }
+  const encode = makeBpe(bpe);
+  // The library lists what its model returns between the added tokens that it found, and reads none of it: here, one array of ids.
+  library.model = ((words: string[]) => [encode(words)]) as never;
+  return (text) => {
+    const ids: number[] = [];
+    for (const part of library.tokenize(text) as (string | number[])[])
+      if (typeof part === "string") ids.push(added.get(part)!);
+      else for (const id of part) ids.push(renamed.size === 0 ? id : (renamed.get(id) ?? id));
+    return ids;
+  };
+}
+
+function makeTokenizer(encodeText: (text: string) => number[], file: TokenizerFile, config: Json): Tokenizer {
   const { tokenOf, idOf, special, decoder } = file;
   const [bosToken, eosToken] = [tokenText(config, "bos_token", idOf), tokenText(config, "eos_token", idOf)];
   const bosId = idOf.get(bosToken ?? "");
   const pieces = new Map<number, string | number>();
 
   const tokenizer: Tokenizer = {
-    vocabSize: countIds(tokenOf.keys()),
+    vocabSize: tokenOf.length,
     bosId,
     eosId: idOf.get(eosToken ?? ""),
     addBos: config.add_bos_token !== false && bosId !== undefined,
@@ -70,7 +100,7 @@ function makeTokenizer(library: Library, file: TokenizerFile, config: Json): Tok
       if (addBos && bosId === undefined)
         throw new TokenizerError("encode: addBos expects a bos_token, found none in tokenizer_config.json; pass its id in front yourself");
       // Half a character has no UTF-8; the Encoding standard writes U+FFFD for it, which the vocabulary may hold as one token.
-      const ids = guard("encode", () => library.encode(text.replace(/\p{Cs}/gu, "\uFFFD"), { add_special_tokens: false }).ids);
+      const ids = guard("encode", () => encodeText(text.replace(/\p{Cs}/gu, "\uFFFD")));
       return addBos && ids[0] !== bosId ? [bosId!, ...ids] : ids;
     },
 
@@ -83,13 +113,14 @@ function makeTokenizer(library: Library, file: TokenizerFile, config: Json): Tok
     },
 
     idOf: (token) => idOf.get(token),
-    tokenOf: (id) => tokenOf.get(id),
+    tokenOf: (id) => tokenOf[id],
     isSpecial: (id) => special.has(id),
 
     pieceOf(id) {
       const known = pieces.get(id);
       if (known !== undefined) return known;
-      const token = tokenOf.get(id);
+      // An index may be spelt as text, an id may not.
+      const token = typeof id === "number" ? tokenOf[id] : undefined;
       if (token === undefined)
         throw new TokenizerError(
           `decode: expected an id of the vocabulary, in [0, ${tokenizer.vocabSize}), found ${show(id)}; is it from another tokenizer?`,
@@ -128,12 +159,6 @@ function templateOf(config: Json, withTools: boolean): string | undefined {
   const named = (name: string): string | undefined =>
     found.find((entry) => isObject(entry) && entry.name === name && typeof entry.template === "string")?.template;
   return (withTools ? named("tool_use") : undefined) ?? named("default");
-}
-
-function countIds(ids: Iterable<number>): number {
-  let count = 0;
-  for (const id of ids) count = Math.max(count, id + 1);
-  return count;
 }
 
 /** What the library throws has no type; ours has. */
