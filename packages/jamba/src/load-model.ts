@@ -125,6 +125,9 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const counts = new Map<WeightDtype, number>();
     const progress = reportTo(options.onProgress, dtype, checkpoint);
     const prepared = preparedOf(checkpoint);
+    const identity = await identityOf(checkpoint, prepared?.model, signal);
+    // Tens of megabytes that are garbage now, and would lie beside the weights.
+    (checkpoint as { tokenizer?: unknown }).tokenizer = undefined;
     const open = prepared
       ? preparedOpener(checkpoint, prepared, backend, dtype, progress.onRead)
       : checkpointOpener(checkpoint, config, { device, openWeight: (...weight) => backend.openWeight(...weight) }, dtype, progress.onRead);
@@ -140,7 +143,6 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const runner = new Runner(backend, config, weights, contextLength, options.kvDtype ?? defaultKvDtype(dtypes, device));
     closers.push(() => runner.dispose());
     const stopIds = new Set([...config.eosIds, ...generation.eosIds, ...turnEnds(tokenizer)]);
-    const identity = await identityOf(checkpoint, prepared?.model, signal);
     // Reuse is exact: other weights or another device would go on from other numbers.
     const numbers = [...dtypes, device.kind, ...device.features].join();
     const engine = await openEngine(runner, stopIds, identity, numbers, options);

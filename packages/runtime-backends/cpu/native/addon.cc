@@ -3,6 +3,9 @@
 
 #include <cstring>
 #include <unordered_map>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "engine.h"
 
@@ -66,6 +69,7 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Engine",
                        {
+                           InstanceMethod("giveBackUnused", &NativeEngine::giveBackUnused),
                            InstanceMethod("createWeight", &NativeEngine::createWeight),
                            InstanceMethod("mapWeight", &NativeEngine::mapWeight),
                            InstanceMethod("packRows", &NativeEngine::packRows),
@@ -177,6 +181,20 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
     m.stack = integer(part(3)), m.rows = integer(part(4)), m.columns = integer(part(5));
     weight->bytes = m.bytes();
     return weight;
+  }
+
+  /**
+   * Makes JavaScript and the C library give their garbage back to the system. V8 collects all, and makes the room for new objects
+   * small again, when it hears of more memory outside its heap than half of what the heap may have.
+   */
+  Napi::Value giveBackUnused(const Napi::CallbackInfo& info) {
+    constexpr int64_t outside = int64_t{1} << 34;
+    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), outside);
+    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -outside);
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+    return info.Env().Undefined();
   }
 
   Napi::Value createWeight(const Napi::CallbackInfo& info) {

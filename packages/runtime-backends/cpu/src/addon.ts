@@ -14,6 +14,8 @@ export type WeightDescription = [name: string, dtype: number, isVector: boolean,
 
 /** Promises settle in the order of the calls. Errors carry one of core's codes, or "ABORTED". */
 export interface NativeEngine {
+  /** Collects garbage, in some hundredths of a second, and gives what nobody uses back to the system. */
+  giveBackUnused(): void;
   createWeight(...description: WeightDescription): WeightHandle;
   mapWeight(path: string, offset: number, ...description: WeightDescription): WeightHandle;
   packRows(weight: WeightHandle, from: number, to: number, bytes: Uint8Array, stored: number): Promise<void>;

@@ -58,6 +58,8 @@ const groupedPanels = 4;
 const pieceBytes = 4 * 2 ** 20;
 /** The same where the kernels read the file themselves: some hundredths of a second, after which a load can be stopped. */
 const filePieceBytes = 64 * 2 ** 20;
+/** A weight of a model whose headers and vocabulary left garbage worth collecting. */
+const largeBytes = 16 * 2 ** 20;
 
 /** Tokens of one sequence: what fits a word with room for one step. */
 const maxSeen = 2 ** 30;
@@ -321,8 +323,11 @@ export class CpuBackend implements Backend {
     create: () => WeightHandle,
     mapped = false,
   ): CpuWeight {
+    const bytes = sizeBytes(description);
+    // Before the first one only: they all would come on top of the garbage.
+    if (bytes >= largeBytes && ![...this.#weights].some((held) => held.sizeBytes >= largeBytes)) this.#engine.giveBackUnused();
     const handle = this.#rethrow(create);
-    const weight: CpuWeight = new CpuWeight(name, dtype, [...shape], handle, sizeBytes(description), mapped, () => {
+    const weight: CpuWeight = new CpuWeight(name, dtype, [...shape], handle, bytes, mapped, () => {
       if (this.#weights.delete(weight)) this.#engine.release(handle);
     });
     this.#weights.add(weight);

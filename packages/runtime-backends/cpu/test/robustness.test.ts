@@ -293,6 +293,16 @@ function robustness(): void {
     expect((after.rss - before.rss) / 2 ** 20).toBeLessThan(40);
   });
 
+  test("garbage is collected before the first large weight", async () => {
+    const own = await openCpuBackend({ threads: 1 });
+    const garbage = new WeakRef(new ArrayBuffer(64));
+    await new Promise(setImmediate); // until then, what a WeakRef was made of is kept
+    const read = () => Promise.reject(new Error("allocates nothing"));
+    await expect(own.openWeight({ name: "16 MiB", dtype: "f32", shape: [4096, 1024], read }, "f32")).rejects.toThrow("nothing");
+    expect(garbage.deref()).toBeUndefined();
+    await own.dispose();
+  });
+
   test("a disposed backend holds no thread and no page, though nothing was collected", async ({ skip }) => {
     if (process.platform !== "linux") skip("threads are counted in Linux's /proc");
     const count = () => readdirSync("/proc/self/task").length;
