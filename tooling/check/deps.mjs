@@ -24,7 +24,7 @@ const arrows = {
   "@jamba/server": ["jamba"],
   "@jamba/cli": ["jamba", "@jamba/loader", "@jamba/tokenizer", "@jamba/server"],
   // Measures the backend beside the whole, on weights that it makes itself.
-  "@jamba/bench": ["jamba", "@jamba/core", "@jamba/loader", "@jamba/backend-cpu"],
+  "@jamba/bench": ["jamba", "@jamba/core", "@jamba/loader", "@jamba/backend-cpu", "@jamba/server"],
   // Asks the small model its questions through the public API, as an app would.
   "@jamba/tiny-model-recipe": ["jamba"],
 };

@@ -68,6 +68,12 @@ export interface How {
   readonly promptLookup?: boolean;
 }
 
+export interface Answer {
+  readonly text: string;
+  readonly promptTokens: number;
+  readonly newTokens: number;
+}
+
 /** A library that is started, with no model yet. */
 export interface Side {
   readonly device: string;
@@ -86,6 +92,8 @@ export interface Engine {
    * @returns how many of `ids` were read
    */
   reply(ids: readonly number[], answer: readonly number[], how?: How): Promise<number>;
+  /** Goes on with a text by exactly `tokens`, drawn greedily. Calls may overlap. */
+  answer(text: string, tokens: number): Promise<Answer>;
   /** Of a side whose callers say where states are kept: from here on at each message end, besides where its own chat keeps them. */
   keepEnds?(): void;
   /** Ours, for what the peer lacks. */

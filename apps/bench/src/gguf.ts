@@ -108,11 +108,16 @@ function metadata(config: JambaConfig, format: Format, name: string): Buffer[] {
     integer("tokenizer.ggml.unknown_token_id", 0),
     boolean("tokenizer.ggml.add_bos_token", true),
     boolean("tokenizer.ggml.add_eos_token", false),
+    boolean("tokenizer.ggml.add_space_prefix", false),
+    string("tokenizer.chat_template", chatTemplate),
   ];
 }
 
 /** Ids that are plain text, in every preset: what prompts are made of. */
 export const firstTextId = 3 + 256;
+
+/** Messages end to end. */
+export const chatTemplate = "{{ bos_token }}{% for message in messages %}{{ message.content }}{% endfor %}";
 
 /** Three control tokens, the bytes, then short strings, all different, as SentencePiece vocabularies have them. */
 function vocabulary(size: number): { pieces: string[]; types: number[] } {

@@ -47,6 +47,10 @@ function engineOf(backend: Backend, model: JambaModel): Engine {
       if (result.ids.join() !== answer.join()) throw new Error(`jamba: expected to say ${answer.join()}, found ${result.ids.join()}`);
       return result.usage.promptTokens - result.usage.cachedTokens;
     },
+    async answer(prompt, tokens) {
+      const { text, usage } = await model.generate(prompt, { temperature: 0, ignoreEos: true, maxTokens: tokens });
+      return { text, promptTokens: usage.promptTokens, newTokens: usage.completionTokens };
+    },
     model,
     async check() {
       const { logits, state } = await model.forward([1, 300, 301]);

@@ -43,11 +43,16 @@ interface Peer {
   getLlama(options: object): Promise<{
     readonly systemInfo: string;
     readonly llamaCppRelease: { readonly release: string };
-    loadModel(options: object): Promise<{
-      createContext(options: object): Promise<{ getSequence(): Sequence }>;
-      dispose(): Promise<void>;
-    }>;
+    loadModel(options: object): Promise<Model>;
   }>;
+}
+
+interface Model {
+  readonly tokens: { readonly bos: number };
+  createContext(options: object): Promise<{ getSequence(): Sequence }>;
+  tokenize(text: string): number[];
+  detokenize(tokens: number[]): string;
+  dispose(): Promise<void>;
 }
 
 interface Sequence {
@@ -58,7 +63,7 @@ interface Sequence {
   takeCheckpoint(): Promise<void>;
   clearHistory(): Promise<void>;
   evaluateWithoutGeneratingNewTokens(tokens: number[]): Promise<void>;
-  evaluate(tokens: number[], options: object): AsyncGenerator<number, void, number>;
+  evaluate(tokens: number[], options: object): AsyncGenerator<number, void, number | undefined>;
   evaluateWithMetadata(tokens: number[], metadata: object, options: object): AsyncGenerator<{ confidence: number }, void, number>;
 }
 
@@ -76,8 +81,8 @@ export async function startPeer({ file, threads, contextTokens, sequences, work 
       const model = await llama.loadModel({ modelPath: file });
       const context = await model.createContext({ contextSize: contextTokens, sequences, batchSize: 512, threads });
       return engineOf(
+        model,
         Array.from({ length: sequences }, () => context.getSequence()),
-        () => model.dispose(),
       );
     },
   };
@@ -86,10 +91,19 @@ export async function startPeer({ file, threads, contextTokens, sequences, work 
 /** An end-of-text token would end the run before another one takes its place. */
 const greedy = { temperature: 0, yieldEogToken: true };
 
-function engineOf(sequences: readonly Sequence[], close: () => Promise<void>): Engine {
+function engineOf(model: Model, sequences: readonly Sequence[]): Engine {
   const [first] = sequences;
   const idle = new Set(sequences);
   let keepsEnds = false;
+  /** Of the idle ones that with most of `ids`. */
+  const take = (ids: readonly number[]) => {
+    const common = (sequence: Sequence) => sequence.compareContextTokens([...ids]).firstDifferentIndex;
+    // Among equals an empty one: to erase waits until every prompt that is being read has been.
+    const [sequence] = [...idle].sort((a, b) => common(b) - common(a) || a.nextTokenIndex - b.nextTokenIndex);
+    if (!sequence) throw new Error(`node-llama-cpp: expected at most ${sequences.length} calls at once, found one more`);
+    idle.delete(sequence);
+    return sequence;
+  };
   return {
     async generate(ids, onToken, goOn) {
       if (!goOn) await first.clearHistory();
@@ -102,11 +116,7 @@ function engineOf(sequences: readonly Sequence[], close: () => Promise<void>): E
       await tokens.return();
     },
     async reply(ids, answer, { onToken } = {}) {
-      const common = (sequence: Sequence) => sequence.compareContextTokens([...ids]).firstDifferentIndex;
-      // Among equals an empty one: to erase waits until every prompt that is being read has been.
-      const [sequence] = [...idle].sort((a, b) => common(b) - common(a) || a.nextTokenIndex - b.nextTokenIndex);
-      if (!sequence) throw new Error(`node-llama-cpp: expected at most ${sequences.length} calls at once, found one more`);
-      idle.delete(sequence);
+      const sequence = take(ids);
       const meter = sequence.tokenMeter.getState();
       // As LlamaChat goes on: what differs is erased, and a checkpoint is taken once the prompt is read.
       await sequence.adaptStateToTokens(ids.slice(0, -1), false);
@@ -128,6 +138,15 @@ function engineOf(sequences: readonly Sequence[], close: () => Promise<void>): E
       const { usedInputTokens, usedOutputTokens } = sequence.tokenMeter.diff(meter);
       return usedInputTokens + usedOutputTokens - (answer.length - 1);
     },
+    async answer(text, tokens) {
+      const ids = [model.tokens.bos, ...model.tokenize(text)];
+      const sequence = take(ids);
+      await sequence.adaptStateToTokens(ids.slice(0, -1), false);
+      const drawn: number[] = [];
+      for await (const id of sequence.evaluate(ids.slice(sequence.nextTokenIndex), greedy)) if (drawn.push(id) === tokens) break;
+      idle.add(sequence);
+      return { text: model.detokenize(drawn), promptTokens: ids.length, newTokens: drawn.length };
+    },
     keepEnds() {
       keepsEnds = true;
     },
@@ -138,6 +157,6 @@ function engineOf(sequences: readonly Sequence[], close: () => Promise<void>): E
       if (!(confidence > 0 && confidence <= 1)) throw new Error(`node-llama-cpp: expected a probability, found ${confidence}`);
       await first.clearHistory();
     },
-    close,
+    close: () => model.dispose(),
   };
 }

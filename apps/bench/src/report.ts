@@ -21,7 +21,7 @@ export function rowOf(cell: Cell): Row {
   return {
     cell: `${model} ${format} ${gguf ? "GGUF " : ""}${titleOf(cell.work, cell.tokens)}`,
     unit,
-    summary: summarize(cell, unit !== "tokens/s"),
+    summary: summarize(cell, !unit.endsWith("/s")),
     rounds: pairs.length,
     dropped,
   };

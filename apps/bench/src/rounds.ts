@@ -15,6 +15,7 @@ import { writeGguf } from "./gguf.ts";
 import { configOf, costsOf, type Format, type PresetName, type TensorSpec } from "./presets.ts";
 import { type Cell, isClean, type Pair, type Sample } from "./statistics.ts";
 import { syntheticCheckpoint } from "./synthetic.ts";
+import { withTokenizer } from "./text-model.ts";
 import { type Limits, limitOf, maxDrawn, type Plan, sceneInfo, sceneOf, sceneTokens, titleOf, type Work, works } from "./works.ts";
 
 export interface Options {
@@ -60,7 +61,9 @@ export async function measure({ model, format, works: wanted }: Plan, options: O
   const { threads, level, work, tokens: asked, log } = options;
   const sides: Side[] = options.withPeer ? ["ours", "theirs"] : ["ours"];
   const config = configOf(model);
-  const { files, perValue } = await makeFiles(model, format, options);
+  const hasTexts = wanted.some((work) => sceneOf(work) === "http");
+  const { files, perValue } = await makeFiles(model, format, options, hasTexts);
+  const textFile = hasTexts && !options.gguf ? await withTokenizer(files.ours, files.theirs) : files.ours;
   const costs = { ours: costsOf(config, perValue), theirs: costsOf(config, (spec) => bytesPerValue(blockOf(spec, format))) };
   const tokens = Math.max(...wanted.map((work) => works[work].tokens), works["first-token"].tokens);
   const fixed = { work, threads, level, vocabSize: config.vocabSize };
@@ -94,7 +97,8 @@ export async function measure({ model, format, works: wanted }: Plan, options: O
       for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
         if (job.scene && sceneInfo(job.scene).oursOnly && side === "theirs") continue;
         readThrough(files[side]);
-        for (const report of await runSide({ ...job, side, file: files[side] }, log)) {
+        const file = side === "ours" && job.scene === "http" ? textFile : files[side];
+        for (const report of await runSide({ ...job, side, file }, log)) {
           if (report.kind === "device") devices[side] = report.device;
           if (report.kind === "profile") profiles.push({ cell: `${model} ${format} ${works[report.work].title}`, ops: report.ops });
           if (report.kind === "sample") samples[side].set(report.work, report.sample);
@@ -140,11 +144,11 @@ const oursPerValue: Readonly<Record<WeightDtype, number>> = {
 };
 
 /** What a weight of ours is held in is in the prepared folder: q4 is a mix, as it is at the peer. */
-async function makeFiles(model: PresetName, format: Format, options: Options) {
+async function makeFiles(model: PresetName, format: Format, options: Options, hasTexts: boolean) {
   const { work, threads, level, withPeer, gguf, log } = options;
   mkdirSync(work, { recursive: true });
   const [folder, theirs] = [join(work, `${model}-${format}`), join(work, `${model}-${format}.gguf`)];
-  if ((withPeer || gguf) && !existsSync(theirs)) {
+  if ((withPeer || gguf || hasTexts) && !existsSync(theirs)) {
     log(`making ${theirs}`);
     writeGguf(theirs, configOf(model), format, `random ${model} ${format}`);
   }

@@ -17,6 +17,8 @@ export const runScene: Readonly<Record<Scene, (stage: Stage) => Promise<void>>> 
   arrival,
   reuse,
   rollback,
+  // No other process is to hold a server.
+  http: async (stage) => (await import("./scenes/http.ts")).http(stage),
   copy,
   context,
   "long-chat": longChat,

@@ -3,7 +3,7 @@
 import type { costsOf, Format, PresetName } from "./presets.ts";
 
 export interface WorkInfo {
-  readonly unit: "tokens/s" | "s" | "ms" | "MB" | "tokens" | "steps";
+  readonly unit: "tokens/s" | "requests/s" | "s" | "ms" | "MB" | "tokens" | "steps";
   /** Tokens of the prompt. */
   readonly tokens: number;
   readonly title: string;
@@ -32,6 +32,7 @@ export const scenes = {
   arrival: { tokens: 16384, sequences: 16 },
   reuse: { tokens: 4096, sequences: 1, fixed: true, once: true },
   rollback: { tokens: 258000, sequences: 1, once: true, named: true },
+  http: { tokens: 256, sequences: 8, fixed: true },
   copy: { tokens: 1024, sequences: 1, fixed: true, oursOnly: true },
   context: { tokens: 262144, sequences: 1, oursOnly: true },
   "long-chat": { tokens: 100000, sequences: 2, oursOnly: true, once: true, named: true },
@@ -58,6 +59,14 @@ export const works = {
   reuse: { unit: "tokens", tokens: 0, title: "tokens read, prefixes shared in part", scene: "reuse" },
   rollback: { unit: "s", tokens: 0, title: "first token, edited at two fifths of", scene: "rollback" },
   "rollback-read": { unit: "tokens", tokens: 0, title: "tokens read, edited at two fifths of", scene: "rollback" },
+  http: { unit: "requests/s", tokens: 0, title: "HTTP, 8 clients", scene: "http" },
+  "http-tokens": { unit: "tokens/s", tokens: 0, title: "HTTP, 8 clients, new tokens", scene: "http" },
+  "http-p50": { unit: "ms", tokens: 0, title: "HTTP, 8 clients, p50", scene: "http" },
+  "http-p97": { unit: "ms", tokens: 0, title: "HTTP, 8 clients, p97.5", scene: "http" },
+  "http-p99": { unit: "ms", tokens: 0, title: "HTTP, 8 clients, p99", scene: "http" },
+  serve: { unit: "requests/s", tokens: 0, title: "HTTP, 8 clients, jamba serve", scene: "http" },
+  "serve-p50": { unit: "ms", tokens: 0, title: "HTTP, 8 clients, jamba serve, p50", scene: "http" },
+  "serve-p99": { unit: "ms", tokens: 0, title: "HTTP, 8 clients, jamba serve, p99", scene: "http" },
   "copy-plain": { unit: "tokens/s", tokens: 0, title: "copying with changes", scene: "copy" },
   copy: { unit: "tokens/s", tokens: 0, title: "copying with changes, prompt lookup", scene: "copy" },
   "token-4096": { unit: "ms", tokens: 0, title: "a token after 4096", scene: "context" },
