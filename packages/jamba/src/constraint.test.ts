@@ -319,6 +319,26 @@ describe.each(["jamba", "chatml"] as const)("tool calls in the %s form", (form) 
     },
   );
 
+  test.each(["auto", "required"] as const)("%s: the first ends the answer where there may be one at most", async (toolChoice) => {
+    const [before, between, after] =
+      form === "jamba"
+        ? ["<tool_calls>[\n    ", ",\n    ", "\n]</tool_calls>"]
+        : ["<tool_call>\n", "\n</tool_call>\n<tool_call>\n", "\n</tool_call>"];
+    const call = '{"name": "now", "arguments": {}}';
+    const nextAfter = async (parallelToolCalls: boolean, text: string) => {
+      const constraint = await open({ tools: functions, toolChoice, form, parallelToolCalls });
+      for (const id of tiny.tokenizer.encode(text)) constraint.accept(id);
+      const logits = new Float32Array(tiny.tokenizer.vocabSize);
+      await constraint.mask(logits);
+      constraint.dispose();
+      return [...logits.keys()].filter((id) => logits[id] === 0);
+    };
+    const two = before + call + between + call;
+    await expect(nextAfter(true, two)).resolves.not.toEqual([]);
+    await expect(nextAfter(false, two)).rejects.toThrow(/accept/);
+    expect(await nextAfter(false, before + call + after)).toEqual([tiny.stopId]);
+  });
+
   test("after thoughts, which end before the calls", async () => {
     const constraint = await open({ tools: functions, toolChoice: { name: "add" }, form, thoughts: true });
     for (const id of tiny.tokenizer.encode('so {"a" <tool_call>\n</think>')) constraint.accept(id);

@@ -113,6 +113,10 @@ export class Engine {
     return this.#admission.counts;
   }
 
+  get steps(): Readonly<Scheduler["counts"]> {
+    return this.#scheduler.counts;
+  }
+
   /** Tokens that a step outside of the shared ones should have at most: calls that run wait for it. */
   get chunkTokens(): number {
     return this.calls.running > 0 ? this.#scheduler.piece : this.#runner.backend.device.chunkTokens;

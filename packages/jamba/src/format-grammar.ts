@@ -35,6 +35,8 @@ export interface AnswerSpec {
   /** As for the template: OpenAI's form, or the bare function. */
   readonly tools?: readonly unknown[];
   readonly toolChoice?: ToolChoice;
+  /** false: at most one call, which ends the answer. */
+  readonly parallelToolCalls?: boolean;
   /** The prompt ends within `<think>`. */
   readonly thoughts?: boolean;
   /** How the model writes calls; "jamba" also begins answers with a space. None for a plain text. */
@@ -56,12 +58,12 @@ export const tags = ["<think>", "</think>", "<tool_calls>", "</tool_calls>", "<t
  * @throws JambaError OPTION for a schema, pattern or choice that is wrong
  */
 export function answerGrammar(spec: AnswerSpec, spell: (text: string) => string): StructuralTagFormat | undefined {
-  const { format, toolChoice = "auto", thoughts = false, form } = spec;
+  const { format, toolChoice = "auto", parallelToolCalls = true, thoughts = false, form } = spec;
   const tools = toolChoice === "none" ? [] : (spec.tools ?? []).map(readTool);
   if (typeof toolChoice === "object" || toolChoice === "required") {
     if (tools.length === 0) throw new JambaError("OPTION", `toolChoice: expected tools to choose from, found none`);
   }
-  const rest = body(format, tools, toolChoice, form, spell);
+  const rest = body(format, tools, toolChoice, !parallelToolCalls || typeof toolChoice === "object", form, spell);
   if (!rest) return undefined;
   const before: StructuralTagFormat[] = [];
   if (thoughts) {
@@ -77,14 +79,15 @@ function body(
   format: Format | undefined,
   tools: readonly Tool[],
   choice: ToolChoice,
+  single: boolean,
   form: Form | undefined,
   spell: (text: string) => string,
 ): StructuralTagFormat | undefined {
   const formatted = format && grammar(formatGrammar(format));
   if (tools.length === 0) return formatted;
   if (!form) throw new JambaError("OPTION", "tools: expected messages, which a template shows tools with, found a plain text as prompt");
-  if (choice === "auto" && !formatted) return textWithCalls(tools, form, spell);
-  const calls = callBlock(chosen(tools, choice), form, typeof choice === "object", spell(callForms[form].tag), spell);
+  if (choice === "auto" && !formatted) return textWithCalls(tools, form, single, spell);
+  const calls = callBlock(chosen(tools, choice), form, single, spell(callForms[form].tag), spell);
   return choice === "auto" && formatted ? { type: "or", elements: [calls, formatted] } : calls;
 }
 
@@ -126,10 +129,15 @@ function callBlock(tools: readonly Tool[], form: Form, single: boolean, trigger:
 }
 
 /** The opening tag begins a call however it is spelled. */
-function textWithCalls(tools: readonly Tool[], form: Form, spell: (text: string) => string): StructuralTagFormat {
+function textWithCalls(tools: readonly Tool[], form: Form, single: boolean, spell: (text: string) => string): StructuralTagFormat {
   const { tag } = callForms[form];
   const triggers = [...new Set([tag, spell(tag)])];
-  return { type: "triggered_tags", triggers, tags: triggers.map((trigger) => callBlock(tools, form, false, trigger, spell)) };
+  return {
+    type: "triggered_tags",
+    triggers,
+    tags: triggers.map((trigger) => callBlock(tools, form, single, trigger, spell)),
+    stop_after_first: single,
+  };
 }
 
 function callTag({ name, parameters }: Tool): TagFormat {

@@ -24,6 +24,8 @@ export interface Part {
   readonly logprobs?: Result["logprobs"];
   /** Of which answer, with `n`. */
   readonly index?: number;
+  /** With `n`: that answer has ended, in a part of its own that has nothing else. */
+  readonly result?: Result;
 }
 
 export interface Result {
@@ -156,13 +158,14 @@ export function noAnswer(finishReason: "length" | "cancelled", { ids }: ReadProm
 async function constraintOf(
   { constraints, tokenizer }: GenerateContext,
   { form }: ReadPrompt,
-  { format, tools, toolChoice }: GenerateOptions,
+  { format, tools, toolChoice, parallelToolCalls }: GenerateOptions,
 ): Promise<Constraint | undefined> {
   // A plain text calls tools in a form of its own, if at all.
   const isFree = !form && (toolChoice === undefined || toolChoice === "auto" || toolChoice === "none");
   if (!format && (isFree || (!tools?.length && toolChoice === undefined))) return undefined;
   if (!constraints) expectTokenizer(tokenizer);
-  return constraints!.open({ format, tools: isFree ? undefined : tools, toolChoice, form: form?.name, thoughts: form?.thoughts });
+  const calls = { tools: isFree ? undefined : tools, toolChoice, parallelToolCalls };
+  return constraints!.open({ format, ...calls, form: form?.name, thoughts: form?.thoughts });
 }
 
 type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "speculation" | "choices"> & { firstTokenAt: number; written: string };

@@ -96,6 +96,11 @@ export class JambaModel implements AsyncDisposable {
     return this.#parts.engine.calls;
   }
 
+  /** So far: steps that calls shared, and the sequences and tokens in them. `forward`, `embed` and `score` have steps of their own. */
+  steps(): { steps: number; sequences: number; tokens: number } {
+    return { ...this.#parts.engine.steps };
+  }
+
   /** Drops every state that `cached` counts. */
   clearCache(): void {
     this.#parts.engine.clear();
@@ -256,7 +261,10 @@ function idsAfter(state: ModelState | HostState | undefined, ids: readonly numbe
   return state instanceof ModelState ? state.ids && [...state.ids, ...ids] : undefined;
 }
 
-/** Answers that come at the same time, as one stream. Those that an abort finds not begun are empty, unless none was. */
+/**
+ * Answers that come at the same time, as one stream; each ends with a part that has its result.
+ * Those that an abort finds not begun are empty, unless none was.
+ */
 async function* together(
   answers: readonly AsyncGenerator<Part, Result>[],
   prompt: ReadPrompt,
@@ -279,6 +287,7 @@ async function* together(
       if (found.done) {
         choices[index] = found.value;
         open.delete(index);
+        yield { text: "", pieces: [], ids: [], index, result: found.value };
       } else {
         yield { ...found.value, index };
         open.set(index, next(index));

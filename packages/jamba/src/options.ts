@@ -58,6 +58,8 @@ export interface GenerateOptions {
   tools?: readonly unknown[];
   /** "auto" (default): as the model likes; "required": one call or more; { name }: one call of that tool. Calls fit their tool's parameters. */
   toolChoice?: ToolChoice;
+  /** false: at most one call, which ends the answer. */
+  parallelToolCalls?: boolean;
   /** What the answer is bound to: JSON of a schema, a regular expression or a grammar (xgrammar's EBNF, rule `root`). */
   format?: Format;
   /** Whether thoughts (`<think>`) are kept apart from the text; by default those of answers to messages are. */
@@ -65,6 +67,8 @@ export interface GenerateOptions {
   documents?: readonly unknown[];
   /** Template variables of Jamba 1.5 (`response_format`, `citation_mode`, …). */
   knobs?: Readonly<Record<string, unknown>>;
+  /** What else the checkpoint's own template reads, by name. */
+  variables?: Readonly<Record<string, unknown>>;
   /** Go on after an end-of-text or end-of-turn token; not where `format` or `toolChoice` ends the answer. */
   ignoreEos?: boolean;
   /** Who goes first when not all can; 0 if not given. Each level more is worth half a minute of waiting. */
@@ -136,6 +140,7 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
       ["auto", "none", "required"].includes(v as string) || isNamed(v) || (isObject(v) && isNamed((v as { function?: unknown }).function)),
     '"auto", "none", "required" or { name }',
   ],
+  parallelToolCalls: boolean,
   format: [
     (v) =>
       fields({ type: [(t) => t === "json", ""], schema: [(s) => isObject(s) || typeof s === "boolean", ""] }, ["type"])(v) ||
@@ -146,6 +151,7 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   reasoning: boolean,
   documents: list,
   knobs: [isObject, "an object"],
+  variables: [isObject, "an object"],
   ignoreEos: boolean,
   n: number(1, 1024, true),
   priority: number(-100, 100),

@@ -8,7 +8,7 @@ import type { GenerateOptions } from "./options.ts";
 export type Prompt = string | readonly number[] | readonly Message[];
 
 /** What a prompt may bring along for its template. */
-export type PromptOptions = Pick<GenerateOptions, "tools" | "toolChoice" | "documents" | "knobs">;
+export type PromptOptions = Pick<GenerateOptions, "tools" | "toolChoice" | "documents" | "knobs" | "variables">;
 
 /** What the model reads, and in which form it answers. */
 export interface ReadPrompt {
@@ -46,8 +46,9 @@ export function formOf(tokenizer: Tokenizer | undefined, text: string): AnswerFo
 
 /** The text that the model reads for `messages`, up to where its answer begins. */
 export function renderMessages(tokenizer: Tokenizer | undefined, messages: readonly Message[], options: PromptOptions): string {
-  const { tools, toolChoice, documents, knobs } = options;
-  return expectTokenizer(tokenizer).renderChat(messages, { tools: toolChoice === "none" ? undefined : tools, documents, knobs });
+  const { tools, toolChoice, documents, knobs, variables } = options;
+  const shown = toolChoice === "none" ? undefined : tools;
+  return expectTokenizer(tokenizer).renderChat(messages, { tools: shown, documents, knobs, variables });
 }
 
 export function expectTokenizer(tokenizer: Tokenizer | undefined): Tokenizer {

@@ -375,6 +375,12 @@ describe("failing", () => {
     await clock.run(later);
     const inIt = runner.steps.find((step) => !step.isWhole)!.sequences.length;
     expect(found.filter((one) => one === failure).length).toBe(inIt);
+    const whole = runner.steps.filter(({ isWhole }) => isWhole);
+    expect(scheduler.counts).toEqual({
+      steps: whole.length,
+      sequences: whole.reduce((sum, { sequences }) => sum + sequences.length, 0),
+      tokens: whole.reduce((sum, { tokens }) => sum + tokens, 0),
+    });
   });
 
   test("who finds no room ends with OUT_OF_MEMORY, the others of the step go on", async () => {

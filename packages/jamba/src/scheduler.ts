@@ -52,6 +52,8 @@ const makesWay = new Error("a step makes way for a shorter one");
 const cancelled = new Error("a step was for a call that is cancelled");
 
 export class Scheduler {
+  /** Of steps that were not stopped and did not fail. */
+  readonly counts = { steps: 0, sequences: 0, tokens: 0 };
   readonly #runner: Runner;
   #readings: Reading[] = [];
   #running: RunningStep | undefined;
@@ -172,6 +174,9 @@ export class Scheduler {
         return run();
       });
       this.#account(performance.now() - start, tokens, hasAnswers);
+      this.counts.steps++;
+      this.counts.sequences += ready.length;
+      this.counts.tokens += ready.reduce((sum, { count }) => sum + count, 0);
       if (!hasAnswers) this.#pace = Math.min(2 * this.#pace, this.#runner.backend.device.chunkTokens);
       this.#hand(ready, values.get("logits")!.data as Float32Array);
     } catch (error) {

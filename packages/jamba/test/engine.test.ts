@@ -1,7 +1,7 @@
 // Calls that share steps and states: each gives what it gives alone, takes its turn, and leaves nothing behind.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type GenerateOptions, type JambaModel, loadModel, type Message, type Prompt, type Result } from "../src/index.ts";
+import { type GenerateOptions, type JambaModel, loadModel, type Message, type Part, type Prompt, type Result } from "../src/index.ts";
 import { backends, cpuAbsent } from "./golden.ts";
 
 const essence = ({ text, ids, finishReason, stopString, logprobs }: Result) => ({ text, ids, finishReason, stopString, logprobs });
@@ -80,8 +80,23 @@ describe("on cpu", () => {
     test("n within limits that let one in at a time gives the same", async () => {
       await using narrow = await loadModel("tiny", { backend: "cpu", limits: { sequences: 1 } });
       const options = { maxTokens: 6, temperature: 1, seed: 7, n: 3 };
-      const found = await narrow.generate("The fox", options);
-      expect(found.choices!.map(essence)).toEqual((await model.generate("The fox", options)).choices!.map(essence));
+      const stream = narrow.stream("The fox", options);
+      const parts: Part[] = [];
+      for await (const part of stream) parts.push(part);
+      const choices = (await stream.result).choices!;
+      const { steps, sequences, tokens } = narrow.steps();
+      const read = choices.map(({ usage }) => usage.promptTokens - usage.cachedTokens + usage.completionTokens - 1);
+      expect([sequences, tokens]).toEqual([steps, read.reduce((a, b) => a + b)]);
+      // Each tells of its end before the next begins.
+      expect(parts.map(({ index }) => index)).toEqual(parts.map(({ index }) => index).sort());
+      for (const [i, choice] of choices.entries()) {
+        const own = parts.filter(({ index }) => index === i);
+        expect(own.map(({ result }) => result)).toEqual([...own.slice(1).fill(undefined as never), choice]);
+        expect(own.map(({ text }) => text).join("")).toBe(choice.text);
+      }
+      const before = model.steps();
+      expect(choices.map(essence)).toEqual((await model.generate("The fox", options)).choices!.map(essence));
+      expect(model.steps().sequences - before.sequences).toBeGreaterThan(model.steps().steps - before.steps);
       idle(narrow);
     });
 

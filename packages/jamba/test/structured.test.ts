@@ -67,6 +67,20 @@ describe.each(ways)("drawn with %o", (way) => {
   });
 });
 
+test.each(["auto", "required"] as const)(
+  "%s: one call at most, if so many are allowed, however many the model wants",
+  async (toolChoice) => {
+    const { tokenizer } = model;
+    const wanted = [tokenizer.idOf("<tool_calls>")!, ...tokenizer.encode(",")];
+    const logitBias = Object.fromEntries(wanted.map((id) => [id, 100]));
+    const ask = [{ role: "user", content: "Wait." }] as const;
+    const options = { tools: tools.slice(1), toolChoice, logitBias, maxTokens: 120 };
+    expect((await model.generate(ask, options)).toolCalls.length).toBeGreaterThan(1);
+    const { toolCalls, finishReason } = await model.generate(ask, { ...options, parallelToolCalls: false });
+    expect([toolCalls, finishReason]).toEqual([[{ name: "wait", arguments: {} }], "tool-calls"]);
+  },
+);
+
 test("formats hold for calls that share steps, with drafts, and what is drawn is the same", async () => {
   const options = { format: { type: "json", schema }, maxTokens: 200, temperature: 1 } as const;
   const alone: string[] = [];
