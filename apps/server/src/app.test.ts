@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type AppOptions, createApp, openApiDocument, Service } from "./index.ts";
+import { type AppOptions, createApp, Service } from "./index.ts";
+import { routes } from "./routes.ts";
 
 let model: JambaModel;
 beforeAll(async () => {
@@ -24,7 +25,14 @@ function appOf(options: AppOptions = {}, name = "tiny") {
       headers: { "content-type": "application/json", ...headers },
       body: typeof body === "string" ? body : JSON.stringify(body),
     });
-  const json = async (path: string, body: unknown): Promise<Json> => (await post(path, body)).json();
+  /** Every answer is as its route says. */
+  const json = async (path: string, body: unknown): Promise<Json> => {
+    const response = await post(path, body);
+    const found = await response.json();
+    if (response.ok)
+      routes.find(({ paths }) => paths[0].replace(/:id$/, path.split(/[/?]/)[2]) === path.split("?")[0])!.answer!.parse(found);
+    return found;
+  };
   return { app, post, json };
 }
 
@@ -54,7 +62,10 @@ describe("chat", () => {
         chunk(choice('{"content":" upon"}')),
         chunk(choice('{"content":" a"}')),
         chunk(choice("{}", '"length"')),
-        chunk("", '{"prompt_tokens":19,"completion_tokens":3,"total_tokens":22,"prompt_tokens_details":{"cached_tokens":0}}'),
+        chunk(
+          "",
+          '{"prompt_tokens":19,"completion_tokens":3,"total_tokens":22,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}',
+        ),
       ].join("}\n\n")}}\n\ndata: [DONE]\n\n`,
     );
   });
@@ -191,11 +202,13 @@ describe("chat", () => {
           { type: "text", text: "the kite?" },
         ],
       },
+      { role: "assistant", content: [{ type: "refusal", refusal: "I can't tell." }] },
       { role: "assistant", content: null, tool_calls: [call] },
       { role: "tool", tool_call_id: "call_1", content: "in the tree" },
     ];
     const { prompt } = await json("/apply-template", { messages: turns });
     expect(prompt).toContain("<|system|> Be kind.<|eom|><|bom|><|user|> Where is the kite?<|eom|>");
+    expect(prompt).toContain("I can't tell.");
     expect(prompt).toContain('{"name": "find", "arguments": {"thing":"kite"}}');
     expect((await json("/v1/chat/completions", { messages: turns, max_tokens: 3 })).usage.prompt_tokens).toBe(
       model.tokenizer.encode(prompt).length,
@@ -274,7 +287,7 @@ describe("responses", () => {
 
   test("what needs a memory is refused with the field's name", async () => {
     const { json } = appOf();
-    for (const [param, value] of Object.entries({ store: true, previous_response_id: "resp_1", conversation: "conv_1", background: true }))
+    for (const [param, value] of Object.entries({ previous_response_id: "resp_1", conversation: "conv_1", background: true }))
       expect((await json("/v1/responses", { input: "Hi", [param]: value })).error).toMatchObject({
         param,
         message: expect.stringMatching(/: expected (false|none)/),
@@ -303,6 +316,8 @@ describe("what is around", () => {
     const { data: coded, usage } = await json("/v1/embeddings", { input: texts, encoding_format: "base64" });
     expect([...new Float32Array(Uint8Array.from(Buffer.from(coded[1].embedding, "base64")).buffer)]).toEqual(numbers.data[1].embedding);
     expect(usage.prompt_tokens).toBeGreaterThan(2);
+    const input = texts.map((text) => model.tokenizer.encode(text));
+    expect((await json("/v1/embeddings", { input })).data).toEqual(numbers.data);
   });
 
   test("tokens of a text and back, a part of a character as its bytes", async () => {
@@ -330,10 +345,10 @@ describe("what is around", () => {
     for (const filename of ["../boat", "/etc/passwd", "a/b", "..", ".hidden", "", "a\0b"])
       expect((await post("/slots/1?action=save", { filename })).status).toBe(400);
     expect((await post("/slots/1?action=restore", { filename: "absent" })).status).toBe(404);
-    expect((await post("/slots/7?action=erase", {})).status).toBe(400);
+    expect((await post("/slots/7?action=erase", {})).status).toBe(404);
     await json("/slots/0?action=erase", "");
     rmSync(slotsDir, { recursive: true });
-    expect((await appOf().app.request("/slots")).status).toBe(501);
+    expect((await (await appOf().app.request("/slots")).json()).error).toMatchObject({ code: "no_slots" });
   });
 
   test("metrics count tokens, cached ones apart, and answers by route and status", async () => {
@@ -348,6 +363,10 @@ describe("what is around", () => {
     expect(text).toContain("jamba_tokens_predicted_total 5\n");
     expect(text).toContain("jamba_prefix_cache_queries_tokens_total 19\n");
     expect(text).toContain("jamba_ttft_seconds_count 1\n");
+    const { steps, sequences } = model.steps();
+    expect(steps).toBeGreaterThan(3);
+    expect(text).toContain(`jamba_n_decode_total ${steps}\n`);
+    expect(text).toContain(`jamba_n_busy_slots_per_decode ${sequences / steps}\n`);
     expect(text).not.toContain("secret");
     // The dashboard asks for nothing that is not there.
     const dashboard = readFileSync(new URL("../deploy/grafana.json", import.meta.url), "utf8");
@@ -369,21 +388,6 @@ describe("what is around", () => {
       { status: 404, route: "/v1/models/{id}", error: { code: "model_not_found" } },
     ]);
     expect(JSON.stringify(lines)).not.toMatch(/Mia|fox|Once/);
-  });
-
-  test("the OpenAPI document lists every route with the schema of its body", async () => {
-    const { app } = appOf();
-    expect(await (await app.request("/openapi.json")).json()).toEqual(JSON.parse(JSON.stringify(openApiDocument)));
-    const chat = (openApiDocument.paths as Json)["/v1/chat/completions"].post;
-    expect(chat.requestBody.content["application/json"].schema).toMatchObject({
-      required: ["messages"],
-      properties: { temperature: { anyOf: [{ type: "number", minimum: 0, maximum: 2 }, { type: "null" }] } },
-    });
-    for (const [path, methods] of Object.entries(openApiDocument.paths))
-      for (const method of Object.keys(methods)) {
-        const response = await app.request(path.replace("{id}", "tiny"), { method: method.toUpperCase() });
-        expect([path, response.status !== 404 && response.status !== 405]).toEqual([path, true]);
-      }
   });
 });
 

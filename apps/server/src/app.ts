@@ -25,12 +25,14 @@ export function createApp(service: Service): Hono<Env> {
     bodyLimit({
       maxSize: maxBodyBytes,
       onError: () => {
-        throw new ApiError(413, `body: expected at most ${maxBodyBytes} bytes, found more`, { code: "request_too_large" });
+        // What is left of the body is not read, so nothing can follow on this connection.
+        const headers = { connection: "close" };
+        throw new ApiError(413, `body: expected at most ${maxBodyBytes} bytes, found more`, { code: "request_too_large", headers });
       },
     }),
   );
   for (const route of routes) app.on(route.method.toUpperCase(), [...route.paths], handler(service, route));
-  app.get("/openapi.json", (c) => c.json(openApiDocument));
+  app.get("/openapi.json", (c) => c.json(openApiDocument({ options: service.options, model: service.loaded })));
   app.notFound((c) => {
     throw unknown(c.req.method, c.req.path);
   });
@@ -125,19 +127,21 @@ function origin(allowed: readonly string[]): MiddlewareHandler<Env> {
   };
 }
 
+const openPaths = routes.filter(({ isOpen }) => isOpen).flatMap(({ paths }) => paths);
+
 /** Compares in constant time, and with every key, so that time tells nothing about any of them. */
 function keys(all: readonly string[]): MiddlewareHandler<Env> {
   const digest = (key: string) => createHash("sha256").update(key).digest();
   const known = all.map(digest);
   return async (c, next) => {
-    if (known.length > 0 && !["/health", "/v1/health"].includes(c.req.path)) {
+    if (known.length > 0 && !openPaths.includes(c.req.path)) {
       const given = c.req.header("x-api-key") ?? /^Bearer +(\S+) *$/i.exec(c.req.header("authorization") ?? "")?.[1];
       const found = given === undefined ? 0 : known.reduce((count, key) => count + Number(timingSafeEqual(key, digest(given))), 0);
       if (found === 0)
         throw new ApiError(
           401,
           given === undefined ? "Expected an API key (Authorization: Bearer …), found none." : "Incorrect API key provided.",
-          { type: "authentication_error", code: "invalid_api_key", headers: { "www-authenticate": "Bearer" } },
+          { code: "invalid_api_key", headers: { "www-authenticate": "Bearer" } },
         );
     }
     await next();

@@ -91,7 +91,7 @@ export function toApiError(error: unknown): ApiError {
     case "SESSION_MISMATCH":
       return new ApiError(400, message, { code: error.code.toLowerCase(), cause: error });
     case "UNSUPPORTED":
-      return new ApiError(501, message, { type: "not_supported_error", cause: error });
+      return new ApiError(400, message, { param, code: "unsupported", cause: error });
     case "OUT_OF_MEMORY":
       return new ApiError(503, message, { code: "out_of_memory", retryAfter: 5, cause: error });
     case "DISPOSED":
@@ -108,10 +108,15 @@ function internal(cause: unknown): ApiError {
 
 /** The engine's messages begin with what they are about: `maxTokens: expected …`. */
 function onTheWire(message: string): { param?: string; message: string } {
-  const name = /^([A-Za-z][\w.[\]]*): /.exec(message)?.[1];
+  // The keys of a schema may be any text.
+  const name = /^([A-Za-z][\w.[\]]*|format\.schema.*?): /s.exec(message)?.[1];
   if (name === undefined) return { message };
+  if (name.startsWith("format.schema")) return renamed(message, name, `response_format.json_schema${name.slice("format".length)}`);
   const [first] = name.split(/[.[]/, 1);
   const wire = wireNames[first] ?? first.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  const param = wire + name.slice(first.length);
+  return renamed(message, name, wire + name.slice(first.length));
+}
+
+function renamed(message: string, name: string, param: string): { param: string; message: string } {
   return { param, message: param + message.slice(name.length) };
 }

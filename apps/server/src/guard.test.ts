@@ -51,7 +51,7 @@ describe("a body that does not fit", () => {
     [{ messages, tools: [{ type: "function", function: { name: "a b" } }] }, "tools[0].function.name"],
     [
       { messages, response_format: { type: "json_schema", json_schema: { name: "a", schema: { type: "fox" } } } },
-      "response_format.schema.type",
+      "response_format.json_schema.schema.type",
     ],
     [{ messages, grammar: 'root ::= "a"' }, "grammar", "unsupported"],
     [[], null],
@@ -68,7 +68,9 @@ describe("a body that does not fit", () => {
     expect(await refusal(await ask({ messages }, { "content-type": "text/plain" }))).toEqual([415, null, null]);
     expect(await refusal(await ask({ messages }, {}))).toEqual([415, null, null]);
     expect((await ask({ messages, max_tokens: 1 }, { "content-type": "application/json; charset=utf-8" })).status).toBe(200);
-    expect(await refusal(await ask({ messages: [{ role: "user", content: "a".repeat(1000) }] }))).toEqual([413, "request_too_large", null]);
+    const tooLarge = await ask({ messages: [{ role: "user", content: "a".repeat(1000) }] });
+    expect(tooLarge.headers.get("connection")).toBe("close");
+    expect(await refusal(tooLarge)).toEqual([413, "request_too_large", null]);
     const bytes = new Uint8Array([0xff, 0xfe, 0]);
     expect((await app.request("/v1/completions", { method: "POST", headers: type, body: bytes })).status).toBe(400);
   });
@@ -232,6 +234,8 @@ describe("errors", () => {
   test.for([
     [new JambaError("CONTEXT_FULL", "prompt: too long"), 400, "context_length_exceeded", "messages"],
     [new JambaError("OPTION", "maxTokens: expected less"), 400, "invalid_value", "max_tokens"],
+    [new JambaError("OPTION", "format.schema.a b: expected"), 400, "invalid_value", "response_format.json_schema.schema.a b"],
+    [new JambaError("UNSUPPORTED", "format: expected"), 400, "unsupported", "response_format"],
     [new JambaError("TOKENIZER", "messages[2].content: expected a text"), 400, "invalid_value", "messages[2].content"],
     [new JambaError("SHAPE", "ids: expected others"), 400, "invalid_value", "prompt"],
     [new JambaError("OUT_OF_MEMORY", "none left"), 503, "out_of_memory", null],

@@ -72,6 +72,17 @@ export class Metrics {
       [0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 3],
     );
     this.#whole = histogram("e2e_seconds", "From a request to the end of its answer", [0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000]);
+    const steps = () => model()?.steps() ?? { steps: 0, sequences: 0 };
+    new Counter({
+      name: `${prefix}n_decode_total`,
+      help: "Steps of the model that calls shared",
+      registers,
+      collect() {
+        this.reset();
+        this.inc(steps().steps);
+      },
+    });
+    gauge(`${prefix}n_busy_slots_per_decode`, "Calls in a shared step, on average", () => steps().sequences / Math.max(1, steps().steps));
     gauge(`${prefix}requests_processing`, "Calls that run", () => model()?.calls().running ?? 0);
     gauge(`${prefix}requests_deferred`, "Calls that wait until there is room", waiting);
     gauge(`${prefix}n_tokens_max`, "Tokens of the longest conversation", () => this.#longest);

@@ -1,39 +1,54 @@
 // The OpenAPI document, made from the routes and their schemas.
 
+import type { JambaModel } from "jamba";
 import { z } from "zod";
 import { pathOf, type Route } from "./route.ts";
 import { routes } from "./routes.ts";
+import { byServer } from "./schemas/fields.ts";
+import type { AppOptions } from "./service.ts";
 
-const error = z.toJSONSchema(
+/** By whom: what it refuses is not documented. */
+export interface Served {
+  readonly options?: Pick<AppOptions, "apiKeys" | "allowGrammars" | "slotsDir" | "slots">;
+  readonly model?: JambaModel;
+}
+
+type Json = Record<string, unknown>;
+
+const error = jsonSchema(
   z.object({
     error: z.object({ message: z.string(), type: z.string(), param: z.string().nullable(), code: z.string().nullable() }),
   }),
 );
 
 /** OpenAPI 3.1, whose schemas are JSON Schema 2020-12. */
-export const openApiDocument = {
-  openapi: "3.1.0",
-  info: {
-    title: "jamba",
-    version: "1",
-    description: "OpenAI's API for a Jamba model, with llama.cpp's extensions. Unknown fields are ignored; null is as good as absent.",
-  },
-  components: {
-    securitySchemes: { key: { type: "http", scheme: "bearer" } },
-    responses: { Error: { description: "What is wrong", content: { "application/json": { schema: error } } } },
-  },
-  security: [{}, { key: [] }],
-  paths: {
-    ...Object.fromEntries(
-      routes.flatMap((route) => route.paths.map((path) => [pathOf(path), { [route.method]: operationOf(route, path) }])),
-    ),
-    "/openapi.json": { get: { summary: "This document", responses: responsesOf("application/json", "An OpenAPI document") } },
-  },
-};
+export function openApiDocument(served: Served = {}) {
+  const { options } = served;
+  const listed = routes.filter(({ needsSlots }) => !needsSlots || options?.slotsDir !== undefined);
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "jamba",
+      version: "1",
+      description: "OpenAI's API for a Jamba model, with llama.cpp's extensions. Unknown fields are ignored; null is as good as absent.",
+    },
+    components: {
+      securitySchemes: { key: { type: "http", scheme: "bearer" } },
+      responses: { Error: { description: "What is wrong", content: { "application/json": { schema: error } } } },
+    },
+    security: options?.apiKeys?.length ? [{ key: [] }] : [],
+    paths: {
+      ...Object.fromEntries(
+        listed.flatMap((route) => route.paths.map((path) => [pathOf(path), { [route.method]: operationOf(route, path, served) }])),
+      ),
+      "/openapi.json": { get: { summary: "This document", responses: responsesOf("An OpenAPI document", { type: "object" }) } },
+    },
+  };
+}
 
-function operationOf({ summary, request, query, returns, streams, paths }: Route, path: string) {
+function operationOf({ summary, id, request, query, returns, answer, streams, paths, isOpen }: Route, path: string, served: Served) {
   const parameters = [
-    ...[...path.matchAll(/:(\w+)/g)].map(([, name]) => ({ name, in: "path", required: true, schema: { type: "string" } })),
+    ...[...path.matchAll(/:(\w+)/g)].map(([, name]) => ({ name, in: "path", required: true, schema: id && jsonSchema(id) })),
     ...Object.entries(query ?? {}).map(([name, values]) => ({
       name,
       in: "query",
@@ -41,21 +56,38 @@ function operationOf({ summary, request, query, returns, streams, paths }: Route
       schema: { type: "string", enum: values },
     })),
   ];
-  const schema = request && z.toJSONSchema(request, { io: "input" });
-  const type = paths[0] === "/metrics" ? "text/plain" : "application/json";
+  const schema = request && jsonSchema(request, served);
   return {
     summary,
     ...(path !== paths[0] && { description: `The same as ${pathOf(paths[0])}.` }),
+    ...(isOpen && { security: [] }),
     ...(parameters.length > 0 && { parameters }),
     ...(schema && { requestBody: { required: !query, content: { "application/json": { schema } } } }),
-    responses: responsesOf(type, returns, streams),
+    responses: responsesOf(returns, answer && jsonSchema(answer), streams),
   };
 }
 
-function responsesOf(type: string, description: string, streams = false) {
-  const schema = type === "application/json" ? {} : { type: "string" };
+/** @param answer text, if not given */
+function responsesOf(description: string, answer: Json | undefined, streams = false) {
+  const content = answer ? { "application/json": { schema: answer } } : { "text/plain": { schema: { type: "string" } } };
   return {
-    200: { description, content: { [type]: { schema }, ...(streams && { "text/event-stream": { schema: { type: "string" } } }) } },
+    200: { description, content: { ...content, ...(streams && { "text/event-stream": {} }) } },
     default: { $ref: "#/components/responses/Error" },
   };
+}
+
+/** Answers may have more fields than these, and requests too. */
+function jsonSchema(schema: z.ZodType, { options = {}, model }: Served = {}): Json {
+  const { allowGrammars, slotsDir, slots = 4 } = options;
+  const more = new Map<unknown, Json>([
+    [byServer.grammar, allowGrammars ? {} : { not: {} }],
+    [byServer.slot, slotsDir === undefined ? {} : { maximum: slots - 1 }],
+    [byServer.tokenId, model ? { maximum: model.config.vocabSize - 1 } : {}],
+    [byServer.dimensions, model ? { const: model.config.dModel } : {}],
+  ]);
+  const { $schema, ...rest } = z.toJSONSchema(schema, {
+    io: "input",
+    override: ({ zodSchema, jsonSchema: found }) => void Object.assign(found, more.get(zodSchema)),
+  });
+  return rest;
 }

@@ -32,14 +32,11 @@ export type ResponseItem = TextItem | CallItem;
 
 export class ResponseItems {
   readonly output: ResponseItem[] = [];
-  readonly #several: boolean;
   readonly #tell: (type: string, fields: object) => void;
   /** Index of the call that is being written. */
   #call = -1;
 
-  /** @param several whether calls after the first count */
-  constructor(several: boolean, tell: (type: string, fields: object) => void = () => undefined) {
-    this.#several = several;
+  constructor(tell: (type: string, fields: object) => void = () => undefined) {
     this.#tell = tell;
   }
 
@@ -66,7 +63,6 @@ export class ResponseItems {
   }
 
   #pushCall({ index, name = "", argumentsDelta: delta }: Extract<Piece, { readonly toolCall: unknown }>["toolCall"]): void {
-    if (index > 0 && !this.#several) return;
     if (index !== this.#call) {
       this.#call = index;
       const id = newId("fc_");

@@ -11,13 +11,21 @@ export interface Route {
   /** The first is the one to use; others are what older clients and llama.cpp's call it. */
   readonly paths: readonly string[];
   readonly summary: string;
+  /** Of `:id` in the path. */
+  readonly id?: z.ZodType;
   /** Of the body. Without one, none is read. */
   readonly request?: z.ZodType;
   /** What may stand behind the `?`. A route with one reads its body by itself: it may need none. */
   readonly query?: Readonly<Record<string, readonly string[]>>;
   readonly returns: string;
+  /** Of an answer in JSON; without one it is text. */
+  readonly answer?: z.ZodType;
   /** Whether it may answer with server-sent events. */
   readonly streams?: boolean;
+  /** Whether who has no key may ask too. */
+  readonly isOpen?: boolean;
+  /** Whether it is there only if the server has a folder for slots. */
+  readonly needsSlots?: boolean;
   readonly handle: (call: Call<unknown>) => Response | Promise<Response>;
 }
 

@@ -117,13 +117,14 @@ describe("the end", () => {
     await closing;
   });
 
-  test("cancels what takes longer than the grace, and says so", async () => {
+  test.for([1, 2])("cancels what takes longer than the grace, and says so, n: %d", async (n) => {
     const server = await serve(model, "tiny", { port: 0 });
-    const response = await ask(server, { ...long, stream: true });
+    const response = await ask(server, { ...long, n, stream: true });
     const [text] = await Promise.all([response.text(), server.close({ graceMs: 50 })]);
     expect(text).toMatch(
       /data: \{"error":\{"message":"The server is shutting down.","type":"server_error","param":null,"code":"shutting_down"\}\}\n\n$/,
     );
+    expect(text).not.toMatch(/"finish_reason":"/);
     expect(model.calls()).toEqual({ running: 0, waiting: 0 });
   });
 });

@@ -95,6 +95,10 @@ export class Service {
     } else this.#model = model;
   }
 
+  get loaded(): JambaModel | undefined {
+    return this.#model;
+  }
+
   /** @throws ApiError while there is none */
   get model(): JambaModel {
     if (this.#model) return this.#model;
@@ -132,14 +136,7 @@ export class Service {
       maxTokens: Math.min(options.maxTokens ?? model.defaults.maxTokens ?? defaultMaxTokens, this.options.maxTokens),
       signal: controller.signal,
     });
-    const parts = this.#counted(stream, options.n ?? 1, controller, signal);
-    const result = async () => {
-      const found = await stream.result;
-      // Cut short by a timeout it is a whole answer of its kind; cut short by the end of the server it is none.
-      if (controller.signal.reason instanceof ApiError) throw controller.signal.reason;
-      return found;
-    };
-    return { parts, result };
+    return { parts: this.#counted(stream, options.n ?? 1, controller, signal), result: () => stream.result };
   }
 
   /** The mean of the final hidden states of each text. @throws as `answer` */
@@ -175,12 +172,18 @@ export class Service {
     const leave = () => controller.abort(signal?.reason);
     if (signal?.aborted) leave();
     signal?.addEventListener("abort", leave);
+    // Cut short by a timeout it is a whole answer of its kind; cut short by the end of the server it is none.
+    const expectServing = () => {
+      if (controller.signal.reason instanceof ApiError) throw controller.signal.reason;
+    };
     const timer = setTimeout(() => controller.abort(new DOMException("timed out", "TimeoutError")), this.options.requestTimeoutMs);
     try {
       for await (const part of stream) {
         this.metrics.drew(part.ids.length);
+        expectServing();
         yield part;
       }
+      expectServing();
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener("abort", leave);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { GenerateOptions, JambaModel, Message, Session, SessionOptions, TextStream } from "jamba";
 import { ApiError, badRequest } from "./errors.ts";
 
-type Template = Pick<SessionOptions, "tools" | "documents" | "knobs">;
+type Template = Pick<SessionOptions, "tools" | "documents" | "knobs" | "variables">;
 
 /** One conversation at a time: the last that asked for this slot. Its state stays in memory. */
 class Slot {
@@ -22,7 +22,8 @@ class Slot {
   }
 
   async save(path: string): Promise<void> {
-    if (!this.#session) throw badRequest("id", "expected a slot with a conversation, found an empty one; ask with id_slot first");
+    if (!this.#session)
+      throw new ApiError(404, "id: expected a slot with a conversation, found an empty one; ask with id_slot first", { param: "id" });
     await this.#session.save(path);
   }
 

@@ -1,9 +1,9 @@
 // Between the fields of requests and answers and the engine's options and results. Knows no route.
 
-import type { Format, GenerateOptions, JambaModel, Result } from "jamba";
+import type { Format, GenerateOptions, JambaModel, Part, Result } from "jamba";
 import type { z } from "zod";
 import { badRequest } from "./errors.ts";
-import type { Sampling } from "./schemas/fields.ts";
+import type { Sampling, Template } from "./schemas/fields.ts";
 import type { responseFormat } from "./schemas/requests.ts";
 
 /** What a field leaves out stays undefined: the model's own default holds. */
@@ -45,6 +45,13 @@ export function samplingOptions(body: Sampling, { allowGrammars }: { readonly al
   };
 }
 
+/** Of two places to say it, the request's own counts. */
+export function templateOf(body: Template): Pick<GenerateOptions, "documents" | "knobs" | "variables"> {
+  const { documents: wrappedDocuments, knobs: wrappedKnobs, ...variables } = body.chat_template_kwargs ?? {};
+  const { documents = wrappedDocuments, knobs = wrappedKnobs } = body;
+  return { documents: documents?.length ? documents : undefined, knobs, variables };
+}
+
 /** -1 asks for as much as there is. */
 export function tokenLimit(tokens: number | undefined): number | undefined {
   return tokens === -1 ? Number.MAX_SAFE_INTEGER : tokens;
@@ -66,7 +73,7 @@ export function finishReasonOf({ finishReason }: Result): (typeof finishReasons)
   return finishReasons[finishReason];
 }
 
-export function usageOf(results: readonly Result[]) {
+export function usageOf(model: JambaModel, results: readonly Result[]) {
   const sum = (key: keyof Result["usage"]) => results.reduce((total, { usage }) => total + usage[key], 0);
   const [promptTokens, completionTokens] = [sum("promptTokens"), sum("completionTokens")];
   return {
@@ -74,7 +81,24 @@ export function usageOf(results: readonly Result[]) {
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
     prompt_tokens_details: { cached_tokens: sum("cachedTokens") },
+    completion_tokens_details: {
+      reasoning_tokens: results.flatMap((result) => result.choices ?? [result]).reduce((sum, one) => sum + thoughtTokens(model, one), 0),
+    },
   };
+}
+
+const thoughtsEnd = "</think>";
+
+/** Tokens of an answer's thoughts, with those that end them. */
+function thoughtTokens(model: JambaModel, { reasoning, ids }: Result): number {
+  if (!reasoning) return 0;
+  let tail = "";
+  for (const [i, id] of ids.entries()) {
+    tail += tokenText(model, id).token;
+    if (tail.includes(thoughtsEnd)) return i + 1;
+    tail = tail.slice(1 - thoughtsEnd.length);
+  }
+  return ids.length;
 }
 
 /** llama.cpp's names; times in milliseconds. */
@@ -98,10 +122,43 @@ export function tokenText({ tokenizer }: JambaModel, id: number): { token: strin
   return { token: new TextDecoder().decode(Uint8Array.of(piece)), bytes: [piece] };
 }
 
+export type Logprobs = NonNullable<Result["logprobs"]>;
+
 /** Without the token that ended the answer, which is no part of its text. */
-export function logprobsOfText({ tokenizer }: JambaModel, { logprobs = [], ids, finishReason }: Result): NonNullable<Result["logprobs"]> {
+export function logprobsOfText({ tokenizer }: JambaModel, { logprobs = [], ids, finishReason }: Result): Logprobs {
   const hasEnd = finishReason !== "length" && ids.length > 0 && tokenizer.isSpecial(ids[ids.length - 1]);
   return hasEnd ? logprobs.slice(0, -1) : logprobs;
+}
+
+/** What `logprobsOfText` gives, piece by piece: of each part of a stream those of its tokens. */
+export class StreamedLogprobs {
+  readonly #model: JambaModel;
+  #waiting: Logprobs[number][] = [];
+  /** A last token without text may be what ends the answer. */
+  #mayEnd = false;
+  #given = 0;
+
+  constructor(model: JambaModel) {
+    this.#model = model;
+  }
+
+  push({ logprobs = [], text }: Part): void {
+    this.#waiting.push(...logprobs);
+    const id = this.#waiting.at(-1)?.id;
+    this.#mayEnd = id !== undefined && this.#model.tokenizer.isSpecial(id) && !text.endsWith(tokenText(this.#model, id).token);
+  }
+
+  /** Those that came since the last time. */
+  take(): Logprobs {
+    const taken = this.#waiting.splice(0, this.#waiting.length - (this.#mayEnd ? 1 : 0));
+    this.#given += taken.length;
+    return taken;
+  }
+
+  /** Those of tokens without text at the end, as a stop text has some. */
+  rest(result: Result): Logprobs {
+    return logprobsOfText(this.#model, result).slice(this.#given);
+  }
 }
 
 /** OpenAI has no -Infinity, and JSON neither. */

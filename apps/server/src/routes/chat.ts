@@ -4,11 +4,25 @@ import type { GenerateOptions, Message, Part, Result } from "jamba";
 import type { z } from "zod";
 import { badRequest } from "../errors.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
+import { chatAnswer } from "../schemas/answers.ts";
 import type { message } from "../schemas/fields.ts";
 import { type ChatRequest, chatRequest } from "../schemas/requests.ts";
 import { type Answer, newId, type Service } from "../service.ts";
 import { data, done, eventStream } from "../sse.ts";
-import { finishReasonOf, finite, formatOf, logprobsOfText, samplingOptions, timingsOf, tokenLimit, tokenText, usageOf } from "../wire.ts";
+import {
+  finishReasonOf,
+  finite,
+  formatOf,
+  type Logprobs,
+  logprobsOfText,
+  StreamedLogprobs,
+  samplingOptions,
+  templateOf,
+  timingsOf,
+  tokenLimit,
+  tokenText,
+  usageOf,
+} from "../wire.ts";
 
 export const chatRoute = withBody({
   method: "post",
@@ -16,6 +30,7 @@ export const chatRoute = withBody({
   summary: "Answers a conversation",
   request: chatRequest,
   returns: "A chat.completion, or with `stream` chat.completion.chunks",
+  answer: chatAnswer,
   streams: true,
   async handle(call) {
     const { service, body, c, exchange } = call;
@@ -33,13 +48,14 @@ function startAnswer({ service, body, exchange }: Call<ChatRequest>): Answer {
   if (body.top_logprobs !== undefined && !body.logprobs)
     throw badRequest("top_logprobs", "expected it with logprobs: true, found it alone");
   const messages = body.messages.map(toMessage);
-  const { tools, documents } = body;
+  const { tools } = body;
+  const { knobs, ...others } = templateOf(body);
   const isPlainJson = body.response_format?.type === "json_object";
   const template = {
     tools: tools?.length ? tools : undefined,
-    documents: documents?.length ? documents : undefined,
+    ...others,
     // Jamba 1.5 was taught a mode for it.
-    knobs: isPlainJson ? { response_format: "json_object", ...body.knobs } : body.knobs,
+    knobs: isPlainJson ? { response_format: "json_object", ...knobs } : knobs,
   };
   const options: GenerateOptions = {
     ...samplingOptions(body, service.options),
@@ -48,6 +64,7 @@ function startAnswer({ service, body, exchange }: Call<ChatRequest>): Answer {
     ...(body.response_format && { format: formatOf(body.response_format) }),
     // Clients send it even where there are no tools.
     toolChoice: template.tools || typeof body.tool_choice === "object" || body.tool_choice === "required" ? body.tool_choice : undefined,
+    parallelToolCalls: body.isOldForm ? false : body.parallel_tool_calls,
     logprobs: body.logprobs,
     topLogprobs: body.top_logprobs,
     signal: exchange.left.signal,
@@ -75,7 +92,7 @@ function completion(service: Service, body: ChatRequest, result: Result) {
   return {
     ...headOf(service, "chat.completion"),
     choices: (result.choices ?? [result]).map((choice, index) => {
-      const calls = choice.toolCalls.slice(0, body.parallel_tool_calls === false ? 1 : undefined).map((call) => ({
+      const calls = choice.toolCalls.map((call) => ({
         id: newId("call_"),
         type: "function",
         function: { name: call.name, arguments: typeof call.arguments === "string" ? call.arguments : JSON.stringify(call.arguments) },
@@ -87,13 +104,13 @@ function completion(service: Service, body: ChatRequest, result: Result) {
           content: choice.content === "" && calls.length > 0 ? null : choice.content,
           refusal: null,
           ...(choice.reasoning !== undefined && { reasoning_content: choice.reasoning }),
-          ...(calls.length > 0 && { tool_calls: calls }),
+          ...(calls.length > 0 && (body.isOldForm ? { function_call: calls[0].function } : { tool_calls: calls })),
         },
-        logprobs: logprobsOf(service, choice),
-        finish_reason: finishReasonOf(choice),
+        logprobs: choice.logprobs ? logprobsOf(service, logprobsOfText(service.model, choice)) : null,
+        finish_reason: endOf(body, choice),
       };
     }),
-    usage: usageOf([result]),
+    usage: usageOf(service.model, [result]),
     timings: timingsOf(result),
     cache_miss_reason: result.cacheMissReason,
   };
@@ -110,9 +127,15 @@ async function* chunks({ service, body, exchange }: Call<ChatRequest>, { parts, 
     finish_reason,
   });
   const n = body.n ?? 1;
-  const ids = Array.from({ length: n }, () => new CallIds(body.parallel_tool_calls !== false));
+  const ids = Array.from({ length: n }, (): string[] => []);
+  const logprobs = Array.from({ length: n }, () => new StreamedLogprobs(service.model));
+  const shown = (found: Logprobs) => (found.length > 0 ? logprobsOf(service, found) : null);
+  const end = (index: number, one: Result, more: object = {}) =>
+    send([choice(index, {}, endOf(body, one), shown(logprobs[index].rest(one)))], more);
   const start = performance.now();
   let drawn = 0;
+  let open = n;
+  let last = 0;
   let isFirst = true;
   const roles = Array.from({ length: n }, (_, index) => send([choice(index, { role: "assistant", content: "" })]));
   for await (const part of parts) {
@@ -120,57 +143,51 @@ async function* chunks({ service, body, exchange }: Call<ChatRequest>, { parts, 
     isFirst = false;
     drawn += part.ids.length;
     const index = part.index ?? 0;
+    if (part.result) {
+      // What ends the last one also tells of all.
+      if (--open > 0) yield end(index, part.result);
+      else last = index;
+      continue;
+    }
     const ms = performance.now() - start;
     const timings = { timings: { predicted_n: drawn, predicted_ms: ms, predicted_per_second: (drawn * 1000) / ms } };
-    for (const delta of deltas(part, ids[index])) yield send([choice(index, delta)], body.timings_per_token ? timings : {});
+    logprobs[index].push(part);
+    for (const delta of deltas(part, ids[index], body))
+      yield send([choice(index, delta, null, shown(logprobs[index].take()))], body.timings_per_token ? timings : {});
   }
   const whole = await result();
   Object.assign(exchange.facts, resultFacts(whole));
   // The whole answer may have no text.
   if (isFirst) yield roles.join("");
-  for (const [index, one] of (whole.choices ?? [whole]).entries()) {
-    const more = index === n - 1 ? { timings: timingsOf(whole), cache_miss_reason: whole.cacheMissReason } : {};
-    yield send([choice(index, {}, finishReasonOf(one), logprobsOf(service, one))], more);
-  }
-  if (asked) yield send([], { usage: usageOf([whole]) });
+  yield end(last, whole.choices?.[last] ?? whole, { timings: timingsOf(whole), cache_miss_reason: whole.cacheMissReason });
+  if (asked) yield send([], { usage: usageOf(service.model, [whole]) });
   yield done;
 }
 
-/** Names for the calls of one answer, as they come. */
-class CallIds {
-  readonly #ids: string[] = [];
-  readonly #several: boolean;
-
-  constructor(several: boolean) {
-    this.#several = several;
-  }
-
-  of(index: number): string | undefined {
-    if (index > 0 && !this.#several) return undefined;
-    this.#ids[index] ??= newId("call_");
-    return this.#ids[index];
-  }
+function endOf({ isOldForm }: ChatRequest, result: Result): string {
+  const reason = finishReasonOf(result);
+  return reason === "tool_calls" && isOldForm ? "function_call" : reason;
 }
 
-function* deltas({ pieces }: Part, ids: CallIds): Generator<object> {
+/** @param ids of the answer's calls; those that begin here get one */
+function* deltas({ pieces }: Part, ids: string[], { isOldForm }: ChatRequest): Generator<object> {
   for (const piece of pieces) {
     if ("text" in piece) yield { content: piece.text };
     else if ("reasoning" in piece) yield { reasoning_content: piece.reasoning };
     else {
       const { index, name, argumentsDelta } = piece.toolCall;
-      const id = ids.of(index);
-      if (id === undefined) continue;
-      if (name !== undefined) yield { tool_calls: [{ index, id, type: "function", function: { name, arguments: "" } }] };
+      ids[index] ??= newId("call_");
+      if (isOldForm) {
+        yield { function_call: { ...(name !== undefined && { name }), arguments: argumentsDelta } };
+        continue;
+      }
+      if (name !== undefined) yield { tool_calls: [{ index, id: ids[index], type: "function", function: { name, arguments: "" } }] };
       if (argumentsDelta !== "") yield { tool_calls: [{ index, function: { arguments: argumentsDelta } }] };
     }
   }
 }
 
-function logprobsOf({ model }: Service, result: Result): { content: object[]; refusal: null } | null {
-  if (!result.logprobs) return null;
+function logprobsOf({ model }: Service, found: Logprobs): { content: object[]; refusal: null } {
   const shown = (one: { id: number; logprob: number }) => ({ ...tokenText(model, one.id), logprob: finite(one.logprob) });
-  return {
-    content: logprobsOfText(model, result).map(({ top, ...one }) => ({ ...shown(one), top_logprobs: top.map(shown) })),
-    refusal: null,
-  };
+  return { content: found.map(({ top, ...one }) => ({ ...shown(one), top_logprobs: top.map(shown) })), refusal: null };
 }

@@ -1,12 +1,23 @@
 // POST /v1/completions: goes on with plain texts.
 
-import type { Part, Result } from "jamba";
+import type { Part } from "jamba";
 import { badRequest } from "../errors.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
+import { completionAnswer } from "../schemas/answers.ts";
 import { type CompletionRequest, completionRequest } from "../schemas/requests.ts";
 import { type Answer, newId, type Service } from "../service.ts";
 import { data, done, eventStream } from "../sse.ts";
-import { finishReasonOf, finite, logprobsOfText, samplingOptions, timingsOf, tokenText, usageOf } from "../wire.ts";
+import {
+  finishReasonOf,
+  finite,
+  type Logprobs,
+  logprobsOfText,
+  StreamedLogprobs,
+  samplingOptions,
+  timingsOf,
+  tokenText,
+  usageOf,
+} from "../wire.ts";
 
 export const completionsRoute = withBody({
   method: "post",
@@ -14,6 +25,7 @@ export const completionsRoute = withBody({
   summary: "Goes on with a text",
   request: completionRequest,
   returns: "A text_completion, or with `stream` several, piece by piece",
+  answer: completionAnswer,
   streams: true,
   async handle(call) {
     const { service, body, c, exchange } = call;
@@ -31,11 +43,11 @@ export const completionsRoute = withBody({
         (result.choices ?? [result]).map((choice, i) => ({
           text: echoOf(service, body, prompts[at]) + choice.text,
           index: at * n + i,
-          logprobs: logprobsOf(service, choice),
+          logprobs: choice.logprobs ? logprobsOf(service, logprobsOfText(service.model, choice)) : null,
           finish_reason: finishReasonOf(choice),
         })),
       ),
-      usage: usageOf(results),
+      usage: usageOf(service.model, results),
       timings: timingsOf(results[0]),
       cache_miss_reason: results[0].cacheMissReason,
     });
@@ -51,7 +63,6 @@ function promptsOf({ prompt, n = 1 }: CompletionRequest): readonly TextPrompt[] 
 }
 
 function startAnswers({ service, body, exchange }: Call<CompletionRequest>, prompts: readonly TextPrompt[]): Answer[] {
-  if (body.suffix) throw badRequest("suffix", "expected none: this model writes forward only", "unsupported");
   if (body.best_of !== undefined && body.best_of !== (body.n ?? 1)) throw badRequest("best_of", `expected n, which is ${body.n ?? 1}`);
   if (body.echo && body.logprobs !== undefined) throw badRequest("echo", "expected false with logprobs, which are of new tokens only");
   const options = {
@@ -63,7 +74,7 @@ function startAnswers({ service, body, exchange }: Call<CompletionRequest>, prom
   return prompts.map((prompt) => service.answer(prompt, options));
 }
 
-/** Parts of several answers, as they come. */
+/** Parts of several answers, as they come; the last of each has its result. */
 async function* together(answers: readonly Answer[]): AsyncGenerator<{ at: number; part: Part }, void> {
   const iterators = answers.map(({ parts }) => parts[Symbol.asyncIterator]());
   const next = async (at: number) => ({ at, found: await iterators[at].next() });
@@ -71,8 +82,11 @@ async function* together(answers: readonly Answer[]): AsyncGenerator<{ at: numbe
   try {
     while (open.size > 0) {
       const { at, found } = await Promise.race(open.values());
-      if (found.done) open.delete(at);
-      else {
+      if (found.done) {
+        open.delete(at);
+        const result = await answers[at].result();
+        if (!result.choices) yield { at, part: { text: "", pieces: [], ids: [], result } };
+      } else {
         yield { at, part: found.value };
         open.set(at, next(at));
       }
@@ -98,21 +112,29 @@ async function* chunks(
   const asked = body.stream_options?.include_usage;
   const send = (choices: readonly object[], more: object = {}) => data({ ...head, choices, ...(asked && { usage: null }), ...more });
   const echoes = prompts.flatMap((prompt) => Array.from({ length: n }, () => echoOf(service, body, prompt)));
+  const logprobs = echoes.map(() => ({ source: new StreamedLogprobs(service.model), offset: 0 }));
+  const shown = (index: number, found: Logprobs) => {
+    if (found.length === 0) return null;
+    const { offset } = logprobs[index];
+    for (const { id } of found) logprobs[index].offset += tokenText(service.model, id).token.length;
+    return logprobsOf(service, found, offset);
+  };
   for await (const { at, part } of together(answers)) {
-    const index = at * n + (part.index ?? 0);
+    const { index: i = 0, result } = part;
+    const index = at * n + i;
     const text = echoes[index] + part.text;
     echoes[index] = "";
-    if (text !== "") yield send([{ text, index, logprobs: null, finish_reason: null }]);
+    if (result) {
+      const last = { text, index, logprobs: shown(index, logprobs[index].source.rest(result)) };
+      yield send([{ ...last, finish_reason: finishReasonOf(result) }], { timings: timingsOf(result) });
+    } else {
+      logprobs[index].source.push(part);
+      yield send([{ text, index, logprobs: shown(index, logprobs[index].source.take()), finish_reason: null }]);
+    }
   }
   const results = await Promise.all(answers.map((answer) => answer.result()));
   Object.assign(exchange.facts, resultFacts(results[0]));
-  for (const [at, result] of results.entries())
-    for (const [i, choice] of (result.choices ?? [result]).entries()) {
-      const index = at * n + i;
-      const logprobs = logprobsOf(service, choice);
-      yield send([{ text: echoes[index], index, logprobs, finish_reason: finishReasonOf(choice) }], { timings: timingsOf(result) });
-    }
-  if (asked) yield send([], { usage: usageOf(results) });
+  if (asked) yield send([], { usage: usageOf(service.model, results) });
   yield done;
 }
 
@@ -121,17 +143,17 @@ function echoOf({ model }: Service, { echo }: CompletionRequest, prompt: TextPro
   return typeof prompt === "string" ? prompt : model.tokenizer.decode(prompt);
 }
 
-function logprobsOf({ model }: Service, result: Result): object | null {
-  if (!result.logprobs) return null;
-  const drawn = logprobsOfText(model, result).map((one) => ({ ...one, text: tokenText(model, one.id).token }));
-  let offset = 0;
+/** @param offset characters before */
+function logprobsOf({ model }: Service, found: Logprobs, offset = 0): object {
+  const drawn = found.map((one) => ({ ...one, text: tokenText(model, one.id).token }));
+  let end = offset;
   return {
     tokens: drawn.map(({ text }) => text),
     token_logprobs: drawn.map(({ logprob }) => finite(logprob)),
     top_logprobs: drawn.map(({ top }) => Object.fromEntries(top.map((one) => [tokenText(model, one.id).token, finite(one.logprob)]))),
     text_offset: drawn.map(({ text }) => {
-      const at = offset;
-      offset += text.length;
+      const at = end;
+      end += text.length;
       return at;
     }),
   };

@@ -1,7 +1,10 @@
 // POST /v1/embeddings.
 
+import type { JambaModel } from "jamba";
+import type { z } from "zod";
 import { badRequest } from "../errors.ts";
 import { withBody } from "../route.ts";
+import { embeddingsAnswer } from "../schemas/answers.ts";
 import { embeddingRequest } from "../schemas/requests.ts";
 
 export const embeddingsRoute = withBody({
@@ -10,10 +13,11 @@ export const embeddingsRoute = withBody({
   summary: "Mean-pooled hidden states of texts. Jamba was not trained as an embedder.",
   request: embeddingRequest,
   returns: "A list of embeddings",
+  answer: embeddingsAnswer,
   async handle({ service, body, c, exchange }) {
     service.expectModel(body.model);
     const { model } = service;
-    const texts = [body.input].flat();
+    const texts = textsOf(body.input, model);
     const { dModel } = model.config;
     if (body.dimensions !== undefined && body.dimensions !== dModel)
       throw badRequest("dimensions", `expected ${dModel}, this model's own, found ${body.dimensions}`);
@@ -32,3 +36,9 @@ export const embeddingsRoute = withBody({
     });
   },
 });
+
+/** Some clients count tokens by themselves and send them. */
+function textsOf(input: z.output<typeof embeddingRequest>["input"], { tokenizer }: JambaModel): string[] {
+  const list = typeof input === "string" || typeof input[0] === "number" ? [input as string | number[]] : (input as (string | number[])[]);
+  return list.map((one) => (typeof one === "string" ? one : tokenizer.decode(one)));
+}

@@ -1,9 +1,10 @@
 // POST /v1/responses without memory: the whole conversation comes with each request.
 
 import type { GenerateOptions, Message, Result } from "jamba";
-import { toApiError } from "../errors.ts";
+import { badRequest, toApiError } from "../errors.ts";
 import { ResponseItems } from "../response-items.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
+import { responseAnswer } from "../schemas/answers.ts";
 import { type ResponseRequest, responseRequest } from "../schemas/requests.ts";
 import { type Answer, newId, type Service } from "../service.ts";
 import { data, eventStream } from "../sse.ts";
@@ -15,6 +16,7 @@ export const responsesRoute = withBody({
   summary: "Answers a conversation, in the form of OpenAI's newer API; keeps nothing",
   request: responseRequest,
   returns: "A response, or with `stream` its events",
+  answer: responseAnswer,
   streams: true,
   async handle(call) {
     const { service, body, c, exchange } = call;
@@ -29,11 +31,11 @@ export const responsesRoute = withBody({
         return tell.take();
       });
     }
-    const items = new ResponseItems(body.parallel_tool_calls !== false);
+    const items = new ResponseItems();
     for await (const { pieces } of answer.parts) for (const piece of pieces) items.push(piece);
     const result = await answer.result();
     Object.assign(exchange.facts, resultFacts(result));
-    return c.json(finished(head, items, result));
+    return c.json(finished(service, head, items, result));
   },
 });
 
@@ -43,6 +45,7 @@ function startAnswer({ service, body, exchange }: Call<ResponseRequest>): Answer
     ...(instructions === undefined ? [] : [{ role: "system" as const, content: instructions }]),
     ...(typeof input === "string" ? [{ role: "user" as const, content: input }] : input.flatMap(toMessages)),
   ];
+  if (messages.length === 0) throw badRequest("input", "expected a message, found none");
   const format = text?.format;
   const options: GenerateOptions = {
     temperature,
@@ -50,6 +53,7 @@ function startAnswer({ service, body, exchange }: Call<ResponseRequest>): Answer
     maxTokens: tokenLimit(body.max_output_tokens),
     tools: tools?.length ? tools.map(({ type, ...named }) => ({ type, function: named })) : undefined,
     toolChoice: tools?.length || typeof choice === "object" || choice === "required" ? choice : undefined,
+    parallelToolCalls: body.parallel_tool_calls,
     format:
       !format || format.type === "text" ? undefined : { type: "json", schema: format.type === "json_schema" ? format.schema : undefined },
     knobs: format?.type === "json_object" ? { response_format: "json_object" } : undefined,
@@ -65,7 +69,7 @@ function toMessages(item: Exclude<ResponseRequest["input"], string>[number]): Me
     return [{ role: "assistant", content: "", tool_calls: [{ id: item.call_id, type: "function", function: called }] }];
   }
   if (item.type === "function_call_output") return [{ role: "tool", content: textOf(item.output), tool_call_id: item.call_id }];
-  return []; // thoughts of earlier answers, which templates drop
+  return [];
 }
 
 function textOf(content: string | readonly { text: string }[]): string {
@@ -101,8 +105,8 @@ function headOf({ id: model }: Service, body: ResponseRequest) {
 type Head = ReturnType<typeof headOf>;
 
 /** Ends the last item too. */
-function finished(head: Head, items: ResponseItems, result: Result): Head {
-  const { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details } = usageOf([result]);
+function finished({ model }: Service, head: Head, items: ResponseItems, result: Result): Head {
+  const usage = usageOf(model, [result]);
   const isWhole = result.finishReason === "stop" || result.finishReason === "tool-calls";
   items.end(isWhole ? "completed" : "incomplete");
   return {
@@ -111,18 +115,17 @@ function finished(head: Head, items: ResponseItems, result: Result): Head {
     incomplete_details: isWhole ? null : { reason: "max_output_tokens" },
     output: items.output,
     usage: {
-      input_tokens: prompt_tokens,
-      input_tokens_details: prompt_tokens_details,
-      output_tokens: completion_tokens,
-      // How many of them are thoughts the engine does not count.
-      output_tokens_details: { reasoning_tokens: 0 },
-      total_tokens,
+      input_tokens: usage.prompt_tokens,
+      input_tokens_details: usage.prompt_tokens_details,
+      output_tokens: usage.completion_tokens,
+      output_tokens_details: usage.completion_tokens_details,
+      total_tokens: usage.total_tokens,
     },
   };
 }
 
 async function* events(call: Call<ResponseRequest>, head: Head, { parts, result }: Answer, tell: Teller): AsyncGenerator<string, void> {
-  const items = new ResponseItems(call.body.parallel_tool_calls !== false, tell.add);
+  const items = new ResponseItems(tell.add);
   const begin = () => {
     tell.add("response.created", { response: head });
     tell.add("response.in_progress", { response: head });
@@ -137,7 +140,7 @@ async function* events(call: Call<ResponseRequest>, head: Head, { parts, result 
   const whole = await result();
   if (isFirst) begin();
   Object.assign(call.exchange.facts, resultFacts(whole));
-  const response = finished(head, items, whole);
+  const response = finished(call.service, head, items, whole);
   tell.add(`response.${response.status}`, { response });
   yield tell.take();
 }

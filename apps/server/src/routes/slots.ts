@@ -1,7 +1,9 @@
 // /slots: conversations that requests name with `id_slot`, saved to files and brought back.
 
+import { z } from "zod";
 import { ApiError, badRequest } from "../errors.ts";
 import { type Route, readBody } from "../route.ts";
+import { slotAnswer, slotsAnswer } from "../schemas/answers.ts";
 import { slotFile } from "../schemas/requests.ts";
 import type { Service } from "../service.ts";
 import type { Slots } from "../slots.ts";
@@ -12,8 +14,10 @@ export const slotRoutes: readonly Route[] = [
   {
     method: "get",
     paths: ["/slots"],
+    needsSlots: true,
     summary: "All slots",
     returns: "For each slot how many tokens its state has read",
+    answer: slotsAnswer,
     handle({ service, c }) {
       const { contextLength } = service.model;
       return c.json(slotsOf(service).all.map(({ tokens }, id) => ({ id, n_ctx: contextLength, n_tokens: tokens })));
@@ -22,17 +26,22 @@ export const slotRoutes: readonly Route[] = [
   {
     method: "post",
     paths: ["/slots/:id"],
+    needsSlots: true,
+    id: z.int().min(0),
     summary: "Saves a slot's conversation to a file, brings one back, or forgets it",
     request: slotFile,
     query: { action: actions },
     returns: "What was done",
+    answer: slotAnswer,
     async handle({ service, c }) {
       const slots = slotsOf(service);
       const { model } = service;
       const given = c.req.param("id") ?? "";
       const id = /^\d{1,4}$/.test(given) ? Number(given) : -1;
-      const slot = slots.at(id);
+      const slot = slots.all[id];
+      if (!slot) throw new ApiError(404, `id: expected a slot in [0, ${slots.all.length - 1}], found another`, { param: "id" });
       const action = c.req.query("action");
+      const body: z.output<typeof slotFile> = (await c.req.text()) === "" ? { filename: undefined } : await readBody(c, slotFile);
       const start = performance.now();
       if (action === "erase") {
         const erased = slot.tokens;
@@ -40,7 +49,7 @@ export const slotRoutes: readonly Route[] = [
         return c.json({ id_slot: id, n_erased: erased });
       }
       if (action !== "save" && action !== "restore") throw badRequest("action", `expected one of ${actions.join(", ")}`);
-      const { filename } = await readBody(c, slotFile);
+      const { filename = `slot-${id}` } = body;
       const bytes = action === "save" ? await slots.save(id, filename) : await slots.restore(id, model, filename);
       const ms = performance.now() - start;
       return c.json(
@@ -54,5 +63,5 @@ export const slotRoutes: readonly Route[] = [
 
 function slotsOf({ slots }: Service): Slots {
   if (slots) return slots;
-  throw new ApiError(501, "This server has no slots. Start it with a folder for them (slotsDir).", { type: "not_supported_error" });
+  throw new ApiError(404, "This server has no slots. Start it with a folder for them (slotsDir).", { code: "no_slots" });
 }

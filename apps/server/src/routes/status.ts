@@ -1,14 +1,18 @@
 // What the server and its model are, and how they fare: /health, /v1/models, /props, /metrics.
 
+import { z } from "zod";
 import type { Route } from "../route.ts";
+import { healthAnswer, modelAnswer, modelsAnswer, propsAnswer } from "../schemas/answers.ts";
 import type { Service } from "../service.ts";
 
 export const statusRoutes: readonly Route[] = [
   {
     method: "get",
     paths: ["/health", "/v1/health"],
+    isOpen: true,
     summary: "Whether the model is there; needs no key",
     returns: '{ "status": "ok" }, or 503 while the model loads',
+    answer: healthAnswer,
     handle({ service, c }) {
       void service.model; // throws what is the matter, if it is not there
       return c.json({ status: "ok" });
@@ -19,14 +23,17 @@ export const statusRoutes: readonly Route[] = [
     paths: ["/v1/models", "/models"],
     summary: "The model that is served",
     returns: "A list of one",
+    answer: modelsAnswer,
     handle: ({ service, c }) => c.json({ object: "list", data: [modelOf(service)] }),
   },
   {
     method: "get",
     // Ids of the hub have a slash.
     paths: ["/v1/models/:id{.+}", "/models/:id{.+}"],
+    id: z.string().min(1),
     summary: "The model of an id",
     returns: "A model",
+    answer: modelAnswer,
     handle({ service, c }) {
       service.expectModel(c.req.param("id"));
       return c.json(modelOf(service));
@@ -37,6 +44,7 @@ export const statusRoutes: readonly Route[] = [
     paths: ["/props"],
     summary: "What the model is and what holds where a request says nothing",
     returns: "Properties",
+    answer: propsAnswer,
     handle({ service, c }) {
       const { model, slots, name } = service;
       const { tokenizer, contextLength, defaults, device, dtypes } = model;

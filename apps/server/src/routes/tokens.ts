@@ -1,8 +1,9 @@
 // What the tokenizer does, by itself: /tokenize, /detokenize, /apply-template.
 
 import { withBody } from "../route.ts";
+import { detokenizeAnswer, templateAnswer, tokenizeAnswer } from "../schemas/answers.ts";
 import { applyTemplateRequest, detokenizeRequest, tokenizeRequest } from "../schemas/requests.ts";
-import { tokenText } from "../wire.ts";
+import { templateOf, tokenText } from "../wire.ts";
 import { toMessage } from "./chat.ts";
 
 export const tokenRoutes = [
@@ -12,6 +13,7 @@ export const tokenRoutes = [
     summary: "Tokens of a text",
     request: tokenizeRequest,
     returns: "Token ids, or with `with_pieces` each with its text",
+    answer: tokenizeAnswer,
     handle({ service: { model }, body, c }) {
       const { content, add_special: addBos, with_pieces: withPieces } = body;
       const ids = model.tokenizer.encode(content, { addBos: addBos && model.tokenizer.addBos });
@@ -24,6 +26,7 @@ export const tokenRoutes = [
     summary: "The text of tokens",
     request: detokenizeRequest,
     returns: "The text",
+    answer: detokenizeAnswer,
     handle: ({ service: { model }, body, c }) => c.json({ content: model.tokenizer.decode(body.tokens) }),
   }),
   withBody({
@@ -32,8 +35,9 @@ export const tokenRoutes = [
     summary: "The text that the model reads for messages",
     request: applyTemplateRequest,
     returns: "The text",
-    handle: ({ service: { model }, body: { messages, ...rest }, c }) =>
-      c.json({ prompt: model.tokenizer.renderChat(messages.map(toMessage), rest) }),
+    answer: templateAnswer,
+    handle: ({ service: { model }, body: { messages, tools, ...rest }, c }) =>
+      c.json({ prompt: model.tokenizer.renderChat(messages.map(toMessage), { tools, ...templateOf(rest) }) }),
   }),
 ];
 

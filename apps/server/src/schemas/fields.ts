@@ -7,6 +7,17 @@ export function optional<T extends z.ZodType>(schema: T) {
   return schema.nullish().transform((value) => (value ?? undefined) as z.output<T> | undefined);
 }
 
+/** What a server or its model says more of: see the OpenAPI document. */
+export const byServer = {
+  grammar: z.string().min(1),
+  slot: z.int().min(-1),
+  tokenId: z
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1),
+  dimensions: z.int().min(1),
+};
+
 const share = z.number().min(0).max(1);
 /** llama.cpp's -1: as much as there is. */
 const limit = z.int().min(-1);
@@ -38,10 +49,10 @@ export const sampling = {
   xtc_probability: optional(share),
   xtc_threshold: optional(share),
   ignore_eos: optional(z.boolean()),
-  grammar: optional(z.string().min(1)),
+  grammar: optional(byServer.grammar),
   json_schema: optional(z.record(z.string(), z.unknown())),
   max_tokens: optional(limit),
-  id_slot: optional(z.int().min(-1)),
+  id_slot: optional(byServer.slot),
 };
 
 export type Sampling = z.output<ReturnType<typeof z.object<typeof sampling>>>;
@@ -53,7 +64,7 @@ export const streaming = {
   timings_per_token: optional(z.boolean()),
 };
 
-const functionName = z.string().regex(/^[a-zA-Z0-9_.-]{1,64}$/, "expected 1 to 64 letters, digits, underscores, dots or dashes");
+export const functionName = z.string().regex(/^[a-zA-Z0-9_.-]{1,64}$/, "expected 1 to 64 letters, digits, underscores, dots or dashes");
 
 export const functionShape = {
   name: functionName,
@@ -64,6 +75,15 @@ export const functionShape = {
 
 export const toolsField = optional(z.array(z.object({ type: z.literal("function"), function: z.object(functionShape) })).max(128));
 
+const asksForCalls = { anyOf: [{ const: "required" }, { type: "object" }] };
+
+/** For documents: who asks for a call has tools. The engine checks it. */
+export const callsNeedTools = {
+  if: { required: ["tool_choice"], properties: { tool_choice: asksForCalls } },
+  // biome-ignore lint/suspicious/noThenProperty: JSON Schema's word
+  then: { required: ["tools"], properties: { tools: { type: "array", minItems: 1 } } },
+};
+
 export const toolChoiceField = optional(
   z.union([
     z.enum(["none", "auto", "required"]),
@@ -71,29 +91,53 @@ export const toolChoiceField = optional(
   ]),
 );
 
-export const documentsField = optional(z.array(z.looseObject({ text: z.string(), title: optional(z.string()) })).max(1024));
+const jambaFields = {
+  documents: optional(z.array(z.looseObject({ text: z.string(), title: optional(z.string()) })).max(1024)),
+  knobs: optional(z.record(z.string(), z.unknown())),
+};
 
-const part = z.object({ type: z.literal("text", "expected text: this model reads nothing else"), text: z.string() });
+/** What a template reads beside messages and tools. Clients of llama.cpp and vLLM wrap it, with whatever else a model's own template reads. */
+export const templateFields = { ...jambaFields, chat_template_kwargs: optional(z.looseObject(jambaFields)) };
+export type Template = z.output<ReturnType<typeof z.object<typeof templateFields>>>;
+
+const textOnly = "expected text: this model reads nothing else";
+const part = z.discriminatedUnion(
+  "type",
+  [
+    z.object({ type: z.literal("text"), text: z.string() }),
+    z.object({ type: z.literal("refusal"), refusal: z.string() }).transform(({ refusal }) => ({ type: "text" as const, text: refusal })),
+  ],
+  textOnly,
+);
 export const content = z.union([z.string(), z.array(part)]);
 
-const call = z.object({
-  id: optional(z.string()),
-  type: z.literal("function").nullish(),
-  function: z.object({ name: z.string().min(1), arguments: z.union([z.string(), z.record(z.string(), z.unknown())]) }),
-});
+const called = z.object({ name: z.string().min(1), arguments: z.union([z.string(), z.record(z.string(), z.unknown())]) });
+const call = z.object({ id: optional(z.string()), type: z.literal("function").nullish(), function: called });
 
 export const message = z
   .object({
-    role: z.enum(["system", "developer", "user", "assistant", "tool"]),
+    role: z.enum(["system", "developer", "user", "assistant", "tool", "function"]),
     content: optional(content),
     name: optional(z.string()),
     tool_calls: optional(z.array(call)),
     tool_call_id: optional(z.string()),
+    function_call: optional(called),
     reasoning_content: optional(z.string()),
   })
   .check(({ value, issues }) => {
     if (value.content === undefined && value.role !== "assistant")
       issues.push({ code: "custom", path: ["content"], message: "expected a text or text parts, found none", input: value });
-  });
+  })
+  .meta({
+    if: { properties: { role: { not: { const: "assistant" } } } },
+    // biome-ignore lint/suspicious/noThenProperty: JSON Schema's word
+    then: { required: ["content"], properties: { content: { not: { type: "null" } } } },
+  })
+  // The form of 2023, before there were tools.
+  .transform(({ role, function_call: function_, tool_calls = function_ && [{ id: undefined, function: function_ }], ...rest }) => ({
+    ...rest,
+    role: role === "function" ? ("tool" as const) : role,
+    tool_calls,
+  }));
 
 export const messages = z.array(message).min(1).max(65_536);

@@ -1,9 +1,21 @@
 // Bodies of all requests. Unknown fields are left out unseen, as clients send many that only OpenAI's own service has a use for.
 
 import { z } from "zod";
-import { documentsField, functionShape, messages, optional, sampling, streaming, toolChoiceField, toolsField } from "./fields.ts";
+import {
+  byServer,
+  callsNeedTools,
+  functionName,
+  functionShape,
+  messages,
+  optional,
+  sampling,
+  streaming,
+  templateFields,
+  toolChoiceField,
+  toolsField,
+} from "./fields.ts";
 
-const named = { name: z.string().min(1).max(64), description: optional(z.string()), strict: optional(z.boolean()) };
+const named = { name: functionName, description: optional(z.string()), strict: optional(z.boolean()) };
 const schema = optional(z.union([z.record(z.string(), z.unknown()), z.boolean()]));
 
 export const responseFormat = z.discriminatedUnion("type", [
@@ -12,28 +24,43 @@ export const responseFormat = z.discriminatedUnion("type", [
   z.object({ type: z.literal("json_schema"), json_schema: z.object({ ...named, schema }) }),
 ]);
 
-export const chatRequest = z.object({
-  ...streaming,
-  ...sampling,
-  messages,
-  max_completion_tokens: sampling.max_tokens,
-  logprobs: optional(z.boolean()),
-  top_logprobs: optional(z.int().min(0).max(20)),
-  response_format: optional(responseFormat),
-  tools: toolsField,
-  tool_choice: toolChoiceField,
-  parallel_tool_calls: optional(z.boolean()),
-  documents: documentsField,
-  knobs: optional(z.record(z.string(), z.unknown())),
-});
+/** For the document; the route checks it. */
+const alternativesNeedLogprobs = {
+  if: { required: ["top_logprobs"], properties: { top_logprobs: { type: "integer" } } },
+  // biome-ignore lint/suspicious/noThenProperty: JSON Schema's word
+  then: { required: ["logprobs"], properties: { logprobs: { const: true } } },
+};
+
+export const chatRequest = z
+  .object({
+    ...streaming,
+    ...sampling,
+    messages,
+    max_completion_tokens: sampling.max_tokens,
+    logprobs: optional(z.boolean()),
+    top_logprobs: optional(z.int().min(0).max(20)),
+    response_format: optional(responseFormat),
+    tools: toolsField,
+    tool_choice: toolChoiceField,
+    parallel_tool_calls: optional(z.boolean()),
+    functions: optional(z.array(z.object(functionShape)).min(1).max(128)),
+    function_call: optional(z.union([z.enum(["none", "auto"]), z.object({ name: z.string().min(1) })])),
+    modalities: optional(z.array(z.literal("text", "expected text: this model writes nothing else"))),
+    ...templateFields,
+  })
+  .meta({ allOf: [callsNeedTools, alternativesNeedLogprobs] })
+  // The form of 2023 asks for tools, and is answered in its own way.
+  .transform(({ functions, function_call: choice, ...rest }) => ({
+    ...rest,
+    isOldForm: functions !== undefined,
+    ...(functions && {
+      tools: functions.map((described) => ({ type: "function" as const, function: described })),
+      tool_choice: typeof choice === "object" ? { type: "function" as const, function: choice } : choice,
+    }),
+  }));
 export type ChatRequest = z.output<typeof chatRequest>;
 
-const ids = z.array(
-  z
-    .int()
-    .min(0)
-    .max(2 ** 31 - 1),
-);
+const ids = z.array(byServer.tokenId);
 
 export const completionRequest = z.object({
   ...streaming,
@@ -41,20 +68,23 @@ export const completionRequest = z.object({
   prompt: z.union([z.string(), z.array(z.string()).min(1).max(128), ids.min(1), z.array(ids.min(1)).min(1).max(128)]),
   echo: optional(z.boolean()),
   best_of: optional(z.int().min(1).max(128)),
-  suffix: optional(z.string()),
+  suffix: optional(z.string().max(0, "expected none: this model writes forward only")),
   logprobs: optional(z.int().min(0).max(20)),
 });
 export type CompletionRequest = z.output<typeof completionRequest>;
 
 export const embeddingRequest = z.object({
   model: optional(z.string()),
-  input: z.union([z.string().min(1), z.array(z.string().min(1)).min(1).max(2048)]),
+  input: z.union([z.string().min(1), z.array(z.string().min(1)).min(1).max(2048), ids.min(1), z.array(ids.min(1)).min(1).max(2048)]),
   encoding_format: optional(z.enum(["float", "base64"])),
-  dimensions: optional(z.int().min(1)),
+  dimensions: optional(byServer.dimensions),
 });
 
 const part = z.object({ type: z.enum(["input_text", "output_text", "text"]), text: z.string() });
 const parts = z.union([z.string(), z.array(part)]);
+
+/** Thoughts of earlier answers, which templates drop. */
+const thought = { required: ["type"], properties: { type: { const: "reasoning" } } };
 
 export const responseItem = z.union([
   z.object({
@@ -70,36 +100,43 @@ export const responseItem = z.union([
   }),
 ]);
 
-export const responseRequest = z.object({
-  model: optional(z.string()),
-  input: z.union([z.string().min(1), z.array(responseItem).min(1).max(65_536)]),
-  instructions: optional(z.string()),
-  stream: optional(z.boolean()),
-  max_output_tokens: sampling.max_tokens,
-  temperature: sampling.temperature,
-  top_p: sampling.top_p,
-  text: optional(
-    z.object({
-      format: optional(
-        z.discriminatedUnion("type", [
-          z.object({ type: z.literal("text") }),
-          z.object({ type: z.literal("json_object") }),
-          z.object({ type: z.literal("json_schema"), ...named, schema }),
-        ]),
-      ),
-    }),
-  ),
-  tools: optional(z.array(z.object({ type: z.literal("function"), ...functionShape })).max(128)),
-  tool_choice: optional(
-    z.union([z.enum(["none", "auto", "required"]), z.object({ type: z.literal("function"), name: z.string().min(1) })]),
-  ),
-  parallel_tool_calls: optional(z.boolean()),
-  metadata: optional(z.record(z.string(), z.string())),
-  store: optional(z.literal(false, "expected false: this server keeps no responses")),
-  background: optional(z.literal(false, "expected false: this server answers at once")),
-  previous_response_id: z.null("expected none: this server keeps no responses; send the whole conversation as input").optional(),
-  conversation: z.null("expected none: this server keeps no conversations; send the whole of it as input").optional(),
-});
+export const responseRequest = z
+  .object({
+    model: optional(z.string()),
+    input: z.union([
+      z.string().min(1),
+      z
+        .array(responseItem)
+        .max(65_536)
+        .meta({ contains: { not: thought } }),
+    ]),
+    instructions: optional(z.string()),
+    stream: optional(z.boolean()),
+    max_output_tokens: sampling.max_tokens,
+    temperature: sampling.temperature,
+    top_p: sampling.top_p,
+    text: optional(
+      z.object({
+        format: optional(
+          z.discriminatedUnion("type", [
+            z.object({ type: z.literal("text") }),
+            z.object({ type: z.literal("json_object") }),
+            z.object({ type: z.literal("json_schema"), ...named, schema }),
+          ]),
+        ),
+      }),
+    ),
+    tools: optional(z.array(z.object({ type: z.literal("function"), ...functionShape })).max(128)),
+    tool_choice: optional(
+      z.union([z.enum(["none", "auto", "required"]), z.object({ type: z.literal("function"), name: z.string().min(1) })]),
+    ),
+    parallel_tool_calls: optional(z.boolean()),
+    metadata: optional(z.record(z.string(), z.string())),
+    background: optional(z.literal(false, "expected false: this server answers at once")),
+    previous_response_id: z.null("expected none: this server keeps no responses; send the whole conversation as input").optional(),
+    conversation: z.null("expected none: this server keeps no conversations; send the whole of it as input").optional(),
+  })
+  .meta({ allOf: [callsNeedTools] });
 export type ResponseRequest = z.output<typeof responseRequest>;
 
 export const tokenizeRequest = z.object({
@@ -113,11 +150,12 @@ export const detokenizeRequest = z.object({ tokens: ids });
 export const applyTemplateRequest = z.object({
   messages,
   tools: toolsField,
-  documents: documentsField,
-  knobs: optional(z.record(z.string(), z.unknown())),
+  ...templateFields,
 });
 
 /** A name, never a path: it can't leave the folder. */
 export const slotFile = z.object({
-  filename: z.string().regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,126}$/, "expected a name of letters, digits, dots, dashes and underscores"),
+  filename: optional(
+    z.string().regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,126}$/, "expected a name of letters, digits, dots, dashes and underscores"),
+  ),
 });
