@@ -61,19 +61,23 @@ export function tokenizerFingerprint(tokenizer: unknown): Promise<string> {
 async function hashOf(json: unknown): Promise<string> {
   let text: string;
   try {
-    text = JSON.stringify(json, (_, value) => (isRecord(value) ? Object.fromEntries(Object.entries(value).sort(byKey)) : value));
+    text = JSON.stringify(inOrder(json));
   } catch (cause) {
     throw new LoadError("fingerprint: expected JSON, found what can't be written as such; is it nested too deeply?", { cause });
   }
   return hexOf(await sha256(new TextEncoder().encode(text)));
 }
 
-function isRecord(value: unknown): value is object {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function byKey([a]: [string, unknown], [b]: [string, unknown]): number {
-  return a < b ? -1 : 1;
+/** The same value with the keys of each object in order. A replacer for JSON.stringify would be asked for each of a tokenizer's 400,000 values. */
+function inOrder(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.some((item) => typeof item === "object") ? value.map(inOrder) : value;
+  const record = value as Record<string, unknown>;
+  return Object.fromEntries(
+    Object.keys(record)
+      .sort()
+      .map((key) => [key, inOrder(record[key])]),
+  );
 }
 
 /** @throws JambaError UNSUPPORTED where there is no WebCrypto */
