@@ -126,8 +126,8 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const progress = reportTo(options.onProgress, dtype, checkpoint);
     const prepared = preparedOf(checkpoint);
     const identity = await identityOf(checkpoint, prepared?.model, signal);
-    // Tens of megabytes that are garbage now, and would lie beside the weights.
-    (checkpoint as { tokenizer?: unknown }).tokenizer = undefined;
+    // It would lie beside the weights.
+    checkpoint.tokenizer = undefined;
     const open = prepared
       ? preparedOpener(checkpoint, prepared, backend, dtype, progress.onRead)
       : checkpointOpener(checkpoint, config, { device, openWeight: (...weight) => backend.openWeight(...weight) }, dtype, progress.onRead);

@@ -42,8 +42,8 @@ export interface Checkpoint {
   readonly config: unknown;
   /** generation_config.json */
   readonly generationConfig?: unknown;
-  /** tokenizer.json, or what the metadata of a GGUF file says in its form. */
-  readonly tokenizer?: unknown;
+  /** tokenizer.json, or what the metadata of a GGUF file says in its form: tens of megabytes, so who is done with it may take it out. */
+  tokenizer?: unknown;
   /** tokenizer_config.json; its chat_template may come from chat_template.jinja or chat_template.json. */
   readonly tokenizerConfig?: unknown;
   readonly tensors: ReadonlyMap<string, TensorInfo>;

@@ -44,9 +44,9 @@ struct AttentionPlan {
   /** Floats of one block's sums: most, total, and y of every query. */
   int64_t sumFloats() const { return queries * (2 + headDim16); }
   int64_t stripFloats() const { return 2 * W * (kv.headDim > states->pageStride() ? kv.headDim : states->pageStride()); }
-  /** A strip of keys or values, scores of a page, and what each query keeps of its sums. */
+  /** What a page wants: a strip of keys or values at a time, its scores, and what each query keeps of its sums. */
   int64_t pageFloats() const { return stripFloats() + states->pageStride() * queries + roundUp(queries, 16); }
-  /** Scratch of a task: queries, a page, sums of a segment and of all so far. */
+  /** Scratch of a task: queries, what a page wants, sums of a segment and of all so far. */
   int64_t localFloats() const {
     return queries * kv.headDim + pageFloats() + 2 * sumFloats() + 64;
   }
