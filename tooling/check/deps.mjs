@@ -33,7 +33,7 @@ const arrows = {
 const testArrows = ["@jamba/conformance", "@jamba/tiny-model"];
 
 /** The one file that may reach a backend, and only by import(). */
-const backendDoor = "packages/jamba/src/open-backend.ts";
+const backendDoor = "packages/jamba/src/load/open-backend.ts";
 
 /** Runtime dependencies from outside, each with its reason. */
 const allowed = {

@@ -3,14 +3,14 @@
 import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
 import type { Tokenizer } from "@jamba/tokenizer";
-import { type GenerateContext, generate, noAnswer, type Part, type Result } from "./generate.ts";
-import { ModelState } from "./model-state.ts";
-import { checkOptions, expectKnown, type GenerateOptions } from "./options.ts";
-import { expectTokenizer, type Prompt, promptIds, type ReadPrompt, readPrompt } from "./prompt.ts";
-import type { Runner, Sequence } from "./runner.ts";
-import { logprobOf, type TokenLogprob } from "./sampler.ts";
+import { type GenerateContext, generate, noAnswer, type Part, type Result } from "./answer/generate.ts";
+import { checkOptions, expectKnown, type GenerateOptions } from "./answer/options.ts";
+import { expectTokenizer, type Prompt, promptIds, type ReadPrompt, readPrompt } from "./answer/prompt.ts";
+import { logprobOf, type TokenLogprob } from "./answer/sampler.ts";
+import { TextStream } from "./answer/text-stream.ts";
+import { ModelState } from "./engine/model-state.ts";
+import type { Runner, Sequence } from "./engine/runner.ts";
 import { Session, type SessionOptions } from "./session.ts";
-import { TextStream } from "./text-stream.ts";
 
 export interface ForwardOptions {
   /** "last" (default): [1, vocabSize]; "all": [L, vocabSize] */

@@ -13,17 +13,17 @@ import {
   tokenizerFingerprint,
 } from "@jamba/loader";
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
-import { Constraints } from "./constraint.ts";
-import { DiskCache } from "./disk-cache.ts";
-import { Engine } from "./engine.ts";
-import { expectIdentity, type Identity } from "./generate.ts";
+import { expectIdentity, type Identity } from "./answer/generate.ts";
+import { expectKnown } from "./answer/options.ts";
+import { Engine } from "./engine/engine.ts";
+import { Runner } from "./engine/runner.ts";
+import { Constraints } from "./format/constraint.ts";
 import { JambaModel } from "./jamba-model.ts";
-import { machineMemory } from "./machine-memory.ts";
-import { type BackendName, deviceText, openBackend } from "./open-backend.ts";
-import { expectKnown } from "./options.ts";
-import { preparedOf, preparedOpener } from "./prepared.ts";
-import { Runner } from "./runner.ts";
-import { checkpointOpener, type LoadDtype, loadWeights } from "./weights.ts";
+import { machineMemory } from "./load/machine-memory.ts";
+import { type BackendName, deviceText, openBackend } from "./load/open-backend.ts";
+import { preparedOf, preparedOpener } from "./load/prepared.ts";
+import { checkpointOpener, type LoadDtype, loadWeights } from "./load/weights.ts";
+import { DiskCache } from "./state/disk-cache.ts";
 
 export interface LoadProgress {
   /** "verify": what was downloaded is hashed; "quantise": weights are read and packed into blocks. Each counts from 0. */

@@ -3,13 +3,13 @@
 import { JambaError, LoadError } from "@jamba/core";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { StreamDecoder } from "@jamba/tokenizer";
-import { AnswerParts } from "./answer-parts.ts";
-import type { KeptState } from "./engine.ts";
-import { expectIdentity, type GenerateContext, generate, type Part, type Result } from "./generate.ts";
-import { checkOptions, type GenerateOptions } from "./options.ts";
-import { expectTokenizer, formOf, type PromptOptions, renderMessages } from "./prompt.ts";
-import { readStateFile, writeStateFile } from "./state-file.ts";
-import { TextStream } from "./text-stream.ts";
+import { AnswerParts } from "./answer/answer-parts.ts";
+import { expectIdentity, type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
+import { checkOptions, type GenerateOptions } from "./answer/options.ts";
+import { expectTokenizer, formOf, type PromptOptions, renderMessages } from "./answer/prompt.ts";
+import { TextStream } from "./answer/text-stream.ts";
+import type { KeptState } from "./engine/engine.ts";
+import { readStateFile, writeStateFile } from "./state/state-file.ts";
 
 export interface SessionOptions extends PromptOptions {
   /** The first message, if it is not among `messages`. */

@@ -4,9 +4,9 @@ import { fileURLToPath } from "node:url";
 import { type CpuLevel, openCpuBackend } from "@jamba/backend-cpu";
 import { type Backend, decodeFloats, type HostTensor, openReference } from "@jamba/core";
 import { type Checkpoint, type JambaConfig, openCheckpoint, parseConfig, type TensorFile } from "@jamba/loader";
-import { listDevices } from "../src/open-backend.ts";
-import { Runner, type Sequence } from "../src/runner.ts";
-import { checkpointOpener, type LoadDtype, loadWeights } from "../src/weights.ts";
+import { Runner, type Sequence } from "../src/engine/runner.ts";
+import { listDevices } from "../src/load/open-backend.ts";
+import { checkpointOpener, type LoadDtype, loadWeights } from "../src/load/weights.ts";
 
 export const goldenCases = ["base", "odd", "dense-tied", "long", "bf16-loud", "one-token"] as const;
 export type GoldenCase = (typeof goldenCases)[number];

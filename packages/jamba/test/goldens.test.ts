@@ -2,8 +2,8 @@ import { openCpuBackend } from "@jamba/backend-cpu";
 import { randomChunks, seeded } from "@jamba/conformance";
 import { openReference } from "@jamba/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Runner } from "../src/runner.ts";
-import { argmax } from "../src/sampler.ts";
+import { argmax } from "../src/answer/sampler.ts";
+import type { Runner } from "../src/engine/runner.ts";
 import {
   cpuAbsent,
   cpuLevels,

@@ -8,6 +8,7 @@ import { type Backend, openReference } from "@jamba/core";
 import { openCheckpoint, quantize, writeSafetensors } from "@jamba/loader";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { Runner, type Sequence } from "../src/engine/runner.ts";
 import {
   type LoadDtype,
   loadModel,
@@ -19,10 +20,9 @@ import {
   preparedOf,
   prepareModel,
 } from "../src/index.ts";
+import { preparedOpener } from "../src/load/prepared.ts";
+import { checkpointOpener, loadWeights } from "../src/load/weights.ts";
 import { openSource } from "../src/load-model.ts";
-import { preparedOpener } from "../src/prepared.ts";
-import { Runner, type Sequence } from "../src/runner.ts";
-import { checkpointOpener, loadWeights } from "../src/weights.ts";
 import { family } from "./family.ts";
 import { backends, cpuAbsent, cpuLevels, goldenCases, goldenFolder } from "./golden.ts";
 import { type Json, savedTensors } from "./saved-tensors.ts";

@@ -3,7 +3,7 @@
 import { type CommandOf, fromF16, openReference, type ReferenceKernels, referenceKernels, toF16, type WeightSource } from "@jamba/core";
 import { type Checkpoint, parseConfig, type TensorFile } from "@jamba/loader";
 import { expect, test } from "vitest";
-import type { Runner } from "../src/runner.ts";
+import type { Runner } from "../src/engine/runner.ts";
 import { type GoldenCase, goldenFolder, logitError, logitTolerance, openGolden, openRunner, worst } from "./golden.ts";
 
 type StepContext = Parameters<ReferenceKernels["route"]>[1];

@@ -11,16 +11,16 @@ import {
   storedBytes,
   type WeightSource,
 } from "@jamba/core";
-import { type ByteSource, isCount } from "./byte-source.ts";
-import { type CheckpointSource, type Folder, openFolder } from "./folder.ts";
-import { type GgufValue, parseGgufHeader } from "./gguf.ts";
-import { ggufConfig } from "./gguf-config.ts";
-import { hfNameOf } from "./gguf-names.ts";
-import { ggufShards, joinGgufHeaders } from "./gguf-shards.ts";
-import { ggufTokenizer } from "./gguf-tokenizer.ts";
+import { ggufConfig } from "./gguf/config.ts";
+import { type GgufValue, parseGgufHeader } from "./gguf/header.ts";
+import { hfNameOf } from "./gguf/names.ts";
+import { ggufShards, joinGgufHeaders } from "./gguf/shards.ts";
+import { ggufTokenizer } from "./gguf/tokenizer.ts";
 import type { HubFolderOptions } from "./hub/hub-folder.ts";
 import { readJson, readTokenizerConfig } from "./json-files.ts";
 import { closeAll, nameFiles, openEach, openWeights } from "./shards.ts";
+import { type ByteSource, isCount } from "./source/byte-source.ts";
+import { type CheckpointSource, type Folder, openFolder } from "./source/folder.ts";
 
 export interface TensorInfo {
   /** transformers' name, also for the tensors of GGUF files. */

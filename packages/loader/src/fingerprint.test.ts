@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { fingerprint, tokenizerFingerprint } from "./fingerprint.ts";
-import { type NamedTensor, writeSafetensors } from "./safetensors.ts";
+import { type NamedTensor, writeSafetensors } from "./safetensors/header.ts";
 
 const folder = fileURLToPath(new URL("../../../tooling/golden/fixtures/odd", import.meta.url));
 const files = ["config.json", "model.safetensors"];

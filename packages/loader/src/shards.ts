@@ -1,11 +1,11 @@
 // The files of a checkpoint, opened together, and the safetensors among them joined to one list of tensors.
 
 import { LoadError } from "@jamba/core";
-import type { ByteSource } from "./byte-source.ts";
-import { type Folder, isAbsent } from "./folder.ts";
-import { isObject, quote } from "./json-cursor.ts";
 import { readJson } from "./json-files.ts";
-import { parseSafetensorsHeader, type SafetensorsTensor } from "./safetensors.ts";
+import { parseSafetensorsHeader, type SafetensorsTensor } from "./safetensors/header.ts";
+import { isObject, quote } from "./safetensors/json-cursor.ts";
+import type { ByteSource } from "./source/byte-source.ts";
+import { type Folder, isAbsent } from "./source/folder.ts";
 
 const indexFile = "model.safetensors.index.json";
 // Requests in flight while headers are read; Jamba Large has some 160 shards.

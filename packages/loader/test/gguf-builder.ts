@@ -1,6 +1,6 @@
 // Writes GGUF files for tests, rightly or as wrongly as asked: nothing is checked.
 
-import { type ByteSource, byteSource } from "../src/byte-source.ts";
+import { type ByteSource, byteSource } from "../src/source/byte-source.ts";
 
 const arrays = {
   0: Uint8Array,

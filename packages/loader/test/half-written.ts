@@ -1,7 +1,7 @@
 // A process of its own for quantize.test.ts: writes half a file, says so, and waits to be killed.
 
 import { writeSync } from "node:fs";
-import { quantize } from "../src/quantize.ts";
+import { quantize } from "../src/gguf/quantize.ts";
 
 const [source, out] = process.argv.slice(1);
 

@@ -2,7 +2,7 @@
 // nothing gets its final name before its hash was found right.
 
 import { LoadError } from "@jamba/core";
-import { asLoadError } from "../byte-source.ts";
+import { asLoadError } from "../source/byte-source.ts";
 import { type Answer, type Client, shown, Transient } from "./client.ts";
 import { withLock } from "./lock.ts";
 import type { Node } from "./node.ts";

@@ -2,7 +2,7 @@
 // What either writes, the other finds. Others may write to a shared cache: nothing that a link leads out of it is read or written.
 
 import { LoadError } from "@jamba/core";
-import { asLoadError } from "../byte-source.ts";
+import { asLoadError } from "../source/byte-source.ts";
 import { expectSafePath, isCommit } from "./hub-id.ts";
 import { codeOf, ifAbsent, type Node } from "./node.ts";
 

@@ -1,8 +1,8 @@
 // Which files of a repository a model needs: its configs and tokenizer, and one set of weights. Where the files lie is not known here.
 
 import { LoadError } from "@jamba/core";
-import { ggufShards } from "../gguf-shards.ts";
-import { isObject, quote } from "../json-cursor.ts";
+import { ggufShards } from "../gguf/shards.ts";
+import { isObject, quote } from "../safetensors/json-cursor.ts";
 import { expectSafePath } from "./hub-id.ts";
 
 export interface Choice {

@@ -3,7 +3,7 @@
 // answer, takes no AbortSignal, and neither resumes nor verifies; two JSON routes are what would be left of it.
 
 import { LoadError } from "@jamba/core";
-import { quote } from "../json-cursor.ts";
+import { quote } from "../safetensors/json-cursor.ts";
 
 export interface ClientOptions {
   readonly endpoint: string;

@@ -1,7 +1,7 @@
 // Brings what a model needs from the hub into the cache, or finds it there.
 
 import { JambaError, LoadError } from "@jamba/core";
-import { asLoadError } from "../byte-source.ts";
+import { asLoadError } from "../source/byte-source.ts";
 import { fetchBlob } from "./blob.ts";
 import { type Cache, type LinkKind, openCache } from "./cache.ts";
 import { type Choice, chooseFiles } from "./choose-files.ts";

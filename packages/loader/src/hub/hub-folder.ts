@@ -1,7 +1,7 @@
 // A repository on the hub as a folder that is read by ranges: headers and small files, without a download.
 
-import type { Folder } from "../folder.ts";
-import { openUrl } from "../http-source.ts";
+import type { Folder } from "../source/folder.ts";
+import { openUrl } from "../source/http-source.ts";
 import { chooseFiles } from "./choose-files.ts";
 import { hubClient } from "./client.ts";
 import { type DownloadOptions, download, wait } from "./download.ts";

@@ -3,8 +3,8 @@
 // may not be; then the hash of the whole tells.
 
 import { LoadError } from "@jamba/core";
-import { asLoadError, isCount } from "../byte-source.ts";
-import { isObject } from "../json-cursor.ts";
+import { isObject } from "../safetensors/json-cursor.ts";
+import { asLoadError, isCount } from "../source/byte-source.ts";
 import { codeOf, ifAbsent, type Node } from "./node.ts";
 
 /** Bytes [begin, end). */

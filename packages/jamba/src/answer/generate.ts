@@ -1,0 +1,279 @@
+// One answer, token by token. Ends at a stop id, a stop text, a limit or an abort.
+
+import { JambaError } from "@jamba/core";
+import type { ToolCall } from "@jamba/tokenizer";
+import { StreamDecoder, type Tokenizer } from "@jamba/tokenizer";
+import type { Engine, KeptState } from "../engine/engine.ts";
+import { turn } from "../engine/event-loop.ts";
+import type { Constraint, Constraints } from "../format/constraint.ts";
+import { AnswerParts, type Piece } from "./answer-parts.ts";
+import type { GenerateOptions } from "./options.ts";
+import { expectTokenizer, type ReadPrompt } from "./prompt.ts";
+import { Lookahead } from "./prompt-lookup.ts";
+import { logprobOf, sample, type TokenLogprob, topLogprobs, uniform } from "./sampler.ts";
+import { StopTexts } from "./stop-texts.ts";
+
+/** A piece of the answer, as soon as it can't change any more. */
+export interface Part {
+  readonly text: string;
+  /** The same, split: what is said, thoughts, and calls of tools as they are written. */
+  readonly pieces: readonly Piece[];
+  /** The tokens drawn since the last part. */
+  readonly ids: readonly number[];
+  /** Of `ids`, if they were asked for. */
+  readonly logprobs?: Result["logprobs"];
+  /** Of which answer, with `n`. */
+  readonly index?: number;
+  /** With `n`: that answer has ended, in a part of its own that has nothing else. */
+  readonly result?: Result;
+}
+
+export interface Result {
+  /** Of the new tokens, without the one that ended the answer and without thoughts; special tokens and calls within it are spelled out. */
+  readonly text: string;
+  /** What is said: `text` without calls. */
+  readonly content: string;
+  /** The new tokens, with the one that ended the answer. */
+  readonly ids: readonly number[];
+  readonly finishReason: "stop" | "length" | "tool-calls" | "cancelled";
+  /** The text of `stop` that ended the answer. */
+  readonly stopString?: string;
+  readonly toolCalls: readonly ToolCall[];
+  /** Thoughts before the answer. */
+  readonly reasoning?: string;
+  readonly logprobs?: readonly (TokenLogprob & { readonly top: readonly TokenLogprob[] })[];
+  /** `cachedTokens`: those of the prompt that a kept state already held. */
+  readonly usage: { readonly promptTokens: number; readonly cachedTokens: number; readonly completionTokens: number };
+  /** Why less than half of the prompt was there already. */
+  readonly cacheMissReason?: string;
+  /** With `promptLookup`: tokens that were tried ahead, and those of them that the answer has. */
+  readonly speculation?: { readonly drafted: number; readonly accepted: number };
+  /** With `n`: all answers, of which this is the first. */
+  readonly choices?: readonly Result[];
+  readonly timings: Timings;
+}
+
+export interface Timings {
+  /** Until the prompt was read, waiting for others included. */
+  readonly promptMs: number;
+  readonly firstTokenMs: number;
+  readonly totalMs: number;
+  /** Of the tokens after the first. */
+  readonly tokensPerSecond: number;
+}
+
+export interface GenerateContext {
+  readonly engine: Engine;
+  readonly tokenizer: Tokenizer | undefined;
+  readonly stopIds: ReadonlySet<number>;
+  readonly constraints: Constraints | undefined;
+  readonly identity: Identity | JambaError;
+  /** From generation_config.json, for options that are not given. */
+  readonly defaults: Partial<GenerateOptions>;
+}
+
+/** What a saved state must have been made with: fingerprints. */
+export interface Identity {
+  readonly model: string;
+  readonly tokenizer?: string;
+}
+
+/** @throws JambaError UNSUPPORTED where nothing can name the model */
+export function expectIdentity(identity: Identity | JambaError): Identity {
+  if (identity instanceof JambaError) throw identity;
+  return identity;
+}
+
+export interface Request extends ReadPrompt {
+  /** Takes over the state after the answer, pinned, with the tokens that it has read and the text as the model wrote it. */
+  readonly onEnd?: (kept: KeptState, ids: readonly number[], written: string) => void;
+}
+
+/** New tokens when `maxTokens` is not given. */
+const defaultMaxTokens = 1024;
+
+/**
+ * Yields text as it comes and returns the whole.
+ * An abort before the first token throws the signal's reason; a later one ends the answer with "cancelled".
+ */
+export async function* generate(context: GenerateContext, request: Request, given: GenerateOptions): AsyncGenerator<Part, Result> {
+  const { engine } = context;
+  const options = { ...context.defaults, ...given };
+  const { maxTokens = defaultMaxTokens, priority, signal } = options;
+  const start = performance.now();
+  signal?.throwIfAborted();
+  if (maxTokens === 0) return noAnswer("length", request);
+  const constraint = await constraintOf(context, request, options);
+  const opened = await engine.open(request.ids, { maxTokens, priority, signal }).catch((error) => {
+    constraint?.dispose();
+    throw error;
+  });
+  const promptMs = performance.now() - start;
+  const ahead = new Lookahead(engine, opened, options.promptLookup);
+  let written: string | undefined;
+  try {
+    signal?.throwIfAborted();
+    const most = Math.min(maxTokens, engine.roomOf(opened) + 1);
+    const answer = yield* answerOf(context, request, opened.logits, { ahead, constraint }, { ...options, maxTokens: most, signal });
+    const totalMs = performance.now() - start;
+    const { firstTokenAt, written: all, ...found } = answer;
+    written = all;
+    const firstTokenMs = firstTokenAt - start;
+    const completionTokens = answer.ids.length;
+    return {
+      ...found,
+      usage: { promptTokens: request.ids.length, cachedTokens: opened.cachedTokens, completionTokens },
+      cacheMissReason: opened.cacheMissReason,
+      speculation: options.promptLookup && ahead.counts,
+      timings: {
+        promptMs,
+        firstTokenMs,
+        totalMs,
+        tokensPerSecond: completionTokens > 1 ? ((completionTokens - 1) * 1000) / (totalMs - firstTokenMs) : 0,
+      },
+    };
+  } finally {
+    ahead.dispose();
+    constraint?.dispose();
+    const kept = engine.end(opened);
+    if (kept && request.onEnd && written !== undefined) request.onEnd(kept, opened.ids, written);
+    else if (kept) engine.release(kept);
+  }
+}
+
+/** Nothing read and nothing said. */
+export function noAnswer(finishReason: "length" | "cancelled", { ids }: ReadPrompt): Result {
+  return {
+    text: "",
+    content: "",
+    ids: [],
+    finishReason,
+    toolCalls: [],
+    usage: { promptTokens: ids.length, cachedTokens: 0, completionTokens: 0 },
+    timings: { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0 },
+  };
+}
+
+/** @throws JambaError OPTION for a format or a choice of tools that nothing can fit */
+async function constraintOf(
+  { constraints, tokenizer }: GenerateContext,
+  { form }: ReadPrompt,
+  { format, tools, toolChoice, parallelToolCalls }: GenerateOptions,
+): Promise<Constraint | undefined> {
+  // A plain text calls tools in a form of its own, if at all.
+  const isFree = !form && (toolChoice === undefined || toolChoice === "auto" || toolChoice === "none");
+  if (!format && (isFree || (!tools?.length && toolChoice === undefined))) return undefined;
+  if (!constraints) expectTokenizer(tokenizer);
+  const calls = { tools: isFree ? undefined : tools, toolChoice, parallelToolCalls };
+  return constraints!.open({ format, ...calls, form: form?.name, thoughts: form?.thoughts });
+}
+
+type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "speculation" | "choices"> & { firstTokenAt: number; written: string };
+
+interface Sources {
+  readonly ahead: Lookahead;
+  readonly constraint: Constraint | undefined;
+}
+
+/** Draws token after token, the first from `logits`, until something ends the answer. */
+async function* answerOf(
+  { tokenizer, stopIds }: GenerateContext,
+  { ids: prompt, form }: ReadPrompt,
+  firstLogits: Float32Array,
+  { ahead, constraint }: Sources,
+  options: GenerateOptions & { maxTokens: number },
+): AsyncGenerator<Part, Answer> {
+  const { maxTokens, stop = [], signal, topLogprobs: alternatives = 0, reasoning: apart = form !== undefined } = options;
+  const seed = options.seed ?? Math.floor(Math.random() * 2 ** 52);
+  const ids: number[] = [];
+  const logprobs: (TokenLogprob & { top: TokenLogprob[] })[] = [];
+  const decoder = tokenizer && new StreamDecoder(tokenizer);
+  const isBreaker = breakersOf(tokenizer, options.dry?.breakers);
+  const stops = new StopTexts([stop].flat());
+  const thoughts = form?.thoughts ?? false;
+  const text = new AnswerParts({ thoughts });
+  const said = new AnswerParts({ thoughts, tools: options.toolChoice !== "none", leadingSpace: form?.name === "jamba" });
+  let written = "";
+  let sent = 0;
+  let firstTokenAt = 0;
+  const part = (piece: string, isLast = false): Part | undefined => {
+    written += piece;
+    const shown = [...text.push(piece), ...(isLast ? text.end() : [])].map((one) => ("text" in one ? one.text : "")).join("");
+    const pieces = [...said.push(piece), ...(isLast ? said.end() : [])];
+    const found: Part = {
+      text: apart ? shown : piece,
+      pieces,
+      ids: ids.slice(sent),
+      ...(logprobs.length > 0 && { logprobs: logprobs.slice(sent) }),
+    };
+    if (found.text === "" && pieces.length === 0) return undefined;
+    sent = ids.length;
+    return found;
+  };
+  let logits = firstLogits;
+  let finishReason: Result["finishReason"] | undefined;
+  while (!finishReason) {
+    let allowed = logits;
+    if (constraint) {
+      allowed = logits.slice(); // those of a prompt's end may be kept for others
+      await constraint.mask(allowed);
+    }
+    const at = 2 * ids.length;
+    const id = sample(allowed, options, { prompt, answer: ids, isBreaker }, [uniform(seed, at), uniform(seed, at + 1)]);
+    ids.push(id);
+    if (ids.length === 1) firstTokenAt = performance.now();
+    if (options.logprobs || alternatives) {
+      logprobs.push({ id, logprob: logprobOf(logits, id), top: topLogprobs(logits, alternatives) });
+    }
+    options.onToken?.(id);
+    constraint?.accept(id);
+    if (stopIds.has(id) && (constraint || !options.ignoreEos)) finishReason = "stop";
+    else {
+      const piece = stops.push(decoder?.push(id) ?? "");
+      const found = piece ? part(piece) : undefined;
+      if (found) yield found;
+      if (stops.found !== undefined) finishReason = "stop";
+      else if (ids.length >= maxTokens) finishReason = "length";
+      else if (signal?.aborted) finishReason = "cancelled";
+      else {
+        // Without the signal: a step cut in the middle would lose the state of the whole conversation.
+        const next = ahead.next(id);
+        if (constraint) {
+          next.catch(() => undefined); // met below
+          await turn();
+          constraint.prepare(); // while the step runs
+        }
+        logits = await next;
+      }
+    }
+  }
+  const rest = part(stops.push(stops.found === undefined ? (decoder?.end() ?? "") : "") + stops.end(), true);
+  if (rest) yield rest;
+  const { toolCalls } = said;
+  return {
+    text: apart ? text.text : written,
+    content: said.text,
+    ids,
+    finishReason: finishReason === "stop" && toolCalls.length > 0 ? "tool-calls" : finishReason,
+    stopString: stops.found,
+    toolCalls,
+    reasoning: apart ? said.reasoning : undefined,
+    logprobs: options.logprobs || alternatives ? logprobs : undefined,
+    firstTokenAt,
+    written,
+  };
+}
+
+/** Whether a token's text holds one of `breakers`; none does without a tokenizer. */
+function breakersOf(tokenizer: Tokenizer | undefined, breakers: readonly string[] = ["\n", ":", '"', "*"]): (id: number) => boolean {
+  const known = new Map<number, boolean>();
+  return (id) => {
+    const found = known.get(id);
+    if (found !== undefined) return found;
+    const piece = tokenizer?.pieceOf(id) ?? "";
+    const text = typeof piece === "number" ? String.fromCharCode(piece) : piece;
+    const breaks = breakers.some((breaker) => text.includes(breaker));
+    known.set(id, breaks);
+    return breaks;
+  };
+}

@@ -1,0 +1,204 @@
+// Options of generate, stream and sessions, checked at the door.
+
+import { JambaError } from "@jamba/core";
+import type { Format, ToolChoice } from "../format/format-grammar.ts";
+import type { PromptLookup } from "./prompt-lookup.ts";
+
+export interface GenerateOptions {
+  /** New tokens at most; 1024 if not given. */
+  maxTokens?: number;
+  /** 0 (the default unless generation_config.json says otherwise): always the most probable token. */
+  temperature?: number;
+  /** Keep the k most probable tokens; 0 keeps all. */
+  topK?: number;
+  /** Keep the fewest most probable tokens that together reach this probability. */
+  topP?: number;
+  /** Drop tokens less probable than this share of the most probable one. */
+  minP?: number;
+  /** Keep the tokens whose surprise is nearest to the expected one, until they together reach this probability. */
+  typicalP?: number;
+  /** Sometimes drop all likely tokens but the least likely of them: variety without nonsense. */
+  xtc?: {
+    /** How often it happens, in [0, 1]. */
+    readonly probability: number;
+    /** From which probability on a token is likely; 0.1 if not given. Above 0.5 nothing happens. */
+    readonly threshold?: number;
+  };
+  /** "Don't repeat yourself": a token that would go on with a copy of earlier text becomes less likely, the more the longer the copy. */
+  dry?: {
+    /** What a copy of `allowedLength` tokens costs, taken from the logit. */
+    readonly multiplier: number;
+    /** What each token more multiplies that with; 1.75 if not given. */
+    readonly base?: number;
+    /** Shorter copies cost nothing; 2 if not given. */
+    readonly allowedLength?: number;
+    /** How many tokens back to look; all if not given. */
+    readonly lastN?: number;
+    /** Copies do not reach over tokens with these texts; line breaks, colons, quotes and asterisks if not given. */
+    readonly breakers?: readonly string[];
+  };
+  /** Above 1 makes tokens of the prompt and the answer less likely (Keskar et al. 2019, arXiv 1909.05858). */
+  repetitionPenalty?: number;
+  /** Taken from a token's logit for each time the answer has it. */
+  frequencyPenalty?: number;
+  /** Taken from a token's logit if the answer has it. */
+  presencePenalty?: number;
+  /** Added to logits, by token id. */
+  logitBias?: Readonly<Record<number, number>>;
+  /** The text ends before the first of these. */
+  stop?: string | readonly string[];
+  /** Same seed, same text. Drawn at random if not given. */
+  seed?: number;
+  /** So many answers to the same prompt, which is read once (unless it is very short); the i-th draws with seed + i. */
+  n?: number;
+  /** Report the log probability of each new token. */
+  logprobs?: boolean;
+  /** Report this many alternatives per token. */
+  topLogprobs?: number;
+  tools?: readonly unknown[];
+  /** "auto" (default): as the model likes; "required": one call or more; { name }: one call of that tool. Calls fit their tool's parameters. */
+  toolChoice?: ToolChoice;
+  /** false: at most one call, which ends the answer. */
+  parallelToolCalls?: boolean;
+  /** What the answer is bound to: JSON of a schema, a regular expression or a grammar (xgrammar's EBNF, rule `root`). */
+  format?: Format;
+  /** Whether thoughts (`<think>`) are kept apart from the text; by default those of answers to messages are. */
+  reasoning?: boolean;
+  documents?: readonly unknown[];
+  /** Template variables of Jamba 1.5 (`response_format`, `citation_mode`, …). */
+  knobs?: Readonly<Record<string, unknown>>;
+  /** What else the checkpoint's own template reads, by name. */
+  variables?: Readonly<Record<string, unknown>>;
+  /** Go on after an end-of-text or end-of-turn token; not where `format` or `toolChoice` ends the answer. */
+  ignoreEos?: boolean;
+  /** Who goes first when not all can; 0 if not given. Each level more is worth half a minute of waiting. */
+  priority?: number;
+  /** After so many milliseconds the answer ends as if `signal` had aborted. */
+  timeoutMs?: number;
+  /** Guess ahead what repeats earlier text: the same answer, sooner where it copies much. */
+  promptLookup?: PromptLookup;
+  signal?: AbortSignal;
+  onToken?: (id: number) => void;
+}
+
+type Check = readonly [valid: (value: unknown) => boolean, expected: string];
+
+const number = (min: number, max: number, integer = false): Check => [
+  (v) => typeof v === "number" && v >= min && v <= max && (!integer || Number.isSafeInteger(v)),
+  `${integer ? "an integer" : "a number"} in [${min}, ${max}]`,
+];
+const isText = (v: unknown) => typeof v === "string" && v.length > 0;
+const isNamed = (v: unknown) => isObject(v) && isText((v as { name?: unknown }).name);
+const isObject = (v: unknown) => typeof v === "object" && v !== null && !Array.isArray(v);
+/** An object of these fields and no others. */
+const fields = (checks: Readonly<Record<string, Check>>, needed: readonly string[]) => (v: unknown) =>
+  isObject(v) &&
+  needed.every((name) => (v as Record<string, unknown>)[name] !== undefined) &&
+  Object.entries(v as object).every(([name, value]) => Object.hasOwn(checks, name) && (value === undefined || checks[name][0](value)));
+const boolean: Check = [(v) => typeof v === "boolean", "true or false"];
+const list: Check = [Array.isArray, "an array"];
+
+const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
+  maxTokens: number(0, Number.MAX_SAFE_INTEGER, true),
+  temperature: number(0, 100),
+  topK: number(0, Number.MAX_SAFE_INTEGER, true),
+  topP: number(0, 1),
+  minP: number(0, 1),
+  typicalP: number(0, 1),
+  xtc: [
+    fields({ probability: number(0, 1), threshold: number(0, 1) }, ["probability"]),
+    "{ probability, threshold? } with numbers in [0, 1]",
+  ],
+  dry: [
+    fields(
+      {
+        multiplier: number(0, 1000),
+        base: number(1, 100),
+        allowedLength: number(1, 2 ** 20, true),
+        lastN: number(0, Number.MAX_SAFE_INTEGER, true),
+        breakers: [(v) => Array.isArray(v) && v.every(isText), ""],
+      },
+      ["multiplier"],
+    ),
+    "{ multiplier, base?, allowedLength?, lastN?, breakers? }: multiplier from 0, base from 1, counts, and texts",
+  ],
+  repetitionPenalty: number(0.01, 100),
+  frequencyPenalty: number(-100, 100),
+  presencePenalty: number(-100, 100),
+  logitBias: [
+    (v) =>
+      isObject(v) && Object.entries(v as object).every(([id, bias]) => /^\d+$/.test(id) && typeof bias === "number" && !Number.isNaN(bias)),
+    "numbers by token id",
+  ],
+  stop: [(v) => isText(v) || (Array.isArray(v) && v.every(isText)), "a text or an array of texts, none of them empty"],
+  seed: number(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, true),
+  logprobs: boolean,
+  topLogprobs: number(0, 100, true),
+  tools: list,
+  toolChoice: [
+    (v) =>
+      ["auto", "none", "required"].includes(v as string) || isNamed(v) || (isObject(v) && isNamed((v as { function?: unknown }).function)),
+    '"auto", "none", "required" or { name }',
+  ],
+  parallelToolCalls: boolean,
+  format: [
+    (v) =>
+      fields({ type: [(t) => t === "json", ""], schema: [(s) => isObject(s) || typeof s === "boolean", ""] }, ["type"])(v) ||
+      fields({ type: [(t) => t === "regex", ""], pattern: [isText, ""] }, ["type", "pattern"])(v) ||
+      fields({ type: [(t) => t === "grammar", ""], grammar: [isText, ""] }, ["type", "grammar"])(v),
+    '{ type: "json", schema? }, { type: "regex", pattern } or { type: "grammar", grammar }',
+  ],
+  reasoning: boolean,
+  documents: list,
+  knobs: [isObject, "an object"],
+  variables: [isObject, "an object"],
+  ignoreEos: boolean,
+  n: number(1, 1024, true),
+  priority: number(-100, 100),
+  timeoutMs: number(0, 2 ** 31 - 1),
+  promptLookup: [
+    fields({ maxTokens: number(1, 64, true), ngram: number(1, 64, true) }, []),
+    "{ maxTokens?, ngram? } with integers in [1, 64]",
+  ],
+  signal: [(v) => v instanceof AbortSignal, "an AbortSignal"],
+  onToken: [(v) => typeof v === "function", "a function"],
+};
+
+/**
+ * @returns the options without those that are undefined, which must not hide a default
+ * @throws JambaError OPTION for an unknown name or a value out of range
+ */
+export function checkOptions<T extends GenerateOptions>(options: T): T {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  for (const [name, value] of given) {
+    expectKnown(name, Object.keys(checks));
+    const [valid, expected] = checks[name as keyof GenerateOptions];
+    if (!valid(value)) throw new JambaError("OPTION", `${name}: expected ${expected}, found ${describe(value)}`);
+  }
+  return Object.fromEntries(given) as T;
+}
+
+/** @throws JambaError OPTION, with the known name that is nearest */
+export function expectKnown(name: string, known: readonly string[]): void {
+  if (known.includes(name)) return;
+  const near = known
+    .map((k) => ({ k, distance: editDistance(k.toLowerCase(), name.toLowerCase().replaceAll("_", "")) }))
+    .sort((a, b) => a.distance - b.distance)[0];
+  const hint = near.distance <= 3 ? `did you mean ${near.k}?` : `known are ${known.join(", ")}`;
+  throw new JambaError("OPTION", `${name}: expected a known option, found this one; ${hint}`);
+}
+
+/** Levenshtein's. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    row = next;
+  }
+  return row[b.length];
+}
+
+function describe(value: unknown): string {
+  return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? typeof value);
+}

@@ -1,0 +1,185 @@
+// Drafts change how an answer is read, never what it reads.
+
+import { setImmediate as turn } from "node:timers/promises";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { Engine, Opened } from "../engine/engine.ts";
+import type { Sequence } from "../engine/runner.ts";
+import { Lookahead, lookUp } from "./prompt-lookup.ts";
+
+const ids = fc.array(fc.integer({ min: 0, max: 2 }), { maxLength: 40 });
+
+test("what is drafted followed the latest earlier copy of the last tokens", () => {
+  fc.assert(
+    fc.property(
+      ids,
+      fc.integer({ min: 1, max: 4 }),
+      fc.integer({ min: 1, max: 6 }),
+      fc.integer({ min: -2, max: 8 }),
+      (ids, ngram, maxTokens, room) => {
+        const last = ids.slice(-ngram).join();
+        // Ends of earlier copies.
+        const ends = ids.map((_, at) => at).filter((at) => at >= ngram && ids.slice(at - ngram, at).join() === last);
+        const expected =
+          ends.length > 0 && ids.length > ngram ? ids.slice(ends.at(-1)!).slice(0, Math.max(0, Math.min(maxTokens, room))) : [];
+        expect(lookUp(ids, { maxTokens, ngram }, room)).toEqual(expected);
+      },
+    ),
+    { seed: 41, numRuns: 2000 },
+  );
+});
+
+interface Fake {
+  ids: number[];
+  isReading: boolean;
+  isGone: boolean;
+}
+
+/** A model whose logits are the text that it has read. Takes its time, and fails now and then. */
+class FakeEngine {
+  readonly room: number;
+  readonly alive = new Set<Fake>();
+  #failures: number[];
+  steps = 0;
+  readonly faults: string[] = [];
+
+  constructor(room: number, failures: number[]) {
+    this.room = room;
+    this.#failures = failures;
+  }
+
+  /** Not thrown: a guess that fails is no failure. */
+  #expect(isRight: boolean, fault: string): void {
+    if (!isRight) this.faults.push(fault);
+  }
+
+  open(ids: readonly number[]): Opened {
+    const sequence: Fake = { ids: [...ids], isReading: false, isGone: false };
+    this.alive.add(sequence);
+    return {
+      sequence: sequence as unknown as Sequence,
+      ids: [...ids],
+      logits: new Float32Array(1),
+      cachedTokens: 0,
+      leave: () => undefined,
+    };
+  }
+
+  async read(sequence: unknown, ids: readonly number[], rows: number): Promise<Float32Array> {
+    const one = sequence as Fake;
+    this.#expect(!one.isReading && !one.isGone, "a read of what is being read or gone");
+    this.#expect(one.ids.length + ids.length <= this.room, "a read beyond the context");
+    one.isReading = true;
+    const wait = this.#failures.pop() ?? 1;
+    for (let i = 0; i < Math.abs(wait); i++) await turn();
+    this.#expect(!one.isGone, "what is being read was dropped");
+    one.isReading = false;
+    if (wait < 0) throw new Error("no room");
+    one.ids.push(...ids);
+    this.steps++;
+    const from = one.ids.length - rows;
+    return Float32Array.from({ length: rows }, (_, i) => hashOf(one.ids.slice(0, from + i + 1)));
+  }
+
+  async advance(opened: Opened, ids: readonly number[]): Promise<Float32Array> {
+    const logits = await this.read(opened.sequence, ids, 1);
+    opened.ids.push(...ids);
+    return logits;
+  }
+
+  roomOf({ sequence }: Opened): number {
+    return this.room - (sequence as unknown as Fake).ids.length;
+  }
+
+  async copyOf({ sequence }: Opened): Promise<Fake> {
+    await turn();
+    const copy = { ids: [...(sequence as unknown as Fake).ids], isReading: false, isGone: false };
+    this.alive.add(copy);
+    return copy;
+  }
+
+  drop(sequence: unknown): void {
+    const one = sequence as Fake;
+    this.#expect(!one.isReading && !one.isGone, "a drop of what is being read or gone");
+    one.isGone = true;
+    this.alive.delete(one);
+  }
+
+  replace(opened: Opened, sequence: Sequence, ids: readonly number[]): void {
+    this.drop(opened.sequence);
+    opened.sequence = sequence;
+    opened.ids.push(...ids);
+  }
+}
+
+/** Another number for each text. */
+function hashOf(ids: readonly number[]): number {
+  return ids.reduce((hash, id) => (hash * 31 + id + 1) % 65_521, 7);
+}
+
+test("whatever is drawn, the logits are those of what was drawn, and what is left over is dropped", async () => {
+  const options = fc.record({ maxTokens: fc.integer({ min: 1, max: 5 }), ngram: fc.integer({ min: 1, max: 3 }) });
+  await fc.assert(
+    fc.asyncProperty(ids, ids, options, fc.nat(30), async (prompt, answer, options, room) => {
+      const engine = new FakeEngine(prompt.length + room, []);
+      const opened = engine.open(prompt);
+      const ahead = new Lookahead(engine as unknown as Engine, opened, options);
+      const drawn: number[] = [];
+      for (const id of answer.slice(0, room)) {
+        drawn.push(id);
+        expect([...(await ahead.next(id))]).toEqual([hashOf([...prompt, ...drawn])]);
+        expect((opened.sequence as unknown as Fake).ids).toEqual(opened.ids);
+        expect([...prompt, ...drawn].slice(0, opened.ids.length)).toEqual(opened.ids);
+      }
+      const { drafted, accepted } = ahead.counts;
+      expect(accepted).toBeLessThanOrEqual(drafted);
+      ahead.dispose();
+      ahead.dispose();
+      expect([...engine.alive]).toEqual([opened.sequence]);
+      expect(engine.faults).toEqual([]);
+    }),
+    { seed: 42, numRuns: 500 },
+  );
+});
+
+test("a text that repeats takes fewer steps than tokens", async () => {
+  const engine = new FakeEngine(1000, []);
+  const opened = engine.open([1, 2, 3, 4, 5, 6, 7, 8]);
+  const ahead = new Lookahead(engine as unknown as Engine, opened, {});
+  for (let i = 0; i < 40; i++) await ahead.next((i % 8) + 1);
+  expect(ahead.counts.accepted).toBeGreaterThan(30);
+  expect(engine.steps).toBeLessThan(24); // two reads a step where one is drafted
+});
+
+test("a read that fails is told when both are over, so that nobody drops what is being read; a guess that fails is none", async () => {
+  // Turns that the reads of the answer and of the copy take; below zero they fail then.
+  for (const [own, guess] of [
+    [1, -1],
+    [5, -1],
+    [-1, 5],
+    [-3, -1],
+    [-1, -3],
+  ]) {
+    const engine = new FakeEngine(1000, [guess, own]);
+    const opened = engine.open([1, 2, 3, 1, 2]);
+    const ahead = new Lookahead(engine as unknown as Engine, opened, { ngram: 2 });
+    const next = ahead.next(3).then(
+      ([value]) => value,
+      (error) => error.message,
+    );
+    expect(await next).toBe(own < 0 ? "no room" : hashOf([1, 2, 3, 1, 2, 3]));
+    expect(ahead.counts.drafted).toBe(0);
+    ahead.dispose();
+    expect([...engine.alive]).toEqual([opened.sequence]);
+    expect(engine.faults).toEqual([]);
+    expect((opened.sequence as unknown as Fake).ids).toEqual(opened.ids);
+  }
+});
+
+test("an answer goes on where there is no room to guess", async () => {
+  const engine = new FakeEngine(1000, []);
+  engine.copyOf = () => Promise.reject(new Error("no room"));
+  const ahead = new Lookahead(engine as unknown as Engine, engine.open([1, 2, 3, 1, 2]), { ngram: 2 });
+  for (const id of [3, 1, 2, 3]) await ahead.next(id);
+  expect(ahead.counts).toEqual({ drafted: 0, accepted: 0 });
+});

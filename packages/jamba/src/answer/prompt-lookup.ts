@@ -1,0 +1,95 @@
+// Speculation without a second model: what followed an earlier copy of the last tokens is read along with the next one,
+// and kept as far as the model agrees (Saxena 2023, "Prompt lookup decoding"; Leviathan et al. 2023, arXiv 2211.17192, for the check).
+
+import type { Engine, Opened } from "../engine/engine.ts";
+import type { Sequence } from "../engine/runner.ts";
+
+export interface PromptLookup {
+  /** Tokens that are tried at a time; 8 if not given. */
+  readonly maxTokens?: number;
+  /** How many last tokens an earlier copy must share; 3 if not given. */
+  readonly ngram?: number;
+}
+
+interface Draft {
+  /** Has read what the answer has, and `ids`. */
+  readonly sequence: Sequence;
+  readonly ids: readonly number[];
+  /** Of each of `ids`. */
+  readonly logits: readonly Float32Array[];
+  accepted: number;
+}
+
+/** Gives the logits after each token of an answer. The text is the one without drafts: only what the sampler draws counts. */
+export class Lookahead {
+  readonly #engine: Engine;
+  readonly #opened: Opened;
+  readonly #options: PromptLookup | undefined;
+  #draft: Draft | undefined;
+  /** Agreed with, and not read into the sequence of the answer yet. */
+  #pending: readonly number[] = [];
+  readonly counts = { drafted: 0, accepted: 0 };
+
+  constructor(engine: Engine, opened: Opened, options: PromptLookup | undefined) {
+    this.#engine = engine;
+    this.#opened = opened;
+    this.#options = options;
+  }
+
+  /** @returns logits after `id`, the token that comes next */
+  async next(id: number): Promise<Float32Array> {
+    const draft = this.#draft;
+    if (draft?.ids[draft.accepted] === id) return this.#accept(draft);
+    this.dispose();
+    const ids = [...this.#pending, id];
+    const drafted = this.#options
+      ? lookUp([...this.#opened.ids, ...ids], this.#options, this.#engine.roomOf(this.#opened) - ids.length)
+      : [];
+    this.#pending = [];
+    // Guessing may fail where there is no room for it; the answer need not.
+    const sequence = drafted.length > 0 ? await this.#engine.copyOf(this.#opened).catch(() => undefined) : undefined;
+    if (!sequence) return this.#engine.advance(this.#opened, ids);
+    // One step: the answer itself, and a copy that goes on with the drafts. Nobody drops what a step still reads.
+    const [own, rows] = await Promise.allSettled([
+      this.#engine.advance(this.#opened, ids),
+      this.#engine.read(sequence, [...ids, ...drafted], drafted.length),
+    ]);
+    if (own.status === "fulfilled" && rows.status === "fulfilled") {
+      const size = own.value.length;
+      const logits = drafted.map((_, i) => rows.value.subarray(i * size, (i + 1) * size));
+      this.#draft = { sequence, ids: drafted, logits, accepted: 0 };
+      this.counts.drafted += drafted.length;
+    } else this.#engine.drop(sequence);
+    if (own.status === "rejected") throw own.reason;
+    return own.value;
+  }
+
+  /** Gives up what is drafted. */
+  dispose(): void {
+    if (!this.#draft) return;
+    this.#pending = this.#draft.ids.slice(0, this.#draft.accepted);
+    this.#engine.drop(this.#draft.sequence);
+    this.#draft = undefined;
+  }
+
+  #accept(draft: Draft): Float32Array {
+    const logits = draft.logits[draft.accepted++];
+    this.counts.accepted++;
+    if (draft.accepted === draft.ids.length) {
+      this.#engine.replace(this.#opened, draft.sequence, draft.ids);
+      this.#draft = undefined;
+    }
+    return logits;
+  }
+}
+
+/** Up to `room` tokens that followed the latest earlier copy of the last ones of `ids`. */
+export function lookUp(ids: readonly number[], { maxTokens = 8, ngram = 3 }: PromptLookup, room: number): readonly number[] {
+  const end = ids.length - ngram;
+  for (let at = end - 1; at >= 0; at--) {
+    let n = 0;
+    while (n < ngram && ids[at + n] === ids[end + n]) n++;
+    if (n === ngram) return ids.slice(at + ngram, at + ngram + Math.max(0, Math.min(maxTokens, room)));
+  }
+  return [];
+}

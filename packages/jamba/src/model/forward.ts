@@ -1,0 +1,57 @@
+// Jamba, top to bottom: embedding, layers of mixer and feed-forward, norm, head (Jamba §2, arXiv 2403.19887).
+
+import { groupedQueryAttention } from "@jamba/attention";
+import type { AttentionState, FloatDtype, LayerState, MambaState, Ops, Routes, StateSpec, Tensor } from "@jamba/core";
+import type { JambaConfig } from "@jamba/loader";
+import { mixtureOfExperts, mlp } from "@jamba/moe";
+import { mambaMixer } from "@jamba/ssm";
+import type { LayerWeights, ModelWeights } from "../load/weights.ts";
+
+export interface ForwardReads {
+  /** "all": the residual stream before each layer and after finalNorm; "final": only the last of these. */
+  readonly hidden?: "all" | "final";
+  readonly routes?: boolean;
+}
+
+/**
+ * Records one step of the whole model; reads `logits` [nRows, vocabSize] and, if asked, `hidden.{i}` [L, dModel] and
+ * `experts.{i}`, `routeWeights.{i}` [L, nActiveExperts].
+ */
+export function forward(ops: Ops, config: JambaConfig, weights: ModelWeights, { hidden, routes }: ForwardReads = {}): void {
+  const { rmsNormEps, nLayers } = config;
+  const x = ops.embed(weights.embedding); // [L, dModel], the residual stream: every layer adds to it in place
+  for (const [i, layer] of weights.layers.entries()) {
+    if (hidden === "all") ops.read(`hidden.${i}`, x);
+    mixer(ops, config, layer, ops.rmsNorm(x, layer.mixerNorm, rmsNormEps), ops.states[i], x);
+    const chosen = feedForward(ops, config, layer, ops.rmsNorm(x, layer.ffnNorm, rmsNormEps), x);
+    if (routes && chosen) {
+      ops.read(`experts.${i}`, chosen.experts);
+      ops.read(`routeWeights.${i}`, chosen.weights);
+    }
+  }
+  if (hidden) ops.read(`hidden.${nLayers}`, ops.rmsNorm(x, weights.finalNorm, rmsNormEps));
+  const last = ops.rmsNorm(ops.gatherRows(x), weights.finalNorm, rmsNormEps); // [nRows, dModel]
+  const [logits] = ops.matmul(last, [weights.lmHead]);
+  ops.read("logits", logits);
+}
+
+function mixer(ops: Ops, { rmsNormEps }: JambaConfig, { mixer }: LayerWeights, input: Tensor, state: LayerState, x: Tensor): void {
+  if (mixer.kind === "mamba") mambaMixer(ops, mixer, input, state as MambaState, { rmsNormEps, addTo: x });
+  else groupedQueryAttention(ops, mixer, input, state as AttentionState, { addTo: x });
+}
+
+function feedForward(ops: Ops, { nActiveExperts }: JambaConfig, { ffn }: LayerWeights, input: Tensor, x: Tensor): Routes | undefined {
+  if (ffn.kind === "moe") return mixtureOfExperts(ops, ffn, input, { nActiveExperts, addTo: x }).routes;
+  mlp(ops, ffn, input, { addTo: x });
+  return undefined;
+}
+
+/** What each layer of `config` remembers of a sequence. */
+export function stateSpec(config: JambaConfig, pageTokens: number, kvDtype: FloatDtype): StateSpec {
+  const { dInner, dState, dConv, nKvHeads, headDim } = config;
+  return {
+    pageTokens,
+    kvDtype,
+    layers: config.layerKinds.map((kind) => (kind === "mamba" ? { kind, dInner, dState, dConv } : { kind, nKvHeads, headDim })),
+  };
+}
