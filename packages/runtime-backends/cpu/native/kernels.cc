@@ -1,5 +1,5 @@
 // All ops for one instruction set: compiled once per level, with the flags of that level (see build-native.mjs).
-#include "encode.h"
+#include "encode-blocks.h"
 #include "peaks.h"
 #include "ops/attention.h"
 #include "ops/causal-conv.h"

@@ -58,7 +58,7 @@ struct Affine {
   float scale, minimum;
 };
 
-/** One of GGML's blocks (encode.h); w [256]. */
+/** One of GGML's blocks (encode-blocks.h); w [256]. */
 static void encodeQ4K(const float* x, const float* w, uint8_t* block);
 
 /** One of GGML's blocks as row r of ours. */
