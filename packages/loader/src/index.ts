@@ -1,6 +1,7 @@
 export { type Checkpoint, openCheckpoint, storedDtypeOf, type TensorInfo } from "./checkpoint.ts";
 export { type JambaConfig, parseConfig, parseGenerationConfig } from "./config.ts";
 export { fingerprint, hexOf, sha256, tokenizerFingerprint } from "./fingerprint.ts";
+export { encodeBlocks } from "./gguf/encode-blocks.ts";
 export { type GgufHeader, type GgufTensor, type GgufValue, parseGgufHeader } from "./gguf/header.ts";
 export { type Importance, type QuantizeDtype, type Quantized, type QuantizeOptions, quantize, quantizeDtypes } from "./gguf/quantize.ts";
 export { type PlacedGguf, placeGguf, type UnplacedGgufTensor } from "./gguf/write.ts";

@@ -1,21 +1,16 @@
 // Encodes f32 into what GGUF files store. Blocks get the scales, out of a range around the obvious ones, whose least squares fit
 // leaves the least error; dividing by the largest value instead leaves 5 to 25 % more.
+//
+// cpu/native/encode-blocks.h is this search in C++ and gives the same bytes. There, candidates are lanes of f32: hence sums over the values
+// of a part are f32, in the order of the values and rounded after each operation; what follows from those sums is f64.
 
 import { type BlockDtype, blockFormats, DtypeError, fromF16, isBlockDtype, ShapeError, type StoredDtype, toBf16, toF16 } from "@jamba/core";
 
 /** Block formats that can be written. */
 export type EncodedBlocks = "q4_0" | "q5_0" | "q8_0" | "q4_k" | "q6_k";
 
-interface Input {
-  readonly x: Float32Array;
-  /** How much the error of each column counts; the same for all rows. */
-  readonly w: Float32Array;
-  /** Shares of the range that the largest magnitude is tried at. */
-  readonly reaches: readonly number[];
-}
-
-/** Encodes the block whose values begin at `at` and their weights at `wAt`. */
-type Encoder = (input: Input, at: number, wAt: number, block: Uint8Array) => void;
+/** Encodes the values x of a block, whose errors count w times. */
+type Encoder = (x: Float32Array, w: Float32Array, block: Uint8Array) => void;
 
 /**
  * Rows of f32 as blocks of `dtype`, with the least Σ importance · error² that a search over scales finds.
@@ -33,9 +28,12 @@ export function encodeBlocks(values: Float32Array, columns: number, dtype: Block
   if (!(columns > 0) || columns % length !== 0 || values.length % columns !== 0)
     throw new ShapeError(`encodeBlocks: expected rows of whole blocks of ${length}, found ${values.length} values in rows of ${columns}`);
   expectHoldable(values, dtype);
-  const input = { x: values, w: weightsOf(importance, columns), reaches: importance ? [...near, ...far] : near };
+  const weights = weightsOf(importance, columns);
   const out = new Uint8Array((values.length / length) * bytes);
-  for (let at = 0, to = 0; at < values.length; at += length, to += bytes) encode(input, at, at % columns, out.subarray(to, to + bytes));
+  for (let at = 0, to = 0; at < values.length; at += length, to += bytes) {
+    const column = at % columns;
+    encode(values.subarray(at, at + length), weights.subarray(column, column + length), out.subarray(to, to + bytes));
+  }
   return out;
 }
 
@@ -79,18 +77,26 @@ function weightsOf(importance: Float32Array | undefined, columns: number): Float
   return importance.map((v) => (mean > 0 ? v / mean + leastWeight : 1));
 }
 
-const round = (v: number) => Math.floor(v + 0.5);
-const clamp = (v: number, low: number, high: number) => Math.min(high, Math.max(low, v));
-/** What f16 makes of a scale, which is never nothing unless the scale is. */
-const half = (v: number) => fromF16(toF16(v)) || Math.sign(v) * 2 ** -24;
+const { fround } = Math;
+// biome-ignore lint/complexity/useMathMinMax: it also minds NaN and -0, and takes three times as long.
+const clamp = (v: number, low: number, high: number) => (v > high ? high : v < low ? low : v);
+/** The nearest whole number, half to even: a sum with 1.5 · 2^52 has no bits for less. */
+const nearest = (v: number) => v + 1.5 * 2 ** 52 - 1.5 * 2 ** 52;
+/** The nearest whole number in a range, for what v is as f32. */
+const whole = (v: number, low: number, high: number) => nearest(clamp(fround(v), low, high));
 const same = (v: number) => v;
+/** What f16 makes of a scale, which is never 0 unless the scale is. */
+const half = (v: number) => (fround(v) === 0 ? 0 : fromF16(toF16(clamp(v, -maxF16, maxF16))) || 2 ** -24);
 
-/** At 1 what is exact stays so, hence first. Beyond it, the largest is cut off so that the others fare better: far beyond where it is one that hardly counts. */
-const near = [1, ...Array.from({ length: 15 }, (_, i) => 0.78 + 0.023 * i)];
-const far = Array.from({ length: 8 }, (_, i) => 1.16 + 0.07 * i);
+/** Values of one scale, and how much the error of each counts. */
+interface Part {
+  readonly x: Float32Array;
+  readonly w: Float32Array;
+}
 
-/** Differences of sums that are nothing but rounding. */
-const noise = 1e-10;
+function partsOf(x: Float32Array, w: Float32Array, n: number): Part[] {
+  return Array.from({ length: x.length / n }, (_, p) => ({ x: x.subarray(n * p, n * p + n), w: w.subarray(n * p, n * p + n) }));
+}
 
 /** Whole numbers that a scale multiplies. */
 interface Steps {
@@ -98,63 +104,101 @@ interface Steps {
   readonly high: number;
 }
 
-/** Σ w (x - d q)² with the nearest q. */
-function errorOf({ x, w }: Input, at: number, wAt: number, n: number, d: number, { low, high }: Steps): number {
-  const inverse = d === 0 ? 0 : 1 / d;
-  let error = 0;
-  for (let i = 0; i < n; i++) {
-    const rest = x[at + i] - d * clamp(round(x[at + i] * inverse), low, high);
-    error += w[wAt + i] * rest * rest;
+const nTries = 32;
+/** How often a candidate takes the scale that fits its steps best, and the steps nearest to that. A second time leaves a hundredth less. */
+const nFits = 2;
+/** Where the largest value lies in the steps' range: at its end (1), where what is exact stays so, within, or beyond, where it is cut off so that others fare better. */
+const reaches = Float32Array.from({ length: nTries }, (_, i) => (i < 18 ? (39 + i) / 50 : (5 + i) / 20));
+/** By how many steps the ends of an affine part's steps lie beyond its values, or within them where negative: values seldom reach both. */
+const [belows, aboves] = [
+  [0, 0.5, 1, 2],
+  [-3, -2, -1, 0, 0.5, 1, 2, 3.5],
+];
+/** Half of the smallest scale that f16 has: what is no larger becomes 0 in every format. */
+const nothing = 2 ** -25;
+/** Tried in place of a scale of 0, which has no inverse: its steps are 0 beside any value. */
+const nextToNothing = fround(1e-30);
+/** Share of a determinant's terms below which it is but their rounding: all values lie on one step. */
+const noise = 1e-6;
+/** Turns of: whole scales of parts near what each part wants, then the block's own scales that fit those best. */
+const nTurns = 4;
+
+// Candidates: x is nearly scale · q - minimum, for q the nearest steps. Their sums over a part: of w q, w q² and w q x.
+const [scales, minima, sumQ, sumQQ, sumXQ] = Array.from({ length: 5 }, () => new Float32Array(nTries));
+
+function trySums({ x, w }: Part, { low, high }: Steps, from: number, to: number): void {
+  for (let c = from; c < to; c++) {
+    const minimum = minima[c];
+    const inverse = fround(1 / scales[c]);
+    let [ofQ, ofQQ, ofXQ] = [0, 0, 0];
+    for (let i = 0; i < x.length; i++) {
+      const q = nearest(clamp(fround(fround(x[i] + minimum) * inverse), low, high));
+      const wq = fround(w[i] * q);
+      ofQ = fround(ofQ + wq);
+      ofQQ = fround(ofQQ + fround(wq * q));
+      ofXQ = fround(ofXQ + fround(wq * x[i]));
+    }
+    sumQ[c] = ofQ;
+    sumQQ[c] = ofQQ;
+    sumXQ[c] = ofXQ;
   }
-  return error;
 }
 
-/**
- * The scale d, of those that `hold` lets be stored, with the least Σ w (x - d q)². Of either sign where the steps reach farther below 0.
- *
- * For each try, q are the nearest whole numbers, and d is fitted to them by least squares: Σ w x q / Σ w q².
- */
-function fitScale({ x, w, reaches }: Input, at: number, wAt: number, n: number, { low, high }: Steps, hold: (d: number) => number): number {
-  let largest = 0;
-  let squares = 0;
-  for (let i = 0; i < n; i++) {
-    const v = x[at + i];
-    if (Math.abs(v) > Math.abs(largest)) largest = v;
-    squares += w[wAt + i] * v * v;
-  }
-  let best = 0;
-  let least = squares;
-  if (largest === 0) return best;
-  for (const end of -low > high ? [low, -low] : [high]) {
-    for (const reach of reaches) {
-      const inverse = (reach * end) / largest;
-      let xq = 0;
-      let qq = 0;
-      for (let i = 0; i < n; i++) {
-        const v = x[at + i];
-        const q = clamp(round(v * inverse), low, high);
-        const wq = w[wAt + i] * q;
-        xq += wq * v;
-        qq += wq * q;
-      }
-      if (qq === 0) continue;
-      const d = hold(xq / qq);
-      const error = squares - 2 * d * xq + d * d * qq;
-      if (error < least - noise * squares) {
-        best = d;
-        least = error;
-      }
-    }
+interface Found {
+  readonly c: number;
+  readonly error: number;
+}
+
+/** The candidate of the least error, Σ w (x - scale q + minimum)²: of equals `first`, or else the earliest. */
+function bestOf(part: Part, steps: Steps, tries: number, first: number): Found {
+  let best = { c: first, error: errorOf(part, steps, first, Number.POSITIVE_INFINITY) };
+  for (let c = 0; c < tries; c++) {
+    const error = errorOf(part, steps, c, best.error);
+    if (error < best.error) best = { c, error };
   }
   return best;
 }
 
-const q = new Int16Array(256);
+/** Stops where it is no longer below `least`: it only grows. */
+function errorOf({ x, w }: Part, { low, high }: Steps, c: number, least: number): number {
+  const [scale, minimum] = [scales[c], minima[c]];
+  const inverse = fround(1 / scale);
+  let error = 0;
+  for (let i = 0; i < x.length && error < least; i++) {
+    const raised = fround(x[i] + minimum);
+    const q = nearest(clamp(fround(raised * inverse), low, high));
+    const rest = fround(raised - fround(scale * q));
+    error = fround(error + fround(fround(w[i] * rest) * rest));
+  }
+  return error;
+}
+
+/** The scale with the least Σ w (x - scale q)², as `hold` lets it be stored. Of either sign where the steps reach farther below 0. */
+function fitScale(part: Part, steps: Steps, hold: (scale: number) => number): number {
+  let largest = 0;
+  for (const v of part.x) if (Math.abs(v) > Math.abs(largest)) largest = v;
+  if (Math.abs(largest) <= nothing) return 0;
+  let [best, least] = [0, Number.POSITIVE_INFINITY];
+  minima.fill(0);
+  for (const end of -steps.low === steps.high ? [steps.high] : [steps.low, -steps.low]) {
+    for (let c = 0; c < nTries; c++) scales[c] = largest / fround(reaches[c] * end);
+    for (let fit = 0; fit < nFits; fit++) {
+      trySums(part, steps, 0, nTries);
+      for (let c = 0; c < nTries; c++) scales[c] = sumXQ[c] / sumQQ[c];
+    }
+    for (let c = 0; c < nTries; c++) scales[c] = hold(scales[c]);
+    const { c, error } = bestOf(part, steps, nTries, 0);
+    if (error < least) [best, least] = [scales[c], error];
+  }
+  return best;
+}
+
+const q = new Uint8Array(256);
 
 /** Puts the nearest steps into `q`, from `to` on, counted from `low`. */
-function quantise(x: Float32Array, at: number, n: number, d: number, { low, high }: Steps, to = 0): void {
-  const inverse = d === 0 ? 0 : 1 / d;
-  for (let i = 0; i < n; i++) q[to + i] = clamp(round(x[at + i] * inverse), low, high) - low;
+function quantise(x: Float32Array, scale: number, minimum: number, { low, high }: Steps, to = 0): void {
+  const inverse = scale === 0 ? 0 : fround(1 / scale);
+  for (let i = 0; i < x.length; i++) q[to + i] = whole(fround(x[i] + minimum) * inverse, low, high) - low;
 }
 
 function putF16(block: Uint8Array, at: number, value: number): void {
@@ -171,47 +215,46 @@ function putNibbles(block: Uint8Array, at: number): void {
 /** f16 scale, 32 steps. */
 const simple =
   (steps: Steps, put: (block: Uint8Array) => void): Encoder =>
-  (input, at, wAt, block) => {
-    const d = fitScale(input, at, wAt, 32, steps, half);
-    quantise(input.x, at, 32, d, steps);
-    putF16(block, 0, d);
+  (x, w, block) => {
+    const scale = fitScale({ x, w }, steps, half);
+    quantise(x, scale, 0, steps);
+    putF16(block, 0, scale);
     put(block);
   };
 
 /** Never -128: kernels take magnitudes as int8. */
 const q8 = { low: -127, high: 127 };
 const q6 = { low: -32, high: 31 };
+const q4 = { low: 0, high: 15 };
 
 /** 16 parts of 16 values: low 4 bits [128], high 2 bits [64], an int8 scale each [16], an f16 scale of those. */
-const encodeQ6K: Encoder = (input, at, wAt, block) => {
-  const { x, w } = input;
-  const fitted = Array.from({ length: 16 }, (_, p) => fitScale(input, at + 16 * p, wAt + 16 * p, 16, q6, same));
-  const largest = fitted.reduce((max, d) => (Math.abs(d) > Math.abs(max) ? d : max), 0);
-  let [best, least, bestScales] = [0, Number.POSITIVE_INFINITY, new Int16Array(16)];
-  // From -128, which has the finest step, then from what least squares makes of the scale that this gave.
-  for (let [turn, d] = [0, half(largest / -128)]; turn < 3 && d !== 0; turn++) {
-    const scales = new Int16Array(16);
+const encodeQ6K: Encoder = (x, w, block) => {
+  const parts = partsOf(x, w, 16);
+  const wanted = parts.map((part) => fitScale(part, q6, same));
+  const largest = wanted.reduce((max, scale) => (Math.abs(scale) > Math.abs(max) ? scale : max), 0);
+  let [best, least, bestScales] = [0, Number.POSITIVE_INFINITY, new Int8Array(16)];
+  // The largest becomes -128, which makes the finest steps.
+  for (let [turn, d] = [0, half(largest / -128)]; turn < nTurns && d !== 0; turn++) {
+    const chosen = new Int8Array(16);
     let [error, xq, qq] = [0, 0, 0];
-    for (let p = 0; p < 16; p++) {
-      const [from, wFrom] = [at + 16 * p, wAt + 16 * p];
-      let leastHere = Number.POSITIVE_INFINITY;
-      for (let step = -1; step <= 1; step++) {
-        const scale = clamp(round(fitted[p] / d) + step, -128, 127);
-        const found = errorOf(input, from, wFrom, 16, d * scale, q6);
-        if (found < leastHere) [leastHere, scales[p]] = [found, scale];
-      }
-      error += leastHere;
-      quantise(x, from, 16, d * scales[p], q6);
-      for (let i = 0; i < 16; i++) {
-        const s = scales[p] * (q[i] - 32);
-        xq += w[wFrom + i] * x[from + i] * s;
-        qq += w[wFrom + i] * s * s;
-      }
+    minima.fill(0);
+    for (const [p, part] of parts.entries()) {
+      const near = whole(wanted[p] / d, -128, 127);
+      const scaleOf = (c: number) => clamp(near + c - 8, -128, 127);
+      for (let c = 0; c < 16; c++) scales[c] = d * scaleOf(c) || nextToNothing;
+      const { c, error: ofPart } = bestOf(part, q6, 16, 8);
+      trySums(part, q6, c, c + 1);
+      const scale = scaleOf(c);
+      chosen[p] = scale;
+      error += ofPart;
+      xq += scale * sumXQ[c];
+      qq += scale * scale * sumQQ[c];
     }
-    if (error < least) [best, least, bestScales] = [d, error, scales];
-    d = qq === 0 ? 0 : half(xq / qq);
+    if (!(error < least)) break;
+    [best, least, bestScales] = [d, error, chosen];
+    d = qq > 0 ? half(xq / qq) : 0;
   }
-  for (let p = 0; p < 16; p++) quantise(x, at + 16 * p, 16, best * bestScales[p], q6, 16 * p);
+  for (const [p, part] of parts.entries()) quantise(part.x, fround(best * bestScales[p]), 0, q6, 16 * p);
   for (let i = 0; i < 128; i++) {
     const from = 128 * (i >> 6) + (i & 63);
     block[i] = (q[from] & 15) | ((q[from + 64] & 15) << 4);
@@ -220,125 +263,101 @@ const encodeQ6K: Encoder = (input, at, wAt, block) => {
     const from = 128 * (i >> 5) + (i & 31);
     block[128 + i] = (q[from] >> 4) | ((q[from + 32] >> 4) << 2) | ((q[from + 64] >> 4) << 4) | ((q[from + 96] >> 4) << 6);
   }
-  for (let p = 0; p < 16; p++) block[192 + p] = bestScales[p];
+  block.set(new Uint8Array(bestScales.buffer), 192);
   putF16(block, 208, best);
 };
 
-/** x is nearly scale · q - minimum, with q in [0, 15] and neither scale nor minimum negative. */
-interface Affine {
-  readonly scale: number;
-  readonly minimum: number;
+interface AffinePart extends Part {
+  /** Σ w */
+  readonly sumW: number;
+  /** Σ w x */
+  readonly sumX: number;
 }
 
-/** As `fitScale`, for a scale and a minimum. */
-function fitAffine({ x, w, reaches }: Input, at: number, wAt: number): Affine {
-  let [min, max, sumW, sumX, squares] = [0, Number.NEGATIVE_INFINITY, 0, 0, 0];
-  for (let i = 0; i < 32; i++) {
-    const v = x[at + i];
-    const weight = w[wAt + i];
-    if (v < min) min = v;
-    if (v > max) max = v;
-    sumW += weight;
-    sumX += weight * v;
-    squares += weight * v * v;
+/** x is nearly scale · q - minimum, q in 0 … 15, neither below 0. */
+function fitAffine({ sumW, sumX, ...part }: AffinePart): { scale: number; minimum: number } {
+  const [most, lowest] = [Math.max(...part.x), Math.min(0, ...part.x)];
+  const range = fround(most - lowest);
+  if (range <= nothing) return { scale: 0, minimum: -lowest };
+  for (let c = 0; c < nTries; c++) {
+    const [below, above] = [belows[c % 4], aboves[c >> 2]];
+    scales[c] = range / (15 + below + above);
+    minima[c] = -lowest - scales[c] * below;
   }
-  if (max <= min) return { scale: 0, minimum: -min };
-  let best: Affine = { scale: 0, minimum: 0 };
-  let least = squares;
-  for (const reach of reaches) {
-    const inverse = (reach * 15) / (max - min);
-    let sumQ = 0;
-    let xq = 0;
-    let qq = 0;
-    for (let i = 0; i < 32; i++) {
-      const v = x[at + i];
-      const step = clamp(round((v - min) * inverse), 0, 15);
-      const wq = w[wAt + i] * step;
-      sumQ += wq;
-      xq += wq * v;
-      qq += wq * step;
+  for (let fit = 0; fit < nFits; fit++) {
+    trySums(part, q4, 0, nTries);
+    for (let c = 0; c < nTries; c++) {
+      const [ofQ, qq, xq] = [sumQ[c], sumQQ[c], sumXQ[c]];
+      if (!(qq > 0)) continue;
+      const determinant = sumW * qq - ofQ * ofQ;
+      let [scale, minimum] = [0, -1];
+      if (determinant > noise * sumW * qq)
+        [scale, minimum] = [(sumW * xq - sumX * ofQ) / determinant, (ofQ * xq - qq * sumX) / determinant];
+      // The format has no minimum above 0.
+      if (!(minimum >= 0)) [scale, minimum] = [xq / qq, 0];
+      if (scale > nextToNothing) [scales[c], minima[c]] = [scale, minimum];
     }
-    const determinant = sumW * qq - sumQ * sumQ;
-    let scale = (sumW * xq - sumX * sumQ) / determinant;
-    let minimum = (sumQ * xq - qq * sumX) / determinant;
-    // All on one step, or a minimum above 0, which the format lacks.
-    if (!(determinant > noise * sumW * qq && minimum >= 0)) [scale, minimum] = [qq === 0 ? 0 : xq / qq, 0];
-    if (scale <= 0) continue;
-    const error =
-      squares - 2 * scale * xq + 2 * minimum * sumX + scale * scale * qq - 2 * scale * minimum * sumQ + minimum * minimum * sumW;
-    if (error < least - noise * squares) [best, least] = [{ scale, minimum }, error];
   }
-  return best;
-}
-
-/** Σ w (x - (scale q - minimum))² of 32 values with the nearest q, which it puts into `q` from `to` on. */
-function quantiseAffine({ x, w }: Input, at: number, wAt: number, { scale, minimum }: Affine, to: number): number {
-  const inverse = scale === 0 ? 0 : 1 / scale;
-  let error = 0;
-  for (let i = 0; i < 32; i++) {
-    const step = clamp(round((x[at + i] + minimum) * inverse), 0, 15);
-    const rest = x[at + i] - scale * step + minimum;
-    error += w[wAt + i] * rest * rest;
-    q[to + i] = step;
-  }
-  return error;
+  const { c } = bestOf(part, q4, nTries, 0);
+  return { scale: scales[c], minimum: minima[c] };
 }
 
 /** f16 scale, f16 minimum, 8 parts of 32 values: 6 bits of each for the part's own scale and minimum [12], 4 bits per value [128]. */
-const encodeQ4K: Encoder = (input, at, wAt, block) => {
-  const { x, w } = input;
-  const fitted = Array.from({ length: 8 }, (_, p) => fitAffine(input, at + 32 * p, wAt + 32 * p));
-  let best = { d: 0, m: 0, scales: new Uint8Array(8), minima: new Uint8Array(8) };
+const encodeQ4K: Encoder = (x, w, block) => {
+  const parts = partsOf(x, w, 32).map((part) => ({
+    ...part,
+    sumW: part.w.reduce((sum, weight) => sum + weight, 0),
+    sumX: part.w.reduce((sum, weight, i) => sum + weight * part.x[i], 0),
+  }));
+  const wanted = parts.map(fitAffine);
+  let d = half(Math.max(...wanted.map(({ scale }) => scale)) / 63);
+  let m = half(Math.max(...wanted.map(({ minimum }) => minimum)) / 63);
+  let best = { d: 0, m: 0, a: new Uint8Array(8), b: new Uint8Array(8) };
   let least = Number.POSITIVE_INFINITY;
-  let d = half(Math.max(...fitted.map(({ scale }) => scale)) / 63);
-  let m = half(Math.max(...fitted.map(({ minimum }) => minimum)) / 63);
-  for (let turn = 0; turn < 3; turn++) {
-    const [scales, minima] = [new Uint8Array(8), new Uint8Array(8)];
-    // Sums for the d and m that fit these scales and steps best: x is nearly d · a - m · b.
+  for (let turn = 0; turn < nTurns; turn++) {
+    const chosen = { d, m, a: new Uint8Array(8), b: new Uint8Array(8) };
+    // Sums for the d and m that fit these scales and steps best: x is nearly d · a q - m · b.
     let [error, aa, ab, bb, xa, xb] = [0, 0, 0, 0, 0, 0];
-    for (let p = 0; p < 8; p++) {
-      const [from, wFrom] = [at + 32 * p, wAt + 32 * p];
-      const [scale, minimum] = [d === 0 ? 0 : round(fitted[p].scale / d), m === 0 ? 0 : round(fitted[p].minimum / m)];
-      let leastHere = Number.POSITIVE_INFINITY;
-      for (let near = 0; near < 9; near++) {
-        const a = clamp(scale + (near % 3) - 1, 0, 63);
-        const b = clamp(minimum + Math.floor(near / 3) - 1, 0, 63);
-        const found = quantiseAffine(input, from, wFrom, { scale: d * a, minimum: m * b }, 0);
-        if (found < leastHere) [leastHere, scales[p], minima[p]] = [found, a, b];
+    for (const [p, part] of parts.entries()) {
+      const nearA = d > 0 ? whole(wanted[p].scale / d, 0, 63) : 0;
+      const nearB = m > 0 ? whole(wanted[p].minimum / m, 0, 63) : 0;
+      // Five scales and three minima around what is wanted; the last candidate is one more of each sort.
+      const aOf = (c: number) => clamp(nearA + (c % 5) - 2, 0, 63);
+      const bOf = (c: number) => clamp(nearB + Math.floor(c / 5) - 1, 0, 63);
+      for (let c = 0; c < 16; c++) {
+        scales[c] = d * aOf(c) || nextToNothing;
+        minima[c] = m * bOf(c);
       }
-      error += quantiseAffine(input, from, wFrom, { scale: d * scales[p], minimum: m * minima[p] }, 0);
-      for (let i = 0; i < 32; i++) {
-        const weight = w[wFrom + i];
-        const a = scales[p] * q[i];
-        const b = minima[p];
-        aa += weight * a * a;
-        ab += weight * a * b;
-        bb += weight * b * b;
-        xa += weight * x[from + i] * a;
-        xb += weight * x[from + i] * b;
-      }
+      const { c, error: ofPart } = bestOf(part, q4, 16, 7);
+      trySums(part, q4, c, c + 1);
+      const [a, b] = [aOf(c), bOf(c)];
+      [chosen.a[p], chosen.b[p]] = [a, b];
+      error += ofPart;
+      aa += a * a * sumQQ[c];
+      ab += a * b * sumQ[c];
+      bb += b * b * part.sumW;
+      xa += a * sumXQ[c];
+      xb += b * part.sumX;
     }
-    if (error < least) {
-      least = error;
-      best = { d, m, scales, minima };
-    }
+    if (!(error < least)) break;
+    [best, least] = [chosen, error];
     const determinant = aa * bb - ab * ab;
-    [d, m] =
-      determinant > noise * aa * bb ? [(xa * bb - xb * ab) / determinant, (xa * ab - xb * aa) / determinant] : [aa > 0 ? xa / aa : 0, 0];
+    [d, m] = [aa > 0 ? xa / aa : 0, 0];
+    if (determinant > noise * aa * bb) [d, m] = [(xa * bb - xb * ab) / determinant, (xa * ab - xb * aa) / determinant];
     [d, m] = [half(Math.max(d, 0)), half(Math.max(m, 0))];
   }
   putF16(block, 0, best.d);
   putF16(block, 2, best.m);
-  for (let p = 0; p < 8; p++) {
-    const [scale, minimum] = [best.scales[p], best.minima[p]];
-    quantiseAffine(input, at + 32 * p, wAt + 32 * p, { scale: best.d * scale, minimum: best.m * minimum }, 32 * p);
+  for (const [p, { x }] of parts.entries()) {
+    const [a, b] = [best.a[p], best.b[p]];
+    quantise(x, fround(best.d * a), fround(best.m * b), q4, 32 * p);
     if (p < 4) {
-      block[4 + p] = scale;
-      block[8 + p] = minimum;
+      block[4 + p] = a;
+      block[8 + p] = b;
     } else {
-      block[8 + p] = (scale & 15) | ((minimum & 15) << 4);
-      block[p] |= (scale >> 4) << 6;
-      block[4 + p] |= (minimum >> 4) << 6;
+      block[8 + p] = (a & 15) | ((b & 15) << 4);
+      block[p] |= (a >> 4) << 6;
+      block[4 + p] |= (b >> 4) << 6;
     }
   }
   for (let i = 0; i < 128; i++) {

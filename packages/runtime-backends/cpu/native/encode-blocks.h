@@ -1,5 +1,8 @@
 // f32 into GGML's blocks, with the least Σ w · error² that a search over scales finds. Candidates are lanes: each tries a scale of its
 // own on all values of a part.
+//
+// loader/src/gguf/encode-blocks.ts is this search in TypeScript. It gives the same bytes, and so does every instruction set: sums over the
+// values of a part are f32, in the order of the values and rounded after each product (no fma); what follows from those sums is f64.
 #pragma once
 #include "pack.h"
 
@@ -11,7 +14,6 @@ JAMBA_INLINE void putF16(uint8_t* to, float held) {
   const uint16_t bits = nearestF16(held);
   memcpy(to, &bits, 2);
 }
-/** Of a NaN, low. */
 JAMBA_INLINE int clamped(float v, int low, int high) { return !(v > low) ? low : v < high ? (int)__builtin_rintf(v) : high; }
 JAMBA_INLINE F32 nearestSteps(F32 v, float low, float high) { return toFloat(toInt(min(set1(high), max(set1(low), v)))); }
 
@@ -35,13 +37,13 @@ JAMBA_INLINE void trySteps(const float* x, const float* w, int n, float low, flo
     for (int i = 0; i < n; i++) {
       const F32 v = set1(x[i]), weight = set1(w[i]), raised = minima ? add(v, minimum) : v, q = nearestSteps(mul(raised, inverse), low, high);
       if constexpr (wants != Wants::sums) {
-        const F32 rest = fma(minus, q, raised);
-        error = fma(mul(weight, rest), rest, error);
+        const F32 rest = add(raised, mul(minus, q));
+        error = add(error, mul(mul(weight, rest), rest));
       }
       if constexpr (wants != Wants::error) {
         const F32 wq = mul(weight, q);
         if (minima) sumQ = add(sumQ, wq);
-        qq = fma(wq, q, qq), xq = fma(wq, v, xq);
+        qq = add(qq, mul(wq, q)), xq = add(xq, mul(wq, v));
       }
     }
     alignas(64) float lanes[4][W];
@@ -54,7 +56,21 @@ constexpr int nTries = 32;
 /** How often a candidate takes the scale that fits its steps best, and the steps nearest to that. A second time leaves a hundredth less. */
 constexpr int nFits = 2;
 /** Where the largest value lies in the steps' range: at its end (1), where what is exact stays so, within, or beyond, where it is cut off so that others fare better. */
-JAMBA_INLINE float reachOf(int i) { return i < 18 ? (float)(39 + i) / 50 : 1.15f + 0.05f * (float)(i - 18); }
+JAMBA_INLINE float reachOf(int i) { return i < 18 ? (float)(39 + i) / 50 : (float)(5 + i) / 20; }
+/** Half of the smallest scale that f16 has: what is no larger becomes 0 in every format. */
+constexpr float nothing = 0x1p-25f;
+/** Share of a determinant's terms below which it is but their rounding: all values lie on one step. */
+constexpr double noise = 1e-6;
+/** Tried in place of a scale of 0, which has no inverse: its steps are 0 beside any value. */
+constexpr float nextToNothing = 1e-30f;
+
+/** The candidate with the least error: of equals `first`, or else the earliest. */
+template <int N>
+JAMBA_INLINE int bestOf(const FitSums (&sums)[N], int first) {
+  for (int i = 0; i < N; i++)
+    if (sums[i].error < sums[first].error) first = i;
+  return first;
+}
 
 /** The scale with the least Σ w (x - scale q)² for whole q in [low, high], as `hold` lets it be stored. Of either sign where the steps reach farther below 0. */
 template <class Hold>
@@ -62,60 +78,53 @@ static float fitScale(const float* x, const float* w, int n, int low, int high, 
   float largest = 0;
   for (int i = 0; i < n; i++)
     if (__builtin_fabsf(x[i]) > __builtin_fabsf(largest)) largest = x[i];
-  if (!(__builtin_fabsf(largest) > 0)) return 0;
+  if (__builtin_fabsf(largest) <= nothing) return 0;
   float best = 0, least = __builtin_inff();
-  for (const int end : {low, -low}) {
+  for (const int end : {-low == high ? high : low, -low}) {
     float scales[nTries];
     FitSums sums[nTries];
     for (int i = 0; i < nTries; i++) scales[i] = largest / (reachOf(i) * (float)end);
-    for (int turn = 0; turn < nFits; turn++) {
+    for (int fit = 0; fit < nFits; fit++) {
       trySteps<Wants::sums>(x, w, n, (float)low, (float)high, scales, nullptr, sums);
-      for (int i = 0; i < nTries; i++)
-        if (sums[i].qq > 0) scales[i] = sums[i].xq / sums[i].qq;
+      for (int i = 0; i < nTries; i++) scales[i] = sums[i].xq / sums[i].qq;
     }
     for (float& scale : scales) scale = hold(scale);
     trySteps<Wants::error>(x, w, n, (float)low, (float)high, scales, nullptr, sums);
-    for (int i = 0; i < nTries; i++)
-      if (sums[i].error < least) least = sums[i].error, best = scales[i];
+    const int i = bestOf(sums, 0);
+    if (sums[i].error < least) least = sums[i].error, best = scales[i];
     if (-low == high) break;
   }
   return best;
 }
 
-/** x is nearly scale · q - minimum, q in 0 … 15, neither below 0. */
-static Affine fitAffine(const float* x, const float* w) {
-  float most = x[0], lowest = 0, sumW = 0, sumX = 0;
-  for (int i = 0; i < blockColumns; i++) {
-    most = x[i] > most ? x[i] : most, lowest = x[i] < lowest ? x[i] : lowest;
-    sumW += w[i], sumX += w[i] * x[i];
-  }
+/** x is nearly scale · q - minimum, q in 0 … 15, neither below 0; sumW = Σ w, sumX = Σ w x. */
+static Affine fitAffine(const float* x, const float* w, double sumW, double sumX) {
+  float most = x[0], lowest = 0;
+  for (int i = 0; i < blockColumns; i++) most = x[i] > most ? x[i] : most, lowest = x[i] < lowest ? x[i] : lowest;
   const float range = most - lowest;
-  if (!(range > 0)) return {0, -lowest};
+  if (range <= nothing) return {0, -lowest};
   float scales[nTries], minima[nTries];
   FitSums sums[nTries];
-  // Ends lie within the range, or above beyond it, by so many steps: values seldom reach both ends of the steps.
+  // Ends lie within the range, or beyond it, by so many steps: values seldom reach both ends of the steps.
   for (int i = 0; i < nTries; i++) {
     constexpr float belows[4] = {0, 0.5f, 1, 2}, aboves[8] = {-3, -2, -1, 0, 0.5f, 1, 2, 3.5f};
     const float below = belows[i % 4], above = aboves[i / 4];
     scales[i] = range / (15 + below + above), minima[i] = -lowest - scales[i] * below;
   }
-  for (int turn = 0; turn < nFits; turn++) {
+  for (int fit = 0; fit < nFits; fit++) {
     trySteps<Wants::sums>(x, w, blockColumns, 0, 15, scales, minima, sums);
     for (int i = 0; i < nTries; i++) {
-      const auto [error, q, qq, xq] = sums[i];
-      const float determinant = sumW * qq - q * q;
+      const double q = sums[i].q, qq = sums[i].qq, xq = sums[i].xq, determinant = sumW * qq - q * q;
       if (!(qq > 0)) continue;
-      float scale = 0, minimum = -1;
-      if (determinant > 1e-6f * sumW * qq) scale = (sumW * xq - sumX * q) / determinant, minimum = (q * xq - qq * sumX) / determinant;
-      // A minimum above 0 is what the format lacks.
+      double scale = 0, minimum = -1;
+      if (determinant > noise * sumW * qq) scale = (sumW * xq - sumX * q) / determinant, minimum = (q * xq - qq * sumX) / determinant;
+      // The format has no minimum above 0.
       if (!(minimum >= 0)) scale = xq / qq, minimum = 0;
-      if (scale > 0) scales[i] = scale, minima[i] = minimum;
+      if (scale > nextToNothing) scales[i] = (float)scale, minima[i] = (float)minimum;
     }
   }
   trySteps<Wants::error>(x, w, blockColumns, 0, 15, scales, minima, sums);
-  int best = 0;
-  for (int i = 1; i < nTries; i++)
-    if (sums[i].error < sums[best].error) best = i;
+  const int best = bestOf(sums, 0);
   return {scales[best], minima[best]};
 }
 
@@ -167,43 +176,40 @@ static void encodeQ4K(const float* x, const float* w, uint8_t* block) {
     int scales[nParts], minima[nParts];
   } now{}, best{};
   Affine wanted[nParts];
-  float sumW[nParts] = {}, sumX[nParts] = {}, least = __builtin_inff();
+  double sumW[nParts] = {}, sumX[nParts] = {}, least = __builtin_inf();
   for (int p = 0; p < nParts; p++) {
-    wanted[p] = fitAffine(x + 32 * p, w + 32 * p);
-    for (int i = 32 * p; i < 32 * p + 32; i++) sumW[p] += w[i], sumX[p] += w[i] * x[i];
+    for (int i = 32 * p; i < 32 * p + 32; i++) sumW[p] += w[i], sumX[p] += (double)w[i] * x[i];
+    wanted[p] = fitAffine(x + 32 * p, w + 32 * p, sumW[p], sumX[p]);
     now.d = wanted[p].scale > now.d ? wanted[p].scale : now.d, now.m = wanted[p].minimum > now.m ? wanted[p].minimum : now.m;
   }
   now.d = heldScale(now.d / end), now.m = heldScale(now.m / end);
   for (int turn = 0; turn < nTurns; turn++) {
-    float error = 0, aa = 0, ab = 0, bb = 0, xa = 0, xb = 0;
+    // Sums for the d and m that fit these scales and steps best: x is nearly d · A q - m · B.
+    double error = 0, aa = 0, ab = 0, bb = 0, xa = 0, xb = 0;
     for (int p = 0; p < nParts; p++) {
-      // Five scales and three minima around what is wanted.
+      // Five scales and three minima around what is wanted; the last lane is one more of each sort.
       float scales[16], minima[16];
       int a[16], b[16];
       FitSums sums[16];
       const int nearA = now.d > 0 ? clamped(wanted[p].scale / now.d, 0, end) : 0, nearB = now.m > 0 ? clamped(wanted[p].minimum / now.m, 0, end) : 0;
       for (int c = 0; c < 16; c++) {
         a[c] = clamped((float)(nearA + c % 5 - 2), 0, end), b[c] = clamped((float)(nearB + c / 5 - 1), 0, end);
-        // A scale of 0 has no inverse; one of next to nothing has the same values.
-        scales[c] = now.d * (float)a[c] > 0 ? now.d * (float)a[c] : 1e-30f, minima[c] = now.m * (float)b[c];
+        const float scale = now.d * (float)a[c];
+        scales[c] = scale > 0 ? scale : nextToNothing, minima[c] = now.m * (float)b[c];
       }
       trySteps<Wants::both>(x + 32 * p, w + 32 * p, 32, 0, 15, scales, minima, sums);
-      int c = 0;
-      for (int i = 1; i < 16; i++)
-        if (sums[i].error < sums[c].error) c = i;
+      const int c = bestOf(sums, 7);
       now.scales[p] = a[c], now.minima[p] = b[c];
-      const float A = (float)a[c], B = (float)b[c];
+      const double A = a[c], B = b[c];
       error += sums[c].error;
       aa += A * A * sums[c].qq, ab += A * B * sums[c].q, bb += B * B * sumW[p], xa += A * sums[c].xq, xb += B * sumX[p];
     }
     if (!(error < least)) break;
     least = error, best = now;
-    const float determinant = aa * bb - ab * ab;
-    if (determinant > 1e-6f * aa * bb)
-      now.d = (xa * bb - xb * ab) / determinant, now.m = (xa * ab - xb * aa) / determinant;
-    else
-      now.d = aa > 0 ? xa / aa : 0, now.m = 0;
-    now.d = heldScale(now.d > 0 ? now.d : 0), now.m = heldScale(now.m > 0 ? now.m : 0);
+    const double determinant = aa * bb - ab * ab;
+    double d = aa > 0 ? xa / aa : 0, m = 0;
+    if (determinant > noise * aa * bb) d = (xa * bb - xb * ab) / determinant, m = (xa * ab - xb * aa) / determinant;
+    now.d = heldScale((float)(d > 0 ? d : 0)), now.m = heldScale((float)(m > 0 ? m : 0));
   }
   putF16(block, best.d), putF16(block + 2, best.m);
   for (int p = 0; p < nParts; p += 2) {
@@ -221,7 +227,8 @@ static void encodeQ4K(const float* x, const float* w, uint8_t* block) {
 /** 16 parts of 16: low 4 bits [128], high 2 bits [64], an int8 scale each [16], an f16 scale of those. */
 static void encodeQ6K(const float* x, const float* w, uint8_t* block) {
   constexpr int nParts = 16, low = -32, high = 31;
-  float wanted[nParts], d = 0, bestD = 0, least = __builtin_inff();
+  float wanted[nParts], d = 0, bestD = 0;
+  double least = __builtin_inf();
   int bestScales[nParts] = {};
   for (int p = 0; p < nParts; p++) {
     wanted[p] = fitScale(x + 16 * p, w + 16 * p, 16, low, high, [](float v) { return v; });
@@ -230,7 +237,7 @@ static void encodeQ6K(const float* x, const float* w, uint8_t* block) {
   // The largest becomes -128, which makes the finest steps.
   d = heldScale(d / -128);
   for (int turn = 0; turn < nTurns && d != 0; turn++) {
-    float error = 0, xq = 0, qq = 0;
+    double error = 0, xq = 0, qq = 0;
     int chosen[nParts];
     for (int p = 0; p < nParts; p++) {
       float scales[16];
@@ -239,20 +246,18 @@ static void encodeQ6K(const float* x, const float* w, uint8_t* block) {
       const int near = clamped(wanted[p] / d, -128, 127);
       for (int c = 0; c < 16; c++) {
         s[c] = clamped((float)(near + c - 8), -128, 127);
-        scales[c] = s[c] == 0 ? 1e-30f : d * (float)s[c];
+        scales[c] = s[c] == 0 ? nextToNothing : d * (float)s[c];
       }
       trySteps<Wants::both>(x + 16 * p, w + 16 * p, 16, low, high, scales, nullptr, sums);
-      int c = 8;
-      for (int i = 0; i < 16; i++)
-        if (sums[i].error < sums[c].error) c = i;
+      const int c = bestOf(sums, 8);
       chosen[p] = s[c];
-      const float S = (float)s[c];
+      const double S = s[c];
       error += sums[c].error, xq += S * sums[c].xq, qq += S * S * sums[c].qq;
     }
     if (!(error < least)) break;
     least = error, bestD = d;
     memcpy(bestScales, chosen, sizeof chosen);
-    d = qq > 0 ? heldScale(xq / qq) : 0;
+    d = qq > 0 ? heldScale((float)(xq / qq)) : 0;
   }
   putF16(block + 208, bestD);
   for (int p = 0; p < nParts; p++) block[192 + p] = (uint8_t)bestScales[p];

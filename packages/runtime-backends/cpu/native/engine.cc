@@ -364,11 +364,11 @@ void Engine::packRows(Weight& weight, int64_t from, int64_t to, Stored stored, b
 
 void Engine::encode(const float* values, int64_t rows, int64_t columns, Stored to, const float* importance, uint8_t* blocks) {
   // Nothing weighs nothing: a column that was never seen still keeps its value where that costs others nothing.
-  constexpr float leastWeight = 1e-6f;
+  constexpr double leastWeight = 1e-6;
   std::vector<float> weights(columns, 1.0f);
   double sum = 0;
   for (int64_t i = 0; importance && i < columns; i++) sum += importance[i];
-  for (int64_t i = 0; sum > 0 && i < columns; i++) weights[i] = (float)(importance[i] / (sum / (double)columns)) + leastWeight;
+  for (int64_t i = 0; sum > 0 && i < columns; i++) weights[i] = (float)(importance[i] / (sum / (double)columns) + leastWeight);
   // Far above any weight, and below what the smallest format's scale reaches.
   constexpr float most = 262144.0f;
   std::atomic<bool> known{true};
