@@ -57,6 +57,15 @@ const allowed = {
   "@jamba/cli": { "cli-progress": "progress bars", picocolors: "colours that respect NO_COLOR" },
 };
 
+/**
+ * Rooms: the folders of a package's source, each of which may import itself and those before it. The files beside the folders put the
+ * rooms together: they may import all, and no room imports them. Tests may import anything of their package.
+ */
+const rooms = {
+  // "packages/jamba/src": ["model", "state", "engine", "format", "answer", "load", "plan", "convert"],
+  "packages/loader/src": ["source", "model", "safetensors", "gguf", "hub"],
+};
+
 /** Must run in browsers: node: built-ins only through import(). */
 const portable = ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe", "@jamba/loader", "@jamba/tokenizer", "jamba"];
 
@@ -94,6 +103,7 @@ function checkFile(root, folder, file, imports, manifest, runtime) {
       if (browser && path !== backendDoor) report(position, "import(): expected a literal, which bundlers and this check can follow");
     } else if (specifier.startsWith(".")) {
       const target = relative(root, resolve(dirname(file), specifier));
+      if (!isTest) checkRooms(specifier, target, position);
       if (!target.startsWith(`${relative(root, folder)}/`) && !(isTest && target.startsWith("tooling/")))
         report(position, `${specifier}: expected a file of the same package`);
     } else if (isBuiltin(specifier)) {
@@ -102,6 +112,17 @@ function checkFile(root, folder, file, imports, manifest, runtime) {
     } else checkPackageImport(specifier, position, dynamic);
   }
   return problems;
+
+  function checkRooms(specifier, target, position) {
+    for (const [parent, order] of Object.entries(rooms)) {
+      const roomOf = (one) => relative(parent, dirname(one)).split("/")[0];
+      if (!path.startsWith(`${parent}/`) || roomOf(path) === "") continue;
+      const [from, to] = [order.indexOf(roomOf(path)), order.indexOf(roomOf(target))];
+      if (from === -1) report(position, `${parent}/${roomOf(path)}: expected a room of tooling/check/deps.mjs`);
+      else if (to === -1 || to > from)
+        report(position, `${specifier}: expected a file of ${order.slice(0, from + 1).join(", ")}, found one of a room above`);
+    }
+  }
 
   function checkPackageImport(specifier, position, dynamic) {
     const name = specifier.split("/", specifier.startsWith("@") ? 2 : 1).join("/");

@@ -58,10 +58,38 @@ test.each([
   ["a name of node without node:", "@jamba/core", "packages/core", 'await import("fs");', {}, /expected node:fs/],
   ["import() of what only a run can tell", "@jamba/core", "packages/core", "await import(name);", {}, /expected a literal/],
   ["an arrow inside a type", "@jamba/ssm", "packages/ssm", 'type X = import("@jamba/loader").X;', ours, /→ @jamba\/loader/],
-  ["a static backend in its door", "jamba", "packages/jamba", 'import "@jamba/backend-cpu";', ours, /→ @jamba/, "src/open-backend.ts"],
+  ["a static backend in its door", "jamba", "packages/jamba", 'import "@jamba/backend-cpu";', ours, /→ @jamba/, "src/load/open-backend.ts"],
   ["a test against the arrows", "@jamba/ssm", "packages/ssm", 'import "@jamba/loader";', ours, /→ @jamba/, "src/a.test.ts"],
   ["a test of another package", "@jamba/ssm", "packages/ssm", 'import "../../core/src/a.ts";', {}, /same package/, "src/a.test.ts"],
   ["an import cycle", "@jamba/ssm", "packages/ssm", 'export { a } from "./a.ts";', {}, /a\.ts → packages\/ssm\/src\/a\.ts/],
+  [
+    "a room that imports one above it",
+    "@jamba/loader",
+    "packages/loader",
+    'import "../safetensors/header.ts"; import "../hub/client.ts";',
+    {},
+    /client\.ts: expected a file of source, model, safetensors, gguf,/,
+    "src/gguf/a.ts",
+  ],
+  [
+    "the same for types",
+    "@jamba/loader",
+    "packages/loader",
+    'import type { x } from "../gguf/header.ts";',
+    {},
+    /header\.ts: expected a file of source,/,
+    "src/source/a.ts",
+  ],
+  [
+    "a room that imports what puts the rooms together",
+    "@jamba/loader",
+    "packages/loader",
+    'import "../checkpoint.ts";',
+    {},
+    /checkpoint\.ts: expected/,
+    "src/hub/a.ts",
+  ],
+  ["a room that has no place", "@jamba/loader", "packages/loader", 'import "./b.ts";', {}, /expected a room of/, "src/attic/a.ts"],
   ["export *", "@jamba/core", "packages/core", 'export * from "./b.ts";', {}, /named exports/],
   ["a default export", "@jamba/core", "packages/core", "export default 1;", {}, /named exports/],
   [
@@ -81,7 +109,7 @@ test.each([
 );
 
 test.each([
-  ["the backend door", "jamba", "packages/jamba", 'await import("@jamba/backend-cpu");', ours, "src/open-backend.ts"],
+  ["the backend door", "jamba", "packages/jamba", 'await import("@jamba/backend-cpu");', ours, "src/load/open-backend.ts"],
   ["types that refer to each other", "@jamba/ssm", "packages/ssm", 'export type { A } from "./a.ts";', {}, "src/a.ts"],
   ["a type of node:", "@jamba/core", "packages/core", 'type X = import("node:fs").Stats;', {}, "src/a.ts"],
   ["import() of node: in a package for browsers", "@jamba/core", "packages/core", 'await import("node:fs");', {}, "src/a.ts"],
@@ -93,6 +121,8 @@ test.each([
     {},
     "src/a.test.ts",
   ],
+  ["files above the rooms", "@jamba/loader", "packages/loader", 'import "./hub/client.ts";', {}, "src/a.ts"],
+  ["a test in a room", "@jamba/loader", "packages/loader", 'import "../hub/client.ts";', {}, "src/gguf/a.test.ts"],
 ])("%s is let through", (_, name, folder, source, dependencies, file) => {
   expect(checkDeps(plant(name, folder, source, dependencies as Record<string, string>, file))).toEqual([]);
 });

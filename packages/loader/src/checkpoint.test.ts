@@ -5,8 +5,8 @@ import { fileURLToPath } from "node:url";
 import { DtypeError, JambaError, LoadError } from "@jamba/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import type { CheckpointSource } from "./open-folder.ts";
 import { type NamedTensor, writeSafetensors } from "./safetensors/header.ts";
-import type { CheckpointSource } from "./source/folder.ts";
 
 const fixtures = fileURLToPath(new URL("../../../tooling/golden/fixtures", import.meta.url));
 const indexFile = "model.safetensors.index.json";

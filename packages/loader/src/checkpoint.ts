@@ -17,23 +17,12 @@ import { hfNameOf } from "./gguf/names.ts";
 import { ggufShards, joinGgufHeaders } from "./gguf/shards.ts";
 import { ggufTokenizer } from "./gguf/tokenizer.ts";
 import type { HubFolderOptions } from "./hub/hub-folder.ts";
-import { readJson, readTokenizerConfig } from "./json-files.ts";
-import { closeAll, nameFiles, openEach, openWeights } from "./shards.ts";
+import { type CheckpointSource, openFolder } from "./open-folder.ts";
+import { openWeights } from "./safetensors/shards.ts";
 import { type ByteSource, isCount } from "./source/byte-source.ts";
-import { type CheckpointSource, type Folder, openFolder } from "./source/folder.ts";
-
-export interface TensorInfo {
-  /** transformers' name, also for the tensors of GGUF files. */
-  readonly name: string;
-  /** The format's own spelling: "BF16", "Q4_K". */
-  readonly dtype: string;
-  readonly shape: readonly number[];
-  /** The file that holds it, without its directory. */
-  readonly file: string;
-  /** Bytes from the start of the file. */
-  readonly offset: number;
-  readonly sizeBytes: number;
-}
+import { closeAll, type Folder, nameFiles, openEach } from "./source/folder.ts";
+import { readJson, readTokenizerConfig } from "./source/json-files.ts";
+import type { TensorInfo } from "./source/tensor-info.ts";
 
 export interface Checkpoint {
   /** What the user gave, without a URL's query. */

@@ -2,8 +2,8 @@
 
 import { JambaError, LoadError } from "@jamba/core";
 import type { Checkpoint } from "./checkpoint.ts";
-import { type JambaConfig, parseConfig } from "./config.ts";
 import { inParallel } from "./hub/parallel.ts";
+import { type JambaConfig, parseConfig } from "./model/config.ts";
 
 const sampleBytes = 4096;
 const concurrency = 16;

@@ -1,12 +1,11 @@
-export { type Checkpoint, openCheckpoint, storedDtypeOf, type TensorInfo } from "./checkpoint.ts";
-export { type JambaConfig, parseConfig, parseGenerationConfig } from "./config.ts";
+export { type Checkpoint, openCheckpoint, storedDtypeOf } from "./checkpoint.ts";
 export { fingerprint, hexOf, sha256, tokenizerFingerprint } from "./fingerprint.ts";
 export { encodeBlocks } from "./gguf/encode-blocks.ts";
 export { type GgufHeader, type GgufTensor, type GgufValue, parseGgufHeader } from "./gguf/header.ts";
-export { type Importance, type QuantizeDtype, type Quantized, type QuantizeOptions, quantize, quantizeDtypes } from "./gguf/quantize.ts";
 export { type PlacedGguf, placeGguf, type UnplacedGgufTensor } from "./gguf/write.ts";
 export { type Download, type DownloadOptions, type DownloadProgress, download } from "./hub/download.ts";
 export { isHubId } from "./hub/hub-id.ts";
+export { type JambaConfig, parseConfig, parseGenerationConfig } from "./model/config.ts";
 export {
   type ModelTensor,
   modelSources,
@@ -14,7 +13,9 @@ export {
   type TensorFile,
   type TensorPart,
   type TensorRole,
-} from "./model-tensors.ts";
+} from "./model/tensors.ts";
+export { type CheckpointSource, isOnHub } from "./open-folder.ts";
+export { type Importance, type QuantizeDtype, type Quantized, type QuantizeOptions, quantize, quantizeDtypes } from "./quantize.ts";
 export {
   type NamedTensor,
   parseSafetensorsHeader,
@@ -28,6 +29,7 @@ export {
 export { openBlob } from "./source/blob-source.ts";
 export type { ByteSource } from "./source/byte-source.ts";
 export { openFile } from "./source/file-source.ts";
-export { type CheckpointSource, isOnHub, type NamedBlob } from "./source/folder.ts";
+export type { NamedBlob } from "./source/folder.ts";
 export { openUrl } from "./source/http-source.ts";
+export type { TensorInfo } from "./source/tensor-info.ts";
 export { makeFolder, removePartials, wholeFile } from "./source/whole-file.ts";

@@ -9,9 +9,9 @@ import { DtypeError } from "@jamba/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Entry, ggufFile, list, type Tensor, value } from "../../test/gguf-builder.ts";
 import { openCheckpoint } from "../checkpoint.ts";
-import { parseConfig } from "../config.ts";
-import { modelSources, modelTensors } from "../model-tensors.ts";
-import type { CheckpointSource } from "../source/folder.ts";
+import { parseConfig } from "../model/config.ts";
+import { modelSources, modelTensors } from "../model/tensors.ts";
+import type { CheckpointSource } from "../open-folder.ts";
 
 const [dModel, dFf, dInner, dState, dConv, dtRank, vocabSize, nExperts] = [32, 64, 64, 16, 4, 2, 40, 2];
 

@@ -1,7 +1,7 @@
 import { JambaError, LoadError } from "@jamba/core";
 import { describe, expect, it } from "vitest";
-import { type JambaConfig, parseConfig } from "../config.ts";
-import { modelTensors } from "../model-tensors.ts";
+import { type JambaConfig, parseConfig } from "../model/config.ts";
+import { modelTensors } from "../model/tensors.ts";
 import { ggufConfig } from "./config.ts";
 import type { GgufHeader, GgufTensor, GgufValue } from "./header.ts";
 import { ggufNameOf } from "./names.ts";

@@ -1,11 +1,11 @@
 // What config.json would say of the model in a GGUF file, from metadata and, where metadata is silent or known to be wrong, from tensors.
 
 import { JambaError, LoadError } from "@jamba/core";
-import { quote } from "../safetensors/json-cursor.ts";
+import { quote } from "../source/untrusted.ts";
 import type { GgufHeader, GgufValue } from "./header.ts";
 
 const architecture = "jamba";
-// As config.ts has it; here it keeps a damaged number from filling the memory with lists.
+// The limit of model/config.ts, checked before lists of one value per layer are made: a damaged count would fill the memory.
 const maxLayers = 4096;
 
 /**
@@ -36,7 +36,7 @@ export function ggufConfig(header: GgufHeader): Record<string, unknown> {
   const rowsOf = (suffix: string) => first(layers, (at) => tensors.get(`${at}.${suffix}`)?.shape[0]);
   const has = (suffix: string) => layers.some((at) => tensors.has(`${at}.${suffix}`));
   const isMoe = (at: string) => tensors.has(`${at}.ffn_gate_inp.weight`) || tensors.has(`${at}.ffn_gate_exps.weight`);
-  // Files of dense models say any number.
+  // Counted from tensors: the count in the metadata of dense models means nothing.
   const nExperts = rowsOf("ffn_gate_inp.weight") ?? rowsOf("ffn_gate_exps.weight") ?? 1;
   const queryRows = rowsOf("attn_q.weight");
   const tokens = metadata.get("tokenizer.ggml.tokens");
@@ -64,7 +64,7 @@ export function ggufConfig(header: GgufHeader): Record<string, unknown> {
     max_position_embeddings: read.optional("context_length"),
     tie_word_embeddings: !tensors.has("output.weight"),
     bos_token_id: read.token("bos") ?? null,
-    // The end of a turn has a key of its own in some files.
+    // Some files name the token that ends a turn under a key of its own.
     eos_token_id: ["eos", "eot", "eom"].flatMap((name) => read.token(name) ?? []),
     pad_token_id: read.token("padding") ?? null,
   });

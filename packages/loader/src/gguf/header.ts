@@ -2,11 +2,11 @@
 // A reader of our own: @huggingface/gguf takes paths and URLs instead of a ByteSource, and trusts the counts that a file claims.
 
 import { LoadError, type StoredDtype } from "@jamba/core";
-import { quote } from "../safetensors/json-cursor.ts";
 import { allocate, type ByteSource, isCount } from "../source/byte-source.ts";
+import { quote } from "../source/untrusted.ts";
 import { ggufTypes } from "./types.ts";
 
-/** Integers of 64 bits are numbers where all of an array are safe; booleans of an array are bytes 0 and 1. */
+/** An array of 64-bit integers is plain numbers if all are safe integers; an array of booleans is bytes 0 and 1. */
 export type GgufArray =
   | string[]
   | number[]
@@ -69,7 +69,7 @@ const stringType = 8;
 const arrayType = 9;
 
 const firstReadBytes = 2 ** 16;
-// That of Jamba, whose 65536 tokens fill most of it, has some 2 MB.
+// A header of Jamba has some 2 MB, most of it 65536 tokens.
 const maxHeaderBytes = 100_000_000;
 // Jamba Large has some 1100 tensors.
 const maxEntries = 100_000;
@@ -170,7 +170,7 @@ function readU32(cursor: Cursor): number {
   return cursor.view.getUint32(take(cursor, 4), true);
 }
 
-/** Beyond 2^53 not exact, but still too much. */
+/** Beyond 2^53 the number is not exact, and still exceeds every limit that it is compared with. */
 function readU64(cursor: Cursor): number {
   return Number(cursor.view.getBigUint64(take(cursor, 8), true));
 }
@@ -289,7 +289,7 @@ function readTensor(cursor: Cursor, index: number, alignment: number): GgufTenso
   const columns = shape.at(-1) ?? 1;
   if (columns % values !== 0) fail(cursor, `rows of whole blocks of ${values} values for ${type}`, `[${shape.join(", ")}]`);
   const sizeBytes = (shape.reduce((size, length) => size * length, 1) / values) * bytes;
-  // Each axis too, since a zero would hide the others.
+  // Each axis is checked, not only their product, which one axis of 0 makes 0.
   if (!shape.every(isCount) || !isCount(sizeBytes)) fail(cursor, "fewer than 2^53 bytes", `[${shape.join(", ")}] ${type}`);
   const offset = readU64(cursor);
   if (!isCount(offset) || offset % alignment !== 0) fail(cursor, `an offset that is a multiple of ${alignment}`, `${offset}`);

@@ -1,11 +1,19 @@
 // What a GGUF file of a Jamba says of itself, in the keys that llama.cpp reads.
 
-import type { Checkpoint } from "../checkpoint.ts";
-import { type JambaConfig, parseGenerationConfig } from "../config.ts";
+import { type JambaConfig, parseGenerationConfig } from "../model/config.ts";
 import type { GgufValue } from "./header.ts";
 import { ggufVocabulary } from "./vocabulary.ts";
 
 type Metadata = ReadonlyMap<string, GgufValue>;
+
+/** What a `Checkpoint` says besides its weights. */
+interface Origin {
+  readonly name: string;
+  readonly tokenizer?: unknown;
+  readonly tokenizerConfig?: unknown;
+  readonly generationConfig?: unknown;
+  readonly gguf?: Metadata;
+}
 
 export interface Described {
   readonly metadata: Metadata;
@@ -18,7 +26,7 @@ export interface Described {
  * @param fileType llama.cpp's number for the dtype of most weights
  * @throws TokenizerError for a tokenizer that GGUF can't express
  */
-export function describeGguf(checkpoint: Checkpoint, config: JambaConfig, fileType: number): Described {
+export function describeGguf(checkpoint: Origin, config: JambaConfig, fileType: number): Described {
   const { gguf, name } = checkpoint;
   const warnings = limitsOf(config).map((limit) => `llama.cpp can't load this model: ${limit}`);
   const metadata = new Map<string, GgufValue>([
@@ -72,11 +80,7 @@ function limitsOf(config: JambaConfig): string[] {
   return limits.filter(([ok]) => !ok).map(([, expected]) => expected);
 }
 
-function tokenizerOf(
-  { gguf, tokenizer, tokenizerConfig, generationConfig }: Checkpoint,
-  config: JambaConfig,
-  warnings: string[],
-): Metadata {
+function tokenizerOf({ gguf, tokenizer, tokenizerConfig, generationConfig }: Origin, config: JambaConfig, warnings: string[]): Metadata {
   const given = new Map([...(gguf ?? [])].filter(([key]) => key.startsWith("tokenizer.")));
   if (tokenizer === undefined) {
     if (!given.has("tokenizer.ggml.model")) given.set("tokenizer.ggml.model", "no_vocab");

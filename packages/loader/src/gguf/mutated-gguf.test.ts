@@ -4,7 +4,7 @@
 import { JambaError } from "@jamba/core";
 import { expect, it } from "vitest";
 import { type Entry, type Gguf, ggufFile, joined, list, memorySource, type Tensor, u32, u64, value } from "../../test/gguf-builder.ts";
-import { parseConfig } from "../config.ts";
+import { parseConfig } from "../model/config.ts";
 import { ggufConfig } from "./config.ts";
 import { parseGgufHeader } from "./header.ts";
 import { ggufTokenizer } from "./tokenizer.ts";

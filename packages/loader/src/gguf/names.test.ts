@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { parseConfig } from "../config.ts";
-import { modelTensors } from "../model-tensors.ts";
+import { parseConfig } from "../model/config.ts";
+import { modelTensors } from "../model/tensors.ts";
 import { ggufNameOf, hfNameOf } from "./names.ts";
 
 describe("names of tensors", () => {

@@ -1,7 +1,7 @@
 // Models that llama.cpp's gguf-split cut into files of which the first has the metadata.
 
 import { LoadError } from "@jamba/core";
-import { quote } from "../safetensors/json-cursor.ts";
+import { quote } from "../source/untrusted.ts";
 import type { GgufHeader, GgufTensor } from "./header.ts";
 
 /** All files of the model that `file` is a part of, in order; undefined when its name is not of the form `name-00001-of-00003.gguf`. */

@@ -1,7 +1,7 @@
 // The tokenizer in a GGUF file, as the tokenizer.json and tokenizer_config.json that it was made from would describe it.
 
 import { JambaError, TokenizerError } from "@jamba/core";
-import { quote } from "../safetensors/json-cursor.ts";
+import { quote } from "../source/untrusted.ts";
 import type { GgufHeader, GgufValue } from "./header.ts";
 
 type Metadata = GgufHeader["metadata"];

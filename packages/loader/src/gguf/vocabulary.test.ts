@@ -68,7 +68,7 @@ describe("scores", () => {
       for (const [i, j] of picks) {
         const [left, right] = [pieces[i % pieces.length], pieces[j % pieces.length]];
         if (pieces.includes(left + right) || (left + right).length > 12) continue;
-        // Learnt from a text that was cut by the merges before: only then is the pair ever met.
+        // Learnt from a text that is already cut by the merges before, so that this pair of pieces does occur in texts.
         if (byRank(left + right, merges).join(" ") !== `${left} ${right}`) continue;
         pieces.push(left + right);
         merges.push([left, right]);

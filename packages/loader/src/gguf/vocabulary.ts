@@ -1,7 +1,7 @@
 // A tokenizer.json as the vocabulary with scores that GGUF files have.
 
 import { TokenizerError } from "@jamba/core";
-import { isObject, quote } from "../safetensors/json-cursor.ts";
+import { isObject, quote } from "../source/untrusted.ts";
 import type { GgufValue } from "./header.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -179,7 +179,7 @@ function partsOf(found: unknown, key: string): Json[] {
   return found.type === "Sequence" && Array.isArray(found[key]) ? (found[key] as Json[]) : [found];
 }
 
-/** Each with the end of its key. */
+/** Chat templates, each with the end of its metadata key. */
 function templatesOf({ chat_template: found }: Json): [name: string, template: string][] {
   if (typeof found === "string") return [["", found]];
   if (!Array.isArray(found)) return [];

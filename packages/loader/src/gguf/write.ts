@@ -1,7 +1,7 @@
 // The header of a GGUF file to be written (version 3). What the metadata means is not known here.
 
 import { blockFormats, isBlockDtype, LoadError, ShapeError, type StoredDtype, storedBytes } from "@jamba/core";
-import { quote } from "../safetensors/json-cursor.ts";
+import { quote } from "../source/untrusted.ts";
 import type { GgufValue } from "./header.ts";
 import { ggufTypes } from "./types.ts";
 

@@ -16,7 +16,7 @@ export interface BlobOptions {
   /** Whether the blob is there. */
   readonly isDone: () => Promise<boolean>;
   readonly signal?: AbortSignal;
-  /** Longest request. */
+  /** The longest range that one request asks for. */
   readonly partBytes: number;
   readonly noteEveryBytes: number;
   /** Bytes of this file that are there, of which `fetched` came over the network. */

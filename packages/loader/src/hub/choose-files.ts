@@ -2,7 +2,7 @@
 
 import { LoadError } from "@jamba/core";
 import { ggufShards } from "../gguf/shards.ts";
-import { isObject, quote } from "../safetensors/json-cursor.ts";
+import { isObject, quote } from "../source/untrusted.ts";
 import { expectSafePath } from "./hub-id.ts";
 
 export interface Choice {

@@ -3,14 +3,14 @@
 // answer, takes no AbortSignal, and neither resumes nor verifies; two JSON routes are what would be left of it.
 
 import { LoadError } from "@jamba/core";
-import { quote } from "../safetensors/json-cursor.ts";
+import { quote } from "../source/untrusted.ts";
 
 export interface ClientOptions {
   readonly endpoint: string;
   readonly token?: string;
   readonly repo: string;
   readonly fetch: typeof fetch;
-  /** Ends early with the signal's reason. */
+  /** Sleeps; throws the signal's reason when it is aborted. */
   readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
   /** Longest silence of a server. */
   readonly idleMs: number;

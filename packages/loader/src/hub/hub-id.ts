@@ -1,7 +1,7 @@
 // Names of things on the hub. They become parts of paths and URLs, so each form is checked here and nowhere else.
 
 import { JambaError, LoadError } from "@jamba/core";
-import { quote } from "../safetensors/json-cursor.ts";
+import { quote } from "../source/untrusted.ts";
 
 export interface HubId {
   /** "owner/name" */

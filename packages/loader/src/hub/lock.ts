@@ -1,11 +1,11 @@
 // One process downloads a blob, the others wait for it. A lock file names its holder, who touches it while he lives.
-// Locks keep work from being done twice; that blobs are right does not hang on them (see blob.ts).
+// Locks keep work from being done twice; whether a blob is right is up to its hash (blob.ts).
 
 import { codeOf, ifAbsent, type Node } from "./node.ts";
 
 const pollMs = 200;
 const touchMs = 5_000;
-// Of another machine, or of a process whose number another one has by now.
+// For locks whose holder can't be asked whether it lives: of another machine, or of a process whose number another one has by now.
 const staleMs = 60_000;
 const emptyMs = 2_000;
 

@@ -3,8 +3,8 @@
 // may not be; then the hash of the whole tells.
 
 import { LoadError } from "@jamba/core";
-import { isObject } from "../safetensors/json-cursor.ts";
 import { asLoadError, isCount } from "../source/byte-source.ts";
+import { isObject } from "../source/untrusted.ts";
 import { codeOf, ifAbsent, type Node } from "./node.ts";
 
 /** Bytes [begin, end). */
@@ -123,7 +123,7 @@ export async function openPartial(node: Node, blobPath: string, sizeBytes: numbe
       noted = 0;
     },
     async finish(target) {
-      // On the disk before it has its name: nobody looks at its bytes again.
+      // Written out before the file gets its name: from then on nobody checks its bytes.
       await onDisk(handle.datasync());
       const [mine, there] = [await handle.stat(), await files.stat(path).catch(ifAbsent)];
       open = false;

@@ -1,8 +1,8 @@
 // What the hub says a repository holds. Nothing of it is believed before its form was checked.
 
 import { LoadError } from "@jamba/core";
-import { isObject, quote } from "../safetensors/json-cursor.ts";
 import { isCount } from "../source/byte-source.ts";
+import { isObject, quote } from "../source/untrusted.ts";
 import { type Client, shown, Transient } from "./client.ts";
 import { isCommit } from "./hub-id.ts";
 

@@ -1,9 +1,10 @@
 // The safetensors format: a length, a JSON header, the tensors' bytes. Headers are hostile until proven otherwise.
 
 import { DtypeError, LoadError, ShapeError } from "@jamba/core";
-import type { TensorInfo } from "../checkpoint.ts";
 import { allocate, type ByteSource, isCount } from "../source/byte-source.ts";
-import { expectEnd, fail, type JsonCursor, quote, readCounts, readObject, readString } from "./json-cursor.ts";
+import type { TensorInfo } from "../source/tensor-info.ts";
+import { quote } from "../source/untrusted.ts";
+import { expectEnd, fail, type JsonCursor, readCounts, readObject, readString } from "./json-cursor.ts";
 
 const dtypeBits = {
   BOOL: 8,

@@ -2,6 +2,7 @@
 // a hostile header of brackets would make JSON.parse take some fifty times its size.
 
 import { LoadError } from "@jamba/core";
+import { quote } from "../source/untrusted.ts";
 
 export interface JsonCursor {
   readonly text: string;
@@ -19,16 +20,6 @@ const maxKeyLength = 4096;
 
 export function fail(cursor: JsonCursor, expected: string, found = excerpt(cursor)): never {
   throw new LoadError(`${cursor.file}: ${cursor.where}: expected ${expected}, found ${found}`);
-}
-
-export function isObject(v: unknown): v is Record<string, unknown> {
-  return typeof v === "object" && v !== null && !Array.isArray(v);
-}
-
-/** A text from a file, fit for an error message. */
-export function quote(text: string): string {
-  const maxLength = 100;
-  return JSON.stringify(text.length > maxLength ? `${text.slice(0, maxLength)}…` : text);
 }
 
 function excerpt({ text, at }: JsonCursor): string {

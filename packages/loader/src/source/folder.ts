@@ -1,24 +1,16 @@
-// What a user may name as a checkpoint, seen as one flat folder of files.
+// One flat folder of files: a directory, a URL or a browser's files.
 
 import { JambaError, LoadError } from "@jamba/core";
-import { type HubFolderOptions, hubFolder } from "../hub/hub-folder.ts";
-import { isHubId } from "../hub/hub-id.ts";
-import { quote } from "../safetensors/json-cursor.ts";
 import { openBlob } from "./blob-source.ts";
 import type { ByteSource } from "./byte-source.ts";
 import { listDirectory, lookAt, openFile } from "./file-source.ts";
 import { openUrl } from "./http-source.ts";
+import { quote } from "./untrusted.ts";
 
 export interface NamedBlob {
   readonly name: string;
   readonly blob: Blob;
 }
-
-/**
- * A directory, the path of a `.safetensors` or `.gguf` file, the http(s) URL of either, a hub id ("owner/name", "owner/name:file.gguf",
- * "owner/name:Q4_K_M"), or a browser's files; their own folders are ignored.
- */
-export type CheckpointSource = string | Iterable<File | NamedBlob>;
 
 export interface OpenOptions {
   readonly signal?: AbortSignal;
@@ -38,17 +30,6 @@ export interface Folder {
   list(): Promise<readonly string[] | undefined>;
 }
 
-export async function openFolder(source: CheckpointSource, hub: HubFolderOptions): Promise<Folder> {
-  if (typeof source !== "string") return blobFolder(source);
-  if (/^https?:\/\//i.test(source)) return urlFolder(source);
-  return (await isOnHub(source)) ? hubFolder(source, hub, pathFolder) : pathFolder(source);
-}
-
-/** Whether `source` names a repository of the hub: it has that form, and no file or directory here has that name. */
-export async function isOnHub(source: unknown): Promise<boolean> {
-  return typeof source === "string" && isHubId(source) && (await lookAt(source)).kind === "absent";
-}
-
 export function isAbsent(error: unknown): boolean {
   const { code, status } = ((error as { cause?: unknown } | null)?.cause ?? {}) as { code?: unknown; status?: unknown };
   return code === "ENOENT" || status === 404 || status === 410;
@@ -56,7 +37,7 @@ export function isAbsent(error: unknown): boolean {
 
 const isWeightsFile = (name: string) => /\.(safetensors|gguf)$/i.test(name);
 
-async function pathFolder(path: string): Promise<Folder> {
+export async function pathFolder(path: string): Promise<Folder> {
   const { kind, directory, base } = await lookAt(path);
   if (kind === "absent")
     throw new LoadError(`${path}: expected a directory or a .safetensors or .gguf file, found nothing; check the path`);
@@ -74,7 +55,7 @@ async function pathFolder(path: string): Promise<Folder> {
   };
 }
 
-function urlFolder(source: string): Folder {
+export function urlFolder(source: string): Folder {
   let base: URL;
   let weightsFile: string | undefined;
   try {
@@ -98,7 +79,7 @@ function urlFolder(source: string): Folder {
   };
 }
 
-function blobFolder(source: Iterable<File | NamedBlob>): Folder {
+export function blobFolder(source: Iterable<File | NamedBlob>): Folder {
   const blobs = new Map<string, Blob[]>();
   for (const [name, blob] of namedBlobs(source)) {
     const base = name.replace(/^.*[/\\]/s, "");
@@ -130,4 +111,55 @@ function namedBlobs(source: Iterable<File | NamedBlob>): [string, Blob][] {
       cause,
     });
   }
+}
+
+export function nameFiles(files: readonly string[] | undefined): string {
+  const maxFiles = 20;
+  if (!files) return "neither on the server";
+  const names = files.slice(0, maxFiles).join(", ") || "no files";
+  return files.length > maxFiles ? `${names} and ${files.length - maxFiles} more` : names;
+}
+
+// Requests in flight while headers are read; Jamba Large has some 160 shards.
+const concurrency = 8;
+
+/**
+ * Opens all files or, when one fails, none, and reads their headers.
+ * @param listedBy what says that the files are there, for errors; undefined for the only file
+ */
+export async function openEach<H>(
+  folder: Folder,
+  files: readonly string[],
+  parse: (source: ByteSource, signal?: AbortSignal) => Promise<H>,
+  listedBy: string | undefined,
+  signal?: AbortSignal,
+): Promise<{ sources: Map<string, ByteSource>; headers: H[] }> {
+  const sources = new Map<string, ByteSource>();
+  const headers: H[] = [];
+  const openOne = async (file: string) => {
+    const source = await folder.open(file, { signal }).catch((cause) => {
+      throw listedBy !== undefined && isAbsent(cause)
+        ? new LoadError(`${folder.name}: expected the file ${file}, as ${listedBy} says, found none; is the download complete?`)
+        : cause;
+    });
+    sources.set(file, source);
+    return parse(source, signal);
+  };
+  try {
+    for (let done = 0; done < files.length; done += concurrency) {
+      // Settled, so that no file opens after the others were closed.
+      for (const header of await Promise.allSettled(files.slice(done, done + concurrency).map(openOne))) {
+        if (header.status === "rejected") throw header.reason;
+        headers.push(header.value);
+      }
+    }
+    return { sources, headers };
+  } catch (error) {
+    await closeAll(sources).catch(() => undefined);
+    throw error;
+  }
+}
+
+export async function closeAll(sources: ReadonlyMap<string, ByteSource>): Promise<void> {
+  await Promise.all([...sources.values()].map((source) => source.close()));
 }

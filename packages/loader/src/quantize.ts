@@ -13,16 +13,16 @@ import {
   storedBytes,
   type WeightSource,
 } from "@jamba/core";
-import { type Checkpoint, openCheckpoint } from "../checkpoint.ts";
-import { type JambaConfig, parseConfig } from "../config.ts";
-import { type ModelTensor, modelSources, modelTensors } from "../model-tensors.ts";
-import { asLoadError } from "../source/byte-source.ts";
-import type { CheckpointSource } from "../source/folder.ts";
-import { wholeFile } from "../source/whole-file.ts";
-import { encodeBlocks, encodeFloats, expectHoldable } from "./encode-blocks.ts";
-import { describeGguf } from "./metadata.ts";
-import { ggufNameOf } from "./names.ts";
-import { placeGguf } from "./write.ts";
+import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import { encodeBlocks, encodeFloats, expectHoldable } from "./gguf/encode-blocks.ts";
+import { describeGguf } from "./gguf/metadata.ts";
+import { ggufNameOf } from "./gguf/names.ts";
+import { placeGguf } from "./gguf/write.ts";
+import { type JambaConfig, parseConfig } from "./model/config.ts";
+import { type ModelTensor, modelSources, modelTensors } from "./model/tensors.ts";
+import type { CheckpointSource } from "./open-folder.ts";
+import { asLoadError } from "./source/byte-source.ts";
+import { wholeFile } from "./source/whole-file.ts";
 
 /**
  * How matrices are written; norms, biases, convolution, A, D and the router are f32 always.

@@ -1,16 +1,13 @@
-// The files of a checkpoint, opened together, and the safetensors among them joined to one list of tensors.
+// The safetensors files of a checkpoint, joined to one list of tensors.
 
 import { LoadError } from "@jamba/core";
-import { readJson } from "./json-files.ts";
-import { parseSafetensorsHeader, type SafetensorsTensor } from "./safetensors/header.ts";
-import { isObject, quote } from "./safetensors/json-cursor.ts";
-import type { ByteSource } from "./source/byte-source.ts";
-import { type Folder, isAbsent } from "./source/folder.ts";
+import type { ByteSource } from "../source/byte-source.ts";
+import { closeAll, type Folder, isAbsent, nameFiles, openEach } from "../source/folder.ts";
+import { readJson } from "../source/json-files.ts";
+import { isObject, quote } from "../source/untrusted.ts";
+import { parseSafetensorsHeader, type SafetensorsTensor } from "./header.ts";
 
 const indexFile = "model.safetensors.index.json";
-// Requests in flight while headers are read; Jamba Large has some 160 shards.
-const concurrency = 8;
-
 export interface Weights {
   readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
   /** By the file name in `TensorInfo`. */
@@ -41,13 +38,6 @@ async function findOnly(folder: Folder): Promise<string> {
     throw new LoadError(`${folder.name}: expected one .safetensors file or ${indexFile}, found ${nameFiles(found)} without an index`);
   }
   throw new LoadError(`${folder.name}: expected model.safetensors or ${indexFile}, found ${nameFiles(files)}; is the download complete?`);
-}
-
-export function nameFiles(files: readonly string[] | undefined): string {
-  const maxFiles = 20;
-  if (!files) return "neither on the server";
-  const names = files.slice(0, maxFiles).join(", ") || "no files";
-  return files.length > maxFiles ? `${names} and ${files.length - maxFiles} more` : names;
 }
 
 async function readIndex(folder: Folder, signal?: AbortSignal): Promise<ReadonlyMap<string, string> | undefined> {
@@ -96,50 +86,9 @@ async function openShards(
   }
 }
 
-/**
- * Opens all files or, when one fails, none, and reads their headers.
- * @param listedBy what says that the files are there, for errors; undefined for the only file
- */
-export async function openEach<H>(
-  folder: Folder,
-  files: readonly string[],
-  parse: (source: ByteSource, signal?: AbortSignal) => Promise<H>,
-  listedBy: string | undefined,
-  signal?: AbortSignal,
-): Promise<{ sources: Map<string, ByteSource>; headers: H[] }> {
-  const sources = new Map<string, ByteSource>();
-  const headers: H[] = [];
-  const openOne = async (file: string) => {
-    const source = await folder.open(file, { signal }).catch((cause) => {
-      throw listedBy !== undefined && isAbsent(cause)
-        ? new LoadError(`${folder.name}: expected the file ${file}, as ${listedBy} says, found none; is the download complete?`)
-        : cause;
-    });
-    sources.set(file, source);
-    return parse(source, signal);
-  };
-  try {
-    for (let done = 0; done < files.length; done += concurrency) {
-      // Settled, so that no file opens after the others were closed.
-      for (const header of await Promise.allSettled(files.slice(done, done + concurrency).map(openOne))) {
-        if (header.status === "rejected") throw header.reason;
-        headers.push(header.value);
-      }
-    }
-    return { sources, headers };
-  } catch (error) {
-    await closeAll(sources).catch(() => undefined);
-    throw error;
-  }
-}
-
 function checkIndexed({ name }: SafetensorsTensor, file: string, index: ReadonlyMap<string, string>): void {
   const indexed = index.get(name);
   if (indexed === file) return;
   const expected = indexed === undefined ? "not at all" : `only in ${indexed}`;
   throw new LoadError(`${file}: tensor ${quote(name)}: expected it ${expected}, as ${indexFile} says, found it here`);
-}
-
-export async function closeAll(sources: ReadonlyMap<string, ByteSource>): Promise<void> {
-  await Promise.all([...sources.values()].map((source) => source.close()));
 }

@@ -126,7 +126,7 @@ test("generation_config.json adds stop ids, and sampling only when it says do_sa
 });
 
 test("10,000 mutated configs end in a config or a typed error", () => {
-  const text = readFileSync(new URL("../../tiny-model/config.json", import.meta.url), "utf8");
+  const text = readFileSync(new URL("../../../tiny-model/config.json", import.meta.url), "utf8");
   const values = [null, -1, 0, 1, 1e9, 1e300, 0.5, "auto", "x", [], [2], {}, true, false, Number.MAX_SAFE_INTEGER];
   const keys = Object.keys(JSON.parse(text));
   let refused = 0;

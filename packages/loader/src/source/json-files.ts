@@ -1,8 +1,8 @@
 // The JSON files and templates beside the weights. Only their syntax is checked here.
 
 import { LoadError } from "@jamba/core";
-import { isObject } from "./safetensors/json-cursor.ts";
-import { type Folder, isAbsent } from "./source/folder.ts";
+import { type Folder, isAbsent } from "./folder.ts";
+import { isObject } from "./untrusted.ts";
 
 const mebibyte = 2 ** 20;
 // A vocabulary of 65536 tokens takes some 5 MiB.

@@ -1,0 +1,11 @@
+// For what files and servers say: nothing of it is believed before it was checked.
+
+export function isObject(v: unknown): v is Record<string, unknown> {
+  return typeof v === "object" && v !== null && !Array.isArray(v);
+}
+
+/** A text from a file, fit for an error message. */
+export function quote(text: string): string {
+  const maxLength = 100;
+  return JSON.stringify(text.length > maxLength ? `${text.slice(0, maxLength)}…` : text);
+}
