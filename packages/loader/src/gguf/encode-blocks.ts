@@ -288,14 +288,13 @@ function fitAffine({ sumW, sumX, ...part }: AffinePart): { scale: number; minimu
     trySums(part, q4, 0, nTries);
     for (let c = 0; c < nTries; c++) {
       const [ofQ, qq, xq] = [sumQ[c], sumQQ[c], sumXQ[c]];
-      if (!(qq > 0)) continue;
       const determinant = sumW * qq - ofQ * ofQ;
-      let [scale, minimum] = [0, -1];
-      if (determinant > noise * sumW * qq)
-        [scale, minimum] = [(sumW * xq - sumX * ofQ) / determinant, (ofQ * xq - qq * sumX) / determinant];
-      // The format has no minimum above 0.
-      if (!(minimum >= 0)) [scale, minimum] = [xq / qq, 0];
-      if (scale > nextToNothing) [scales[c], minima[c]] = [scale, minimum];
+      // Without a minimum where all values lie on one step, or the best one is above 0, which the format lacks. If all steps are 0, scale is NaN.
+      const raised = ofQ * xq - qq * sumX;
+      const both = determinant > noise * sumW * qq && raised >= 0;
+      const inverse = 1 / (both ? determinant : qq);
+      const scale = (both ? sumW * xq - sumX * ofQ : xq) * inverse;
+      if (scale > nextToNothing) [scales[c], minima[c]] = [scale, both ? raised * inverse : 0];
     }
   }
   const { c } = bestOf(part, q4, nTries, 0);

@@ -115,12 +115,11 @@ static Affine fitAffine(const float* x, const float* w, double sumW, double sumX
     trySteps<Wants::sums>(x, w, blockColumns, 0, 15, scales, minima, sums);
     for (int i = 0; i < nTries; i++) {
       const double q = sums[i].q, qq = sums[i].qq, xq = sums[i].xq, determinant = sumW * qq - q * q;
-      if (!(qq > 0)) continue;
-      double scale = 0, minimum = -1;
-      if (determinant > noise * sumW * qq) scale = (sumW * xq - sumX * q) / determinant, minimum = (q * xq - qq * sumX) / determinant;
-      // The format has no minimum above 0.
-      if (!(minimum >= 0)) scale = xq / qq, minimum = 0;
-      if (scale > nextToNothing) scales[i] = (float)scale, minima[i] = (float)minimum;
+      // Without a minimum where all values lie on one step, or the best one is above 0, which the format lacks. If all steps are 0, scale is NaN.
+      const double raised = q * xq - qq * sumX;
+      const bool both = determinant > noise * sumW * qq && raised >= 0;
+      const double inverse = 1 / (both ? determinant : qq), scale = (both ? sumW * xq - sumX * q : xq) * inverse;
+      if (scale > nextToNothing) scales[i] = (float)scale, minima[i] = (float)(both ? raised * inverse : 0);
     }
   }
   trySteps<Wants::error>(x, w, blockColumns, 0, 15, scales, minima, sums);
