@@ -7,6 +7,7 @@ import { type BlockName, blockFormats, blockOf, encodeBlocks } from "./blocks.ts
 import { writeGguf } from "./gguf.ts";
 import { configOf, type Format, sizeOf, tensorsOf } from "./presets.ts";
 import { normals, randomFrom } from "./random.ts";
+import { syntheticCheckpoint } from "./synthetic.ts";
 
 // Reads what the formats' definitions in ggml say, not what the encoders do.
 const decoders: Record<BlockName, (view: DataView, at: (i: number) => number) => number[]> = {
@@ -83,6 +84,14 @@ describe.each(["q4", "q8", "bf16"] as Format[])("a nano file of %s", (format) =>
       end = Math.ceil((end + (sizeOf(spec) / values) * bytes) / 32) * 32;
     }
     expect(bytes.length - dataStart).toBe(end);
+  });
+
+  test("has the same final norm as the checkpoint, which spreads the logits", async () => {
+    const start = dataStart + tensors.get("output_norm.weight")!.offset;
+    const { buffer, byteOffset } = await syntheticCheckpoint("nano").read("model.final_layernorm.weight");
+    expect(decode(bytes.subarray(start, start + 256 * 4), "F32")).toEqual([
+      ...new Float32Array(buffer.slice(byteOffset, byteOffset + 1024)),
+    ]);
   });
 
   test("has A negative and rising to -1 … -16", () => {

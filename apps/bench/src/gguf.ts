@@ -3,7 +3,7 @@
 import { closeSync, openSync, renameSync, writeSync } from "node:fs";
 import type { JambaConfig } from "jamba";
 import { type BlockName, blockFormats, blockOf, encodeBlocks } from "./blocks.ts";
-import { type Format, sizeOf, type TensorSpec, tensorsOf } from "./presets.ts";
+import { type Format, sizeOf, type TensorSpec, tensorsOf, weightStd } from "./presets.ts";
 import { fill, normals, type Random, randomFrom } from "./random.ts";
 
 /** Random values from which tensors are cut; blocks of a prime number, so that no two rows of a matrix are alike. */
@@ -16,7 +16,7 @@ const fileTypes: Readonly<Record<Format, number>> = { q4: 2, q8: 7, bf16: 32 };
 
 export function writeGguf(path: string, config: JambaConfig, format: Format, name: string): void {
   const random = randomFrom(1);
-  const values = normals(random, poolValues, 0.02);
+  const values = normals(random, poolValues, weightStd);
   const pools = new Map<BlockName, Uint8Array>();
   const specs = tensorsOf(config);
   const infos = specs.map((spec) => {

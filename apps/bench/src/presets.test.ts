@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { blockOf, bytesPerValue } from "./blocks.ts";
-import { configOf, costsOf, type PresetName, presets, tensorsOf } from "./presets.ts";
+import { configOf, costsOf, logitSpread, type PresetName, presets, tensorsOf, weightStd } from "./presets.ts";
+import { normals, randomFrom } from "./random.ts";
+import { median } from "./statistics.ts";
 import { syntheticCheckpoint } from "./synthetic.ts";
 import { allWorks, plansOf } from "./works.ts";
 
@@ -38,6 +40,20 @@ describe("the random checkpoint", () => {
     const all = await weight.read(0, 512);
     expect(all.length).toBe(512 * 256 * 2);
     expect(await weight.read(100, 101)).toEqual(all.slice(100 * 512, 101 * 512));
+  });
+
+  test("has logits of an entropy of a few nats", async () => {
+    const { buffer, byteOffset } = await checkpoint.weight("model.final_layernorm.weight").read(0, 1);
+    const [norm] = new Float32Array(buffer.slice(byteOffset, byteOffset + 4));
+    expect(norm * weightStd * Math.sqrt(presets.nano.hidden_size)).toBeCloseTo(logitSpread);
+    const random = randomFrom(7);
+    const entropies = Array.from({ length: 15 }, () => {
+      const weights = normals(random, 65536, logitSpread).map(Math.exp);
+      const total = weights.reduce((sum, weight) => sum + weight);
+      return weights.reduce((sum, weight) => sum - (weight / total) * Math.log(weight / total), 0);
+    });
+    expect(median(entropies)).toBeGreaterThan(2);
+    expect(median(entropies)).toBeLessThan(4);
   });
 
   test("has A_log = log(1 … 16)", async () => {

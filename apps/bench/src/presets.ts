@@ -90,8 +90,8 @@ export interface TensorSpec {
   readonly gguf: string;
   /** Experts stacked, as GGUF has them. */
   readonly shape: readonly number[];
-  /** `normal`: std 0.02. `A`: -1 … -dState in each row. `dtBias`: softplus⁻¹ of steps in [0.001, 0.1]. */
-  readonly fill: "normal" | "ones" | "uniform" | "A" | "dtBias";
+  /** `normal`: std 0.02. `spread`: `logitSpread` in logits. `A`: -1 … -dState in each row. `dtBias`: softplus⁻¹ of steps in [0.001, 0.1]. */
+  readonly fill: "normal" | "ones" | "spread" | "uniform" | "A" | "dtBias";
   /** A matrix whose format is chosen; all else is f32. */
   readonly matrix: boolean;
   /** Turns the last hidden state into logits. */
@@ -113,7 +113,7 @@ export function tensorsOf(config: JambaConfig): TensorSpec[] {
   const head = tiedEmbeddings ? { head: true } : { read: 0 };
   matrix("model.embed_tokens.weight", "token_embd.weight", [vocabSize, dModel], head);
   if (!tiedEmbeddings) matrix("lm_head.weight", "output.weight", [vocabSize, dModel], { head: true });
-  exact("model.final_layernorm.weight", "output_norm.weight", [dModel]);
+  exact("model.final_layernorm.weight", "output_norm.weight", [dModel], "spread");
   for (const [layer, kind] of config.layerKinds.entries()) {
     const [at, block] = [`model.layers.${layer}`, `blk.${layer}`];
     exact(`${at}.input_layernorm.weight`, `${block}.attn_norm.weight`, [dModel]);
@@ -152,6 +152,15 @@ export function tensorsOf(config: JambaConfig): TensorSpec[] {
   }
   return all;
 }
+
+/** Of weights. */
+export const weightStd = 0.02;
+
+/**
+ * Standard deviation of the logits, which the final norm makes so. What a sampler costs depends on it: a trained model's next token has
+ * an entropy of a few nats, as this leaves it; a final norm of ones would leave nearly all of the vocabulary's ln 65536 = 11.1.
+ */
+export const logitSpread = 5;
 
 export function sizeOf({ shape }: Pick<TensorSpec, "shape">): number {
   return shape.reduce((a, b) => a * b, 1);

@@ -1,7 +1,6 @@
 // Numbers that stand in for weights, the same on every run.
 
-import type { TensorSpec } from "./presets.ts";
-import { sizeOf } from "./presets.ts";
+import { logitSpread, sizeOf, type TensorSpec, weightStd } from "./presets.ts";
 
 export type Random = () => number;
 
@@ -31,11 +30,12 @@ export function normals(random: Random, count: number, std: number): Float32Arra
 /** Values of a tensor that is f32 on both sides. */
 export function fill({ fill, shape }: Pick<TensorSpec, "fill" | "shape">, random: Random): Float32Array {
   const count = sizeOf({ shape });
-  if (fill === "normal") return normals(random, count, 0.02);
+  if (fill === "normal") return normals(random, count, weightStd);
   const columns = shape.at(-1)!;
   const bound = 4 ** -0.5; // torch's for a convolution over 4 tokens
   const value = {
     ones: () => 1,
+    spread: () => logitSpread / (weightStd * Math.sqrt(count)), // of one row of the head and a hidden state of such values
     uniform: () => (2 * random() - 1) * bound,
     A: (i: number) => -1 - (i % columns),
     dtBias: () => {

@@ -147,7 +147,7 @@ const oursPerValue: Readonly<Record<WeightDtype, number>> = {
 async function makeFiles(model: PresetName, format: Format, options: Options, hasTexts: boolean) {
   const { work, threads, level, withPeer, gguf, log } = options;
   mkdirSync(work, { recursive: true });
-  const [folder, theirs] = [join(work, `${model}-${format}`), join(work, `${model}-${format}.gguf`)];
+  const [folder, theirs] = [join(work, `${model}-${format}-spread`), join(work, `${model}-${format}-spread.gguf`)];
   if ((withPeer || gguf || hasTexts) && !existsSync(theirs)) {
     log(`making ${theirs}`);
     writeGguf(theirs, configOf(model), format, `random ${model} ${format}`);

@@ -2,7 +2,7 @@
 
 import { matrixOf, sourceOf, toBf16, type WeightSource } from "@jamba/core";
 import type { Checkpoint } from "@jamba/loader";
-import { configOf, type PresetName, presets, sizeOf, type TensorSpec, tensorsOf } from "./presets.ts";
+import { configOf, type PresetName, presets, sizeOf, type TensorSpec, tensorsOf, weightStd } from "./presets.ts";
 import { fill, normals, randomFrom } from "./random.ts";
 
 /** A prime, so that no two rows of a matrix are alike. */
@@ -10,7 +10,7 @@ const poolValues = 1048573;
 
 export function syntheticCheckpoint(preset: PresetName): Checkpoint {
   const random = randomFrom(2);
-  const pool = new Uint8Array(Uint16Array.from(normals(random, poolValues + 1, 0.02), toBf16).buffer, 0, 2 * poolValues);
+  const pool = new Uint8Array(Uint16Array.from(normals(random, poolValues + 1, weightStd), toBf16).buffer, 0, 2 * poolValues);
   const config = configOf(preset);
   const sources = new Map<string, WeightSource>();
   for (const spec of tensorsOf(config)) for (const source of sourcesOf(spec)) sources.set(source.name, source);
