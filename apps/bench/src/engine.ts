@@ -6,7 +6,9 @@ import type { Sample } from "./statistics.ts";
 import type { Limits, Scene, Work } from "./works.ts";
 
 export interface Job {
-  readonly side: "ours" | "theirs" | "limits";
+  readonly side: "ours" | "before" | "theirs" | "limits";
+  /** The checkout of `before`. */
+  readonly from?: string;
   /** The model: our folder, the peer's file. */
   readonly file: string;
   /** Folder with what the bench makes and installs. */

@@ -9,7 +9,18 @@ import { parseArgs } from "node:util";
 import type { CpuLevel } from "@jamba/backend-cpu";
 import { machineText } from "./machine.ts";
 import { installPeer, peerVersion } from "./peer.ts";
-import { chart, columns, fieldsOf, profileTable, rowOf, table, updateResults, updateTable } from "./report.ts";
+import {
+  againstBefore,
+  beforeColumns,
+  chart,
+  columns,
+  fieldsOf,
+  profileTable,
+  rowOf,
+  table,
+  updateResults,
+  updateTable,
+} from "./report.ts";
 import { type Measured, measure } from "./rounds.ts";
 import { medianTurns, tablesOf, turnChart } from "./scene-report.ts";
 import { median } from "./statistics.ts";
@@ -23,6 +34,7 @@ const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine,
   --threads N       of both sides (2)
   --level L         our kernels: portable, avx2, avx512, …; the best one if not given
   --ours            without the peer
+  --ours-from DIR   another checkout in which bench was built: its jamba is measured in the same rounds, as "before"
   --gguf            our side loads the peer's GGUF file too
   --profile         time by kind of op, ours
   --tokens N        length of the conversations, for works whose title ends with one
@@ -48,6 +60,7 @@ async function main(args: string[]): Promise<void> {
       threads: { type: "string", default: String(Math.min(2, availableParallelism())) },
       level: { type: "string" },
       ours: { type: "boolean", default: false },
+      "ours-from": { type: "string" },
       gguf: { type: "boolean", default: false },
       profile: { type: "boolean", default: false },
       tokens: { type: "string" },
@@ -71,6 +84,7 @@ async function main(args: string[]): Promise<void> {
     threads: count("--threads", values.threads),
     level: values.level as CpuLevel | undefined, // the backend checks it
     withPeer: !values.ours,
+    oursFrom: values["ours-from"],
     gguf: values.gguf,
     profile: values.profile,
     tokens: values.tokens !== undefined ? count("--tokens", values.tokens) : values.quick ? 8192 : undefined,
@@ -86,6 +100,10 @@ async function main(args: string[]): Promise<void> {
   }
   const { name, lines, rows } = contentOf(parts, command);
   process.stdout.write(`${name}\n${lines.map((line) => `  ${line}\n`).join("")}\n${table([columns, ...rows.map(fieldsOf)])}`);
+  if (options.oursFrom !== undefined) {
+    const rows = parts.flatMap((part) => part.cells.map((cell) => fieldsOf(rowOf(againstBefore(cell)))));
+    process.stdout.write(`\nbefore: ${revision(options.oursFrom)}, ${parts[0].devices.before}\n${table([beforeColumns, ...rows])}`);
+  }
   for (const { lines, rows } of parts.flatMap((part) => tablesOf(part, name)))
     process.stdout.write(`\n${lines.join("\n")}\n${table(rows)}`);
   for (const { cell, ops } of parts.flatMap(({ profiles }) => profiles)) process.stdout.write(`\n${cell}\n${profileTable(ops)}`);
@@ -134,9 +152,9 @@ function save(parts: readonly Measured[], command: string, to: { json?: string; 
   writeFileSync(to.results, text);
 }
 
-function revision(): string {
+function revision(cwd?: string): string {
   try {
-    return `jamba ${execFileSync("git", ["describe", "--always", "--dirty"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim()}`;
+    return `jamba ${execFileSync("git", ["describe", "--always", "--dirty"], { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim()}`;
   } catch {
     return "jamba";
   }

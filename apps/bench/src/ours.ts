@@ -1,15 +1,16 @@
 // jamba as its users run it.
 
-import { openCpuBackend } from "@jamba/backend-cpu";
-import { type Backend, type JambaModel, loadModel } from "jamba";
+import type { Backend, JambaModel } from "jamba";
+import { openBuild } from "./build.ts";
 import type { Engine, Job, OpTime, Side } from "./engine.ts";
 
-export async function startOurs({ file, threads, level, contextTokens }: Job): Promise<Side> {
-  const backend = await openCpuBackend({ threads, level });
+export async function startOurs({ file, from, threads, level, contextTokens }: Job): Promise<Side> {
+  const { jamba, cpu } = await openBuild(from);
+  const backend = await cpu.openCpuBackend({ threads, level });
   const { name, features } = backend.device;
   return {
     device: `${name}, ${backend.device.threads} threads: ${features.join("; ")}`,
-    load: async () => engineOf(backend, await loadModel(file, { backend, contextLength: contextTokens })),
+    load: async () => engineOf(backend, await jamba.loadModel(file, { backend, contextLength: contextTokens })),
   };
 }
 

@@ -29,6 +29,13 @@ export function rowOf(cell: Cell): Row {
 
 export const columns = ["cell", "ours", "node-llama-cpp", "ratio", "of the limit", "peak MB", "rounds"];
 
+export const beforeColumns = columns.map((column) => (column === "node-llama-cpp" ? "before" : column));
+
+/** With the other checkout's build in the place of node-llama-cpp. */
+export function againstBefore(cell: Cell): Cell {
+  return { ...cell, pairs: cell.pairs.map(({ ours, before, limit }) => ({ ours, theirs: before, limit, theirLimit: limit })) };
+}
+
 /** Three digits: more would claim what the spread denies. */
 export const short = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 const spread = ({ median, min, max }: Spread) => `${short(median)} [${short(min)}..${short(max)}]`;

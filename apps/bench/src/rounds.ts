@@ -5,11 +5,12 @@ import { once } from "node:events";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type CpuLevel, openCpuBackend } from "@jamba/backend-cpu";
+import type { CpuLevel } from "@jamba/backend-cpu";
 import { packedDtypeOf, type StoredDtype, type WeightDtype } from "@jamba/core";
 import { openCheckpoint } from "@jamba/loader";
-import { preparedOf, prepareModel } from "jamba";
+import { preparedOf } from "jamba";
 import { blockOf, bytesPerValue } from "./blocks.ts";
+import { openBuild } from "./build.ts";
 import type { Job, OpTime, Report, ReuseRow, Turn } from "./engine.ts";
 import { writeGguf } from "./gguf.ts";
 import { configOf, costsOf, type Format, type PresetName, type TensorSpec } from "./presets.ts";
@@ -23,6 +24,8 @@ export interface Options {
   readonly threads: number;
   readonly level?: CpuLevel;
   readonly withPeer: boolean;
+  /** Another checkout of ours, measured in the same rounds as the side `before`. */
+  readonly oursFrom?: string;
   /** Our side loads the peer's file too, instead of a prepared folder. */
   readonly gguf: boolean;
   readonly profile: boolean;
@@ -37,12 +40,12 @@ export interface Measured {
   readonly cells: readonly Cell[];
   readonly limits: readonly Limits[];
   /** What the sides say they run on. */
-  readonly devices: { ours?: string; theirs?: string };
+  readonly devices: BySide<string>;
   readonly profiles: readonly Profile[];
   /** The chat of each quiet round. */
   readonly chats: readonly BySide<readonly Turn[]>[];
   readonly reuse?: BySide<readonly ReuseRow[]>;
-  /** Bytes of both sides: of the files, and those that one token reads. */
+  /** Bytes of ours and theirs: of the files, and those that one token reads. */
   readonly size: { readonly model: string; readonly file: readonly number[]; readonly perToken: readonly number[] };
 }
 
@@ -51,19 +54,19 @@ export interface Profile {
   readonly ops: readonly OpTime[];
 }
 
-type Side = "ours" | "theirs";
-export type BySide<T> = { ours?: T; theirs?: T };
+type Side = Exclude<Job["side"], "limits">;
+export type BySide<T> = { ours?: T; before?: T; theirs?: T };
 
 /** Rounds are repeated until enough were quiet, or until this many times as many were run. */
 const patience = 2;
 
 export async function measure({ model, format, works: wanted }: Plan, options: Options): Promise<Measured> {
-  const { threads, level, work, tokens: asked, log } = options;
-  const sides: Side[] = options.withPeer ? ["ours", "theirs"] : ["ours"];
+  const { threads, level, work, tokens: asked, oursFrom: from, log } = options;
+  const both: ("ours" | "theirs")[] = options.withPeer ? ["ours", "theirs"] : ["ours"];
+  const sides: Side[] = from === undefined ? both : ["before", ...both];
   const config = configOf(model);
   const hasTexts = wanted.some((work) => sceneOf(work) === "http");
   const { files, perValue } = await makeFiles(model, format, options, hasTexts);
-  const textFile = hasTexts && !options.gguf ? await withTokenizer(files.ours, files.theirs) : files.ours;
   const costs = { ours: costsOf(config, perValue), theirs: costsOf(config, (spec) => bytesPerValue(blockOf(spec, format))) };
   const tokens = Math.max(...wanted.map((work) => works[work].tokens), works["first-token"].tokens);
   const fixed = { work, threads, level, vocabSize: config.vocabSize };
@@ -91,14 +94,15 @@ export async function measure({ model, format, works: wanted }: Plan, options: O
       seed: 1 + round,
       profile: options.profile && round === 0,
     }));
-    const samples: Record<Side, Map<Work, Sample>> = { ours: new Map(), theirs: new Map() };
-    const told: Record<Side, { turns?: readonly Turn[]; reuse?: readonly ReuseRow[] }> = { ours: {}, theirs: {} };
+    const samples: Record<Side, Map<Work, Sample>> = { ours: new Map(), before: new Map(), theirs: new Map() };
+    const told: Record<Side, { turns?: readonly Turn[]; reuse?: readonly ReuseRow[] }> = { ours: {}, before: {}, theirs: {} };
     for (const job of jobs) {
       for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
         if (job.scene && sceneInfo(job.scene).oursOnly && side === "theirs") continue;
         readThrough(files[side]);
-        const file = side === "ours" && job.scene === "http" ? textFile : files[side];
-        for (const report of await runSide({ ...job, side, file }, log)) {
+        const isText = job.scene === "http" && side !== "theirs" && !options.gguf;
+        const file = isText ? await withTokenizer(files[side], files.theirs) : files[side];
+        for (const report of await runSide({ ...job, side, file, from: side === "before" ? from : undefined }, log)) {
           if (report.kind === "device") devices[side] = report.device;
           if (report.kind === "profile") profiles.push({ cell: `${model} ${format} ${works[report.work].title}`, ops: report.ops });
           if (report.kind === "sample") samples[side].set(report.work, report.sample);
@@ -110,10 +114,10 @@ export async function measure({ model, format, works: wanted }: Plan, options: O
     const [report] = await runSide({ ...jobs[0], side: "limits", file: "" }, log);
     const limit = (report as { limits: Limits }).limits;
     limits.push(limit);
-    const limitFor = (work: Work, side: Side) => limitOf(work, format, costs[side], limit, tokens);
+    const limitFor = (work: Work, side: keyof typeof costs) => limitOf(work, format, costs[side], limit, tokens);
     for (const work of left) {
-      const [ours, theirs] = [samples.ours.get(work)!, samples.theirs.get(work)];
-      const pair = { ours, theirs, limit: limitFor(work, "ours"), theirLimit: limitFor(work, "theirs") };
+      const [ours, before, theirs] = [samples.ours.get(work)!, samples.before.get(work), samples.theirs.get(work)];
+      const pair = { ours, before, theirs, limit: limitFor(work, "ours"), theirLimit: limitFor(work, "theirs") };
       pairs.get(work)!.push(pair);
       if (work === "chat" && isClean(pair)) chats.push({ ours: told.ours.turns, theirs: told.theirs.turns });
       if (work === "reuse") reuse = { ours: told.ours.reuse, theirs: told.theirs.reuse };
@@ -126,8 +130,8 @@ export async function measure({ model, format, works: wanted }: Plan, options: O
   });
   const size = {
     model: `${model} ${format}${options.gguf ? " GGUF" : ""}`,
-    file: sides.map((side) => bytesOf(files[side])),
-    perToken: sides.map((side) => costs[side].decodeBytes(0)),
+    file: both.map((side) => bytesOf(files[side])),
+    perToken: both.map((side) => costs[side].decodeBytes(0)),
   };
   return { cells, limits, devices, profiles, chats, reuse, size };
 }
@@ -145,34 +149,38 @@ const oursPerValue: Readonly<Record<WeightDtype, number>> = {
 
 /** What a weight of ours is held in is in the prepared folder: q4 is a mix, as it is at the peer. */
 async function makeFiles(model: PresetName, format: Format, options: Options, hasTexts: boolean) {
-  const { work, threads, level, withPeer, gguf, log } = options;
+  const { work, withPeer, gguf, oursFrom, log } = options;
   mkdirSync(work, { recursive: true });
-  const [folder, theirs] = [join(work, `${model}-${format}-spread`), join(work, `${model}-${format}-spread.gguf`)];
+  const theirs = join(work, `${model}-${format}-spread.gguf`);
   if ((withPeer || gguf || hasTexts) && !existsSync(theirs)) {
     log(`making ${theirs}`);
     writeGguf(theirs, configOf(model), format, `random ${model} ${format}`);
   }
   if (gguf) {
     const held = (spec: TensorSpec) => packedDtypeOf[blockOf(spec, format).toLowerCase() as StoredDtype];
-    return { files: { ours: theirs, theirs }, perValue: (spec: TensorSpec) => oursPerValue[held(spec)] };
+    return { files: { ours: theirs, before: theirs, theirs }, perValue: (spec: TensorSpec) => oursPerValue[held(spec)] };
   }
-  const backend = await openCpuBackend({ threads, level });
-  const readOurs = async () => {
-    const checkpoint = await openCheckpoint(folder);
-    await checkpoint.close();
-    return preparedOf(checkpoint);
-  };
-  let prepared = existsSync(folder) ? await readOurs() : undefined;
-  if (prepared?.layout !== backend.packed!.layout) {
-    log(`making ${folder}`);
-    await prepareModel(syntheticCheckpoint(model), folder, { dtype: format, backend, overwrite: true });
-    prepared = await readOurs();
-  }
-  await backend.dispose();
-  const { weights } = prepared!;
+  const ours = await prepare(model, format, options);
+  const before = oursFrom === undefined ? ours : await prepare(model, format, options, oursFrom);
+  const checkpoint = await openCheckpoint(ours);
+  await checkpoint.close();
+  const { weights } = preparedOf(checkpoint)!;
   // Matrices have the names of the checkpoint there, but for stacks of experts; all else is f32.
   const held = (name: string) => weights.get(name.replace(/\.\*\.(\w+)\.weight$/, ".$1"))!.dtype;
-  return { files: { ours: folder, theirs }, perValue: ({ name, matrix }: TensorSpec) => (matrix ? oursPerValue[held(name)] : 4) };
+  return { files: { ours, before, theirs }, perValue: ({ name, matrix }: TensorSpec) => (matrix ? oursPerValue[held(name)] : 4) };
+}
+
+/** @returns the folder; builds whose weights lie alike share it */
+async function prepare(model: PresetName, format: Format, { work, threads, level, log }: Options, from?: string): Promise<string> {
+  const { jamba, cpu } = await openBuild(from);
+  const backend = await cpu.openCpuBackend({ threads, level });
+  const folder = join(work, `${model}-${format}-spread-${backend.packed!.layout}`);
+  if (!existsSync(folder)) {
+    log(`making ${folder}`);
+    await jamba.prepareModel(syntheticCheckpoint(model), folder, { dtype: format, backend });
+  }
+  await backend.dispose();
+  return folder;
 }
 
 function filesOf(path: string): string[] {

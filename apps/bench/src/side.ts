@@ -27,7 +27,7 @@ async function main(job: Job): Promise<void> {
     await send({ kind: "limits", limits: await measureLimits({ threads: job.threads, level: job.level }) });
     return;
   }
-  const side = job.side === "ours" ? await (await import("./ours.ts")).startOurs(job) : await (await import("./peer.ts")).startPeer(job);
+  const side = job.side === "theirs" ? await (await import("./peer.ts")).startPeer(job) : await (await import("./ours.ts")).startOurs(job);
   await send({ kind: "device", device: side.device });
   if (job.scene) await playScene(job, job.scene, await side.load());
   else await measureWorks(job, side);

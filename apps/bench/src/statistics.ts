@@ -16,9 +16,11 @@ export interface Sample {
   readonly idle?: number;
 }
 
-/** Both sides in one round, and the limit of that minute in the work's unit. */
+/** The sides in one round, and the limit of that minute in the work's unit. */
 export interface Pair {
   readonly ours: Sample;
+  /** Of another checkout of ours. */
+  readonly before?: Sample;
   readonly theirs?: Sample;
   readonly limit?: number;
   readonly theirLimit?: number;
@@ -52,8 +54,8 @@ export interface Summary {
   readonly peakBytes: readonly [ours: number, theirs?: number];
 }
 
-export function isClean({ ours, theirs }: Pair): boolean {
-  return ours.others <= allowedOthers && (theirs?.others ?? 0) <= allowedOthers;
+export function isClean({ ours, before, theirs }: Pair): boolean {
+  return [ours, before, theirs].every((sample) => (sample?.others ?? 0) <= allowedOthers);
 }
 
 export function median(values: readonly number[]): number {
