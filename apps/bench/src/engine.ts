@@ -70,6 +70,17 @@ export interface How {
   readonly promptLookup?: boolean;
 }
 
+/** How a token is drawn, in words that both sides share; only what is given changes anything. */
+export interface Sampler {
+  /** 0: the most probable one. */
+  readonly temperature: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly minP?: number;
+  /** Log probabilities of so many tokens, and of the drawn one. */
+  readonly topLogprobs?: number;
+}
+
 export interface Answer {
   readonly text: string;
   readonly promptTokens: number;
@@ -94,6 +105,8 @@ export interface Engine {
    * @returns how many of `ids` were read
    */
   reply(ids: readonly number[], answer: readonly number[], how?: How): Promise<number>;
+  /** Reads `ids`, then draws exactly `tokens`, each told as it is drawn. Calls may overlap. */
+  draw(ids: readonly number[], tokens: number, sampler: Sampler, onToken: () => void): Promise<void>;
   /** Goes on with a text by exactly `tokens`, drawn greedily. Calls may overlap. */
   answer(text: string, tokens: number): Promise<Answer>;
   /** Of a side whose callers say where states are kept: from here on at each message end, besides where its own chat keeps them. */

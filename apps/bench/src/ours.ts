@@ -48,6 +48,10 @@ function engineOf(backend: Backend, model: JambaModel): Engine {
       if (result.ids.join() !== answer.join()) throw new Error(`jamba: expected to say ${answer.join()}, found ${result.ids.join()}`);
       return result.usage.promptTokens - result.usage.cachedTokens;
     },
+    async draw(ids, tokens, sampler, onToken) {
+      const result = await model.generate(ids, { ...sampler, ignoreEos: true, maxTokens: tokens, onToken });
+      if (result.ids.length !== tokens) throw new Error(`jamba: expected ${tokens} tokens, found ${result.ids.length}`);
+    },
     async answer(prompt, tokens) {
       const { text, usage } = await model.generate(prompt, { temperature: 0, ignoreEos: true, maxTokens: tokens });
       return { text, promptTokens: usage.promptTokens, newTokens: usage.completionTokens };

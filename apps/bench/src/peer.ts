@@ -65,6 +65,16 @@ interface Sequence {
   evaluateWithoutGeneratingNewTokens(tokens: number[]): Promise<void>;
   evaluate(tokens: number[], options: object): AsyncGenerator<number, void, number | undefined>;
   evaluateWithMetadata(tokens: number[], metadata: object, options: object): AsyncGenerator<{ confidence: number }, void, number>;
+  /** One output for each token, where the token came with what it is to generate. */
+  controlledEvaluate(tokens: (number | [number, object])[]): Promise<{ next: Drawn }[]>;
+}
+
+interface Drawn {
+  readonly token: number;
+  /** Best first. */
+  readonly logits: Map<number, number>;
+  /** Σ exp(logit - best) over the vocabulary. */
+  readonly totalLogitWeight: number;
 }
 
 interface Meter {
@@ -90,6 +100,8 @@ export async function startPeer({ file, threads, contextTokens, sequences, work 
 
 /** An end-of-text token would end the run before another one takes its place. */
 const greedy = { temperature: 0, yieldEogToken: true };
+/** Instead of 40 and 0.95, which it takes where nothing is given. */
+const uncut = { topK: 0, topP: 1, minP: 0, yieldEogToken: true };
 
 function engineOf(model: Model, sequences: readonly Sequence[]): Engine {
   const [first] = sequences;
@@ -138,6 +150,18 @@ function engineOf(model: Model, sequences: readonly Sequence[]): Engine {
       const { usedInputTokens, usedOutputTokens } = sequence.tokenMeter.diff(meter);
       return usedInputTokens + usedOutputTokens - (answer.length - 1);
     },
+    async draw(ids, tokens, { topLogprobs, ...sampler }, onToken) {
+      const sequence = take(ids);
+      await sequence.adaptStateToTokens(ids.slice(0, -1), false);
+      const rest = ids.slice(sequence.nextTokenIndex);
+      const drawn = topLogprobs ? drawLogprobs(sequence, rest, topLogprobs) : sequence.evaluate(rest, { ...uncut, ...sampler });
+      for (let left = tokens; left > 0; left--) {
+        await drawn.next();
+        onToken();
+      }
+      await drawn.return();
+      idle.add(sequence);
+    },
     async answer(text, tokens) {
       const ids = [model.tokens.bos, ...model.tokenize(text)];
       const sequence = take(ids);
@@ -159,4 +183,24 @@ function engineOf(model: Model, sequences: readonly Sequence[]): Engine {
     },
     close: () => model.dispose(),
   };
+}
+
+/** Its way to log probabilities without those of the whole vocabulary, which it would give as a Map of them all. */
+async function* drawLogprobs(sequence: Sequence, ids: readonly number[], count: number) {
+  const generateNext = {
+    token: true,
+    logits: { filter: { tokens: [], includeTop: count, includeSelected: true } },
+    totalLogitWeight: true,
+    options: { temperature: 0 },
+  };
+  for (let tokens = ids; ; ) {
+    const outputs = await sequence.controlledEvaluate([...tokens.slice(0, -1), [tokens.at(-1)!, { generateNext }]]);
+    const { token, logits, totalLogitWeight } = outputs.at(-1)!.next;
+    const [best] = logits.values();
+    const logprobs = Array.from(logits, ([id, logit]) => ({ id, logprob: logit - best - Math.log(totalLogitWeight) }));
+    if (logprobs.length < count || !(logprobs[0].logprob <= 0))
+      throw new Error(`node-llama-cpp: expected ${count} log probabilities, found ${JSON.stringify(logprobs)}`);
+    yield token;
+    tokens = [token];
+  }
 }

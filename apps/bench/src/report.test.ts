@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { chart, columns, fieldsOf, profileTable, type Row, rowOf, table, updateResults } from "./report.ts";
+import { againstBefore, beforeColumns, chart, columns, fieldsOf, profileTable, type Row, rowOf, table, updateResults } from "./report.ts";
 import { type Cell, isClean, median, type Pair, type Sample, spreadOf } from "./statistics.ts";
 
-const sample = (value: number, others = 0, idle?: number): Sample => ({ value, others, idle, peakBytes: 2e9 });
+const sample = (value: number, others = 0, base?: number): Sample => ({ value, others, base, peakBytes: 2e9 });
 const cell = (pairs: Pair[], work: Cell["work"] = "prefill-512"): Cell => ({ model: "3b", format: "q4", work, pairs, dropped: 1 });
 const pair = (ours: number, theirs: number): Pair => ({ ours: sample(ours), theirs: sample(theirs), limit: 150, theirLimit: 150 });
 
@@ -15,6 +15,7 @@ test("a round counts unless something else used more than a fifth of a core besi
   expect(isClean({ ours: sample(1, 0.2), theirs: sample(1, 0.1) })).toBe(true);
   expect(isClean({ ours: sample(1, 0.21), theirs: sample(1) })).toBe(false);
   expect(isClean({ ours: sample(1), theirs: sample(1, 0.5) })).toBe(false);
+  expect(isClean({ ours: sample(1), before: sample(1, 0.5) })).toBe(false);
   expect(isClean({ ours: sample(1) })).toBe(true);
 });
 
@@ -37,6 +38,20 @@ test("the table", () => {
     3b q4 load                 0.500 s        2.00 s          4.00 [4.00..4.00]                2000 / 2000  1, 1 dropped
     3b q4 decode, a core busy  6.00 tokens/s  2.00 tokens/s   3.00 [3.00..3.00]  60 % / 25 %   2000 / 2000  1, 1 dropped
     3b q4 decode at 16         machine busy                                                                 0, 1 dropped
+    "
+  `);
+});
+
+test("the table of samplers has their share of greedy, and that against another checkout has that one's", () => {
+  const sampled = cell([{ ours: sample(90, 0, 100), before: sample(60, 0, 96), theirs: sample(40, 0, 50) }], "sampled-top-p");
+  expect(table([columns, fieldsOf(rowOf(sampled))])).toMatchInlineSnapshot(`
+    "cell                     ours           node-llama-cpp  ratio              of the limit  peak MB      rounds
+    3b q4 decode, top-p 0.9  90.0 tokens/s  40.0 tokens/s   2.25 [2.25..2.25]  90 % / 80 %   2000 / 2000  1, 1 dropped
+    "
+  `);
+  expect(table([beforeColumns, fieldsOf(rowOf(againstBefore(sampled)))])).toMatchInlineSnapshot(`
+    "cell                     ours           before         ratio              of the limit  peak MB      rounds
+    3b q4 decode, top-p 0.9  90.0 tokens/s  60.0 tokens/s  1.50 [1.50..1.50]  90 % / 63 %   2000 / 2000  1, 1 dropped
     "
   `);
 });

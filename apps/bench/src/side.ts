@@ -40,10 +40,12 @@ async function playScene(job: Job, scene: Scene, engine: Engine): Promise<void> 
     engine,
     writer: writerOf(randomFrom(job.seed), job.vocabSize),
     tokens: job.sceneTokens,
+    works: job.works,
     tell: async (report) => void (await send(report)),
-    async figure(work, value) {
-      // Counts are the same on a busy machine.
-      const sample = { value, others: works[work].unit === "tokens" ? 0 : others(), peakBytes: peakBytes() };
+    async figure(work, value, base) {
+      // Counts and sizes are the same on a busy machine.
+      const isSpeed = !["tokens", "MB"].includes(works[work].unit);
+      const sample = { value, base, others: isSpeed ? others() : 0, peakBytes: peakBytes() };
       if (job.works.includes(work)) await send({ kind: "sample", work, sample });
     },
   });
@@ -131,7 +133,7 @@ async function measureBusy(alone: () => Promise<Measured>, accompanied: (hog: Ch
   try {
     await setTimeout(200); // until it spins
     const busy = await accompanied(hog);
-    return { value: busy.value, idle: idle.value, others: Math.max(idle.others, busy.others) };
+    return { value: busy.value, base: idle.value, others: Math.max(idle.others, busy.others) };
   } finally {
     kill();
     process.off("exit", kill);

@@ -9,7 +9,10 @@ export interface Stage {
   readonly writer: Writer;
   /** Of the longest conversation. */
   readonly tokens: number;
-  figure(work: Work, value: number): Promise<void>;
+  /** What is asked for; other figures are not told. */
+  readonly works: readonly Work[];
+  /** `base`: what a share of is shown. */
+  figure(work: Work, value: number, base?: number): Promise<void>;
   tell(report: Report): Promise<void>;
 }
 
@@ -21,4 +24,12 @@ export async function ask(engine: Engine, { ids, answer }: Request): Promise<Tur
   };
   const read = await engine.reply(ids, answer, { onToken });
   return { tokens: ids.length, read, firstTokenMs: firstTokenMs!, totalMs: performance.now() - start };
+}
+
+/** Tokens per second of all answers while all are being given. `times`: ms at which each had its tokens. */
+export function speedOf(times: readonly (readonly number[])[]): number {
+  const start = Math.max(...times.map((at) => at[0]));
+  const end = Math.min(...times.map((at) => at.at(-1)!));
+  const drawn = times.flat().filter((at) => at > start && at <= end).length;
+  return (drawn * 1000) / (end - start);
 }

@@ -12,8 +12,8 @@ export interface Sample {
   readonly others: number;
   /** Largest resident size of the process so far. */
   readonly peakBytes: number;
-  /** Of `decode-busy`: the speed without company, in the same process. */
-  readonly idle?: number;
+  /** What its share is of, where that isn't the limit, from the same process: of `decode-busy` the speed without company, of a sampler greedy's. */
+  readonly base?: number;
 }
 
 /** The sides in one round, and the limit of that minute in the work's unit. */
@@ -49,7 +49,7 @@ export interface Summary {
   readonly theirs?: Spread;
   /** How many times better ours is, within a round. */
   readonly ratio?: Spread;
-  /** Of the limit: ours, theirs. For decode-busy of the own idle speed, for memory as a multiple of what must be there. */
+  /** Of the limit: ours, theirs. Of the own `base` where there is one, for memory as a multiple of what must be there. */
   readonly share?: readonly [ours: number, theirs?: number];
   readonly peakBytes: readonly [ours: number, theirs?: number];
 }
@@ -77,7 +77,7 @@ export function summarize({ pairs }: Cell, lessIsBetter: boolean): Summary | und
     return all.length > 0 ? median(all) : undefined;
   };
   const shareOf = (sample: Sample | undefined, limit: number | undefined) => {
-    const whole = sample?.idle ?? limit;
+    const whole = sample?.base ?? limit;
     return sample && whole ? sample.value / whole : undefined;
   };
   const ours = of((pair) => shareOf(pair.ours, pair.limit));
