@@ -1,6 +1,6 @@
 // What the machine is, and who else uses it.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { arch, cpus, platform, release, totalmem } from "node:os";
 
 function proc(path: string): string {
@@ -62,4 +62,14 @@ export function watchOthers(pid?: number): () => number {
 export function peakBytes(): number {
   const kib = /^VmHWM:\s*(\d+) kB/m.exec(proc("self/status"))?.[1];
   return (kib ? Number(kib) : process.resourceUsage().maxRSS) * 1024;
+}
+
+/** Forgets the peak so far where the system allows that. @returns what this process has at the moment */
+export function resetPeak(): number {
+  try {
+    writeFileSync("/proc/self/clear_refs", "5"); // proc(5)
+  } catch {
+    // Then the peak is that of all before too.
+  }
+  return process.memoryUsage.rss();
 }

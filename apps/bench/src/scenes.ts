@@ -9,12 +9,14 @@ import { longChat } from "./scenes/long-chat.ts";
 import { reuse } from "./scenes/reuse.ts";
 import { rollback } from "./scenes/rollback.ts";
 import { sampling } from "./scenes/sampling.ts";
+import { score } from "./scenes/score.ts";
 import type { Stage } from "./stage.ts";
 import type { Scene } from "./works.ts";
 
 export const runScene: Readonly<Record<Scene, (stage: Stage) => Promise<void>>> = {
   batch,
   sampling,
+  score,
   chat,
   arrival,
   reuse,

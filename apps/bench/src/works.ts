@@ -29,6 +29,7 @@ export interface SceneInfo {
 export const scenes = {
   batch: { tokens: 256, sequences: 8, fixed: true },
   sampling: { tokens: 256, sequences: 8, fixed: true },
+  score: { tokens: 8001, sequences: 1, fixed: true, oursOnly: true, once: true },
   chat: { tokens: 32768, sequences: 1 },
   arrival: { tokens: 16384, sequences: 16 },
   reuse: { tokens: 4096, sequences: 1, fixed: true, once: true },
@@ -63,6 +64,7 @@ export const works = {
   "sampled-8-top-k": { unit: "tokens/s", tokens: 16, title: "decode of 8, top-k 40", scene: "sampling" },
   "sampled-8-min-p": { unit: "tokens/s", tokens: 16, title: "decode of 8, min-p 0.05", scene: "sampling" },
   "sampled-8-logprobs": { unit: "tokens/s", tokens: 16, title: "decode of 8, 20 log probabilities", scene: "sampling" },
+  "score-memory": { unit: "MB", tokens: 0, title: "memory to score 8000", scene: "score" },
   chat: { unit: "s", tokens: 0, title: "chat of 20 turns to", scene: "chat" },
   "chat-read": { unit: "tokens", tokens: 0, title: "tokens read, chat to", scene: "chat" },
   arrival: { unit: "steps", tokens: 0, title: "wait of 20 during a prefill of", scene: "arrival" },
