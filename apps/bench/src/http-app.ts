@@ -1,7 +1,7 @@
 // The HTTP application that both sides are put behind: as little as a server of chats can be.
 
 import { Hono } from "hono";
-import type { Engine } from "./engine.ts";
+import type { LoadedSide } from "./sides.ts";
 
 interface Asked {
   readonly messages: readonly { readonly content: string }[];
@@ -9,7 +9,7 @@ interface Asked {
 }
 
 /** Answers POST /v1/chat/completions; messages are read as `chatTemplate` has them. */
-export function chatApp(engine: Pick<Engine, "answer">): Hono {
+export function chatApp(engine: Pick<LoadedSide, "answer">): Hono {
   const app = new Hono();
   app.post("/v1/chat/completions", async (c) => {
     const { messages, max_tokens } = await c.req.json<Asked>();

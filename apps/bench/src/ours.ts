@@ -2,7 +2,7 @@
 
 import type { Backend, JambaModel } from "jamba";
 import { openBuild } from "./build.ts";
-import type { Engine, Job, OpTime, Side } from "./engine.ts";
+import type { Job, LoadedSide, OpTime, Side } from "./sides.ts";
 
 export async function startOurs({ file, from, threads, level, contextTokens }: Job): Promise<Side> {
   const { jamba, cpu } = await openBuild(from);
@@ -14,7 +14,7 @@ export async function startOurs({ file, from, threads, level, contextTokens }: J
   };
 }
 
-function engineOf(backend: Backend, model: JambaModel): Engine {
+function engineOf(backend: Backend, model: JambaModel): LoadedSide {
   const { profile } = backend as { profile?: () => Promise<OpTime[]> };
   return {
     async generate(ids, onToken) {

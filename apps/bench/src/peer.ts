@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { endId } from "./conversation.ts";
-import type { Engine, Job, Side } from "./engine.ts";
+import type { Job, LoadedSide, Side } from "./sides.ts";
 
 export const peerVersion = "3.22.1";
 
@@ -103,7 +103,7 @@ const greedy = { temperature: 0, yieldEogToken: true };
 /** Instead of 40 and 0.95, which it takes where nothing is given. */
 const uncut = { topK: 0, topP: 1, minP: 0, yieldEogToken: true };
 
-function engineOf(model: Model, sequences: readonly Sequence[]): Engine {
+function engineOf(model: Model, sequences: readonly Sequence[]): LoadedSide {
   const [first] = sequences;
   const idle = new Set(sequences);
   let keepsEnds = false;

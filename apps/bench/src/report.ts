@@ -2,7 +2,7 @@
 
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
-import type { OpTime } from "./engine.ts";
+import type { OpTime } from "./sides.ts";
 import { type Cell, type Spread, type Summary, summarize } from "./statistics.ts";
 import { titleOf, works } from "./works.ts";
 

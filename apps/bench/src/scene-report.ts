@@ -2,9 +2,9 @@
 
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
-import type { ReuseRow, Turn } from "./engine.ts";
 import { short } from "./report.ts";
 import type { BySide, Measured } from "./rounds.ts";
+import type { ReuseRow, Turn } from "./sides.ts";
 import { median } from "./statistics.ts";
 
 export interface Table {

@@ -3,11 +3,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { setTimeout } from "node:timers/promises";
 import { writerOf } from "./conversation.ts";
-import type { Engine, Job, Report, Side } from "./engine.ts";
 import { firstTextId } from "./gguf.ts";
 import { peakBytes, watchOthers } from "./machine.ts";
 import { randomFrom } from "./random.ts";
 import { runScene } from "./scenes.ts";
+import type { Job, LoadedSide, Report, Side } from "./sides.ts";
 import { median, type Sample } from "./statistics.ts";
 import { maxDrawn, type Scene, type Work, works } from "./works.ts";
 
@@ -33,7 +33,7 @@ async function main(job: Job): Promise<void> {
   else await measureWorks(job, side);
 }
 
-async function playScene(job: Job, scene: Scene, engine: Engine): Promise<void> {
+async function playScene(job: Job, scene: Scene, engine: LoadedSide): Promise<void> {
   await engine.check();
   const others = watchOthers();
   await runScene[scene]({
@@ -84,7 +84,7 @@ async function measureWorks(job: Job, side: Side): Promise<void> {
 }
 
 /** Tokens per second up to the first one drawn. */
-async function measurePrefill(engine: Engine, prompt: () => number[]): Promise<Measured> {
+async function measurePrefill(engine: LoadedSide, prompt: () => number[]): Promise<Measured> {
   const others = watchOthers();
   const speeds: number[] = [];
   const start = performance.now();
@@ -102,7 +102,13 @@ async function measurePrefill(engine: Engine, prompt: () => number[]): Promise<M
 }
 
 /** Tokens per second after the first: the median over windows. */
-async function measureDecode(engine: Engine, ids: number[], randomId: () => number, goOn: boolean, hog?: ChildProcess): Promise<Measured> {
+async function measureDecode(
+  engine: LoadedSide,
+  ids: number[],
+  randomId: () => number,
+  goOn: boolean,
+  hog?: ChildProcess,
+): Promise<Measured> {
   const times: number[] = [];
   let others = () => 0;
   await engine.generate(

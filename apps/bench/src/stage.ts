@@ -1,11 +1,11 @@
 // What a scene is given, and one request on it.
 
 import type { Request, Writer } from "./conversation.ts";
-import type { Engine, Report, Turn } from "./engine.ts";
+import type { LoadedSide, Report, Turn } from "./sides.ts";
 import type { Work } from "./works.ts";
 
 export interface Stage {
-  readonly engine: Engine;
+  readonly engine: LoadedSide;
   readonly writer: Writer;
   /** Of the longest conversation. */
   readonly tokens: number;
@@ -16,7 +16,7 @@ export interface Stage {
   tell(report: Report): Promise<void>;
 }
 
-export async function ask(engine: Engine, { ids, answer }: Request): Promise<Turn> {
+export async function ask(engine: LoadedSide, { ids, answer }: Request): Promise<Turn> {
   const start = performance.now();
   let firstTokenMs: number | undefined;
   const onToken = () => {

@@ -1,6 +1,6 @@
 // The output of a response: puts an answer's pieces together to items, and tells what happens to them on the way.
 
-import type { Piece } from "jamba";
+import type { AnswerPiece } from "jamba";
 import { newId } from "./service.ts";
 
 interface TextPart {
@@ -40,7 +40,7 @@ export class ResponseItems {
     this.#tell = tell;
   }
 
-  push(piece: Piece): void {
+  push(piece: AnswerPiece): void {
     if ("text" in piece) this.#pushText("message", piece.text);
     else if ("reasoning" in piece) this.#pushText("reasoning", piece.reasoning);
     else this.#pushCall(piece.toolCall);
@@ -62,7 +62,7 @@ export class ResponseItems {
     this.#tell("response.output_item.done", { output_index: place.output_index, item });
   }
 
-  #pushCall({ index, name = "", argumentsDelta: delta }: Extract<Piece, { readonly toolCall: unknown }>["toolCall"]): void {
+  #pushCall({ index, name = "", argumentsDelta: delta }: Extract<AnswerPiece, { readonly toolCall: unknown }>["toolCall"]): void {
     if (index !== this.#call) {
       this.#call = index;
       const id = newId("fc_");

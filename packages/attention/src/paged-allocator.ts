@@ -12,6 +12,8 @@ export class PagedAllocator {
   #users = new Map<number, number>();
   #slots = new Set<number>();
   #releases = 0;
+  /** Of the store: those beyond are new, whoever made it grow. */
+  #known = { slots: 0, pages: 0 };
 
   /** @param chunk how many slots and pages are reserved at a time once the store is full */
   constructor(
@@ -24,28 +26,31 @@ export class PagedAllocator {
   }
 
   /** @throws JambaError OUT_OF_MEMORY, with nothing taken */
-  takeSlot(): number {
-    if (this.#freeSlots.length === 0) {
-      const from = this.store.nSlots;
-      this.store.reserve(from + this.chunk.slots, this.store.nPages);
-      for (let slot = this.store.nSlots - 1; slot >= from; slot--) this.#freeSlots.push(slot);
-    }
+  async takeSlot(): Promise<number> {
+    while (this.#freeSlots.length === 0) await this.#grow(this.chunk.slots, 0);
     const slot = this.#freeSlots.pop()!;
     this.#slots.add(slot);
     return slot;
   }
 
   /** @throws JambaError OUT_OF_MEMORY, with nothing taken */
-  takePages(count: number): number[] {
-    if (this.#freePages.length < count) {
-      const from = this.store.nPages;
+  async takePages(count: number): Promise<number[]> {
+    while (this.#freePages.length < count) {
       const missing = count - this.#freePages.length;
-      this.store.reserve(this.store.nSlots, from + Math.ceil(missing / this.chunk.pages) * this.chunk.pages);
-      for (let page = this.store.nPages - 1; page >= from; page--) this.#freePages.unshift(page);
+      await this.#grow(0, Math.ceil(missing / this.chunk.pages) * this.chunk.pages);
     }
     const pages = Array.from({ length: count }, () => this.#freePages.pop()!);
     for (const page of pages) this.#users.set(page, 1);
     return pages;
+  }
+
+  /** Another call may take what this one made: who needs some looks again. */
+  async #grow(slots: number, pages: number): Promise<void> {
+    const { store } = this;
+    await store.reserve(store.nSlots + slots, store.nPages + pages);
+    for (let slot = store.nSlots - 1; slot >= this.#known.slots; slot--) this.#freeSlots.push(slot);
+    for (let page = store.nPages - 1; page >= this.#known.pages; page--) this.#freePages.unshift(page);
+    this.#known = { slots: store.nSlots, pages: store.nPages };
   }
 
   share(pages: readonly number[]): void {
@@ -77,6 +82,7 @@ export class PagedAllocator {
     const left = (free: number[], count: number) => free.filter((index) => index < count).sort((a, b) => b - a);
     this.#freeSlots = left(this.#freeSlots, this.store.nSlots);
     this.#freePages = left(this.#freePages, this.store.nPages);
+    this.#known = { slots: this.store.nSlots, pages: this.store.nPages };
   }
 
   releasePages(pages: readonly number[]): void {

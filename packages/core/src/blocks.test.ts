@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { type BlockDtype, blockFormats, decodeStored, isBlockDtype, packedDtypeOf, type StoredDtype, storedBytes } from "./blocks.ts";
+import { runOnce } from "./device/run-once.ts";
+import type { WeightSource } from "./device/weight.ts";
 import { record } from "./recorder.ts";
-import { openReference } from "./reference/backend.ts";
-import type { WeightSource } from "./weight.ts";
+import { openReference } from "./reference/driver.ts";
 
 // Made by tooling/golden/make-blocks.py with the decoders of the PyPI package gguf.
 const fixture: Record<BlockDtype, { blocks: string; values: string }> = JSON.parse(
@@ -50,13 +51,13 @@ describe.each(formats)("%s", (dtype) => {
       read: async (from, to) => blocks.subarray(from * bytes, to * bytes),
     };
     const [exact, rounded] = [await reference.openWeight(source, "f32"), await reference.openWeight(source, "bf16")];
-    const store = reference.createStates({ layers: [], pageTokens: 1, kvDtype: "f32" });
-    store.reserve(1, 0);
+    const store = await reference.createStates({ layers: [], pageTokens: 1, kvDtype: "f32" });
+    await store.reserve(1, 0);
     const list = record({ L: 2, nSequences: 1, nRows: 0 }, store.spec, (ops) => {
       for (const [name, table] of Object.entries({ exact, rounded })) ops.read(name, ops.embed(table));
     });
     const states = [{ slot: 0, pages: [], seen: 0 }];
-    const read = await reference.run(list, store, {
+    const read = await runOnce(reference, list, store, {
       ids: Int32Array.of(0, 1),
       starts: Int32Array.of(0, 2),
       states,

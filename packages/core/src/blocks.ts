@@ -24,6 +24,9 @@ export type BlockDtype = keyof typeof blockFormats;
 /** What a checkpoint's tensor may be stored in. */
 export type StoredDtype = FloatDtype | BlockDtype;
 
+/** All of them, floats first. */
+export const storedDtypes = ["f32", "bf16", "f16", ...(Object.keys(blockFormats) as BlockDtype[])] as readonly StoredDtype[];
+
 export function isBlockDtype(dtype: StoredDtype): dtype is BlockDtype {
   return Object.hasOwn(blockFormats, dtype);
 }

@@ -76,6 +76,15 @@ export function decodeFloats(bytes: Uint8Array, dtype: FloatDtype): Float32Array
   return out;
 }
 
+/** The reverse: little-endian bytes of `values` as `dtype`, rounded half to even. */
+export function encodeFloats(values: Float32Array, dtype: FloatDtype): Uint8Array {
+  if (dtype === "f32") return new Uint8Array(values.slice().buffer);
+  const halves = new Uint16Array(values.length);
+  const round = dtype === "bf16" ? toBf16 : toF16;
+  for (let i = 0; i < values.length; i++) halves[i] = round(values[i]);
+  return new Uint8Array(halves.buffer);
+}
+
 /** Rounds `values` in place to what `dtype` can hold. */
 export function roundFloats(values: Float32Array, dtype: FloatDtype): void {
   if (dtype === "bf16") for (let i = 0; i < values.length; i++) values[i] = fromBf16(toBf16(values[i]));

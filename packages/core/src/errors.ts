@@ -11,7 +11,8 @@ export type JambaErrorCode =
   | "CONTEXT_FULL"
   | "OUT_OF_MEMORY"
   | "SESSION_MISMATCH"
-  | "DISPOSED";
+  | "DISPOSED"
+  | "DEVICE_LOST";
 
 /** The message says what was expected, what was found, where, and what to do. `code` never changes between versions. */
 export class JambaError extends Error {

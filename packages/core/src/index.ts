@@ -1,19 +1,5 @@
 export { Tensor as HostTensor } from "onnxruntime-common";
 export {
-  type Backend,
-  checkAddress,
-  checkInputs,
-  checkState,
-  type DeviceInfo,
-  type MemoryUse,
-  type PackedSource,
-  type PackedWeights,
-  type PlannedStep,
-  type RunOptions,
-  type StateCopies,
-  type StepInputs,
-} from "./backend.ts";
-export {
   type BlockDtype,
   blockFormats,
   decodeStored,
@@ -21,31 +7,92 @@ export {
   packedDtypeOf,
   type StoredDtype,
   storedBytes,
+  storedDtypes,
 } from "./blocks.ts";
 export {
   type Command,
   type CommandList,
   type CommandOf,
+  type FusedCommand,
+  type FusedOp,
+  type Norm,
   type Op,
   printList,
   type Routes,
   type StepShape,
   type Tensor,
   tensorsOf,
+  weightsOf,
 } from "./command.ts";
-export { decodeFloats, type FloatDtype, floatBytes, fromBf16, fromF16, roundFloats, toBf16, toF16, type WeightDtype } from "./dtype.ts";
-export { BackendError, DtypeError, JambaError, type JambaErrorCode, LoadError, ShapeError, TokenizerError } from "./errors.ts";
-export type { AttentionState, ExpertArgs, LayerState, MambaState, MatmulOptions, Ops } from "./ops.ts";
-export { record } from "./recorder.ts";
-export { openReference, type ReferenceKernels, referenceKernels } from "./reference/backend.ts";
+export type {
+  AskedIds,
+  Backend,
+  DeviceInfo,
+  MemoryUse,
+  OpProfile,
+  PackedSource,
+  PackedWeights,
+  PlannedStep,
+  Program,
+  Room,
+  Step,
+  StepInputs,
+  SubmitOptions,
+} from "./device/backend.ts";
+export { checkState } from "./device/checks.ts";
+export type {
+  Driver,
+  DriverPacked,
+  DriverProgram,
+  DriverStates,
+  DriverWeight,
+  PackedCopies,
+  PackedInputs,
+  Ticket,
+} from "./device/driver.ts";
+export { openDevice } from "./device/frame.ts";
+export { hostRoom } from "./device/host-room.ts";
 export {
-  type AttentionStateSpec,
+  fromHostState,
   type HostLayerState,
   type HostState,
+  readHostState,
+  toHostState,
+  writeHostState,
+} from "./device/host-state.ts";
+export { packAddresses } from "./device/pack-inputs.ts";
+export { runOnce } from "./device/run-once.ts";
+export {
+  type AttentionStateSpec,
+  convertPart,
   type MambaStateSpec,
+  partBytes,
   type StateAddress,
+  type StateCopies,
+  type StatePart,
   type StateSpec,
   type StateStore,
   stateBytes,
-} from "./state.ts";
-export { type LocalBytes, matrixOf, sourceOf, type Weight, type WeightSource } from "./weight.ts";
+  statePartsOf,
+} from "./device/state.ts";
+export { stepParts, stepWords } from "./device/step-words.ts";
+export { type LocalBytes, matrixOf, sourceOf, type Weight, type WeightSource } from "./device/weight.ts";
+export {
+  decodeFloats,
+  encodeFloats,
+  type FloatDtype,
+  floatBytes,
+  fromBf16,
+  fromF16,
+  roundFloats,
+  toBf16,
+  toF16,
+  type WeightDtype,
+} from "./dtype.ts";
+export { BackendError, DtypeError, JambaError, type JambaErrorCode, LoadError, ShapeError, TokenizerError } from "./errors.ts";
+export { type Fusion, fusions, type Rewrite } from "./lower/fuse.ts";
+export { type LoweringTarget, lower, type Output, type Plan, traced } from "./lower/lower.ts";
+export type { AttentionState, ExpertArgs, LayerState, MambaState, MatmulOptions, Ops } from "./ops.ts";
+export { record } from "./recorder.ts";
+export { openReference, type ReferenceKernels, type ReferenceOptions, referenceKernels } from "./reference/driver.ts";
+export { type TopRow, topOf } from "./top.ts";

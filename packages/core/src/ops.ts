@@ -1,8 +1,8 @@
 // The dozen operations that Jamba is written in. Calls record; nothing computes until a backend runs the list.
 
 import type { Routes, ScanArgs, StepShape, Tensor } from "./command.ts";
-import type { AttentionStateSpec, MambaStateSpec } from "./state.ts";
-import type { Weight } from "./weight.ts";
+import type { AttentionStateSpec, MambaStateSpec } from "./device/state.ts";
+import type { Weight } from "./device/weight.ts";
 
 /** The state of one layer, for all sequences of the step. */
 export type LayerState<Spec = MambaStateSpec | AttentionStateSpec> = Spec & { readonly layer: number };
@@ -112,6 +112,23 @@ export interface Ops {
   /** The rows of `x` that the step's `rows` name -> [nRows, columns]. */
   gatherRows(x: Tensor): Tensor;
 
-  /** Hands `x`, as it is at this point of the list, to the caller under `name`. */
+  /**
+   * What a draw needs of each row of logits, over its finite values (NaN and infinities never count):
+   *
+   *   ids, values   the k largest logits, best first, ties to the lower id; -1 and -∞ where there are fewer
+   *   sums          max,  Σ e^(l-max),  Σ e^(l-max) (max-l),  Σ e^((l-max)/T),  count          T: the row's temperature
+   *   asked         the logits of the ids that the step asks for, whatever they are
+   *
+   * Read as `{name}.ids` [nRows, k] i32, `{name}.values` [nRows, k], `{name}.sums` [nRows, 5] (to a relative 1e-6) and `{name}.asked`,
+   * one after another for all rows. Without a finite value the sums are -∞, 0, 0, 0, 0.
+   *
+   * logits [nRows, vocabSize]
+   */
+  top(name: string, logits: Tensor, k: number): void;
+
+  /** Hands `x`, as it is at this point of the list, to the caller under `name`, with the step. */
   read(name: string, x: Tensor): void;
+
+  /** The same for what is rarely wanted: it stays on the device, where `Step.read` can fetch rows of it until the submit after the next one. */
+  keep(name: string, x: Tensor): void;
 }

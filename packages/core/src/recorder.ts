@@ -1,11 +1,10 @@
 // Turns calls of `Ops` into a checked command list. Everything about shapes is settled here, once for all backends.
 
-import { planArena } from "./arena.ts";
 import type { Command, CommandList, StepShape, Tensor } from "./command.ts";
+import type { StateSpec } from "./device/state.ts";
+import type { Weight } from "./device/weight.ts";
 import { DtypeError, ShapeError } from "./errors.ts";
 import type { LayerState, MatmulOptions, Ops } from "./ops.ts";
-import type { StateSpec } from "./state.ts";
-import type { Weight } from "./weight.ts";
 
 /**
  * Records what `build` does.
@@ -157,16 +156,35 @@ export function record(step: StepShape, states: StateSpec, build: (ops: Ops) => 
       return out;
     },
 
+    top(name, logits, k) {
+      checkTensor("top", "logits", logits, [step.nRows, "vocabSize"]);
+      if (!(Number.isSafeInteger(k) && k >= 1)) throw new ShapeError(`top: k: expected at least 1, found ${k}`);
+      const ids = tensor(step.nRows, k, "i32");
+      const values = tensor(step.nRows, k);
+      const sums = tensor(step.nRows, 5);
+      takeName("top", `${name}.asked`);
+      commands.push({ op: "top", name, logits, k, ids, values, sums });
+      for (const [part, x] of Object.entries({ ids, values, sums })) ops.read(`${name}.${part}`, x);
+    },
+
     read(name, x) {
-      if (readNames.has(name)) throw new ShapeError(`read: expected a name for each value, found "${name}" twice`);
-      readNames.add(name);
+      takeName("read", name);
       commands.push({ op: "read", name, x });
+    },
+
+    keep(name, x) {
+      takeName("keep", name);
+      commands.push({ op: "keep", name, x });
     },
   };
 
+  function takeName(op: string, name: string): void {
+    if (readNames.has(name)) throw new ShapeError(`${op}: expected a name for each value, found "${name}" twice`);
+    readNames.add(name);
+  }
+
   build(ops);
-  const { buffers, words } = planArena(commands, lengths);
-  return Object.freeze({ step, states, commands, buffers, arenaBytes: words * 4 });
+  return Object.freeze({ step, states, commands, lengths });
 }
 
 type Axis = number | string;

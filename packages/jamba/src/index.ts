@@ -1,7 +1,7 @@
 export { type Backend, type DeviceInfo, type HostState, HostTensor, JambaError, type JambaErrorCode } from "@jamba/core";
 export { type JambaConfig, parseConfig } from "@jamba/loader";
 export type { Message, Tokenizer } from "@jamba/tokenizer";
-export type { Piece } from "./answer/answer-parts.ts";
+export type { AnswerPiece } from "./answer/answer-parts.ts";
 export type { Part, Result, Timings } from "./answer/generate.ts";
 export type { GenerateOptions } from "./answer/options.ts";
 export type { Prompt } from "./answer/prompt.ts";
@@ -12,9 +12,11 @@ export { type QuantizeModelOptions, quantizeModel } from "./convert/quantize.ts"
 export type { ModelState } from "./engine/model-state.ts";
 export type { Format, ToolChoice } from "./format/format-grammar.ts";
 export type { ForwardOptions, ForwardResult, JambaModel } from "./jamba-model.ts";
+export { loadModel } from "./load/load-model.ts";
+export type { CacheOptions, LimitOptions, LoadOptions, LoadProgress } from "./load/load-options.ts";
 export { type BackendName, type DeviceStatus, listDevices } from "./load/open-backend.ts";
+export type { LoadDtype } from "./load/open-weights.ts";
 export { type Prepared, preparedOf } from "./load/prepared.ts";
-export type { LoadDtype } from "./load/weights.ts";
-export { type CacheOptions, type LimitOptions, type LoadOptions, type LoadProgress, loadModel, type ModelSource } from "./load-model.ts";
+export type { ModelSource } from "./load/source.ts";
 export { type MemoryPlan, type PlanOptions, planMemory } from "./plan/plan-memory.ts";
 export type { Session, SessionOptions } from "./session.ts";

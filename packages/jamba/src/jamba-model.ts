@@ -1,13 +1,14 @@
 // What `loadModel` gives: a loaded model with everything that users do with it.
 
-import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
+import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse, type Step, type WeightDtype } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
 import type { Tokenizer } from "@jamba/tokenizer";
 import { type GenerateContext, generate, noAnswer, type Part, type Result } from "./answer/generate.ts";
 import { checkOptions, expectKnown, type GenerateOptions } from "./answer/options.ts";
 import { expectTokenizer, type Prompt, promptIds, type ReadPrompt, readPrompt } from "./answer/prompt.ts";
-import { logprobOf, type TokenLogprob } from "./answer/sampler.ts";
+import { logprobsOf, type TokenLogprob } from "./answer/sampler.ts";
 import { TextStream } from "./answer/text-stream.ts";
+import { evidenceOfStep } from "./engine/evidence.ts";
 import { ModelState } from "./engine/model-state.ts";
 import type { Runner, Sequence } from "./engine/runner.ts";
 import { Session, type SessionOptions } from "./session.ts";
@@ -96,8 +97,8 @@ export class JambaModel implements AsyncDisposable {
     return this.#parts.engine.calls;
   }
 
-  /** So far: steps that calls shared, and the sequences and tokens in them. `forward`, `embed` and `score` have steps of their own. */
-  steps(): { steps: number; sequences: number; tokens: number } {
+  /** So far: steps that calls shared, the sequences and tokens in them, and what recording and compiling took beside them. */
+  steps(): { steps: number; sequences: number; tokens: number; prepareMs: number } {
     return { ...this.#parts.engine.steps };
   }
 
@@ -160,21 +161,24 @@ export class JambaModel implements AsyncDisposable {
     const { logits = "last", hidden, routes, state, signal } = options;
     if (logits !== "last" && logits !== "all")
       throw new JambaError("OPTION", `logits: expected "last" or "all", found ${JSON.stringify(logits)}`);
-    const sequence = await this.#sequenceFrom(state);
-    const chunks: ReadonlyMap<string, HostTensor>[] = [];
-    try {
-      for (let from = 0; from < all.length; ) {
-        const some = all.slice(from, from + context.engine.chunkTokens);
-        from += some.length;
-        const chunk = { sequence, ids: some, rows: logits === "all" ? some.length : from === all.length ? 1 : 0 };
-        chunks.push(await runner.step([chunk], { hidden: hidden ? "all" : undefined, routes, signal }));
-      }
-    } catch (error) {
-      runner.release(sequence);
-      throw error;
-    }
-    const joined = (name: string) => concatRows(chunks.map((chunk) => chunk.get(name)!));
     const { nLayers, ffnKinds } = this.config;
+    const names = [
+      "logits",
+      ...(hidden ? Array.from({ length: nLayers + 1 }, (_, i) => `hidden.${i}`) : []),
+      ...(routes ? ffnKinds.flatMap((kind, i) => (kind === "moe" ? [`experts.${i}`, `routeWeights.${i}`] : [])) : []),
+    ];
+    const chunks = new Map(names.map((name) => [name, [] as HostTensor[]]));
+    const sequence = await this.#sequenceFrom(state);
+    await context.engine.readThrough(sequence, all, {
+      reads: { logits: "read", hidden: hidden ? "all" : undefined, routes },
+      rows: logits === "all" ? all.length : 1,
+      take: async ({ step, tokens, rows }) => {
+        for (const [name, list] of chunks) list.push(await rowsOf(step, name, name === "logits" ? rows : tokens));
+        return undefined;
+      },
+      signal,
+    });
+    const joined = (name: string) => concatRows(chunks.get(name)!);
     return {
       logits: joined("logits"),
       hidden: hidden ? Array.from({ length: nLayers + 1 }, (_, i) => joined(`hidden.${i}`)) : undefined,
@@ -196,21 +200,25 @@ export class JambaModel implements AsyncDisposable {
     const list = [texts].flat();
     const { dModel, nLayers } = this.config;
     const out = new Float32Array(list.length * dModel);
-    for (const [i, text] of list.entries()) {
+    const embedOne = async (text: string, i: number) => {
       const ids = promptIds(this.#parts.tokenizer, text);
-      const sequence = runner.newSequence();
+      const sequence = await runner.newSequence();
+      const sum = out.subarray(i * dModel, (i + 1) * dModel);
       try {
-        for (let from = 0; from < ids.length; ) {
-          const some = ids.slice(from, from + context.engine.chunkTokens);
-          from += some.length;
-          const values = await runner.step([{ sequence, ids: some, rows: 0 }], { hidden: "final", signal });
-          const hidden = values.get(`hidden.${nLayers}`)!.data as Float32Array;
-          for (const [at, value] of hidden.entries()) out[i * dModel + (at % dModel)] += value / ids.length;
-        }
+        await context.engine.readThrough(sequence, ids, {
+          reads: { hidden: "final" },
+          take: async ({ step, tokens }) => {
+            const hidden = (await rowsOf(step, `hidden.${nLayers}`, tokens)).data as Float32Array;
+            for (let at = 0; at < hidden.length; at++) sum[at % dModel] += hidden[at] / ids.length;
+            return undefined;
+          },
+          signal,
+        });
       } finally {
         runner.release(sequence);
       }
-    }
+    };
+    await allOf(list.map(embedOne));
     return new HostTensor("float32", out, [list.length, dModel]);
   }
 
@@ -222,14 +230,33 @@ export class JambaModel implements AsyncDisposable {
   ): Promise<{ logprob: number; tokens: TokenLogprob[] }> {
     const before = promptIds(this.#parts.tokenizer, prompt);
     const after = typeof continuation === "string" ? this.tokenizer.encode(continuation) : [...continuation];
-    const { logits, state } = await this.forward([...before, ...after], { logits: "all", signal });
-    state.dispose();
-    const { vocabSize } = this.config;
-    const rows = logits.data as Float32Array;
-    const tokens = after.map((id, i) => {
-      const row = before.length + i - 1; // the logits that were there before this token was read
-      return { id, logprob: logprobOf(rows.subarray(row * vocabSize, (row + 1) * vocabSize), id) };
-    });
+    const { runner, context } = this.#use();
+    const tokens: TokenLogprob[] = [];
+    if (after.length === 0) return { logprob: 0, tokens };
+    if (before.length === 0)
+      throw new JambaError("OPTION", "score: expected a prompt of at least one token before the continuation, found none");
+    runner.expectReadable({ seen: 0, released: false }, [...before, ...after]);
+    // The row after a token tells of the next one, so the last token is not read.
+    const ids = [...before, ...after.slice(0, -1)];
+    const sequence = await runner.newSequence();
+    try {
+      await context.engine.readThrough(sequence, ids, {
+        reads: { top: 1 },
+        rows: after.length,
+        questions: after.map((id) => ({ temperature: 1, asked: [id] })),
+        take: async ({ step, rows, askedAt }) => {
+          const from = tokens.length;
+          for (const row of await evidenceOfStep(step, rows, (row) => [after[from + row]], askedAt)) {
+            const { id, logprob } = logprobsOf(row, after[tokens.length], 0)!;
+            tokens.push({ id, logprob });
+          }
+          return undefined;
+        },
+        signal,
+      });
+    } finally {
+      runner.release(sequence);
+    }
     return { logprob: tokens.reduce((sum, token) => sum + token.logprob, 0), tokens };
   }
 
@@ -248,10 +275,10 @@ export class JambaModel implements AsyncDisposable {
     return { runner: this.#parts.runner, context: this.#parts };
   }
 
-  #sequenceFrom(state: ModelState | HostState | undefined): Promise<Sequence> | Sequence {
+  #sequenceFrom(state: ModelState | HostState | undefined): Promise<Sequence> {
     const { runner } = this.#parts;
     if (!state) return runner.newSequence();
-    return state instanceof ModelState ? state.toSequence(runner) : runner.import(state);
+    return state instanceof ModelState ? state.toSequence(runner) : runner.importHost(state);
   }
 }
 
@@ -302,6 +329,19 @@ async function* together(
   const cachedTokens = Math.min(...choices.filter(({ ids }) => ids.length > 0).map(({ usage }) => usage.cachedTokens), promptTokens);
   const completionTokens = choices.reduce((sum, { usage }) => sum + usage.completionTokens, 0);
   return { ...choices[0], usage: { promptTokens, cachedTokens, completionTokens }, choices };
+}
+
+/** Rows [from, to) of what a step read, in memory of their own: those of other calls go. */
+async function rowsOf(step: Step, name: string, [from, to]: readonly [number, number]): Promise<HostTensor> {
+  const whole = await step.read(name);
+  const [rows, columns] = whole.dims;
+  if (from === 0 && to === rows) return whole;
+  return new HostTensor((whole.data as Float32Array).slice(from * columns, to * columns), [to - from, columns]);
+}
+
+/** Waits for all, so that none goes on behind its caller's back, and then throws the first that failed. */
+async function allOf(work: readonly Promise<void>[]): Promise<void> {
+  for (const one of await Promise.allSettled(work)) if (one.status === "rejected") throw one.reason;
 }
 
 function concatRows(tensors: readonly HostTensor[]): HostTensor {

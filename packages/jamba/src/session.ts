@@ -4,11 +4,12 @@ import { JambaError, LoadError } from "@jamba/core";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { StreamDecoder } from "@jamba/tokenizer";
 import { AnswerParts } from "./answer/answer-parts.ts";
-import { expectIdentity, type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
+import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { checkOptions, type GenerateOptions } from "./answer/options.ts";
 import { expectTokenizer, formOf, type PromptOptions, renderMessages } from "./answer/prompt.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import type { KeptState } from "./engine/engine.ts";
+import { expectIdentity } from "./state/identity.ts";
 import { readStateFile, writeStateFile } from "./state/state-file.ts";
 
 export interface SessionOptions extends PromptOptions {
@@ -101,9 +102,8 @@ export class Session {
     return this.#inLine(async () => {
       const { engine, identity } = this.#context;
       const { kept, ids, written, options } = this.#now;
-      await writeStateFile(path, { ...expectIdentity(identity), meta: { messages: written, options } }, ids, await engine.export(kept), {
-        signal,
-      });
+      const header = { ...expectIdentity(identity), meta: { messages: written, options } };
+      await writeStateFile(path, header, ids, engine.stateShape.spec, engine.export(kept), { signal });
     });
   }
 
@@ -114,10 +114,18 @@ export class Session {
   load(path: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     return this.#inLine(async () => {
       const { engine, identity } = this.#context;
-      const { header, ids, state } = await readStateFile(path, { ...expectIdentity(identity), ...engine.stateShape }, signal);
-      const { messages, options } = expectMeta(path, header.meta);
-      const kept = ids.length > 0 ? await engine.import(ids, state) : undefined;
-      this.#become({ written: messages, options, kept, ids });
+      const expected = { ...expectIdentity(identity), ...engine.stateShape };
+      const next = await readStateFile(
+        path,
+        expected,
+        async ({ header, ids, parts }) => {
+          const { messages, options } = expectMeta(path, header.meta);
+          const kept = await engine.import(ids, parts);
+          return { written: messages, options, kept, ids };
+        },
+        signal,
+      );
+      this.#become(next);
     });
   }
 

@@ -1,7 +1,7 @@
 // One model under every spelling that checkpoints of the family have had, and under mistakes.
 
 import { readFileSync } from "node:fs";
-import { decodeFloats, toBf16, toF16 } from "@jamba/core";
+import { decodeFloats, openReference, toBf16, toF16 } from "@jamba/core";
 import { type NamedTensor, openCheckpoint, writeSafetensors } from "@jamba/loader";
 import { describe, expect, test } from "vitest";
 import { type LoadOptions, type LoadProgress, loadModel } from "../src/index.ts";
@@ -240,7 +240,6 @@ describe("a mistake is refused, naming tensor, expected and found", () => {
     [{ backend: "gpu" }, "OPTION", /"gpu"/],
     [{ dtype: "q4", backend: "reference" }, "DTYPE", /found q4/],
     [{ dtype: "experts-int8", backend: "reference" }, "DTYPE", /found experts-int8/],
-    [{ kvDtype: "f16", backend: "reference" }, "DTYPE", /kvDtype: expected one of f32/],
     [{ kvDtype: "q8" }, "OPTION", /kvDtype/],
     [{ dtype: "int4" }, "OPTION", /int4/],
     [{ contextLength: 0 }, "OPTION", /contextLength/],
@@ -254,6 +253,16 @@ describe("a mistake is refused, naming tensor, expected and found", () => {
       code,
       message: expect.stringMatching(message),
     });
+  });
+
+  test("a format of keys and values that the device does not keep", async () => {
+    const backend = openReference();
+    Object.defineProperty(backend, "device", { value: { ...backend.device, kvDtypes: ["f32"] } });
+    await expect(loadModel(goldenFolder("one-token"), { kvDtype: "f16", backend })).rejects.toMatchObject({
+      code: "DTYPE",
+      message: expect.stringMatching(/kvDtype: expected one of f32, found f16/),
+    });
+    await backend.dispose();
   });
 
   test("an abort, with the signal's reason", async () => {

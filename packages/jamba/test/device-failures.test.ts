@@ -30,13 +30,16 @@ const idle = (model: JambaModel) => {
 
 test("a step that fails rejects the calls in it; the model goes on, and nothing is kept of what half moved", async () => {
   const backend = await openCpu();
-  const { run } = backend;
+  const { submit } = backend;
   let failAt = Number.POSITIVE_INFINITY;
   let steps = 0;
-  backend.run = async (...args) => {
-    const values = await run.apply(backend, args);
-    if (++steps === failAt) throw new JambaError("BACKEND", "lost");
-    return values;
+  backend.submit = (...args) => {
+    const step = submit.apply(backend, args);
+    const isLost = ++steps === failAt;
+    const done = step.done.then(() => {
+      if (isLost) throw new JambaError("BACKEND", "lost");
+    });
+    return { done, read: (...value) => done.then(() => step.read(...value)) };
   };
   await using broken = await loadModel("tiny", { backend });
   for (const at of [1, 3, 9]) {
@@ -60,12 +63,12 @@ test("a step that fails rejects the calls in it; the model goes on, and nothing 
 test("where memory is full, kept states make room; who needs more than there is ends with OUT_OF_MEMORY, the others don't", async () => {
   const backend = await openCpu();
   const { createStates } = backend;
-  backend.createStates = (spec) => {
-    const store = createStates.call(backend, spec);
+  backend.createStates = async (spec) => {
+    const store = await createStates.call(backend, spec);
     const { reserve } = store;
-    store.reserve = (nSlots, nPages) => {
+    store.reserve = async (nSlots, nPages) => {
       if (nSlots > 8 || nPages > 16) throw new JambaError("OUT_OF_MEMORY", "no room");
-      reserve.call(store, nSlots, nPages);
+      await reserve.call(store, nSlots, nPages);
     };
     return store;
   };

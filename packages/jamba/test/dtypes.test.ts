@@ -5,7 +5,7 @@ import { type Backend, openReference, type WeightDtype, type WeightSource } from
 import { openCheckpoint, parseConfig } from "@jamba/loader";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type LoadDtype, loadModel } from "../src/index.ts";
-import { checkpointOpener, loadWeights } from "../src/load/weights.ts";
+import { checkpointOpener, loadWeights } from "../src/load/open-weights.ts";
 import { cpuAbsent, cpuLevels, type GoldenCase, goldenFolder, openGolden } from "./golden.ts";
 
 const dtypes = ["f16", "bf16", "q8", "q4", "experts-int8"] as const satisfies LoadDtype[];

@@ -52,7 +52,7 @@ describe.skipIf(cpuLevels.length === 0).each(cpuLevels)("blocks of the loader an
   afterAll(async () => (await opening).dispose());
 
   async function expectSame(x: Float32Array, dtype: BlockDtype, importance: Float32Array | undefined, name: string): Promise<void> {
-    const found = await (await opening).encodeBlocks(x, columns, dtype, importance);
+    const found = await (await opening).encodeBlocks!(x, columns, dtype, importance);
     expect(Buffer.compare(found, encodeBlocks(x, columns, dtype, importance)), `${dtype}: ${name}`).toBe(0);
   }
 

@@ -2,11 +2,13 @@
 
 import { fileURLToPath } from "node:url";
 import { type CpuLevel, openCpuBackend } from "@jamba/backend-cpu";
-import { type Backend, decodeFloats, type HostTensor, openReference } from "@jamba/core";
+import { type Backend, decodeFloats, openReference, type Step } from "@jamba/core";
 import { type Checkpoint, type JambaConfig, openCheckpoint, parseConfig, type TensorFile } from "@jamba/loader";
-import { Runner, type Sequence } from "../src/engine/runner.ts";
+import { type Advance, Runner, type Sequence } from "../src/engine/runner.ts";
+import type { LoadDtype } from "../src/index.ts";
 import { listDevices } from "../src/load/open-backend.ts";
-import { checkpointOpener, type LoadDtype, loadWeights } from "../src/load/weights.ts";
+import { checkpointOpener, loadWeights } from "../src/load/open-weights.ts";
+import type { ForwardReads } from "../src/model/forward.ts";
 
 export const goldenCases = ["base", "odd", "dense-tied", "long", "bf16-loud", "one-token"] as const;
 export type GoldenCase = (typeof goldenCases)[number];
@@ -83,10 +85,17 @@ export async function openRunner(
   try {
     const parsed = config(parseConfig(checkpoint.config));
     const weights = await loadWeights(parsed, checkpointOpener(file(checkpoint), parsed, backend, dtype));
-    return new Runner(backend, parsed, weights, parsed.contextLength, "f32");
+    return await Runner.open(backend, parsed, weights, { contextLength: parsed.contextLength, kvDtype: "f32" });
   } finally {
     await checkpoint.close();
   }
+}
+
+/** One step of all of `parts`, which there must be room for. */
+export async function advance(runner: Runner, parts: readonly Advance[], reads: ForwardReads = { logits: "read" }): Promise<Step> {
+  const { step, refused } = await runner.step(parts, { reads });
+  for (const { error } of refused) throw error;
+  return step!;
 }
 
 /** What a run of the prompt gave, rows of all steps joined. */
@@ -97,16 +106,25 @@ export interface Run {
 
 /** Reads `ids` in steps of the given sizes. */
 export async function runChunks(runner: Runner, ids: readonly number[], chunks: readonly number[]): Promise<Run> {
-  const sequence = runner.newSequence();
-  const steps: ReadonlyMap<string, HostTensor>[] = [];
+  const sequence = await runner.newSequence();
+  const reads = { logits: "read", hidden: "all", routes: true } as const;
+  const { nLayers, ffnKinds } = runner.config;
+  const names = [
+    "logits",
+    ...Array.from({ length: nLayers + 1 }, (_, i) => `hidden.${i}`),
+    ...ffnKinds.flatMap((kind, i) => (kind === "moe" ? [`experts.${i}`, `routeWeights.${i}`] : [])),
+  ];
+  const steps: Step[] = [];
   let from = 0;
   for (const size of chunks) {
-    steps.push(await runner.step([{ sequence, ids: ids.slice(from, from + size), rows: size }], { hidden: "all", routes: true }));
+    steps.push(await advance(runner, [{ sequence, ids: ids.slice(from, from + size), rows: size }], reads));
     from += size;
   }
   const values = new Map<string, Float32Array>();
-  for (const name of steps[0].keys())
-    values.set(name, Float32Array.from(steps.flatMap((step) => [...(step.get(name)!.data as Float32Array)])));
+  for (const name of names) {
+    const rows = await Promise.all(steps.map((step) => step.read(name)));
+    values.set(name, Float32Array.from(rows.flatMap(({ data }) => [...(data as Float32Array)])));
+  }
   return { values, sequence };
 }
 

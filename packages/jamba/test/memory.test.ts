@@ -8,6 +8,7 @@ import { type Backend, openReference } from "@jamba/core";
 import { openCheckpoint, quantize, writeSafetensors } from "@jamba/loader";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { candidates } from "../src/engine/evidence.ts";
 import { Runner, type Sequence } from "../src/engine/runner.ts";
 import {
   type LoadDtype,
@@ -20,11 +21,11 @@ import {
   preparedOf,
   prepareModel,
 } from "../src/index.ts";
+import { checkpointOpener, loadWeights } from "../src/load/open-weights.ts";
 import { preparedOpener } from "../src/load/prepared.ts";
-import { checkpointOpener, loadWeights } from "../src/load/weights.ts";
-import { openSource } from "../src/load-model.ts";
+import { openSource } from "../src/load/source.ts";
 import { family } from "./family.ts";
-import { backends, cpuAbsent, cpuLevels, goldenCases, goldenFolder } from "./golden.ts";
+import { advance, backends, cpuAbsent, cpuLevels, goldenCases, goldenFolder } from "./golden.ts";
 import { type Json, savedTensors } from "./saved-tensors.ts";
 
 /** A checkpoint of zeros in bf16: what numbers are does not matter here. */
@@ -47,7 +48,8 @@ async function openRunner(backend: Backend, source: ModelSource, dtype: LoadDtyp
     ? preparedOpener(checkpoint, prepared, backend, dtype, () => undefined)
     : checkpointOpener(checkpoint, config, backend, dtype);
   const weights = await loadWeights(config, opener);
-  return { config, runner: new Runner(backend, config, weights, plan.contextLength, plan.kv.dtype) };
+  const { contextLength, kv } = plan;
+  return { config, runner: await Runner.open(backend, config, weights, { contextLength, kvDtype: kv.dtype }) };
 }
 
 type Case = Omit<PlanOptions, "backend"> & { contextLength: number };
@@ -63,17 +65,31 @@ async function expectMeasured(open: () => Backend | Promise<Backend>, source: Mo
   const { runner, config } = await openRunner(backend, source, given.dtype ?? "auto", plan);
   const { contextLength } = plan;
   const ids = Array.from({ length: contextLength }, (_, i) => i % config.vocabSize);
+  // As answers do.
+  const reads = { top: Math.min(candidates, config.vocabSize), logits: "keep" } as const;
   const read = async (length: number) => {
-    const sequence = runner.newSequence();
+    const sequence = await runner.newSequence();
     const { chunkTokens } = backend.device;
     for (let from = 0; from < length; from += chunkTokens)
-      await runner.step([{ sequence, ids: ids.slice(from, Math.min(length, from + chunkTokens)), rows: 1 }]);
+      await advance(runner, [{ sequence, ids: ids.slice(from, Math.min(length, from + chunkTokens)), rows: 1 }], reads);
     return sequence;
   };
   runner.release(await read(contextLength));
   const sequences: Sequence[] = [];
-  for (let i = 0; i < batch; i++) sequences.push(await read(contextLength - 1));
-  await runner.step(sequences.map((sequence) => ({ sequence, ids: [0], rows: 1 })));
+  for (let i = 0; i < batch; i++) sequences.push(await read(Math.max(0, contextLength - 2)));
+  // Twice, since what a step keeps is there until the next one ends.
+  for (let step = 0; step < 2; step++) {
+    for (const [i, sequence] of sequences.entries()) {
+      if (sequence.seen < contextLength) continue;
+      runner.release(sequence);
+      sequences[i] = await runner.newSequence();
+    }
+    await advance(
+      runner,
+      sequences.map((sequence) => ({ sequence, ids: [0], rows: 1 })),
+      reads,
+    );
+  }
   const found = backend.memory();
   expect(found.mappedBytes ?? 0).toBe(plan.weights.mappedBytes);
   const pairs = {
@@ -97,7 +113,7 @@ describe.each(backends)("a plan is within 2 % of what $name takes", ({ name, abs
     await expectMeasured(open, source === "tiny" ? source : goldenFolder(source), { contextLength: 80, batch: 2 });
   });
 
-  const kvDtypes = name === "cpu" ? (["f16", "bf16", "f32"] as const) : (["f32"] as const);
+  const kvDtypes = ["f16", "bf16", "f32"] as const;
   const dtypes: readonly LoadDtype[] = name === "cpu" ? ["f32", "bf16", "f16", "q8", "q4_1", "q4_k", "q4", "experts-int8"] : ["bf16"];
   test.each(dtypes)("for every golden as %s", async (dtype) => {
     for (const [i, source] of goldenCases.entries())
@@ -359,12 +375,18 @@ test.each<[PlanOptions, string, RegExp]>([
   [{ contextLength: 262145 }, "OPTION", /at most the model's 262144/],
   [{ dtype: "int8" as never }, "OPTION", /dtype/],
   [{ dtype: "q4", backend: "reference" }, "DTYPE", /f32, bf16, f16/],
-  [{ kvDtype: "f16", backend: "reference" }, "DTYPE", /kvDtype/],
   [{ backend: "gpu" as never }, "OPTION", /backend/],
   [{ backend: "cuda" }, "BACKEND", /not part of this version/],
   [{ contextlength: 5 } as never, "OPTION", /contextLength/],
 ])("%j is refused", async (options, code, message) => {
   await expect(planMemory("tiny", options)).rejects.toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }));
+});
+
+test("a format of keys and values that the device does not keep is refused", async () => {
+  const backend = openReference();
+  const device = { ...backend.device, kvDtypes: ["f32"] as const };
+  const plan = planMemory("tiny", { kvDtype: "f16", backend: Object.defineProperty(backend, "device", { value: device }) });
+  await expect(plan).rejects.toThrow(expect.objectContaining({ code: "DTYPE", message: expect.stringMatching(/kvDtype/) }));
 });
 
 test("an aborted signal ends a plan with its reason", async () => {

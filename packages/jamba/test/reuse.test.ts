@@ -160,13 +160,13 @@ test.each([
 ])("what was read before a cancel $where is not read again", async ({ tokens, atLength, isBeside, kept }) => {
   const ids = idsOf(tokens, 120);
   const backend = await openCpu();
-  const { run } = backend;
+  const { submit } = backend;
   const stop = new AbortController();
   const reason = new Error("enough");
   let prefills = 0;
-  backend.run = (list, states, inputs, options) => {
+  backend.submit = (program, inputs, options) => {
     if (inputs.ids.length > atLength && ++prefills === (isBeside ? 1 : 2)) setImmediate(() => stop.abort(reason));
-    return run.call(backend, list, states, inputs, options);
+    return submit.call(backend, program, inputs, options);
   };
   const watched = await loadModel("tiny", { backend });
   let start!: () => void;

@@ -40,12 +40,12 @@ async function openSmall(slots: number, pages: number): Promise<Backend> {
   const backend = await openCpu();
   disposables.push(() => backend.dispose());
   const { createStates } = backend;
-  backend.createStates = (spec) => {
-    const store = createStates.call(backend, spec);
+  backend.createStates = async (spec) => {
+    const store = await createStates.call(backend, spec);
     const { reserve } = store;
-    store.reserve = (nSlots, nPages) => {
+    store.reserve = async (nSlots, nPages) => {
       if (nSlots > slots || nPages > pages) throw new JambaError("OUT_OF_MEMORY", "the device of this test is full");
-      reserve.call(store, nSlots, nPages);
+      await reserve.call(store, nSlots, nPages);
     };
     return store;
   };

@@ -1,7 +1,7 @@
 // Answers bound to a format or to tools, on the small model: whatever it would like to say, this is what comes out.
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type GenerateOptions, type JambaModel, loadModel, type Piece } from "../src/index.ts";
+import { type AnswerPiece, type GenerateOptions, type JambaModel, loadModel } from "../src/index.ts";
 
 let model: JambaModel;
 beforeAll(async () => {
@@ -50,7 +50,7 @@ describe.each(ways)("drawn with %o", (way) => {
 
   test("a forced tool is called, with arguments that fit, and the call streams", async () => {
     const stream = model.stream(ask, { ...way, tools, toolChoice: { name: "find" }, maxTokens: 100 });
-    const pieces: Piece[] = [];
+    const pieces: AnswerPiece[] = [];
     for await (const part of stream) pieces.push(...part.pieces);
     const { toolCalls, finishReason, content } = await stream.result;
     expect([finishReason, content]).toEqual(["tool-calls", ""]);

@@ -1,10 +1,19 @@
 // Faults that other engines shipped, planted on purpose: each must be seen by the goldens. (An unchanged model passes them.)
 
-import { type CommandOf, fromF16, openReference, type ReferenceKernels, referenceKernels, toF16, type WeightSource } from "@jamba/core";
+import {
+  type CommandOf,
+  fromF16,
+  openReference,
+  type ReferenceKernels,
+  referenceKernels,
+  toF16,
+  toHostState,
+  type WeightSource,
+} from "@jamba/core";
 import { type Checkpoint, parseConfig, type TensorFile } from "@jamba/loader";
 import { expect, test } from "vitest";
 import type { Runner } from "../src/engine/runner.ts";
-import { type GoldenCase, goldenFolder, logitError, logitTolerance, openGolden, openRunner, worst } from "./golden.ts";
+import { advance, type GoldenCase, goldenFolder, logitError, logitTolerance, openGolden, openRunner, worst } from "./golden.ts";
 
 type StepContext = Parameters<ReferenceKernels["route"]>[1];
 
@@ -92,9 +101,9 @@ test("a negated layer offset is found: no such tensors", async () => {
 test("padding on the right corrupts the state, and is found", async () => {
   const golden = await openGolden("base");
   const runner = await openRunner("base");
-  const sequence = runner.newSequence();
-  await runner.step([{ sequence, ids: [...golden.ids, 0, 0, 0], rows: 0 }]);
-  const state = await runner.export(sequence);
+  const sequence = await runner.newSequence();
+  await advance(runner, [{ sequence, ids: [...golden.ids, 0, 0, 0], rows: 0 }]);
+  const state = await toHostState(sequence.seen, runner.export(sequence));
   const h = (state.layers[0] as { h: { data: Float32Array } }).h.data;
   const { error, magnitude } = worst(h, golden.floats("state.0.h"), undefined);
   expect(error / magnitude).toBeGreaterThan(1e-3);
@@ -149,9 +158,10 @@ test("a scan that starts from zeros in every chunk is found", async () => {
     referenceKernels.selectiveScan(command, { ...step, sequences: step.sequences.map((s) => ({ ...s, seen: 0 })) });
   }
   const runner: Runner = await openRunner("base", withKernels({ selectiveScan }));
-  const sequence = runner.newSequence();
-  await runner.step([{ sequence, ids: golden.ids.slice(0, 20), rows: 0 }]);
-  const logits = (await runner.step([{ sequence, ids: golden.ids.slice(20), rows: 1 }])).get("logits")!.data as Float32Array;
+  const sequence = await runner.newSequence();
+  await advance(runner, [{ sequence, ids: golden.ids.slice(0, 20), rows: 0 }]);
+  const step = await advance(runner, [{ sequence, ids: golden.ids.slice(20), rows: 1 }]);
+  const logits = (await step.read("logits")).data as Float32Array;
   expect(worst(logits, golden.floats("logits").slice(-logits.length), [0]).error).toBeGreaterThan(100 * logitTolerance);
 });
 

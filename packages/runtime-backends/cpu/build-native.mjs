@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
@@ -98,8 +98,13 @@ async function main() {
       source: "kernels.cc",
       own: [`-DJAMBA_LEVEL=${level}`, ...own],
     })),
-    ...["pool", "engine", "program", "levels"].map((name) => ({ name, source: `${name}.cc`, own: emulate ? ["-DJAMBA_EMULATE"] : [] })),
-    { name: "addon", source: "addon.cc", own: include },
+    ...readdirSync(native)
+      .filter((file) => file.endsWith(".cc") && file !== "kernels.cc")
+      .map((file) => ({
+        name: basename(file, ".cc"),
+        source: file,
+        own: [...(file.startsWith("addon") ? include : []), ...(emulate ? ["-DJAMBA_EMULATE"] : [])],
+      })),
   ];
   const waiting = [...jobs];
   const compile = async () => {

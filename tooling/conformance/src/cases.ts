@@ -280,6 +280,21 @@ const layers: Case[] = [
   },
 ];
 
+/** Of logits as they come: few and many, fewer than are asked for, rows that lie apart. */
+const tops: Case[] = [
+  ...[...lengths.slice(1), 300].map((n) => [n, 4] as const),
+  ...[1, 31, 32, 33, 256, 400].map((k) => [300, k] as const),
+].map(
+  ([n, k]): Case => ({
+    op: "top",
+    name: `top ${k} of ${n} logits, of which some are no numbers`,
+    steps: [[2, 1, 3]],
+    inputs: { x: n },
+    vocabSize: n,
+    build: (ops, _, { x }) => ops.top("top", ops.gatherRows(x), k),
+  }),
+);
+
 export const cases: readonly Case[] = [
   ...elementwise,
   ...matmuls,
@@ -287,5 +302,6 @@ export const cases: readonly Case[] = [
   ...scans,
   ...attentions,
   ...routings,
+  ...tops,
   ...layers,
 ] as readonly Case[];

@@ -1,6 +1,6 @@
 // How far apart two arrays are, and the table of how far apart they may be.
 
-import type { Op, WeightDtype } from "@jamba/core";
+import type { FloatDtype, Op, WeightDtype } from "@jamba/core";
 
 export interface Difference {
   /** Σ (found - expected)² / Σ expected² */
@@ -46,6 +46,12 @@ const rounding: Partial<Readonly<Record<WeightDtype, number>>> = { q8: 1e-4, q4:
 
 /** Ops whose bound is not their dtype's: exponentials in f32 cost a few more bits. */
 export const opTolerances: Partial<Readonly<Record<Op, number>>> = { selectiveScan: 1e-10, attention: 1e-10 };
+
+/**
+ * Where keys and values are rounded as the reference rounds them, what differs is which of two neighbours a value was rounded to that
+ * lies between them: a step of the format, in one value of some thousands.
+ */
+export const kvTolerances: Readonly<Record<FloatDtype, number>> = { f32: 0, bf16: 1e-7, f16: 1e-9 };
 
 export type Tolerances = Partial<typeof tolerances>;
 

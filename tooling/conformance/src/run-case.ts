@@ -1,24 +1,28 @@
 // Runs one case on a backend with numbers drawn from the case's name, so that every backend sees the same ones.
 
 import {
+  type AskedIds,
   type Backend,
   type CommandList,
+  type FloatDtype,
   type HostState,
   HostTensor,
   matrixOf,
   openReference,
-  type RunOptions,
+  readHostState,
   record,
+  runOnce,
   type StateAddress,
   type StateStore,
   type StepInputs,
   sourceOf,
+  traced,
   type Weight,
   type WeightDtype,
   type WeightSource,
 } from "@jamba/core";
 import type { Case } from "./cases.ts";
-import { compare, type Difference, type Tolerances, toleranceOf, tolerances } from "./compare.ts";
+import { compare, type Difference, kvTolerances, type Tolerances, toleranceOf, tolerances } from "./compare.ts";
 import { normal, seeded, seedOf, startsOf } from "./random.ts";
 
 /** Few tokens, so that short sequences cross the borders of pages. */
@@ -38,9 +42,17 @@ export interface Mismatch extends Difference {
 }
 
 /** The first value of a case that leaves the table, or nothing. */
-export async function findMismatch(test: Case, dtype: WeightDtype, backend: Backend, wider?: Tolerances): Promise<Mismatch | undefined> {
-  const [found, expected] = [await runCase(test, dtype, backend), await runCase(test, ...(await oracleOf(test, dtype, backend)))];
-  const tolerance = toleranceOf(test, dtype, wider);
+export async function findMismatch(
+  test: Case,
+  dtype: WeightDtype,
+  backend: Backend,
+  { wider, kvDtype = "f32" }: { wider?: Tolerances; kvDtype?: FloatDtype } = {},
+): Promise<Mismatch | undefined> {
+  const [found, expected] = [
+    await runCase(test, dtype, backend, kvDtype),
+    await runCase(test, ...(await oracleOf(test, dtype, backend)), kvDtype),
+  ];
+  const tolerance = Math.max(toleranceOf(test, dtype, wider), kvTolerances[kvDtype]);
   for (const [where, value] of valuesOf(expected)) {
     const difference = compare(valuesOf(found).get(where) ?? [], value);
     if (!(difference.nmse <= tolerance)) return { where, tolerance, ...difference };
@@ -72,10 +84,10 @@ function bound(backend: Backend, key: keyof Backend): unknown {
 export async function heldValues(source: WeightSource, dtype: WeightDtype, backend: Backend): Promise<Float32Array> {
   const { rows, columns } = matrixOf(source.shape);
   const table = await backend.openWeight({ ...source, shape: [rows, columns] }, dtype);
-  const store = backend.createStates({ layers: [], pageTokens, kvDtype: "f32" });
-  store.reserve(1, 0);
+  const store = await backend.createStates({ layers: [], pageTokens, kvDtype: "f32" });
+  await store.reserve(1, 0);
   const list = record({ L: rows, nSequences: 1, nRows: 0 }, store.spec, (ops) => ops.read("rows", ops.embed(table)));
-  const read = await backend.run(list, store, {
+  const read = await runOnce(backend, list, store, {
     ids: Int32Array.from({ length: rows }, (_, i) => i),
     starts: Int32Array.of(0, rows),
     states: [{ slot: 0, pages: [], seen: 0 }],
@@ -100,25 +112,25 @@ export function valuesOf({ reads, states }: CaseRun): Map<string, ArrayLike<numb
   return values;
 }
 
-export async function runCase(test: Case, dtype: WeightDtype, backend: Backend): Promise<CaseRun> {
+export async function runCase(test: Case, dtype: WeightDtype, backend: Backend, kvDtype?: FloatDtype): Promise<CaseRun> {
   const weights = await openWeights(test, dtype, backend);
-  const store = openStates(test, backend);
+  const store = await openStates(test, backend, kvDtype);
   const addresses = test.steps[0].map((_, i) => addressOf(i));
   const reads: ReadonlyMap<string, HostTensor>[] = [];
   for (const [at, tokens] of test.steps.entries()) {
     const { list, inputs } = recordStep(test, weights, store, addresses, tokens, at);
-    reads.push(await backend.run(list, store, inputs));
+    reads.push(await runOnce(backend, list, store, inputs));
     for (const [i, n] of tokens.entries()) addresses[i].seen += n;
   }
-  const states = test.layers ? await Promise.all(addresses.map((address) => backend.readState(store, address))) : [];
+  const states = test.layers ? await Promise.all(addresses.map((address) => readHostState(backend, store, address))) : [];
   store.dispose();
   for (const weight of Object.values(weights)) weight[Symbol.dispose]();
   return { reads, states };
 }
 
-export function openStates(test: Case, backend: Backend): StateStore {
-  const store = backend.createStates({ layers: test.layers ?? [], pageTokens, kvDtype: "f32" });
-  store.reserve(test.steps[0].length + 2, (test.steps[0].length + 2) * pagesPerSequence);
+export async function openStates(test: Case, backend: Backend, kvDtype: FloatDtype = "f32"): Promise<StateStore> {
+  const store = await backend.createStates({ layers: test.layers ?? [], pageTokens, kvDtype });
+  await store.reserve(test.steps[0].length + 2, (test.steps[0].length + 2) * pagesPerSequence);
   return store;
 }
 
@@ -168,23 +180,41 @@ export function recordStep(
   });
   const ids = Int32Array.from({ length: L }, () => Math.floor(random() * (test.vocabSize ?? 1)));
   const states = addresses.map((address) => ({ ...address }));
-  return { list, inputs: { ids, starts: Int32Array.from(starts), states, rows: Int32Array.from(rows), tensors } };
+  const inputs = { ids, starts: Int32Array.from(starts), states, rows: Int32Array.from(rows), tensors };
+  if (test.op !== "top") return { list, inputs };
+  for (const { data } of tensors.values()) spoil(data as Float32Array, random);
+  const temperatures = Float32Array.from(rows, () => 0.2 + 2 * random());
+  return { list, inputs: { ...inputs, temperatures, asked: someIds(rows.length, test.vocabSize ?? 0, random) } };
+}
+
+/** Logits as broken weights give them, among good ones: every kind of value that counts for nothing, and equal ones. */
+function spoil(values: Float32Array, random: () => number): void {
+  const kinds = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e30, -1e30, 1, 1, -0, 0];
+  for (let i = 0; i < values.length; i++) if (random() < 0.2) values[i] = kinds[Math.floor(random() * kinds.length)];
+}
+
+function someIds(nRows: number, vocabSize: number, random: () => number): AskedIds {
+  const counts = Array.from({ length: nRows }, () => (vocabSize > 0 ? Math.floor(random() * 5) : 0));
+  const starts = Int32Array.from(startsOf(counts));
+  return { starts, ids: Int32Array.from({ length: starts[nRows] }, () => Math.floor(random() * vocabSize)) };
 }
 
 /** The commands of a case's first step whose results differ from the reference's: the first names the kernel at fault. */
 export async function firstFault(test: Case, dtype: WeightDtype, backend: Backend, wider?: Tolerances): Promise<string | undefined> {
-  const traced = async (on: Backend, dtype: WeightDtype) => {
-    const lines: { op: string; written: ArrayLike<number>[] }[] = [];
+  const writtenBy = async (on: Backend, dtype: WeightDtype) => {
     const weights = await openWeights(test, dtype, on);
-    const store = openStates(test, on);
+    const store = await openStates(test, on);
     const addresses = test.steps[0].map((_, i) => addressOf(i));
     const { list, inputs } = recordStep(test, weights, store, addresses, test.steps[0], 0);
-    const trace: RunOptions["trace"] = (command, index, written) => lines.push({ op: `${index} ${command.op}`, written: written() });
-    await on.run(list, store, inputs, { trace });
-    return lines;
+    const trace = traced(list);
+    const values = await runOnce(on, trace.list, store, inputs);
+    return trace.written.map((names, i) => ({
+      op: `${i} ${list.commands[i].op}`,
+      written: names.map((name) => values.get(name)!.data as Float32Array),
+    }));
   };
   const [as, oracle] = await oracleOf(test, dtype, backend);
-  const [found, expected] = [await traced(backend, dtype), await traced(oracle, as)];
+  const [found, expected] = [await writtenBy(backend, dtype), await writtenBy(oracle, as)];
   const tolerance = Math.max(tolerances[dtype], wider?.[dtype] ?? 0);
   const fault = expected.findIndex(({ written }, i) => written.some((values, j) => compare(found[i].written[j], values).nmse > tolerance));
   return fault < 0 ? undefined : expected[fault].op;

@@ -8,10 +8,11 @@ import {
   type FloatDtype,
   type MambaState,
   type Ops,
-  type RunOptions,
   record,
+  runOnce,
   type StateAddress,
   type StateStore,
+  type SubmitOptions,
   sourceOf,
   type Weight,
   type WeightDtype,
@@ -70,7 +71,7 @@ export interface SmallModel extends AsyncDisposable {
   /** Where a sequence lives and how much it has seen. */
   address(sequence: number): StateAddress;
   /** Logits of every token of every turn, in order. */
-  step(turns: readonly Turn[], options?: RunOptions): Promise<Float32Array>;
+  step(turns: readonly Turn[], options?: SubmitOptions): Promise<Float32Array>;
   /** What one sequence remembers becomes another's too. */
   fork(from: number, to: number): Promise<void>;
   /** Sequences start anew. */
@@ -90,12 +91,12 @@ export async function openSmallModel(
   const weights: Record<string, Weight & Disposable> = {};
   for (const [name, shape] of Object.entries({ ...matrices, ...exact }))
     weights[name] = await backend.openWeight(sourceOf(name, shape, valuesOf(name, shape)), name in exact ? "f32" : dtype);
-  const store = backend.createStates({
+  const store = await backend.createStates({
     pageTokens: 7,
     kvDtype,
     layers: mixers.map((kind) => (kind === "mamba" ? { kind, dInner, dState, dConv } : { kind, nKvHeads, headDim })),
   });
-  store.reserve(nSequences, nSequences * pagesPerSequence);
+  await store.reserve(nSequences, nSequences * pagesPerSequence);
   const seen = new Map<number, number>();
   const lists = new Map<string, CommandList>();
   const address = (sequence: number): StateAddress => ({
@@ -118,12 +119,12 @@ export async function openSmallModel(
       const states = turns.map(({ sequence }) => address(sequence));
       for (const { sequence, ids } of turns) seen.set(sequence, (seen.get(sequence) ?? 0) + ids.length);
       const inputs = { ids: Int32Array.from(turns.flatMap(({ ids }) => ids)), starts: Int32Array.from(starts), states };
-      const read = await backend.run(list, store, { ...inputs, rows: Int32Array.from({ length: L }, (_, i) => i) }, options);
+      const read = await runOnce(backend, list, store, { ...inputs, rows: Int32Array.from({ length: L }, (_, i) => i) }, options);
       return read.get("logits")!.data as Float32Array;
     },
     fork(from, to) {
       seen.set(to, seen.get(from) ?? 0);
-      const pages = address(from).pages.map((page, i) => [page, address(to).pages[i]] as const);
+      const pages = Array.from(address(from).pages, (page, i) => [page, address(to).pages[i]] as const);
       return backend.copyStates(store, { slots: [[from, to]], pages });
     },
     reset: () => seen.clear(),

@@ -1,7 +1,7 @@
 // A conversation that grows: each turn adds a message to all that was said before.
 
 import { answerStart, beginId } from "../conversation.ts";
-import type { Turn } from "../engine.ts";
+import type { Turn } from "../sides.ts";
 import { ask, type Stage } from "../stage.ts";
 
 const turns = 20;

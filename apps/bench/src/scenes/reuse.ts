@@ -1,6 +1,6 @@
 // The workloads of partly shared prefixes, counted: tokens read again, request by request.
 
-import type { ReuseRow } from "../engine.ts";
+import type { ReuseRow } from "../sides.ts";
 import { ask, type Stage } from "../stage.ts";
 import { expectationsOf, workloadsOf } from "../workloads.ts";
 

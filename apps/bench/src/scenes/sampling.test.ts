@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { writerOf } from "../conversation.ts";
-import type { Engine, Sampler } from "../engine.ts";
 import { randomFrom } from "../random.ts";
+import type { LoadedSide, Sampler } from "../sides.ts";
 import { speedOf } from "../stage.ts";
 import type { Work } from "../works.ts";
 import { sampling } from "./sampling.ts";
@@ -24,7 +24,7 @@ test("a sampler is measured in turn with greedy, and nothing else that was not a
       drawn.push(sampler);
       for (let i = 0; i < tokens; i++) onToken();
     },
-  } as Engine;
+  } as LoadedSide;
   await sampling({
     engine,
     writer: writerOf(randomFrom(1), 1024),

@@ -1,6 +1,6 @@
 // The samplers that people use, one answer and eight at the same time: what each takes beside the same step drawn greedily.
 
-import type { Sampler } from "../engine.ts";
+import type { Sampler } from "../sides.ts";
 import { type Stage, speedOf } from "../stage.ts";
 import { median } from "../statistics.ts";
 import { scenes } from "../works.ts";

@@ -1,4 +1,5 @@
 import type { CommandOf } from "../command.ts";
+import { roundFloats } from "../dtype.ts";
 import { dot, type StepContext } from "./context.ts";
 
 export function attention({ q, k, v, layer, out }: CommandOf<"attention">, step: StepContext): void {
@@ -12,9 +13,13 @@ export function attention({ q, k, v, layer, out }: CommandOf<"attention">, step:
       const position = seen + t - from;
       for (let head = 0; head < nKvHeads; head++) {
         const at = kv.at(head, position);
-        for (let i = 0; i < headDim; i++) {
-          kv.k(pages, position)[at + i] = ks[t * k.rowStride + head * headDim + i];
-          kv.v(pages, position)[at + i] = vs[t * v.rowStride + head * headDim + i];
+        for (const [page, values, stride] of [
+          [kv.k(pages, position), ks, k.rowStride],
+          [kv.v(pages, position), vs, v.rowStride],
+        ] as const) {
+          const vector = page.subarray(at, at + headDim);
+          vector.set(values.subarray(t * stride + head * headDim, t * stride + (head + 1) * headDim));
+          roundFloats(vector, kv.dtype);
         }
       }
       for (let head = 0; head < nHeads; head++) {

@@ -8,6 +8,7 @@ import {
   type Ops,
   openReference,
   record,
+  runOnce,
   type StateSpec,
   sourceOf,
   type Tensor,
@@ -25,8 +26,8 @@ async function run(
   const opened: Record<string, Weight> = {};
   for (const [name, { shape, values }] of Object.entries(weights))
     opened[name] = await backend.openWeight(sourceOf(name, shape, Float32Array.from(values)), "f32");
-  const states = backend.createStates({ layers, pageTokens: 2, kvDtype: "f32" });
-  states.reserve(1, 8);
+  const states = await backend.createStates({ layers, pageTokens: 2, kvDtype: "f32" });
+  await states.reserve(1, 8);
   const tensors = new Map(
     Object.entries(inputs).map(([name, rows]) => [name, new HostTensor("float32", Float32Array.from(rows.flat()), [L, rows[0].length])]),
   );
@@ -35,7 +36,7 @@ async function run(
     ops.read("y", build(ops, opened, x));
   });
   const address = { slot: 0, pages: [3, 1, 5, 0], seen: 0 };
-  const values = await backend.run(list, states, {
+  const values = await runOnce(backend, list, states, {
     ids: new Int32Array(L),
     starts: Int32Array.of(0, L),
     states: [address],

@@ -1,26 +1,14 @@
 // What a reference kernel sees of a step: arena memory, weights, and the tokens of each sequence.
 
-import type { Tensor as HostTensor } from "onnxruntime-common";
-import type { CommandList, Tensor } from "../command.ts";
-import type { Weight } from "../weight.ts";
+import type { Tensor } from "../command.ts";
+import type { PackedInputs } from "../device/driver.ts";
+import type { SequenceTokens } from "../device/step-words.ts";
+import type { Weight } from "../device/weight.ts";
 import type { MambaLayer, PagedKv } from "./states.ts";
 
-/** The tokens [from, to) of the step that belong to one sequence, and what its state held before them. */
-export interface Sequence {
-  readonly from: number;
-  readonly to: number;
-  readonly seen: number;
-  readonly slot: number;
-  readonly pages: readonly number[];
-}
-
 export interface StepContext {
-  readonly list: CommandList;
-  readonly ids: Int32Array;
-  readonly rows: Int32Array;
-  readonly sequences: readonly Sequence[];
-  readonly inputs: ReadonlyMap<string, HostTensor>;
-  readonly outputs: Map<string, HostTensor>;
+  readonly inputs: PackedInputs;
+  readonly sequences: readonly SequenceTokens[];
   /** From the tensor's first element on; rows are `rowStride` apart. */
   f32(tensor: Tensor): Float32Array;
   i32(tensor: Tensor): Int32Array;
@@ -28,6 +16,11 @@ export interface StepContext {
   weight(weight: Weight): Float32Array;
   mamba(layer: number): MambaLayer;
   kv(layer: number): PagedKv;
+  /** Values of the next `input`, and room for the next value that is read. */
+  nextInput(): Float32Array | Int32Array;
+  nextOutput(): Float32Array | Int32Array;
+  /** Copies a value to where it can be fetched later. */
+  keep(x: Tensor): void;
 }
 
 /** x / (1 + e^-x) */

@@ -4,9 +4,10 @@ import { dot, type StepContext } from "./context.ts";
 export function rmsNorm({ x, weight, eps, out }: CommandOf<"rmsNorm">, step: StepContext): void {
   const [L, N] = x.shape;
   const [from, w, to] = [step.f32(x), step.weight(weight), step.f32(out)];
-  for (let t = 0; t < L; t++) {
-    const at = t * x.rowStride;
-    const scale = 1 / Math.sqrt(dot(from, at, from, at, N) / N + eps);
-    for (let i = 0; i < N; i++) to[t * N + i] = from[at + i] * scale * w[i];
-  }
+  for (let t = 0; t < L; t++) to.set(normedRow(from.subarray(t * x.rowStride, t * x.rowStride + N), w, eps), t * N);
+}
+
+export function normedRow(x: Float32Array, weight: Float32Array, eps: number): Float32Array {
+  const scale = 1 / Math.sqrt(dot(x, 0, x, 0, x.length) / x.length + eps);
+  return x.map((v, i) => v * scale * weight[i]);
 }

@@ -1,17 +1,9 @@
 // Slots and pages of the reference backend: one array per layer and slot or page, made when first asked for.
 
-import { Tensor as HostTensor } from "onnxruntime-common";
-import { DtypeError, ShapeError } from "../errors.ts";
-import {
-  type AttentionStateSpec,
-  type HostLayerState,
-  type HostState,
-  type MambaStateSpec,
-  type StateAddress,
-  type StateSpec,
-  type StateStore,
-  stateBytes,
-} from "../state.ts";
+import type { DriverStates, PackedCopies } from "../device/driver.ts";
+import type { AttentionStateSpec, MambaStateSpec, StateAddress, StatePart, StateSpec } from "../device/state.ts";
+import { stateBytes } from "../device/state.ts";
+import { decodeFloats, encodeFloats, type FloatDtype } from "../dtype.ts";
 
 export interface MambaLayer {
   readonly spec: MambaStateSpec;
@@ -23,24 +15,23 @@ export interface MambaLayer {
 
 export interface PagedKv {
   readonly spec: AttentionStateSpec;
+  /** What values are rounded to; they are stored as f32. */
+  readonly dtype: FloatDtype;
   /** The page that holds a position, and where in it `[nKvHeads, pageTokens, headDim]` a head's vector starts. */
-  k(pages: readonly number[], position: number): Float32Array;
-  v(pages: readonly number[], position: number): Float32Array;
+  k(pages: ArrayLike<number>, position: number): Float32Array;
+  v(pages: ArrayLike<number>, position: number): Float32Array;
   at(head: number, position: number): number;
 }
 
-export class ReferenceStates implements StateStore {
+export class ReferenceStates implements DriverStates {
   nSlots = 0;
   nPages = 0;
   #arrays = new Map<string, Float32Array>();
 
-  constructor(readonly spec: StateSpec) {
-    if (spec.kvDtype !== "f32")
-      throw new DtypeError(`createStates: kvDtype: expected f32 (all the reference stores), found ${spec.kvDtype}`);
-    if (!Number.isSafeInteger(spec.pageTokens) || spec.pageTokens < 1) {
-      throw new ShapeError(`createStates: pageTokens: expected at least 1, found ${spec.pageTokens}`);
-    }
-  }
+  constructor(
+    readonly spec: StateSpec,
+    readonly inOrder: <T>(work: () => Promise<T>) => Promise<T>,
+  ) {}
 
   reserve(nSlots: number, nPages: number): void {
     this.nSlots = Math.max(this.nSlots, nSlots);
@@ -56,14 +47,14 @@ export class ReferenceStates implements StateStore {
     }
   }
 
-  dispose(): void {
+  release(): void {
     this.#arrays.clear();
     this.nSlots = 0;
     this.nPages = 0;
   }
 
-  get bytes(): number {
-    const { slot, page } = stateBytes(this.spec, 4);
+  get sizeBytes(): number {
+    const { slot, page } = stateBytes({ ...this.spec, kvDtype: "f32" });
     return this.nSlots * slot + this.nPages * page;
   }
 
@@ -90,73 +81,54 @@ export class ReferenceStates implements StateStore {
     const spec = this.spec.layers[layer] as AttentionStateSpec;
     const { pageTokens } = this.spec;
     const length = spec.nKvHeads * pageTokens * spec.headDim;
-    const page = (kind: "k" | "v") => (pages: readonly number[], position: number) =>
+    const page = (kind: "k" | "v") => (pages: ArrayLike<number>, position: number) =>
       this.#array(kind, layer, pages[Math.floor(position / pageTokens)], length);
-    return { spec, k: page("k"), v: page("v"), at: (head, position) => (head * pageTokens + (position % pageTokens)) * spec.headDim };
+    return {
+      spec,
+      dtype: this.spec.kvDtype,
+      k: page("k"),
+      v: page("v"),
+      at: (head, position) => (head * pageTokens + (position % pageTokens)) * spec.headDim,
+    };
   }
 
-  copySlot(from: number, to: number): void {
-    for (const [layer, spec] of this.spec.layers.entries()) {
-      if (spec.kind !== "mamba") continue;
+  copy({ slots, pages }: PackedCopies): void {
+    for (const [layer, { kind }] of this.spec.layers.entries()) {
+      // Position 0 of a table of one page is the page itself.
       const { conv, h } = this.mamba(layer);
-      conv(to).set(conv(from));
-      h(to).set(h(from));
-    }
-  }
-
-  copyPage(from: number, to: number): void {
-    for (const [layer, spec] of this.spec.layers.entries()) {
-      if (spec.kind !== "attention") continue;
       const { k, v } = this.kv(layer);
-      // Position 0 of a one-page table is the page itself.
-      k([to], 0).set(k([from], 0));
-      v([to], 0).set(v([from], 0));
+      const [pairs, parts] = kind === "mamba" ? [slots, [conv, h]] : [pages, [k, v].map((part) => (page: number) => part([page], 0))];
+      for (let i = 0; i < pairs.length; i += 2) for (const part of parts) part(pairs[i + 1]).set(part(pairs[i]));
     }
   }
 
-  read({ slot, pages, seen }: StateAddress): HostState {
-    const layers = this.spec.layers.map((spec, layer): HostLayerState => {
-      if (spec.kind === "mamba") {
-        const { conv, h } = this.mamba(layer);
-        const fresh = seen === 0;
-        return {
-          kind: "mamba",
-          conv: new HostTensor("float32", fresh ? new Float32Array(conv(slot).length) : conv(slot).slice(), [spec.dInner, spec.dConv - 1]),
-          h: new HostTensor("float32", fresh ? new Float32Array(h(slot).length) : h(slot).slice(), [spec.dInner, spec.dState]),
-        };
+  readPart({ slot, pages, seen }: StateAddress, { layer, name, dtype }: Omit<StatePart, "bytes">): Promise<Uint8Array> {
+    return this.inOrder(async () => {
+      if (name === "conv" || name === "h") {
+        return encodeFloats(this.mamba(layer)[name](slot), dtype);
       }
       const kv = this.kv(layer);
-      const gather = (page: PagedKv["k"]) => {
-        const out = new Float32Array(spec.nKvHeads * seen * spec.headDim);
-        forEachVector(spec, seen, (head, t, at) => {
-          const from = kv.at(head, t);
-          out.set(page(pages, t).subarray(from, from + spec.headDim), at);
-        });
-        return new HostTensor("float32", out, [spec.nKvHeads, seen, spec.headDim]);
-      };
-      return { kind: "attention", k: gather(kv.k), v: gather(kv.v) };
+      const { spec } = kv;
+      const out = new Float32Array(spec.nKvHeads * seen * spec.headDim);
+      forEachVector(spec, seen, (head, t, at) => {
+        const from = kv.at(head, t);
+        out.set(kv[name](pages, t).subarray(from, from + spec.headDim), at);
+      });
+      return encodeFloats(out, dtype);
     });
-    return { seen, layers };
   }
 
-  write({ slot, pages, seen }: StateAddress, state: HostState): void {
-    for (const [layer, spec] of this.spec.layers.entries()) {
-      const from = state.layers[layer];
-      if (spec.kind === "mamba" && from.kind === "mamba") {
-        this.mamba(layer)
-          .conv(slot)
-          .set(from.conv.data as Float32Array);
-        this.mamba(layer)
-          .h(slot)
-          .set(from.h.data as Float32Array);
-      } else if (spec.kind === "attention" && from.kind === "attention") {
-        const kv = this.kv(layer);
-        for (const name of ["k", "v"] as const) {
-          const data = from[name].data as Float32Array;
-          forEachVector(spec, seen, (head, t, at) => kv[name](pages, t).set(data.subarray(at, at + spec.headDim), kv.at(head, t)));
-        }
+  writePart({ slot, pages, seen }: StateAddress, { layer, name, dtype, bytes }: StatePart): Promise<void> {
+    return this.inOrder(async () => {
+      const values = decodeFloats(bytes, dtype);
+      if (name === "conv" || name === "h") {
+        this.mamba(layer)[name](slot).set(values);
+        return;
       }
-    }
+      const kv = this.kv(layer);
+      const { spec } = kv;
+      forEachVector(spec, seen, (head, t, at) => kv[name](pages, t).set(values.subarray(at, at + spec.headDim), kv.at(head, t)));
+    });
   }
 }
 

@@ -1,7 +1,7 @@
 import { parseToolCalls } from "@jamba/tokenizer";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { AnswerParts, type AnswerPartsOptions, type Piece } from "./answer-parts.ts";
+import { AnswerParts, type AnswerPartsOptions, type AnswerPiece } from "./answer-parts.ts";
 
 interface Whole {
   readonly text: string;
@@ -9,7 +9,7 @@ interface Whole {
   readonly toolCalls: readonly unknown[];
   /** By index: the name and the JSON of the arguments, as streamed. */
   readonly streamed: readonly { readonly name: string; readonly json: string }[];
-  readonly pieces: readonly Piece[];
+  readonly pieces: readonly AnswerPiece[];
 }
 
 function read(pushes: readonly string[], options: AnswerPartsOptions): Whole {

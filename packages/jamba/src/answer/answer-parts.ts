@@ -2,7 +2,7 @@
 
 import type { ToolCall } from "@jamba/tokenizer";
 
-export type Piece =
+export type AnswerPiece =
   | { readonly text: string }
   | { readonly reasoning: string }
   /** The first piece of a call has its name; the pieces' `argumentsDelta`, one after another, are the JSON that the model wrote. */
@@ -40,7 +40,7 @@ export class AnswerParts {
   #block: CallBlock | undefined;
   #nextIndex = 0;
   #afterThoughts = false;
-  #pieces: Piece[] = [];
+  #pieces: AnswerPiece[] = [];
   #text = "";
   #reasoning: string | undefined;
   readonly #toolCalls: ToolCall[] = [];
@@ -65,14 +65,14 @@ export class AnswerParts {
     return this.#toolCalls;
   }
 
-  push(text: string): Piece[] {
+  push(text: string): AnswerPiece[] {
     let rest: string | undefined = text;
     while (rest !== undefined) rest = this.#read(rest);
     return this.#take();
   }
 
   /** What is left, when no more will come. */
-  end(): Piece[] {
+  end(): AnswerPiece[] {
     if (this.#mode === "calls") {
       const { calls, isOut, raw } = this.#block!;
       this.#toolCalls.push(...calls);
@@ -86,7 +86,7 @@ export class AnswerParts {
     return this.#take();
   }
 
-  #take(): Piece[] {
+  #take(): AnswerPiece[] {
     const pieces = this.#pieces;
     this.#pieces = [];
     return pieces;
@@ -183,7 +183,7 @@ export class AnswerParts {
   }
 
   /** Joins what belongs together. */
-  #add(piece: Piece): void {
+  #add(piece: AnswerPiece): void {
     const before = this.#pieces.at(-1);
     if (before && "text" in before && "text" in piece) this.#pieces[this.#pieces.length - 1] = { text: before.text + piece.text };
     else if (before && "reasoning" in before && "reasoning" in piece)
@@ -219,7 +219,7 @@ class CallBlock {
   }
 
   /** @returns how many characters of `text` it read; the others are no part of it */
-  push(text: string, give: (piece: Piece) => void): number {
+  push(text: string, give: (piece: AnswerPiece) => void): number {
     let at = 0;
     for (; at < text.length && this.state === "open"; at++) {
       if (!this.#step(text[at], give)) {
@@ -232,7 +232,7 @@ class CallBlock {
     return at;
   }
 
-  #step(char: string, give: (piece: Piece) => void): boolean {
+  #step(char: string, give: (piece: AnswerPiece) => void): boolean {
     if (this.#want === "within") return this.#stepWithin(char, give);
     if (isSpace(char) && this.#closing === 0) return true;
     if (this.#want === "first" && char === "[") {
@@ -254,7 +254,7 @@ class CallBlock {
     return true;
   }
 
-  #stepWithin(char: string, give: (piece: Piece) => void): boolean {
+  #stepWithin(char: string, give: (piece: AnswerPiece) => void): boolean {
     if (!this.#call.push(char)) return false;
     if (!this.#call.done) return true;
     const call = this.#call.whole();
@@ -268,7 +268,7 @@ class CallBlock {
     return true;
   }
 
-  #giveArguments(give: (piece: Piece) => void): void {
+  #giveArguments(give: (piece: AnswerPiece) => void): void {
     const { name } = this.#call;
     const argumentsDelta = name === undefined ? "" : this.#call.takeArguments();
     if (argumentsDelta === "") return;

@@ -1,23 +1,25 @@
 // One answer, token by token. Ends at a stop id, a stop text, a limit or an abort.
 
-import { JambaError } from "@jamba/core";
+import type { JambaError } from "@jamba/core";
 import type { ToolCall } from "@jamba/tokenizer";
 import { StreamDecoder, type Tokenizer } from "@jamba/tokenizer";
 import type { Engine, KeptState } from "../engine/engine.ts";
-import { turn } from "../engine/event-loop.ts";
+import { nextTurn } from "../engine/event-loop.ts";
+import type { RowEvidence } from "../engine/evidence.ts";
 import type { Constraint, Constraints } from "../format/constraint.ts";
-import { AnswerParts, type Piece } from "./answer-parts.ts";
+import type { Identity } from "../state/identity.ts";
+import { AnswerParts, type AnswerPiece } from "./answer-parts.ts";
 import type { GenerateOptions } from "./options.ts";
 import { expectTokenizer, type ReadPrompt } from "./prompt.ts";
 import { Lookahead } from "./prompt-lookup.ts";
-import { logprobOf, sample, type TokenLogprob, topLogprobs, uniform } from "./sampler.ts";
+import { draw, logprobsOf, questionsOf, sampleRow, type TokenLogprob, uniform } from "./sampler.ts";
 import { StopTexts } from "./stop-texts.ts";
 
 /** A piece of the answer, as soon as it can't change any more. */
 export interface Part {
   readonly text: string;
   /** The same, split: what is said, thoughts, and calls of tools as they are written. */
-  readonly pieces: readonly Piece[];
+  readonly pieces: readonly AnswerPiece[];
   /** The tokens drawn since the last part. */
   readonly ids: readonly number[];
   /** Of `ids`, if they were asked for. */
@@ -60,6 +62,8 @@ export interface Timings {
   readonly totalMs: number;
   /** Of the tokens after the first. */
   readonly tokensPerSecond: number;
+  /** Tokens that took all logits to draw, of which the best and some sums are enough for most. */
+  readonly fullRowDraws: number;
 }
 
 export interface GenerateContext {
@@ -70,18 +74,6 @@ export interface GenerateContext {
   readonly identity: Identity | JambaError;
   /** From generation_config.json, for options that are not given. */
   readonly defaults: Partial<GenerateOptions>;
-}
-
-/** What a saved state must have been made with: fingerprints. */
-export interface Identity {
-  readonly model: string;
-  readonly tokenizer?: string;
-}
-
-/** @throws JambaError UNSUPPORTED where nothing can name the model */
-export function expectIdentity(identity: Identity | JambaError): Identity {
-  if (identity instanceof JambaError) throw identity;
-  return identity;
 }
 
 export interface Request extends ReadPrompt {
@@ -104,7 +96,10 @@ export async function* generate(context: GenerateContext, request: Request, give
   signal?.throwIfAborted();
   if (maxTokens === 0) return noAnswer("length", request);
   const constraint = await constraintOf(context, request, options);
-  const opened = await engine.open(request.ids, { maxTokens, priority, signal }).catch((error) => {
+  const isBreaker = breakersOf(context.tokenizer, options.dry?.breakers);
+  const said = { prompt: request.ids, answer: [], isBreaker };
+  const questions = questionsOf(options, said, engine.stateShape.vocabSize);
+  const opened = await engine.open(request.ids, { maxTokens, priority, questions, signal }).catch((error) => {
     constraint?.dispose();
     throw error;
   });
@@ -114,9 +109,10 @@ export async function* generate(context: GenerateContext, request: Request, give
   try {
     signal?.throwIfAborted();
     const most = Math.min(maxTokens, engine.roomOf(opened) + 1);
-    const answer = yield* answerOf(context, request, opened.logits, { ahead, constraint }, { ...options, maxTokens: most, signal });
+    const sources = { ahead, constraint, isBreaker, first: opened.evidence };
+    const answer = yield* answerOf(context, request, sources, { ...options, maxTokens: most, signal });
     const totalMs = performance.now() - start;
-    const { firstTokenAt, written: all, ...found } = answer;
+    const { firstTokenAt, fullRowDraws, written: all, ...found } = answer;
     written = all;
     const firstTokenMs = firstTokenAt - start;
     const completionTokens = answer.ids.length;
@@ -130,6 +126,7 @@ export async function* generate(context: GenerateContext, request: Request, give
         firstTokenMs,
         totalMs,
         tokensPerSecond: completionTokens > 1 ? ((completionTokens - 1) * 1000) / (totalMs - firstTokenMs) : 0,
+        fullRowDraws,
       },
     };
   } finally {
@@ -150,7 +147,7 @@ export function noAnswer(finishReason: "length" | "cancelled", { ids }: ReadProm
     finishReason,
     toolCalls: [],
     usage: { promptTokens: ids.length, cachedTokens: 0, completionTokens: 0 },
-    timings: { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0 },
+    timings: { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0, fullRowDraws: 0 },
   };
 }
 
@@ -168,19 +165,26 @@ async function constraintOf(
   return constraints!.open({ format, ...calls, form: form?.name, thoughts: form?.thoughts });
 }
 
-type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "speculation" | "choices"> & { firstTokenAt: number; written: string };
+type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "speculation" | "choices"> & {
+  firstTokenAt: number;
+  fullRowDraws: number;
+  written: string;
+};
 
 interface Sources {
   readonly ahead: Lookahead;
   readonly constraint: Constraint | undefined;
+  /** Whether a token ends what DRY compares. */
+  readonly isBreaker: (id: number) => boolean;
+  /** What the first token is drawn from. */
+  readonly first: RowEvidence;
 }
 
-/** Draws token after token, the first from `logits`, until something ends the answer. */
+/** Draws token after token until something ends the answer. */
 async function* answerOf(
-  { tokenizer, stopIds }: GenerateContext,
+  { engine, tokenizer, stopIds }: GenerateContext,
   { ids: prompt, form }: ReadPrompt,
-  firstLogits: Float32Array,
-  { ahead, constraint }: Sources,
+  { ahead, constraint, isBreaker, first }: Sources,
   options: GenerateOptions & { maxTokens: number },
 ): AsyncGenerator<Part, Answer> {
   const { maxTokens, stop = [], signal, topLogprobs: alternatives = 0, reasoning: apart = form !== undefined } = options;
@@ -188,7 +192,9 @@ async function* answerOf(
   const ids: number[] = [];
   const logprobs: (TokenLogprob & { top: TokenLogprob[] })[] = [];
   const decoder = tokenizer && new StreamDecoder(tokenizer);
-  const isBreaker = breakersOf(tokenizer, options.dry?.breakers);
+  const { vocabSize } = engine.stateShape;
+  const questionsAfter = (guesses: readonly number[]) =>
+    questionsOf(options, { prompt, answer: [...ids, ...guesses], isBreaker }, vocabSize);
   const stops = new StopTexts([stop].flat());
   const thoughts = form?.thoughts ?? false;
   const text = new AnswerParts({ thoughts });
@@ -210,21 +216,22 @@ async function* answerOf(
     sent = ids.length;
     return found;
   };
-  let logits = firstLogits;
+  let evidence = first;
+  let fullRowDraws = 0;
   let finishReason: Result["finishReason"] | undefined;
   while (!finishReason) {
-    let allowed = logits;
-    if (constraint) {
-      allowed = logits.slice(); // those of a prompt's end may be kept for others
-      await constraint.mask(allowed);
-    }
+    const allowed = await constraint?.allowed();
     const at = 2 * ids.length;
-    const id = sample(allowed, options, { prompt, answer: ids, isBreaker }, [uniform(seed, at), uniform(seed, at + 1)]);
+    const draws = [options, { prompt, answer: ids, isBreaker }, [uniform(seed, at), uniform(seed, at + 1)], allowed] as const;
+    let id = draw(evidence, ...draws);
+    if (id === undefined) {
+      fullRowDraws++;
+      id = sampleRow(await evidence.row(), ...draws);
+    }
     ids.push(id);
     if (ids.length === 1) firstTokenAt = performance.now();
-    if (options.logprobs || alternatives) {
-      logprobs.push({ id, logprob: logprobOf(logits, id), top: topLogprobs(logits, alternatives) });
-    }
+    if (options.logprobs || alternatives) logprobs.push(await logprobsAfter(evidence, id, alternatives));
+    evidence.drawn();
     options.onToken?.(id);
     constraint?.accept(id);
     if (stopIds.has(id) && (constraint || !options.ignoreEos)) finishReason = "stop";
@@ -237,13 +244,13 @@ async function* answerOf(
       else if (signal?.aborted) finishReason = "cancelled";
       else {
         // Without the signal: a step cut in the middle would lose the state of the whole conversation.
-        const next = ahead.next(id);
+        const next = ahead.next(id, questionsAfter);
         if (constraint) {
-          next.catch(() => undefined); // met below
-          await turn();
+          next.catch(() => undefined); // thrown where it is awaited
+          await nextTurn();
           constraint.prepare(); // while the step runs
         }
-        logits = await next;
+        evidence = await next;
       }
     }
   }
@@ -259,9 +266,19 @@ async function* answerOf(
     toolCalls,
     reasoning: apart ? said.reasoning : undefined,
     logprobs: options.logprobs || alternatives ? logprobs : undefined,
+    fullRowDraws,
     firstTokenAt,
     written,
   };
+}
+
+/** A token that was drawn from the whole row may be none of the best. */
+async function logprobsAfter(evidence: RowEvidence, id: number, alternatives: number) {
+  const found = logprobsOf(evidence, id, alternatives);
+  if (found) return found;
+  const { ids, values, max, sumExp } = evidence;
+  const logit = (await evidence.row())[id];
+  return logprobsOf({ ids, values, max, sumExp, asked: new Map([[id, logit]]) }, id, alternatives)!;
 }
 
 /** Whether a token's text holds one of `breakers`; none does without a tokenizer. */

@@ -4,6 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Engine, Opened } from "../engine/engine.ts";
+import { evidenceOf, noQuestions, type Questions, type RowEvidence } from "../engine/evidence.ts";
 import type { Sequence } from "../engine/runner.ts";
 import { Lookahead, lookUp } from "./prompt-lookup.ts";
 
@@ -35,10 +36,12 @@ interface Fake {
   isGone: boolean;
 }
 
-/** A model whose logits are the text that it has read. Takes its time, and fails now and then. */
+/** A model whose best logit is the text that it has read. Takes its time, and fails now and then. */
 class FakeEngine {
   readonly room: number;
   readonly alive = new Set<Fake>();
+  /** Rows that somebody may still want. */
+  readonly wanted = new Set<RowEvidence>();
   #failures: number[];
   steps = 0;
   readonly faults: string[] = [];
@@ -59,13 +62,13 @@ class FakeEngine {
     return {
       sequence: sequence as unknown as Sequence,
       ids: [...ids],
-      logits: new Float32Array(1),
+      evidence: rowOf(0, noQuestions),
       cachedTokens: 0,
       leave: () => undefined,
     };
   }
 
-  async read(sequence: unknown, ids: readonly number[], rows: number): Promise<Float32Array> {
+  async guess(sequence: unknown, ids: readonly number[], questions: readonly Questions[]): Promise<RowEvidence[]> {
     const one = sequence as Fake;
     this.#expect(!one.isReading && !one.isGone, "a read of what is being read or gone");
     this.#expect(one.ids.length + ids.length <= this.room, "a read beyond the context");
@@ -77,14 +80,18 @@ class FakeEngine {
     if (wait < 0) throw new Error("no room");
     one.ids.push(...ids);
     this.steps++;
-    const from = one.ids.length - rows;
-    return Float32Array.from({ length: rows }, (_, i) => hashOf(one.ids.slice(0, from + i + 1)));
+    return questions.map((asks, i) => {
+      const end = one.ids.length - questions.length + i + 1;
+      const evidence = rowOf(hashOf(one.ids.slice(0, end)), asks, () => this.wanted.delete(evidence));
+      this.wanted.add(evidence);
+      return evidence;
+    });
   }
 
-  async advance(opened: Opened, ids: readonly number[]): Promise<Float32Array> {
-    const logits = await this.read(opened.sequence, ids, 1);
+  async advance(opened: Opened, ids: readonly number[], questions: Questions): Promise<RowEvidence> {
+    const [evidence] = await this.guess(opened.sequence, ids, [questions]);
     opened.ids.push(...ids);
-    return logits;
+    return evidence;
   }
 
   roomOf({ sequence }: Opened): number {
@@ -112,12 +119,20 @@ class FakeEngine {
   }
 }
 
+/** Evidence of a row of one logit. */
+function rowOf(logit: number, questions: Questions, drawn: () => void = () => undefined): RowEvidence {
+  const row = Float32Array.of(logit);
+  return { ...evidenceOf(row, 1, questions), row: async () => row, drawn };
+}
+
+const asksNothing = () => noQuestions;
+
 /** Another number for each text. */
 function hashOf(ids: readonly number[]): number {
   return ids.reduce((hash, id) => (hash * 31 + id + 1) % 65_521, 7);
 }
 
-test("whatever is drawn, the logits are those of what was drawn, and what is left over is dropped", async () => {
+test("whatever is drawn, the evidence is of what was drawn and was asked what is asked there, and what is left over is dropped", async () => {
   const options = fc.record({ maxTokens: fc.integer({ min: 1, max: 5 }), ngram: fc.integer({ min: 1, max: 3 }) });
   await fc.assert(
     fc.asyncProperty(ids, ids, options, fc.nat(30), async (prompt, answer, options, room) => {
@@ -127,7 +142,10 @@ test("whatever is drawn, the logits are those of what was drawn, and what is lef
       const drawn: number[] = [];
       for (const id of answer.slice(0, room)) {
         drawn.push(id);
-        expect([...(await ahead.next(id))]).toEqual([hashOf([...prompt, ...drawn])]);
+        const evidence = await ahead.next(id, (guesses) => ({ temperature: 1, asked: [hashOf([...prompt, ...drawn, ...guesses])] }));
+        const expected = hashOf([...prompt, ...drawn]);
+        expect([evidence.max, ...evidence.asked.keys()]).toEqual([expected, expected]);
+        evidence.drawn();
         expect((opened.sequence as unknown as Fake).ids).toEqual(opened.ids);
         expect([...prompt, ...drawn].slice(0, opened.ids.length)).toEqual(opened.ids);
       }
@@ -136,6 +154,7 @@ test("whatever is drawn, the logits are those of what was drawn, and what is lef
       ahead.dispose();
       ahead.dispose();
       expect([...engine.alive]).toEqual([opened.sequence]);
+      expect([...engine.wanted]).toEqual([]);
       expect(engine.faults).toEqual([]);
     }),
     { seed: 42, numRuns: 500 },
@@ -146,7 +165,7 @@ test("a text that repeats takes fewer steps than tokens", async () => {
   const engine = new FakeEngine(1000, []);
   const opened = engine.open([1, 2, 3, 4, 5, 6, 7, 8]);
   const ahead = new Lookahead(engine as unknown as Engine, opened, {});
-  for (let i = 0; i < 40; i++) await ahead.next((i % 8) + 1);
+  for (let i = 0; i < 40; i++) await ahead.next((i % 8) + 1, asksNothing);
   expect(ahead.counts.accepted).toBeGreaterThan(30);
   expect(engine.steps).toBeLessThan(24); // two reads a step where one is drafted
 });
@@ -163,8 +182,8 @@ test("a read that fails is told when both are over, so that nobody drops what is
     const engine = new FakeEngine(1000, [guess, own]);
     const opened = engine.open([1, 2, 3, 1, 2]);
     const ahead = new Lookahead(engine as unknown as Engine, opened, { ngram: 2 });
-    const next = ahead.next(3).then(
-      ([value]) => value,
+    const next = ahead.next(3, asksNothing).then(
+      ({ max }) => max,
       (error) => error.message,
     );
     expect(await next).toBe(own < 0 ? "no room" : hashOf([1, 2, 3, 1, 2, 3]));
@@ -180,6 +199,6 @@ test("an answer goes on where there is no room to guess", async () => {
   const engine = new FakeEngine(1000, []);
   engine.copyOf = () => Promise.reject(new Error("no room"));
   const ahead = new Lookahead(engine as unknown as Engine, engine.open([1, 2, 3, 1, 2]), { ngram: 2 });
-  for (const id of [3, 1, 2, 3]) await ahead.next(id);
+  for (const id of [3, 1, 2, 3]) await ahead.next(id, asksNothing);
   expect(ahead.counts).toEqual({ drafted: 0, accepted: 0 });
 });

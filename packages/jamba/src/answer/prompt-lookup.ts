@@ -2,6 +2,7 @@
 // and kept as far as the model agrees (Saxena 2023, "Prompt lookup decoding"; Leviathan et al. 2023, arXiv 2211.17192, for the check).
 
 import type { Engine, Opened } from "../engine/engine.ts";
+import type { Questions, RowEvidence } from "../engine/evidence.ts";
 import type { Sequence } from "../engine/runner.ts";
 
 export interface PromptLookup {
@@ -15,12 +16,12 @@ interface Draft {
   /** Has read what the answer has, and `ids`. */
   readonly sequence: Sequence;
   readonly ids: readonly number[];
-  /** Of each of `ids`. */
-  readonly logits: readonly Float32Array[];
+  /** Of the row after each of `ids`. */
+  readonly evidence: readonly RowEvidence[];
   accepted: number;
 }
 
-/** Gives the logits after each token of an answer. The text is the one without drafts: only what the sampler draws counts. */
+/** Gives what is known of the logits after each token of an answer. The text is the one without drafts: only what the sampler draws counts. */
 export class Lookahead {
   readonly #engine: Engine;
   readonly #opened: Opened;
@@ -36,8 +37,11 @@ export class Lookahead {
     this.#options = options;
   }
 
-  /** @returns logits after `id`, the token that comes next */
-  async next(id: number): Promise<Float32Array> {
+  /**
+   * @param questionsAfter what a draw will want to know after `id` and so many guesses
+   * @returns evidence of the row after `id`, the token that comes next
+   */
+  async next(id: number, questionsAfter: (guesses: readonly number[]) => Questions): Promise<RowEvidence> {
     const draft = this.#draft;
     if (draft?.ids[draft.accepted] === id) return this.#accept(draft);
     this.dispose();
@@ -48,18 +52,24 @@ export class Lookahead {
     this.#pending = [];
     // Guessing may fail where there is no room for it; the answer need not.
     const sequence = drafted.length > 0 ? await this.#engine.copyOf(this.#opened).catch(() => undefined) : undefined;
-    if (!sequence) return this.#engine.advance(this.#opened, ids);
+    const questions = questionsAfter([]);
+    if (!sequence) return this.#engine.advance(this.#opened, ids, questions);
     // One step: the answer itself, and a copy that goes on with the drafts. Nobody drops what a step still reads.
     const [own, rows] = await Promise.allSettled([
-      this.#engine.advance(this.#opened, ids),
-      this.#engine.read(sequence, [...ids, ...drafted], drafted.length),
+      this.#engine.advance(this.#opened, ids, questions),
+      this.#engine.guess(
+        sequence,
+        [...ids, ...drafted],
+        drafted.map((_, i) => questionsAfter(drafted.slice(0, i + 1))),
+      ),
     ]);
     if (own.status === "fulfilled" && rows.status === "fulfilled") {
-      const size = own.value.length;
-      const logits = drafted.map((_, i) => rows.value.subarray(i * size, (i + 1) * size));
-      this.#draft = { sequence, ids: drafted, logits, accepted: 0 };
+      this.#draft = { sequence, ids: drafted, evidence: rows.value, accepted: 0 };
       this.counts.drafted += drafted.length;
-    } else this.#engine.drop(sequence);
+    } else {
+      if (rows.status === "fulfilled") for (const row of rows.value) row.drawn();
+      this.#engine.drop(sequence);
+    }
     if (own.status === "rejected") throw own.reason;
     return own.value;
   }
@@ -67,19 +77,20 @@ export class Lookahead {
   /** Gives up what is drafted. */
   dispose(): void {
     if (!this.#draft) return;
+    for (const one of this.#draft.evidence) one.drawn();
     this.#pending = this.#draft.ids.slice(0, this.#draft.accepted);
     this.#engine.drop(this.#draft.sequence);
     this.#draft = undefined;
   }
 
-  #accept(draft: Draft): Float32Array {
-    const logits = draft.logits[draft.accepted++];
+  #accept(draft: Draft): RowEvidence {
+    const evidence = draft.evidence[draft.accepted++];
     this.counts.accepted++;
     if (draft.accepted === draft.ids.length) {
       this.#engine.replace(this.#opened, draft.sequence, draft.ids);
       this.#draft = undefined;
     }
-    return logits;
+    return evidence;
   }
 }
 

@@ -1,21 +1,22 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { argmax, logprobOf, type Said, sample, topLogprobs, uniform } from "./sampler.ts";
+import { evidenceOf, noQuestions } from "../engine/evidence.ts";
+import { draw, logprobsOf, type Said, type SamplingOptions, sampleRow, uniform } from "./sampler.ts";
 
 const nothing: Said = { prompt: [], answer: [] };
 const logits = Float32Array.from([1, 3, 2, 3, -1]);
+const all = evidenceOf(logits, logits.length, noQuestions);
 
 /** Counts of `n` draws. */
-function draws(options: Parameters<typeof sample>[1], n = 4000, said = nothing): number[] {
+function draws(options: SamplingOptions, n = 4000, said = nothing): number[] {
   const counts = Array(logits.length).fill(0);
-  for (let i = 0; i < n; i++) counts[sample(logits, options, said, [uniform(7, 2 * i), uniform(7, 2 * i + 1)])]++;
+  for (let i = 0; i < n; i++) counts[sampleRow(logits, options, said, [uniform(7, 2 * i), uniform(7, 2 * i + 1)])]++;
   return counts;
 }
 
-describe("sample", () => {
+describe("sampleRow", () => {
   test("temperature 0 is argmax, ties to the lower id, whatever is drawn", () => {
-    for (const u of [0, 0.5, 0.999]) expect(sample(logits, {}, nothing, [u, 0])).toBe(1);
-    expect(argmax(logits)).toBe(1);
+    for (const u of [0, 0.5, 0.999]) expect(sampleRow(logits, {}, nothing, [u, 0])).toBe(1);
   });
 
   test("topK of 1 is argmax at any temperature", () => {
@@ -25,7 +26,7 @@ describe("sample", () => {
   test("draws follow the softmax (chi-square, fixed seed)", () => {
     const counts = draws({ temperature: 1 });
     const chi = counts.reduce((sum, count, id) => {
-      const expected = 4000 * Math.exp(logprobOf(logits, id));
+      const expected = 4000 * Math.exp(logprobsOf(all, id, 0)!.logprob);
       return sum + (count - expected) ** 2 / expected;
     }, 0);
     expect(chi).toBeLessThan(18.5); // 99.9 % of the distribution with 4 degrees of freedom
@@ -45,11 +46,11 @@ describe("sample", () => {
   });
 
   test("penalties and bias move logits", () => {
-    expect(sample(logits, { repetitionPenalty: 2 }, { prompt: [1], answer: [3] }, [0, 0])).toBe(2);
-    expect(sample(logits, { frequencyPenalty: 0.4 }, { prompt: [1], answer: [1, 3, 3, 3] }, [0, 0])).toBe(1);
-    expect(sample(logits, { presencePenalty: 2.5 }, { prompt: [], answer: [1, 3] }, [0, 0])).toBe(2);
-    expect(sample(logits, { logitBias: { 4: 10 } }, nothing, [0, 0])).toBe(4);
-    expect(sample(logits, { logitBias: { 1: Number.NEGATIVE_INFINITY, 3: Number.NEGATIVE_INFINITY } }, nothing, [0, 0])).toBe(2);
+    expect(sampleRow(logits, { repetitionPenalty: 2 }, { prompt: [1], answer: [3] }, [0, 0])).toBe(2);
+    expect(sampleRow(logits, { frequencyPenalty: 0.4 }, { prompt: [1], answer: [1, 3, 3, 3] }, [0, 0])).toBe(1);
+    expect(sampleRow(logits, { presencePenalty: 2.5 }, { prompt: [], answer: [1, 3] }, [0, 0])).toBe(2);
+    expect(sampleRow(logits, { logitBias: { 4: 10 } }, nothing, [0, 0])).toBe(4);
+    expect(sampleRow(logits, { logitBias: { 1: Number.NEGATIVE_INFINITY, 3: Number.NEGATIVE_INFINITY } }, nothing, [0, 0])).toBe(2);
   });
 
   test("the logits stay as they are", () => {
@@ -59,9 +60,9 @@ describe("sample", () => {
   });
 
   test("logits without a number are refused", () => {
-    expect(() => sample(Float32Array.from([Number.NaN, Number.NaN]), {}, nothing, [0, 0])).toThrow(
-      expect.objectContaining({ code: "BACKEND" }),
-    );
+    const refused = expect.objectContaining({ code: "BACKEND" });
+    expect(() => sampleRow(Float32Array.of(Number.NaN, Number.NaN), {}, nothing, [0, 0])).toThrow(refused);
+    expect(() => sampleRow(logits, { temperature: 1 }, nothing, [0, 0], new Int32Array(1))).toThrow(refused);
   });
 });
 
@@ -79,10 +80,11 @@ const softmax = (values: Float32Array) => {
   return shares.map((share) => share / total);
 };
 /** Every id that some draw gives. */
-function reach(values: Float32Array, options: Parameters<typeof sample>[1], chance = 0.5): Set<number> {
+function reach(values: Float32Array, options: SamplingOptions, chance = 0.5): Set<number> {
   const found = new Set<number>();
   // At a high temperature all that is kept is about as likely.
-  for (let i = 0; i <= 2000; i++) found.add(sample(values, { temperature: 100, ...options }, nothing, [i / 2001, chance]));
+  const evidence = evidenceOf(values, values.length, { temperature: 100, asked: [] });
+  for (let i = 0; i <= 2000; i++) found.add(draw(evidence, { temperature: 100, ...options }, nothing, [i / 2001, chance])!);
   return found;
 }
 /** Ids in the order of `by`, until they reach `mass`. */
@@ -106,7 +108,7 @@ describe("what is kept, against the plain way to say it", () => {
         expect([...reach(values, { topK })].every((id) => expected.includes(id))).toBe(true);
         expect(reach(values, { topK }).has(expected[0])).toBe(true);
       }),
-      { numRuns: 200 },
+      { numRuns: 60 },
     );
   });
 
@@ -119,7 +121,7 @@ describe("what is kept, against the plain way to say it", () => {
         const likely = expected.filter((id) => values[id] > Math.max(...values) - 100);
         expect(reach(values, { topP }).size).toBe(likely.length);
       }),
-      { numRuns: 200 },
+      { numRuns: 60 },
     );
   });
 
@@ -136,8 +138,14 @@ describe("what is kept, against the plain way to say it", () => {
         for (const id of found) expect(distances[id]).toBeLessThanOrEqual(border + 1e-6);
         for (const id of kept) if (distances[id] < border - 1e-6 && p[id] > 1e-9) expect(found).toContain(id);
       }),
-      { numRuns: 200 },
+      { numRuns: 60 },
     );
+  });
+
+  test("minP asks for a share of the best that typicalP leaves", () => {
+    // 0.48 has a surprise far below the expected one, and all others are about as typical.
+    const values = Float32Array.of(3, ...Array.from({ length: 20 }, (_, i) => i / 1000));
+    expect(reach(values, { typicalP: 0.2, minP: 0.5 }).has(0)).toBe(false);
   });
 
   test("xtc drops all likely tokens but the least likely, when its chance comes", () => {
@@ -152,10 +160,10 @@ describe("what is kept, against the plain way to say it", () => {
 describe("dry", () => {
   const flat = new Float32Array(6);
   /** What a text takes from each logit, found by the logit bias that just makes up for it. */
-  function costs(text: number[], dry: NonNullable<Parameters<typeof sample>[1]["dry"]>, isBreaker?: Said["isBreaker"]): number[] {
+  function costs(text: number[], dry: NonNullable<SamplingOptions["dry"]>, isBreaker?: Said["isBreaker"]): number[] {
     return [...flat.keys()].map((id) => {
       const beats = (bias: number) =>
-        sample(
+        sampleRow(
           flat,
           { dry, logitBias: Object.fromEntries([...flat.keys()].map((other) => [other, other === id ? bias : -1000])) },
           { prompt: text, answer: [], isBreaker },
@@ -211,6 +219,9 @@ test("uniform is the same for the same seed and counter, spread over [0, 1), and
 });
 
 test("log probabilities sum to one, and the best come first", () => {
-  expect([...logits.keys()].reduce((sum, id) => sum + Math.exp(logprobOf(logits, id)), 0)).toBeCloseTo(1, 12);
-  expect(topLogprobs(logits, 3).map(({ id }) => id)).toEqual([1, 3, 2]);
+  expect([...logits.keys()].reduce((sum, id) => sum + Math.exp(logprobsOf(all, id, 0)!.logprob), 0)).toBeCloseTo(1, 12);
+  const { logprob, top } = logprobsOf(evidenceOf(logits, 4, { temperature: 1, asked: [4] }), 4, 3)!;
+  expect(logprob).toBeCloseTo(logprobsOf(all, 4, 0)!.logprob, 12);
+  expect(top).toEqual([1, 3, 2].map((id) => ({ id, logprob: logprobsOf(all, id, 0)!.logprob })));
+  expect(logprobsOf(evidenceOf(logits, 4, noQuestions), 4, 3)).toBeUndefined();
 });

@@ -1,242 +1,256 @@
-// From logits to a token: a pure function of logits, options, what was said so far, and a counter.
+// From evidence of a row of logits to a token: a pure function of it, options, what was said so far, and two random numbers.
 
-import { BackendError } from "@jamba/core";
-import type { GenerateOptions } from "./options.ts";
+import { BackendError, topOf } from "@jamba/core";
+import type { Evidence, Questions } from "../engine/evidence.ts";
+import { askedIds, type Said, type SamplingOptions } from "./penalties.ts";
+import { allows, type Bounds, gapsOf, massOf, type Pool, poolOf } from "./pool.ts";
 
-export type SamplingOptions = Pick<
-  GenerateOptions,
-  | "temperature"
-  | "topK"
-  | "topP"
-  | "minP"
-  | "typicalP"
-  | "xtc"
-  | "dry"
-  | "repetitionPenalty"
-  | "frequencyPenalty"
-  | "presencePenalty"
-  | "logitBias"
->;
+export { askedIds, type Said, type SamplingOptions } from "./penalties.ts";
 
 export interface TokenLogprob {
   readonly id: number;
   readonly logprob: number;
 }
 
-/** Tokens so far, for the penalties. */
-export interface Said {
-  readonly prompt: readonly number[];
-  readonly answer: readonly number[];
-  /** Whether a token ends what `dry` compares. */
-  readonly isBreaker?: (id: number) => boolean;
-}
-
 /**
- * Penalties and bias, DRY, topK, typicalP, topP, minP, XTC, temperature: llama.cpp's order. Then a draw with `uniform` in [0, 1).
- * All but the draw see probabilities before temperature.
+ * Penalties and bias, DRY, topK, typicalP, topP, minP, XTC, temperature: llama.cpp's order. Then a draw with `uniform` in
+ * [0, 1): the first id, best first, with which the kept ones reach that share of their weight. All but the draw see
+ * probabilities before temperature.
  *
- * logits [vocabSize], left as they are
+ * @param evidence with `sumTempered` at the temperature of `options`, and all of `askedIds` asked for
  * @param uniforms two numbers in [0, 1): for the draw, and for whether XTC takes effect
+ * @param allowed bit id & 31 of word id >> 5: whether the id may be drawn; all may if not given
+ * @returns undefined where the evidence does not prove which id it is; never where it leaves no logit out
  * @throws BackendError when no logit is a finite number
  */
-export function sample(
-  logits: Float32Array,
+export function draw(
+  evidence: Evidence,
   options: SamplingOptions,
   said: Said,
-  [draw, chance]: readonly [draw: number, chance: number],
-): number {
-  const adjusted = adjust(logits, options, said);
+  [point, chance]: readonly [point: number, chance: number],
+  allowed?: Int32Array,
+): number | undefined {
   const { temperature = 0, topK = 0, topP = 1, minP = 0, typicalP = 1, xtc } = options;
-  const best = argmax(adjusted);
-  if (temperature === 0) return best;
-  // Sorted only where the order matters: a vocabulary takes as long to sort as a small model to run.
-  let kept = topK > 0 && topK < adjusted.length ? largest(adjusted, topK) : possible(adjusted);
-  const isCut = typicalP < 1 || topP < 1 || minP > 0 || xtc;
-  const shares = isCut ? exponentials(adjusted, kept, adjusted[best], 1) : scratch;
-  if (typicalP < 1) kept = typical(kept, adjusted, shares, typicalP, adjusted[best]);
-  if (topP < 1) kept = nucleus(kept, adjusted, shares, topP);
-  if (minP > 0) kept = kept.filter((id) => shares[id] >= minP); // the best has 1
-  if (xtc && chance < xtc.probability) kept = withoutTop(kept, shares, xtc.threshold ?? 0.1);
-  const weights = temperature === 1 && isCut ? shares : exponentials(adjusted, kept, adjusted[best], temperature);
-  let point = draw * sumOf(weights, kept);
-  const drawn = kept.findIndex((id) => {
-    point -= weights[id];
-    return point < 0;
-  });
-  return kept[drawn < 0 ? kept.length - 1 : drawn];
-}
-
-/** By id, for the ids in question; anything elsewhere. Used until the next call. */
-let scratch = new Float64Array(0);
-
-/** e^((logit - most) / temperature) by id. Below e^-40 nothing adds to a sum that has a 1. */
-function exponentials(logits: Float32Array, ids: Int32Array, most: number, temperature: number): Float64Array {
-  if (scratch.length < logits.length) scratch = new Float64Array(logits.length);
-  for (let i = 0; i < ids.length; i++) {
-    const exponent = (logits[ids[i]] - most) / temperature;
-    scratch[ids[i]] = exponent > -40 ? Math.exp(exponent) : 0;
-  }
-  return scratch;
-}
-
-function sumOf(values: Float64Array, ids: Int32Array): number {
-  let sum = 0;
-  for (let i = 0; i < ids.length; i++) sum += values[ids[i]];
-  return sum;
-}
-
-/** Ids with a chance at all, in order. */
-function possible(logits: Float32Array): Int32Array {
-  const ids = new Int32Array(logits.length);
-  let count = 0;
-  for (let id = 0; id < logits.length; id++) if (logits[id] > Number.NEGATIVE_INFINITY) ids[count++] = id;
-  return ids.subarray(0, count);
-}
-
-/** The `count` ids of the largest logits, best first; ties go to the lower id. A heap with the worst on top. */
-function largest(logits: Float32Array, count: number): Int32Array {
-  const heap: number[] = [];
-  const worse = (a: number, b: number) => logits[a] < logits[b] || (logits[a] === logits[b] && a > b);
-  const sink = (at: number) => {
-    for (let child = 2 * at + 1; child < heap.length; child = 2 * at + 1) {
-      if (child + 1 < heap.length && worse(heap[child + 1], heap[child])) child++;
-      if (!worse(heap[child], heap[at])) return;
-      [heap[at], heap[child]] = [heap[child], heap[at]];
-      at = child;
-    }
-  };
-  for (let id = 0; id < logits.length; id++) {
-    if (!(logits[id] > Number.NEGATIVE_INFINITY)) continue;
-    if (heap.length < count) {
-      heap.push(id);
-      if (heap.length === count) for (let at = count >> 1; at >= 0; at--) sink(at);
-    } else if (worse(heap[0], id)) {
-      heap[0] = id;
-      sink(0);
-    }
-  }
-  return Int32Array.from(heap.sort((a, b) => (worse(b, a) ? -1 : 1)));
-}
-
-/** The fewest most probable ids that together reach `mass`, best first (Holtzman et al. 2019, arXiv 1904.09751). */
-function nucleus(ids: Int32Array, logits: Float32Array, shares: Float64Array, mass: number): Int32Array {
-  const ranks = new Float64Array(ids.length);
-  for (let i = 0; i < ids.length; i++) ranks[i] = -logits[ids[i]];
-  return fewest(ids, shares, ranks, mass * sumOf(shares, ids));
-}
-
-/** The fewest ids that reach `mass`, those first whose surprise is nearest to the expected one (Meister et al. 2022, arXiv 2202.00666). */
-function typical(ids: Int32Array, logits: Float32Array, shares: Float64Array, mass: number, most: number): Int32Array {
-  const total = sumOf(shares, ids);
-  const ranks = new Float64Array(ids.length); // surprise less log(total), which cancels
-  let entropy = 0;
-  for (let i = 0; i < ids.length; i++) {
-    const id = ids[i];
-    ranks[i] = most - logits[id];
-    entropy += (shares[id] / total) * ranks[i];
-  }
-  for (let i = 0; i < ids.length; i++) ranks[i] = Math.abs(ranks[i] - entropy);
-  return fewest(ids, shares, ranks, mass * total);
-}
-
-/**
- * The fewest ids that together reach `mass`, those of the least rank first, ties to the lower id. Of 512 slices of rank,
- * an eighth each, no more than the first that hold that mass are sorted.
- */
-function fewest(ids: Int32Array, shares: Float64Array, ranks: Float64Array, mass: number): Int32Array {
-  const slices = 512;
-  const masses = new Float64Array(slices);
-  let least = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < ranks.length; i++) least = Math.min(least, ranks[i]);
-  const sliceOf = (rank: number) => Math.min(slices - 1, Math.floor(8 * (rank - least)));
-  for (let i = 0; i < ids.length; i++) masses[sliceOf(ranks[i])] += shares[ids[i]];
-  let [last, reached] = [0, masses[0]];
-  while (reached < mass && last < slices - 1) reached += masses[++last];
-  const first: number[] = [];
-  for (let i = 0; i < ids.length; i++) if (sliceOf(ranks[i]) <= last) first.push(i);
-  first.sort((a, b) => ranks[a] - ranks[b] || ids[a] - ids[b]);
-  let rest = mass;
-  const end = first.findIndex((i) => {
-    rest -= shares[ids[i]];
-    return rest <= 0;
-  });
-  return Int32Array.from(end < 0 ? first : first.slice(0, end + 1), (i) => ids[i]);
-}
-
-/** XTC: of the ids with a probability of `threshold` or more, only the least probable stays. Nothing is lost if there is but one. */
-function withoutTop(ids: Int32Array, shares: Float64Array, threshold: number): Int32Array {
-  const total = sumOf(shares, ids);
-  const top = ids.filter((id) => shares[id] / total >= threshold);
-  if (top.length < 2) return ids;
-  const least = top.reduce((a, b) => (shares[b] < shares[a] ? b : a), top[0]);
-  return ids.filter((id) => id === least || shares[id] / total < threshold);
-}
-
-function adjust(logits: Float32Array, options: SamplingOptions, said: Said): Float32Array {
-  const { repetitionPenalty = 1, frequencyPenalty = 0, presencePenalty = 0, logitBias, dry } = options;
-  const plain = repetitionPenalty === 1 && frequencyPenalty === 0 && presencePenalty === 0 && !logitBias;
-  if (plain && !(dry && dry.multiplier > 0)) return logits;
-  const { prompt, answer } = said;
-  const out = logits.slice();
-  for (const [id, bias] of Object.entries(logitBias ?? {})) if (Number(id) < out.length) out[Number(id)] += bias;
-  if (repetitionPenalty !== 1) {
-    for (const id of new Set([...prompt, ...answer])) out[id] = out[id] > 0 ? out[id] / repetitionPenalty : out[id] * repetitionPenalty;
-  }
-  for (const id of answer) out[id] -= frequencyPenalty;
-  for (const id of new Set(answer)) out[id] -= presencePenalty;
-  if (dry && dry.multiplier > 0) {
-    const { multiplier, base = 1.75, allowedLength = 2 } = dry;
-    for (const [id, length] of repeats(said, dry.lastN))
-      if (length >= allowedLength) out[id] -= multiplier * base ** (length - allowedLength);
-  }
-  return out;
-}
-
-/**
- * DRY: for each id that came after an earlier copy of the text's end, the length of the longest such copy in tokens.
- * Copies do not reach over breakers. The lengths are those of Z-boxes of the reversed text (Gusfield 1997, §1.4).
- */
-function repeats({ prompt, answer, isBreaker = () => false }: Said, lastN = Number.POSITIVE_INFINITY): Map<number, number> {
-  const all = [...prompt, ...answer];
-  const text = all.slice(Math.max(0, all.length - lastN)).reverse();
-  const breaker = text.findIndex(isBreaker);
-  const limit = breaker < 0 ? text.length : breaker;
-  const lengths = new Map<number, number>();
-  const z = new Int32Array(text.length);
-  for (let at = 1, from = 0, to = 0; at < text.length; at++) {
-    let length = at < to ? Math.min(to - at, z[at - from]) : 0;
-    while (at + length < text.length && text[length] === text[at + length]) length++;
-    z[at] = length;
-    if (at + length > to) [from, to] = [at, at + length];
-    const copied = Math.min(length, limit);
-    const next = text[at - 1];
-    if (copied > 0 && !isBreaker(next)) lengths.set(next, Math.max(copied, lengths.get(next) ?? 0));
-  }
-  return lengths;
-}
-
-/** Ties go to the lower id. */
-export function argmax(logits: Float32Array): number {
-  let best = -1;
-  for (let id = 0; id < logits.length; id++) if (logits[id] > (best < 0 ? Number.NEGATIVE_INFINITY : logits[best])) best = id;
-  if (best < 0)
+  const pool = poolOf(evidence, options, said, allowed);
+  if (pool.end === 0 && pool.rest > 0) return undefined;
+  if (pool.end === 0)
     throw new BackendError("logits: expected at least one finite number, found none; the weights are damaged or the backend overflowed");
-  return best;
+  if (temperature === 0) return pool.ids[0];
+  if (topK > 0) keepBest(pool, topK);
+  if (typicalP < 1 && !keepTypical(pool, typicalP)) return undefined;
+  if (topP < 1 && !keepMass(pool, topP)) return undefined;
+  if (minP > 0) keepLikely(pool, minP);
+  if (xtc && chance < xtc.probability && !dropTop(pool, xtc.threshold ?? 0.1)) return undefined;
+  return drawn(pool, temperature, point);
 }
 
-/** log softmax of one logit. */
-export function logprobOf(logits: Float32Array, id: number): number {
-  let max = Number.NEGATIVE_INFINITY;
-  for (const logit of logits) max = Math.max(max, logit);
-  let sum = 0;
-  for (const logit of logits) sum += Math.exp(logit - max);
-  return logits[id] - max - Math.log(sum);
+/** What a draw must know of its row beside the best. `said` is what will have been said when it happens. */
+export function questionsOf(options: SamplingOptions, said: Said, vocabSize: number): Questions {
+  // Who is greedy needs no sum for it; one that f32 can't hold would be refused, and for whoever shares the step.
+  const temperature = Math.min(Math.max(options.temperature || 1, 1e-30), 1e30);
+  return { temperature, asked: askedIds(options, said, vocabSize) };
 }
 
-/** The `count` most probable tokens, best first. */
-export function topLogprobs(logits: Float32Array, count: number): TokenLogprob[] {
-  const ids = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a]);
-  return ids.slice(0, count).map((id) => ({ id, logprob: logprobOf(logits, id) }));
+/**
+ * The same draw from a whole row: the last resort. Evidence grows until it proves the draw, as all of it does.
+ *
+ * row [vocabSize], left as it is
+ * @throws BackendError when no logit is a finite number
+ */
+export function sampleRow(
+  row: Float32Array,
+  options: SamplingOptions,
+  said: Said,
+  uniforms: readonly [point: number, chance: number],
+  allowed?: Int32Array,
+): number {
+  const questions = questionsOf(options, said, row.length);
+  const choices = allowed && choicesOf(allowed, row.length);
+  const logits = choices ? Float32Array.from(choices, (id) => row[id]) : row;
+  const asked = new Map(questions.asked.filter((id) => !allowed || allows(allowed, id)).map((id) => [id, row[id]]));
+  for (let k = 256; ; k *= 8) {
+    const top = topOf(logits, k, questions.temperature);
+    const ids = choices ? top.ids.map((at) => choices[at]) : top.ids;
+    const id = draw({ ...top, ids, asked }, options, said, uniforms);
+    if (id !== undefined) return id;
+  }
+}
+
+/** Ids below `vocabSize` that are allowed, in order: mostly few. */
+function choicesOf(allowed: Int32Array, vocabSize: number): number[] {
+  const ids: number[] = [];
+  for (const [word, bits] of allowed.entries())
+    for (let left = bits; left !== 0; left &= left - 1) ids.push(32 * word + 31 - Math.clz32(left & -left));
+  return ids.filter((id) => id < vocabSize);
+}
+
+/**
+ * Log softmax of one raw logit, and the `count` most probable ids, best first; never more than the evidence lists.
+ *
+ * @returns undefined where `id` is neither listed nor asked for
+ */
+export function logprobsOf(
+  evidence: Pick<Evidence, "ids" | "values" | "max" | "sumExp" | "asked">,
+  id: number,
+  count: number,
+): (TokenLogprob & { readonly top: TokenLogprob[] }) | undefined {
+  const { ids, values, max, sumExp, asked } = evidence;
+  const at = ids.indexOf(id);
+  const logit = at < 0 ? asked.get(id) : values[at];
+  if (logit === undefined) return undefined;
+  const log = max + Math.log(sumExp);
+  const top = Array.from(ids.subarray(0, count), (one, i) => ({ id: one, logprob: values[i] - log }));
+  return { id, logprob: logit - log, top };
+}
+
+/** Only those before `end` may be drawn. */
+function close(pool: Pool, end: number): void {
+  pool.end = end;
+  pool.rest = 0;
+}
+
+function keepBest(pool: Pool, count: number): void {
+  const more = count - (pool.end - pool.start);
+  if (more <= 0) close(pool, pool.start + count);
+  else if (more < pool.rest) {
+    pool.rest = more;
+    pool.loose = true;
+  }
+}
+
+/**
+ * The fewest that reach `share` of the mass, those first whose surprise is nearest to the expected one, ties to the better
+ * (Meister et al. 2022, arXiv 2202.00666).
+ *
+ * @returns false where it is not known which these are
+ */
+function keepTypical(pool: Pool, share: number): boolean {
+  const { ids, values, start, rest, cut } = pool;
+  if (rest > 0 && pool.loose) return false;
+  const base = values[start];
+  const [mass, gaps] = [massOf(pool, base, 1), gapsOf(pool, base)];
+  // Surprise and its expectation, both less log(mass), which cancels.
+  const [least, most] = [gaps.low / mass.high, gaps.high / mass.low];
+  const expected = (least + most) / 2;
+  if (!(mass.low > 0 && Number.isFinite(expected))) return false;
+  const distance = (i: number) => Math.abs(base - values[i] - expected);
+  const order = nearestFirst(pool, distance, base - expected);
+  let [count, reached] = [0, 0];
+  let isEnough: boolean | undefined = false;
+  while (isEnough === false && count < order.length) {
+    reached += Math.exp(values[order[count++]] - base);
+    isEnough = reaches(reached, share, mass);
+  }
+  if (isEnough === undefined || (!isEnough && rest > 0)) return false;
+  const last = order[count - 1];
+  // Two distances change against each other by no more than the width of the bounds.
+  const isClose = (i: number) => values[i] !== values[last] && Math.abs(distance(i) - distance(last)) <= most - least;
+  if (rest > 0 && (order.some(isClose) || !(base - cut - expected > distance(last) + most - least))) return false;
+  const kept = order.subarray(0, count).sort();
+  pool.ids = Int32Array.from(kept, (i) => ids[i]);
+  pool.values = Float32Array.from(kept, (i) => values[i]);
+  pool.start = 0;
+  close(pool, count);
+  return true;
+}
+
+/** Places in the pool in order of distance from `middle`, a logit; ties to the better. */
+function nearestFirst({ values, start, end }: Pool, distance: (i: number) => number, middle: number): Int32Array {
+  const order = new Int32Array(end - start);
+  let right = start;
+  while (right < end && values[right] > middle) right++;
+  for (let [left, size] = [right - 1, 0]; size < order.length; ) {
+    if (left < start || (right < end && distance(right) < distance(left))) order[size++] = right++;
+    else {
+      const last = left;
+      while (left > start && values[left - 1] === values[last]) left--;
+      for (let i = left--; i <= last; i++) order[size++] = i;
+    }
+  }
+  return order;
+}
+
+/**
+ * The fewest most probable that reach `share` of the mass (Holtzman et al. 2019, arXiv 1904.09751).
+ *
+ * @returns false where it is not known which these are
+ */
+function keepMass(pool: Pool, share: number): boolean {
+  const end = endOf(pool, share, 1);
+  if (end === undefined) return false;
+  if (end <= pool.end) close(pool, end);
+  else pool.loose = true;
+  return true;
+}
+
+/** Those with at least `share` of the best one's probability. */
+function keepLikely(pool: Pool, share: number): void {
+  const { values, cut } = pool;
+  const base = values[pool.start];
+  let end = pool.start;
+  while (end < pool.end && Math.exp(values[end] - base) >= share) end++;
+  if (end < pool.end || Math.exp(cut - base) < share) close(pool, end);
+  else pool.loose = true;
+}
+
+/**
+ * XTC: of the ids with a probability of `threshold` or more, only the least probable stays, the lowest of such. Nothing is
+ * lost if there is but one.
+ *
+ * @returns false where it is not known which these are
+ */
+function dropTop(pool: Pool, threshold: number): boolean {
+  const { values, start, end, rest, cut } = pool;
+  const base = values[start];
+  const mass = massOf(pool, base, 1);
+  const isTop = (logit: number) => reaches(Math.exp(logit - base), threshold, mass);
+  let top = start;
+  for (; top < end; top++) {
+    const found = isTop(values[top]);
+    if (found === undefined) return false;
+    if (!found) break;
+  }
+  if (top === end && rest > 0 && isTop(cut) !== false) return false;
+  if (top - start < 2) return true;
+  const last = top - 1;
+  let first = last;
+  while (first > start && values[first - 1] === values[last]) first--;
+  if (first < last) {
+    pool.ids = pool.ids.slice();
+    pool.ids[last] = pool.ids[first];
+  }
+  for (let i = start; i < last; i++) pool.changes.push(values[i], Number.NEGATIVE_INFINITY);
+  pool.start = last;
+  return true;
+}
+
+function drawn(pool: Pool, temperature: number, point: number): number | undefined {
+  const end = endOf(pool, point, temperature);
+  return end === undefined || end > pool.end ? undefined : pool.ids[end - 1];
+}
+
+/**
+ * Where the fewest of the pool end, best first, that together reach `share` of all weight, e^((l - best) / T).
+ *
+ * @returns more than `pool.end` where the pool does not reach it, and undefined where that is not known
+ */
+function endOf(pool: Pool, share: number, temperature: number): number | undefined {
+  const { values, start, end } = pool;
+  const base = values[start];
+  const mass = massOf(pool, base, temperature);
+  let reached = 0;
+  for (let i = start; i < end; i++) {
+    reached += Math.exp((values[i] - base) / temperature);
+    const isEnough = reaches(reached, share, mass);
+    if (isEnough !== false) return isEnough && i + 1;
+  }
+  return end + 1;
+}
+
+/** Whether `sum` is `share` of the mass or more; undefined where its bounds do not tell. */
+function reaches(sum: number, share: number, { low, high }: Bounds): boolean | undefined {
+  if (sum >= share * high) return true;
+  return sum < share * low ? false : undefined;
 }
 
 /**

@@ -2,18 +2,25 @@
 
 import {
   type Backend,
-  type Command,
+  type CommandList,
   type CommandOf,
   HostTensor,
   JambaError,
   matrixOf,
+  type Program,
   record,
+  runOnce,
+  type Step,
   type Tensor,
   tensorsOf,
+  traced,
   type WeightSource,
 } from "@jamba/core";
 import { modelSources, parseConfig } from "@jamba/loader";
-import { closeAll, fetchSource, type LoadOptions, loadModel, type ModelSource, openDevice } from "../load-model.ts";
+import { loadModel } from "../load/load-model.ts";
+import type { LoadOptions } from "../load/load-options.ts";
+import { closeAll, openDevice } from "../load/open-device.ts";
+import { fetchSource, type ModelSource } from "../load/source.ts";
 
 export type CalibrateOptions = Omit<LoadOptions, "dtype" | "kvDtype" | "contextLength">;
 
@@ -60,23 +67,33 @@ export async function calibrate(source: ModelSource, text: string, options: Cali
   }
 }
 
-/** `backend`, with `see` called for every command that multiplies, with the inputs of its rows. */
+/** `backend`, with `see` called for every command that multiplies, with the inputs of its rows: each list is traced. */
 function watched(backend: Backend, see: (command: Multiplies, input: (x: Tensor) => Rows) => void): Backend {
-  const run: Backend["run"] = (list, states, inputs, options) => {
-    const written = new Map<number, { tensor: Tensor; values: Float32Array | Int32Array }>();
-    const input = (x: Tensor) => rowsOf(x, written.get(x.buffer)!);
-    const trace = (command: Command, _: number, values: () => (Float32Array | Int32Array)[]) => {
-      if (command.op === "matmul" || command.op === "experts") see(command, input);
-      const found = values();
-      for (const [i, { tensor }] of tensorsOf(command)
-        .filter(({ writes }) => writes)
-        .entries())
-        written.set(tensor.buffer, { tensor, values: found[i] });
-    };
-    return backend.run(list, states, inputs, { ...options, trace });
+  const traces = new WeakMap<Program, ReturnType<typeof traced> & { readonly given: CommandList }>();
+  const prepare: Backend["prepare"] = async (given, states) => {
+    const trace = traced(given);
+    const program = await backend.prepare(trace.list, states);
+    traces.set(program, { ...trace, given });
+    return program;
   };
-  const device = { ...backend.device, chunkTokens };
-  const own: Partial<Backend> = { run, device };
+  const submit: Backend["submit"] = (program, inputs, options) => {
+    const step = backend.submit(program, inputs, options);
+    const done = step.done.then(() => look(step, traces.get(program)!));
+    return { done, read: (...of) => step.read(...of) };
+  };
+  const look = async (
+    step: Step,
+    { given, written }: { readonly given: CommandList; readonly written: readonly (readonly string[])[] },
+  ) => {
+    const values = new Map<number, { tensor: Tensor; values: Float32Array | Int32Array }>();
+    for (const [i, command] of given.commands.entries()) {
+      if (command.op === "matmul" || command.op === "experts") see(command, (x) => rowsOf(x, values.get(x.buffer)!));
+      const results = tensorsOf(command).filter(({ writes }) => writes);
+      for (const [j, { tensor }] of results.entries())
+        values.set(tensor.buffer, { tensor, values: (await step.read(written[i][j])).data as Float32Array });
+    }
+  };
+  const own: Partial<Backend> = { prepare, submit, device: { ...backend.device, chunkTokens } };
   return new Proxy(backend, {
     get(target, key) {
       const found = Reflect.get(Object.hasOwn(own, key) ? own : target, key);
@@ -206,7 +223,7 @@ async function addHidden(squares: Squares, source: ModelSource, backend: Backend
 /** silu(gate x) * up x [rows, dFf] */
 async function hiddenOf(backend: Backend, gate: WeightSource, up: WeightSource, rows: readonly Float32Array[], signal?: AbortSignal) {
   const spec = { layers: [], pageTokens: 1, kvDtype: backend.device.kvDtypes[0] };
-  const states = backend.createStates(spec);
+  const states = await backend.createStates(spec);
   const [gateProj, upProj] = [await backend.openWeight(gate, "f32", signal), await backend.openWeight(up, "f32", signal)];
   try {
     const shape = [rows.length, rows[0].length] as const;
@@ -216,14 +233,14 @@ async function hiddenOf(backend: Backend, gate: WeightSource, up: WeightSource, 
     });
     const x = new Float32Array(shape[0] * shape[1]);
     for (const [i, row] of rows.entries()) x.set(row, i * shape[1]);
-    states.reserve(1, 0);
+    await states.reserve(1, 0);
     const step = {
       ids: new Int32Array(rows.length),
       starts: Int32Array.of(0, rows.length),
       states: [{ slot: 0, pages: [], seen: 0 }],
       rows: new Int32Array(0),
     };
-    const values = await backend.run(list, states, { ...step, tensors: new Map([["x", new HostTensor(x, shape)]]) }, { signal });
+    const values = await runOnce(backend, list, states, { ...step, tensors: new Map([["x", new HostTensor(x, shape)]]) }, { signal });
     return values.get("hidden")!.data as Float32Array;
   } finally {
     gateProj[Symbol.dispose]();

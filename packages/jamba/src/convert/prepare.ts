@@ -12,10 +12,12 @@ import {
   safetensorsHeader,
 } from "@jamba/loader";
 import { expectKnown } from "../answer/options.ts";
+import { checkLoadOptions, type LoadOptions, reportTo } from "../load/load-options.ts";
 import { deviceText } from "../load/open-backend.ts";
+import { closeAll, openDevice } from "../load/open-device.ts";
+import { dtypeFor, expectDtype, type LoadDtype } from "../load/open-weights.ts";
 import { align, alignment, preparedFormat, preparedOf } from "../load/prepared.ts";
-import { dtypeFor, expectDtype, type LoadDtype } from "../load/weights.ts";
-import { checkLoadOptions, closeAll, fetchSource, type LoadOptions, type ModelSource, openDevice, reportTo } from "../load-model.ts";
+import { fetchSource, type ModelSource } from "../load/source.ts";
 
 export interface PrepareOptions extends Pick<LoadOptions, "backend" | "threads" | "signal" | "onProgress"> {
   dtype: LoadDtype;

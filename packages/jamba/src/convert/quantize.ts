@@ -1,9 +1,10 @@
 // `quantize` of the loader, with this machine's backend to encode and, if asked, a text that says where errors count.
 
-import { type Backend, type BlockDtype, JambaError } from "@jamba/core";
+import { type Backend, JambaError } from "@jamba/core";
 import { type Quantized, type QuantizeOptions, quantize } from "@jamba/loader";
 import { expectKnown } from "../answer/options.ts";
-import { closeAll, fetchSource, type ModelSource, openDevice } from "../load-model.ts";
+import { closeAll, openDevice } from "../load/open-device.ts";
+import { fetchSource, type ModelSource } from "../load/source.ts";
 import { type CalibrateOptions, calibrate } from "./calibrate.ts";
 
 export interface QuantizeModelOptions extends CalibrateOptions {
@@ -12,11 +13,6 @@ export interface QuantizeModelOptions extends CalibrateOptions {
   calibrate?: string;
   /** Replace a file that is there. */
   overwrite?: boolean;
-}
-
-/** What the cpu backend has: it encodes off the calling thread, on all others. */
-interface Encoding {
-  encodeBlocks?(values: Float32Array, columns: number, dtype: BlockDtype, importance?: Float32Array): Promise<Uint8Array>;
 }
 
 const known = ["dtype", "calibrate", "overwrite", "backend", "threads", "revision", "cacheDir", "token", "offline", "signal", "onProgress"];
@@ -43,6 +39,6 @@ export async function quantizeModel(source: ModelSource, out: string, options: Q
   }
 }
 
-function encoderOf(backend: Backend & Encoding): QuantizeOptions["encode"] {
+function encoderOf(backend: Backend): QuantizeOptions["encode"] {
   return backend.encodeBlocks && ((...values) => backend.encodeBlocks!(...values));
 }

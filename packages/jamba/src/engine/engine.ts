@@ -1,14 +1,24 @@
 // Reads prompts for all calls: admits them, starts each from the deepest state that is kept, keeps states on the way.
 // Deals in ids, knows no text.
 
-import { type HostState, JambaError, type StateSpec } from "@jamba/core";
+import { JambaError, type StatePart, type StateSpec } from "@jamba/core";
 import type { DiskCache } from "../state/disk-cache.ts";
 import { Admission, type Limits } from "./admission.ts";
+import {
+  candidates,
+  evidenceOfKept,
+  evidenceOfStep,
+  type KeptRow,
+  noQuestions,
+  type Questions,
+  type RowEvidence,
+  type StepRow,
+} from "./evidence.ts";
 import { type Match, PrefixTree, type Snapshot } from "./prefix-tree.ts";
 import type { Runner, Sequence } from "./runner.ts";
-import { Scheduler } from "./scheduler.ts";
+import { type ReadOptions, Scheduler } from "./scheduler.ts";
 
-export type KeptState = Snapshot<Sequence>;
+export type KeptState = Snapshot<Sequence, KeptRow>;
 
 export interface EngineOptions {
   /** Tokens that end a message: states are kept there. */
@@ -27,6 +37,8 @@ export interface OpenOptions {
   /** The most that the answer may add. */
   readonly maxTokens: number;
   readonly priority?: number;
+  /** Of the first draw. */
+  readonly questions?: Questions;
   readonly signal?: AbortSignal;
 }
 
@@ -35,8 +47,8 @@ export interface Opened {
   sequence: Sequence;
   /** What `sequence` has read. */
   readonly ids: number[];
-  /** Of the last token of the prompt. [vocabSize] */
-  readonly logits: Float32Array;
+  /** Of the last token of the prompt. */
+  readonly evidence: RowEvidence;
   /** Tokens of the prompt that a kept state had read before. */
   readonly cachedTokens: number;
   readonly cacheMissReason?: string;
@@ -72,7 +84,7 @@ export class Engine {
   readonly #options: EngineOptions;
   readonly #scheduler: Scheduler;
   readonly #admission: Admission;
-  readonly #tree: PrefixTree<Sequence>;
+  readonly #tree: PrefixTree<Sequence, KeptRow>;
   readonly #active = new Set<Active>();
   /** States on their way to the disk. */
   #spilling = 0;
@@ -113,13 +125,9 @@ export class Engine {
     return this.#admission.counts;
   }
 
-  get steps(): Readonly<Scheduler["counts"]> {
-    return this.#scheduler.counts;
-  }
-
-  /** Tokens that a step outside of the shared ones should have at most: calls that run wait for it. */
-  get chunkTokens(): number {
-    return this.calls.running > 0 ? this.#scheduler.piece : this.#runner.backend.device.chunkTokens;
+  /** `prepareMs`: spent on recording and compiling, beside the steps. */
+  get steps(): Readonly<Scheduler["counts"] & { prepareMs: number }> {
+    return { ...this.#scheduler.counts, prepareMs: this.#runner.prepareMs };
   }
 
   /** Slots and pages that calls, sessions and states hold: what a leak would raise. */
@@ -146,7 +154,7 @@ export class Engine {
    * Reads a prompt, as little of it as kept states allow. `end` must follow.
    * @throws the signal's reason; JambaError OPTION, CONTEXT_FULL, OUT_OF_MEMORY, DISPOSED, ShapeError; what a failed step throws
    */
-  async open(ids: readonly number[], { maxTokens, priority = 0, signal }: OpenOptions): Promise<Opened> {
+  async open(ids: readonly number[], { maxTokens, priority = 0, questions = noQuestions, signal }: OpenOptions): Promise<Opened> {
     if (ids.length === 0) throw new JambaError("OPTION", "prompt: expected at least one token, found none");
     this.#runner.expectReadable({ seen: 0, released: false }, ids);
     const tokens = Math.min(ids.length + maxTokens, this.#runner.contextLength);
@@ -158,11 +166,14 @@ export class Engine {
     try {
       fetched = await this.#fetch(ids, signal);
       const { match, kept } = await this.#startOf(active, signal);
-      sequence = kept ? await this.#forkOf(kept) : this.#runner.newSequence();
+      sequence = kept ? await this.#forkOf(kept) : await this.#runner.newSequence();
       const cachedTokens = sequence.seen;
-      const logits = cachedTokens === ids.length ? kept!.logits! : await this.#read(active, sequence, match.matched, signal);
+      const evidence =
+        cachedTokens === ids.length
+          ? evidenceOfKept(kept!.end!, questions)
+          : await this.#read(active, sequence, match.matched, { questions: [questions], signal });
       signal?.throwIfAborted(); // what no step had to be read for, or one that could not be stopped
-      return { sequence, ids: [...ids], logits, cachedTokens, cacheMissReason: this.#missReason(ids, cachedTokens, match), leave };
+      return { sequence, ids: [...ids], evidence, cachedTokens, cacheMissReason: this.#missReason(ids, cachedTokens, match), leave };
     } catch (error) {
       // What was read before a cancel need not be read again.
       if (sequence && sequence.seen > 0 && !sequence.released) this.release(this.#tree.keep(ids.slice(0, sequence.seen), sequence));
@@ -182,8 +193,7 @@ export class Engine {
     const depth = this.#tree.match(ids).snapshot?.depth ?? 0;
     // One token at least is read, for its logits.
     const found = await this.#options.disk.find(ids.slice(0, -1), depth + worthWaiting);
-    const state = await found?.load(signal);
-    return state && this.import(ids.slice(0, state.seen), state);
+    return found?.load((parts) => this.import(ids.slice(0, found.length), parts), signal);
   }
 
   /** Drops states with so many of them on their way to the disk at most. */
@@ -202,7 +212,7 @@ export class Engine {
     const path = ids();
     this.#spilling++;
     this.#spilled = this.#spilled
-      .then(async () => disk.put(path, await this.#runner.export(state)))
+      .then(() => disk.put(path, this.#runner.export(state)))
       .catch((error) => this.#options.onDiskError?.(error)) // full or gone: a later prompt reads the tokens again
       .finally(() => {
         this.#spilling--;
@@ -210,16 +220,57 @@ export class Engine {
       });
   }
 
-  /** Goes on with an answer. @returns logits of the last of `ids` */
-  async advance(opened: Opened, ids: readonly number[]): Promise<Float32Array> {
-    const logits = await this.read(opened.sequence, ids, 1);
+  /** Goes on with an answer. @returns evidence of the row after the last of `ids` */
+  async advance(opened: Opened, ids: readonly number[], questions: Questions): Promise<RowEvidence> {
+    this.#runner.expectReadable(opened.sequence, ids);
+    const [evidence] = await this.#readRows(opened.sequence, ids, { rows: 1, questions: [questions], isAnswer: true });
     opened.ids.push(...ids);
-    return logits;
+    return evidence;
   }
 
-  /** @returns logits of the last `rows` of `ids` */
-  read(sequence: Sequence, ids: readonly number[], rows: number): Promise<Float32Array> {
-    return this.#scheduler.read(sequence, ids, { rows, isAnswer: true });
+  /** Goes on with an answer that may turn out to be another. @returns evidence of the rows after the last tokens, one for each of `questions` */
+  async guess(sequence: Sequence, ids: readonly number[], questions: readonly Questions[]): Promise<readonly RowEvidence[]> {
+    this.#runner.expectReadable(sequence, ids);
+    return this.#readRows(sequence, ids, { rows: questions.length, questions, isAnswer: true });
+  }
+
+  async #readRows(sequence: Sequence, ids: readonly number[], options: ReadOptions): Promise<readonly StepRow[]> {
+    const { questions = [noQuestions] } = options;
+    let found: readonly StepRow[] = [];
+    await this.#scheduler.read(sequence, ids, {
+      ...options,
+      reads: { top: Math.min(candidates, this.#runner.config.vocabSize), logits: "keep" },
+      take: async ({ step, rows, askedAt }) => {
+        const askedOf = (row: number) => questions[Math.min(row, questions.length - 1)].asked;
+        found = await evidenceOfStep(step, rows, askedOf, askedAt);
+        return found;
+      },
+    });
+    return found;
+  }
+
+  /**
+   * Reads `ids` into `sequence` as a prompt is read, for who wants more of the steps than their end: in line with all calls, in shared steps.
+   * @throws as `open`; the sequence is released then
+   */
+  async readThrough(
+    sequence: Sequence,
+    ids: readonly number[],
+    { priority = 0, signal, ...options }: Pick<ReadOptions, "reads" | "rows" | "questions" | "take" | "signal"> & { priority?: number },
+  ): Promise<void> {
+    let leave: (() => void) | undefined;
+    try {
+      this.#runner.expectReadable(sequence, ids);
+      const tokens = sequence.seen + ids.length;
+      const due = this.#scheduler.dueOf(ids.length, priority);
+      leave = await this.#admission.enter({ tokens, bytes: this.#runner.bytesOf(tokens) }, due, signal);
+      await this.#scheduler.read(sequence, ids, { ...options, due: () => due, signal });
+    } catch (error) {
+      this.#runner.release(sequence);
+      throw error;
+    } finally {
+      leave?.();
+    }
   }
 
   /** Tokens that the answer may still take. */
@@ -258,9 +309,15 @@ export class Engine {
     this.#tree.unpin(kept);
   }
 
-  /** @throws ShapeError when `state` is not one of this model's */
-  async import(ids: readonly number[], state: HostState): Promise<KeptState> {
-    return this.keep(ids, await this.#runner.import(state));
+  /**
+   * @returns the state, pinned; undefined for one that has read nothing, which is not kept
+   * @throws ShapeError when the parts are not those of a state of this model after `ids`
+   */
+  async import(ids: readonly number[], parts: AsyncIterable<StatePart> | Iterable<StatePart>): Promise<KeptState | undefined> {
+    const sequence = await this.#runner.import(ids.length, parts);
+    if (ids.length > 0) return this.keep(ids, sequence);
+    this.#runner.release(sequence);
+    return undefined;
   }
 
   /** Takes over `sequence`, which has read `ids`. @returns its state, pinned */
@@ -269,18 +326,17 @@ export class Engine {
   }
 
   /** Without a state, that of a sequence which has read nothing. */
-  async export(kept: KeptState | undefined): Promise<HostState> {
-    if (kept) return this.#runner.export(kept.state);
-    const empty = this.#runner.newSequence();
+  async *export(kept: KeptState | undefined): AsyncGenerator<StatePart> {
+    const state = kept?.state ?? (await this.#runner.newSequence());
     try {
-      return await this.#runner.export(empty);
+      yield* this.#runner.export(state);
     } finally {
-      this.#runner.release(empty);
+      if (!kept) this.#runner.release(state);
     }
   }
 
   /** The deepest state to go on from, pinned. Waits for another call that is about to have read more. */
-  async #startOf(active: Active, signal: AbortSignal | undefined): Promise<{ match: Match<Sequence>; kept?: KeptState }> {
+  async #startOf(active: Active, signal: AbortSignal | undefined): Promise<{ match: Match<Sequence, KeptRow>; kept?: KeptState }> {
     /** Pinned. */
     let waited: KeptState | undefined;
     try {
@@ -345,23 +401,33 @@ export class Engine {
     }
   }
 
-  /** Reads the rest of a prompt, keeping states on the way. @returns logits of its last token */
-  async #read(active: Active, sequence: Sequence, matched: number, signal: AbortSignal | undefined): Promise<Float32Array> {
+  /** Reads the rest of a prompt, keeping states on the way. @returns evidence of the row after its last token */
+  async #read(
+    active: Active,
+    sequence: Sequence,
+    matched: number,
+    { questions, signal }: Pick<ReadOptions, "questions" | "signal">,
+  ): Promise<RowEvidence> {
     const { ids } = active;
     const { chunkTokens } = this.#runner.backend.device;
-    const planned = this.#options.cacheBytes > 0 ? this.#borders(ids, sequence.seen, matched) : [];
-    let logits: Float32Array = new Float32Array(0);
-    while (active.at < ids.length) {
+    const keeps = this.#options.cacheBytes > 0;
+    const planned = keeps ? this.#borders(ids, sequence.seen, matched) : [];
+    for (;;) {
       const wanted = [...planned, ...active.waits.map(({ at }) => at)].filter((at) => at > active.at);
       const to = Math.min(ids.length, active.at + chunkTokens, ...wanted);
-      const rows = to === ids.length ? 1 : 0;
-      logits = await this.#scheduler.read(sequence, ids.slice(active.at, to), { rows, due: () => active.due, signal });
+      const some = ids.slice(active.at, to);
+      const isLast = to === ids.length;
+      const options = { due: () => active.due, signal };
+      let evidence: RowEvidence | undefined;
+      if (isLast) [evidence] = await this.#readRows(sequence, some, { ...options, rows: 1, questions });
+      else await this.#scheduler.read(sequence, some, options);
+      // Before other steps follow: it stays for the same prompt, which then reads nothing.
+      const end = evidence && keeps ? { row: await evidence.row(), sums: evidence } : undefined;
       active.at = to;
       this.#passOver(active);
-      if (wanted.includes(to) || (rows > 0 && this.#options.cacheBytes > 0))
-        await this.#keep(active, sequence, rows > 0 ? logits : undefined);
+      if (wanted.includes(to) || end) await this.#keep(active, sequence, end);
+      if (evidence) return evidence;
     }
-    return logits;
   }
 
   /** Lets those go who came too late for the state that they wait for. */
@@ -371,10 +437,9 @@ export class Engine {
   }
 
   /** Keeps the state that a prompt has come to, and gives it to those who wait for it. */
-  async #keep(active: Active, sequence: Sequence, logits: Float32Array | undefined): Promise<void> {
+  async #keep(active: Active, sequence: Sequence, end: KeptRow | undefined): Promise<void> {
     const copy = await this.#copyOf(sequence);
-    // Logits apart from those of other calls of the step.
-    const kept = copy && this.#tree.keep(active.ids.slice(0, active.at), copy, logits?.slice());
+    const kept = copy && this.#tree.keep(active.ids.slice(0, active.at), copy, end);
     for (const { at, resolve } of active.waits) {
       if (at !== active.at) continue;
       if (kept) this.#tree.pin(kept);
@@ -403,7 +468,7 @@ export class Engine {
   }
 
   /** Says why less than half of a prompt was there already. */
-  #missReason(ids: readonly number[], cachedTokens: number, { matched, wasDropped, parts }: Match<Sequence>): string | undefined {
+  #missReason(ids: readonly number[], cachedTokens: number, { matched, wasDropped, parts }: Match<Sequence, KeptRow>): string | undefined {
     if (2 * cachedTokens >= ids.length) return undefined;
     const [at, all] = [matched.toLocaleString("en"), ids.length.toLocaleString("en")];
     if (wasDropped && matched - cachedTokens >= worthWaiting) {

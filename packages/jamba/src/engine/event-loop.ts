@@ -1,5 +1,5 @@
 /** Lets what is due in the event loop happen, promises and messages. */
-export function turn(): Promise<void> {
+export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
     if (typeof setImmediate === "function") setImmediate(resolve);
     else {

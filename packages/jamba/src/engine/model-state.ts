@@ -1,6 +1,6 @@
 // The state of one sequence as a value: go on from it as often as you like, it does not change.
 
-import { type HostState, JambaError } from "@jamba/core";
+import { type HostState, JambaError, toHostState } from "@jamba/core";
 import type { Runner, Sequence } from "./runner.ts";
 
 /**
@@ -36,7 +36,7 @@ export class ModelState {
 
   /** Host tensors, all f32, in the portable layout of `HostState`. */
   export(): Promise<HostState> {
-    return this.#runner.export(this.#sequence);
+    return toHostState(this.seen, this.#runner.export(this.#sequence));
   }
 
   /** A sequence that may be advanced. @internal */

@@ -2,37 +2,37 @@
 // it says where a new prompt can go on, and which states to drop when there is no room for all.
 
 /** A state kept after `depth` tokens. Pinned ones stay whatever the budget says. */
-export interface Snapshot<State> {
+export interface Snapshot<State, End = unknown> {
   readonly state: State;
   readonly depth: number;
-  /** Of the last token, where a prompt ended: an answer can begin at once. */
-  readonly logits?: Float32Array;
+  /** What follows the last token, where a prompt ended: an answer can begin at once. */
+  readonly end?: End;
   pins: number;
 }
 
-interface Kept<State> extends Snapshot<State> {
-  node: Node<State>;
-  logits?: Float32Array;
+interface Kept<State, End> extends Snapshot<State, End> {
+  node: Node<State, End>;
+  end?: End;
   /** The clock of the tree when it was last of use. */
   age: number;
 }
 
-interface Node<State> {
+interface Node<State, End> {
   /** The tokens between the parent and here; only the root has none. */
   ids: readonly number[];
   depth: number;
-  parent?: Node<State>;
-  readonly children: Map<number, Node<State>>;
-  kept?: Kept<State>;
+  parent?: Node<State, End>;
+  readonly children: Map<number, Node<State, End>>;
+  kept?: Kept<State, End>;
   /** A state was here and had to go. */
   wasDropped?: boolean;
 }
 
-export interface Match<State> {
+export interface Match<State, End = unknown> {
   /** Tokens of the prompt that were read before by whoever read the most of them, whether their state is kept or not. */
   readonly matched: number;
   /** The deepest state that the prompt can go on from. */
-  readonly snapshot?: Snapshot<State>;
+  readonly snapshot?: Snapshot<State, End>;
   /** A state at or beyond `snapshot`, on the way to `matched`, had to go. */
   readonly wasDropped: boolean;
   /** What was read before goes on otherwise, instead of ending where the prompt leaves it. */
@@ -52,10 +52,10 @@ export interface TreeBudget<State> {
 /** Tokens of paths without a state that are remembered, to say why a state is not there. */
 const rememberedTokens = 2 ** 20;
 
-export class PrefixTree<State> {
+export class PrefixTree<State, End = unknown> {
   readonly #budget: TreeBudget<State>;
-  readonly #root: Node<State> = { ids: [], depth: 0, children: new Map() };
-  readonly #all = new Set<Kept<State>>();
+  readonly #root: Node<State, End> = { ids: [], depth: 0, children: new Map() };
+  readonly #all = new Set<Kept<State, End>>();
   /** Pages of states that are not pinned, with how many of these hold each. */
   readonly #pages = new Map<number, number>();
   #idle = 0;
@@ -76,14 +76,14 @@ export class PrefixTree<State> {
     return this.#root.children.size === 0;
   }
 
-  match(ids: readonly number[]): Match<State> {
+  match(ids: readonly number[]): Match<State, End> {
     let node = this.#root;
-    let found: Kept<State> | undefined;
+    let found: Kept<State, End> | undefined;
     let wasDropped = false;
     for (;;) {
       const { kept } = node;
-      // Nothing is left to read at the end of the prompt, so the logits must be there.
-      if (kept && (kept.depth < ids.length || kept.logits)) [found, wasDropped] = [kept, false];
+      // Nothing is left to read at the end of the prompt, so what follows must be there.
+      if (kept && (kept.depth < ids.length || kept.end)) [found, wasDropped] = [kept, false];
       else if (node.wasDropped) wasDropped = true;
       const child = node.children.get(ids[node.depth]);
       const common = child ? commonLength(child.ids, ids, node.depth) : 0;
@@ -103,28 +103,28 @@ export class PrefixTree<State> {
   }
 
   /** Takes over `state`, pinned once; drops it when there is one already. `unpin` lets it go when room is needed. */
-  keep(ids: readonly number[], state: State, logits?: Float32Array): Snapshot<State> {
+  keep(ids: readonly number[], state: State, end?: End): Snapshot<State, End> {
     const node = this.#nodeAt(ids);
     node.wasDropped = false;
     if (node.kept) {
-      node.kept.logits ??= logits;
+      node.kept.end ??= end;
       this.#use(node.kept);
       this.#budget.drop(state);
       this.pin(node.kept);
       return node.kept;
     }
-    const kept: Kept<State> = { state, depth: ids.length, logits, pins: 1, node, age: this.#clock };
+    const kept: Kept<State, End> = { state, depth: ids.length, end, pins: 1, node, age: this.#clock };
     node.kept = kept;
     this.#all.add(kept);
     return kept;
   }
 
-  pin(snapshot: Snapshot<State>): void {
+  pin(snapshot: Snapshot<State, End>): void {
     snapshot.pins++;
     if (snapshot.pins === 1) this.#count(snapshot, -1);
   }
 
-  unpin(snapshot: Snapshot<State>): void {
+  unpin(snapshot: Snapshot<State, End>): void {
     snapshot.pins--;
     if (snapshot.pins > 0) return;
     this.#count(snapshot, 1);
@@ -134,7 +134,7 @@ export class PrefixTree<State> {
   /** Drops states until those that are not pinned fit `bytes`: first what is cheapest to read again for the room that it takes. */
   trim(bytes = this.#budget.bytes): void {
     while (this.idle.bytes > bytes && this.#idle > 0) {
-      let [least, worst] = [Number.POSITIVE_INFINITY, undefined as Kept<State> | undefined];
+      let [least, worst] = [Number.POSITIVE_INFINITY, undefined as Kept<State, End> | undefined];
       for (const kept of this.#all) {
         if (kept.pins > 0) continue;
         const worth = kept.age + this.#worth(kept);
@@ -151,7 +151,7 @@ export class PrefixTree<State> {
     this.trim(-1);
   }
 
-  #use(kept: Kept<State>): void {
+  #use(kept: Kept<State, End>): void {
     kept.age = this.#clock;
     // Last, so that of equals the one least lately used goes.
     this.#all.delete(kept);
@@ -159,7 +159,7 @@ export class PrefixTree<State> {
   }
 
   /** Tokens to read again for each byte that dropping gives back. */
-  #worth({ node, depth, state }: Kept<State>): number {
+  #worth({ node, depth, state }: Kept<State, End>): number {
     let before = node.parent;
     while (before && !before.kept) before = before.parent;
     const tokens = depth - (before?.depth ?? 0);
@@ -170,7 +170,7 @@ export class PrefixTree<State> {
     return tokens / Math.max(1, this.#budget.slotBytes + own * this.#budget.pageBytes);
   }
 
-  #count({ state }: Snapshot<State>, by: 1 | -1): void {
+  #count({ state }: Snapshot<State, End>, by: 1 | -1): void {
     this.#idle += by;
     for (const page of this.#budget.pagesOf(state)) {
       const users = (this.#pages.get(page) ?? 0) + by;
@@ -179,7 +179,7 @@ export class PrefixTree<State> {
     }
   }
 
-  #drop(kept: Kept<State>): void {
+  #drop(kept: Kept<State, End>): void {
     const { node } = kept;
     this.#count(kept, -1);
     this.#all.delete(kept);
@@ -190,12 +190,12 @@ export class PrefixTree<State> {
   }
 
   /** The node after `ids`, made if need be. */
-  #nodeAt(ids: readonly number[]): Node<State> {
+  #nodeAt(ids: readonly number[]): Node<State, End> {
     let node = this.#root;
     while (node.depth < ids.length) {
       const child = node.children.get(ids[node.depth]);
       if (!child) {
-        const made: Node<State> = { ids: ids.slice(node.depth), depth: ids.length, parent: node, children: new Map() };
+        const made: Node<State, End> = { ids: ids.slice(node.depth), depth: ids.length, parent: node, children: new Map() };
         node.children.set(made.ids[0], made);
         this.#tokens += made.ids.length;
         node = made;
@@ -210,7 +210,7 @@ export class PrefixTree<State> {
   /** Forgets paths to no state, the ones least lately made first, once they are many. */
   #prune(): void {
     if (this.#tokens <= rememberedTokens) return;
-    const walk = (node: Node<State>): void => {
+    const walk = (node: Node<State, End>): void => {
       for (const child of [...node.children.values()]) walk(child);
       if (this.#tokens <= rememberedTokens || node.kept || node.children.size > 0 || !node.parent) return;
       node.parent.children.delete(node.ids[0]);
@@ -228,9 +228,9 @@ function commonLength(ids: readonly number[], all: readonly number[], at: number
 }
 
 /** A node after the first `length` ids of `node`, above it. */
-function split<State>(node: Node<State>, length: number): Node<State> {
+function split<State, End>(node: Node<State, End>, length: number): Node<State, End> {
   const { ids, parent } = node;
-  const upper: Node<State> = {
+  const upper: Node<State, End> = {
     ids: ids.slice(0, length),
     depth: node.depth - ids.length + length,
     parent,
@@ -242,8 +242,8 @@ function split<State>(node: Node<State>, length: number): Node<State> {
   return upper;
 }
 
-function pathOf<State>(node: Node<State>): number[] {
+function pathOf<State, End>(node: Node<State, End>): number[] {
   const parts: (readonly number[])[] = [];
-  for (let at: Node<State> | undefined = node; at; at = at.parent) parts.unshift(at.ids);
+  for (let at: Node<State, End> | undefined = node; at; at = at.parent) parts.unshift(at.ids);
   return parts.flat();
 }

@@ -2,24 +2,27 @@
 
 import { PagedAllocator } from "@jamba/attention";
 import {
+  type AskedIds,
   type Backend,
-  type CommandList,
   checkState,
   type FloatDtype,
-  floatBytes,
+  fromHostState,
   type HostState,
-  type HostTensor,
   JambaError,
+  type Program,
   record,
   ShapeError,
   type StateAddress,
+  type StatePart,
   type StateSpec,
   type StateStore,
-  stateBytes,
+  type Step,
+  type StepShape,
 } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
-import type { ModelWeights } from "../load/weights.ts";
 import { type ForwardReads, forward, stateSpec } from "../model/forward.ts";
+import type { ModelWeights } from "../model/weights.ts";
+import { nextTurn } from "./event-loop.ts";
 
 /** The paged state of one conversation. Only the runner changes it. */
 export interface Sequence extends StateAddress {
@@ -35,43 +38,84 @@ export interface Advance {
   readonly ids: readonly number[];
   /** How many of the last of `ids` want logits. */
   readonly rows: number;
+  /** Of the draws from these rows; 1 if not given. */
+  readonly temperature?: number;
+  /** Ids whose logits each of these rows asks for. */
+  readonly asked?: readonly (readonly number[])[];
+  /** Asked when everything is ready: whether somebody still wants this part. */
+  readonly isWanted?: () => boolean;
 }
 
-export interface Advanced extends ForwardReads {
-  readonly signal?: AbortSignal;
+export interface StepOptions {
+  readonly reads: ForwardReads;
   /** Advance copies, which take the places of the sequences once the step is whole: an abort then loses time and nothing else. */
   readonly onCopies?: boolean;
+  /** Of a step on copies; others run to their end. */
+  readonly signal?: AbortSignal;
+  /** Called when the step begins, its program and its room made, with whether it is on copies: there may be no room for these. */
+  readonly onStart?: (onCopies: boolean) => void;
+}
+
+export interface StepResult {
+  /** Undefined when no part was left. */
+  readonly step?: Step;
+  /** Those that were advanced, in the order of the step's tokens and rows. */
+  readonly parts: readonly Advance[];
+  /** Those that there was no room for, as they were. */
+  readonly refused: readonly { readonly part: Advance; readonly error: unknown }[];
+}
+
+/** A part with all that its step writes to. */
+interface Placed {
+  readonly part: Advance;
+  /** The sequence itself or its copy. */
+  readonly moving: Sequence;
+  readonly slots: readonly (readonly [from: number, to: number])[];
+  readonly pages: readonly (readonly [from: number, to: number])[];
+  /** Pages at the end of `moving` that it did not have. */
+  readonly nAdded: number;
 }
 
 /** Tokens per KV page: small enough that a short fork wastes little, large enough that page tables stay short. */
 export const pageTokens = 64;
 
-/** Slots and pages that are made at a time, once all are in use. */
-export const reserved = { slots: 4, pages: 16 };
-
-/** Recorded lists kept for replay: decode in batches of each size, pieces of prompts alone and beside it. */
-const keptLists = 32;
+/** Programs kept: decode in batches of each size, pieces of prompts alone and beside it. */
+const keptPrograms = 32;
 
 export class Runner {
   readonly #store: StateStore;
   readonly #allocator: PagedAllocator;
-  readonly #lists = new Map<string, CommandList>();
+  readonly #programs = new Map<string, Promise<Program>>();
   /** What the backend is doing for this runner, with what stops it. */
   readonly #calls = new Map<AbortController, Promise<unknown>>();
   #disposed = false;
+  /** Of recording and compiling, so far: no part of any step's time. */
+  prepareMs = 0;
+  /** Bytes of one slot and of one page. */
+  readonly sizes: { readonly slot: number; readonly page: number };
   /** Asked for room when there is none: whether some was made. */
   whenFull: () => boolean = () => false;
 
-  constructor(
+  private constructor(
     readonly backend: Backend,
     readonly config: JambaConfig,
     readonly weights: ModelWeights,
     /** Tokens a sequence may hold. */
     readonly contextLength: number,
-    kvDtype: FloatDtype,
+    store: StateStore,
   ) {
-    this.#store = backend.createStates(stateSpec(config, pageTokens, kvDtype));
-    this.#allocator = new PagedAllocator(this.#store, reserved);
+    this.#store = store;
+    this.sizes = backend.stateBytes(store.spec);
+    this.#allocator = new PagedAllocator(store, backend.device.stateStep);
+  }
+
+  static async open(
+    backend: Backend,
+    config: JambaConfig,
+    weights: ModelWeights,
+    { contextLength, kvDtype }: { contextLength: number; kvDtype: FloatDtype },
+  ): Promise<Runner> {
+    return new Runner(backend, config, weights, contextLength, await backend.createStates(stateSpec(config, pageTokens, kvDtype)));
   }
 
   /** Slots and pages in use: what a leak would raise. */
@@ -88,29 +132,22 @@ export class Runner {
     return this.#store.spec;
   }
 
-  /** Bytes of one slot and of one page. */
-  get sizes(): { slot: number; page: number } {
-    return stateBytes(this.stateSpec, floatBytes[this.stateSpec.kvDtype]);
-  }
-
   /** Bytes that a sequence of this many tokens takes when it shares nothing. */
   bytesOf(tokens: number): number {
     return this.sizes.slot + Math.ceil(tokens / pageTokens) * this.sizes.page;
   }
 
-  newSequence(): Sequence {
+  async newSequence(): Promise<Sequence> {
     this.#expectOpen();
-    return { slot: this.#take(() => this.#allocator.takeSlot()), pages: [], seen: 0, released: false };
+    return { slot: await this.#take(() => this.#allocator.takeSlot()), pages: [], seen: 0, released: false };
   }
 
   async fork(from: Sequence): Promise<Sequence> {
     this.#expectOpen();
     this.#expectLive(from);
-    const slot = this.#take(() => this.#allocator.takeSlot());
-    this.#allocator.share(from.pages);
-    const to = { slot, pages: [...from.pages], seen: from.seen, released: false };
+    const to = await this.#share(from);
     try {
-      await this.#call(() => this.backend.copyStates(this.#store, { slots: [[from.slot, slot]] }));
+      await this.#call(() => this.backend.copyStates(this.#store, { slots: [[from.slot, to.slot]] }));
     } catch (error) {
       this.release(to);
       throw error;
@@ -124,20 +161,29 @@ export class Runner {
     this.#allocator.release(sequence.slot, sequence.pages);
   }
 
-  async export(sequence: Sequence): Promise<HostState> {
+  /** Part by part. `sequence` must stay as it is until the last one was taken. */
+  async *export(sequence: Sequence): AsyncGenerator<StatePart> {
     this.#expectLive(sequence);
-    return this.#call(() => this.backend.readState(this.#store, sequence));
+    for await (const part of this.backend.readState(this.#store, { ...sequence })) {
+      this.#expectOpen();
+      yield part;
+    }
   }
 
   /** @throws ShapeError when `state` is not one of this model's */
-  async import(state: HostState): Promise<Sequence> {
+  async importHost(state: HostState): Promise<Sequence> {
     if (!Number.isSafeInteger(state.seen) || state.seen < 0) throw new ShapeError(`state: seen: expected a count, found ${state.seen}`);
-    this.#expectRoom(0, state.seen);
     checkState(this.#store.spec, state.seen, state);
-    const sequence: Sequence = { ...this.newSequence(), seen: state.seen };
+    return this.import(state.seen, fromHostState(state));
+  }
+
+  /** @throws ShapeError when the parts are not those of a state of this model */
+  async import(seen: number, parts: AsyncIterable<StatePart> | Iterable<StatePart>): Promise<Sequence> {
+    this.#expectRoom(0, seen);
+    const sequence: Sequence = { ...(await this.newSequence()), seen };
     try {
-      sequence.pages.push(...this.#takePages(Math.ceil(state.seen / pageTokens)));
-      await this.#call(() => this.backend.writeState(this.#store, sequence, state));
+      if (this.#hasPages) sequence.pages.push(...(await this.#take(() => this.#allocator.takePages(Math.ceil(seen / pageTokens)))));
+      await this.#call(() => this.backend.writeState(this.#store, sequence, parts));
     } catch (error) {
       this.release(sequence);
       throw error;
@@ -158,62 +204,94 @@ export class Runner {
   }
 
   /**
-   * One step of any number of sequences, each with any number of tokens.
+   * One step of any number of sequences, each with any number of tokens: those that there is room for.
    * After a failure or an abort the sequences of the step are released, since their states are half moved, unless it was made on copies.
-   *
-   * @returns the values that `forward` reads, over the tokens of all sequences in order
-   * @throws JambaError CONTEXT_FULL, OUT_OF_MEMORY or ShapeError before anything moved
+   * The parts must be readable.
    */
-  async step(parts: readonly Advance[], { signal, onCopies, ...reads }: Advanced = {}): Promise<ReadonlyMap<string, HostTensor>> {
-    for (const { sequence, ids } of parts) this.expectReadable(sequence, ids);
-    signal?.throwIfAborted();
-    const starts = new Int32Array(parts.length + 1);
-    const rows: number[] = [];
-    for (const [i, part] of parts.entries()) {
-      starts[i + 1] = starts[i] + part.ids.length;
-      for (let row = starts[i + 1] - Math.min(part.rows, part.ids.length); row < starts[i + 1]; row++) rows.push(row);
+  async step(parts: readonly Advance[], { reads, onCopies = false, signal, onStart }: StepOptions): Promise<StepResult> {
+    let { placed, refused } = await this.#place(parts, onCopies);
+    const copied = onCopies && refused.length === 0;
+    // Room for all of them, perhaps, and none for copies.
+    if (onCopies && !copied) {
+      for (const one of placed) this.#giveBack(one);
+      ({ placed, refused } = await this.#place(parts, false));
     }
-    const ids = Int32Array.from(parts.flatMap((part) => part.ids));
-    const moving: Sequence[] = [];
+    for (const one of placed) if (one.part.isWanted?.() === false) this.#giveBack(one);
+    placed = placed.filter(({ part }) => part.isWanted?.() !== false);
+    if (placed.length === 0) return { parts: [], refused };
+    let step: Step;
+    let moved: Promise<void>;
     try {
-      for (const { sequence } of parts) moving.push(onCopies ? await this.fork(sequence) : sequence);
-      for (const [i, sequence] of moving.entries()) await this.makeRoom(sequence, parts[i].ids.length);
+      const { inputs, shape } = inputsOf(placed);
+      const program = await this.#program(shape, reads);
+      const stop = copied ? signal : undefined;
+      moved = this.#call((signal) => {
+        onStart?.(copied);
+        step = this.backend.submit(program, inputs, { signal });
+        return step.done;
+      }, stop);
     } catch (error) {
-      if (onCopies) for (const copy of moving) this.release(copy);
+      for (const one of placed) this.#giveBack(one);
       throw error;
     }
+    for (const { pages } of placed) this.#allocator.releasePages(pages.map(([from]) => from));
     try {
-      const list = await this.#list({ L: ids.length, nSequences: parts.length, nRows: rows.length }, reads);
-      const states = moving.map(({ slot, pages, seen }) => ({ slot, pages, seen }));
-      const inputs = { ids, starts, states, rows: Int32Array.from(rows) };
-      const values = await this.#call((signal) => this.backend.run(list, this.#store, inputs, { signal }), signal);
-      for (const [i, { sequence, ids }] of parts.entries()) {
-        if (onCopies) this.#replace(sequence, moving[i]);
-        sequence.seen += ids.length;
-      }
-      return values;
+      await moved;
     } catch (error) {
-      for (const sequence of moving) this.release(sequence);
+      for (const { moving } of placed) this.release(moving);
+      throw error;
+    }
+    for (const { part, moving } of placed) {
+      if (copied) this.#replace(part.sequence, moving);
+      part.sequence.seen += part.ids.length;
+    }
+    return { step: step!, parts: placed.map(({ part }) => part), refused };
+  }
+
+  /** Takes what each part's step writes to, as long as there is some. */
+  async #place(parts: readonly Advance[], onCopies: boolean): Promise<{ placed: Placed[]; refused: { part: Advance; error: unknown }[] }> {
+    const placed: Placed[] = [];
+    const refused: { part: Advance; error: unknown }[] = [];
+    for (const part of parts) {
+      try {
+        placed.push(await this.#placeOne(part, onCopies));
+      } catch (error) {
+        refused.push({ part, error });
+      }
+    }
+    return { placed, refused };
+  }
+
+  /** @throws JambaError OUT_OF_MEMORY, with everything as it was */
+  async #placeOne(part: Advance, onCopy: boolean): Promise<Placed> {
+    const { sequence, ids } = part;
+    const moving = onCopy ? await this.#share(sequence) : sequence;
+    const slots = onCopy ? [[sequence.slot, moving.slot] as const] : [];
+    if (!this.#hasPages) return { part, moving, slots, pages: [], nAdded: 0 };
+    try {
+      const first = Math.floor(moving.seen / pageTokens);
+      const shared = moving.pages[first];
+      const isShared = shared !== undefined && this.#allocator.isShared(shared);
+      const missing = Math.ceil((moving.seen + ids.length) / pageTokens) - moving.pages.length;
+      const taken = await this.#take(() => this.#allocator.takePages(Math.max(0, missing) + Number(isShared)));
+      const pages = isShared ? [[shared, taken[0]] as const] : [];
+      if (isShared) moving.pages[first] = taken.shift()!;
+      moving.pages.push(...taken);
+      return { part, moving, slots, pages, nAdded: taken.length };
+    } catch (error) {
+      if (onCopy) this.release(moving);
       throw error;
     }
   }
 
-  /**
-   * Takes pages for `tokens` more, none of those to be written shared with a fork. A step does so by itself.
-   * @throws JambaError OUT_OF_MEMORY, with the state as it was
-   */
-  async makeRoom(sequence: Sequence, tokens: number): Promise<void> {
-    if (tokens === 0 || !this.config.layerKinds.includes("attention")) return;
-    const first = Math.floor(sequence.seen / pageTokens);
-    const last = sequence.pages[first];
-    if (last !== undefined && this.#allocator.isShared(last)) {
-      const [own] = this.#takePages(1);
-      sequence.pages[first] = own;
-      this.#allocator.releasePages([last]);
-      await this.#call(() => this.backend.copyStates(this.#store, { pages: [[last, own]] }));
+  /** Undoes `#placeOne` where the step did not begin. */
+  #giveBack({ part, moving, pages, nAdded }: Placed): void {
+    this.#allocator.releasePages(moving.pages.splice(moving.pages.length - nAdded));
+    for (const [from, to] of pages) {
+      moving.pages[moving.pages.indexOf(to)] = from;
+      this.#allocator.releasePages([to]);
     }
-    const missing = Math.ceil((sequence.seen + tokens) / pageTokens) - sequence.pages.length;
-    if (missing > 0) sequence.pages.push(...this.#takePages(missing));
+    if (moving !== part.sequence) this.release(moving);
   }
 
   /** Steps that are under way end with code DISPOSED before the states go. */
@@ -221,6 +299,8 @@ export class Runner {
     this.#disposed = true;
     for (const stop of this.#calls.keys()) stop.abort(disposed());
     await Promise.allSettled(this.#calls.values());
+    for (const program of await Promise.allSettled(this.#programs.values()))
+      if (program.status === "fulfilled") program.value[Symbol.dispose]();
     this.#store.dispose();
   }
 
@@ -241,16 +321,43 @@ export class Runner {
     }
   }
 
-  async #list(step: { L: number; nSequences: number; nRows: number }, reads: ForwardReads): Promise<CommandList> {
-    const key = [step.L, step.nSequences, step.nRows, reads.hidden, reads.routes].join();
-    const found = this.#lists.get(key);
-    const list = found ?? record(step, this.#store.spec, (ops) => forward(ops, this.config, this.weights, reads));
-    this.#lists.delete(key);
-    this.#lists.set(key, list);
-    if (this.#lists.size > keptLists) this.#lists.delete(this.#lists.keys().next().value!);
+  /** Recorded and compiled when it is first asked for. The one used longest ago goes. */
+  #program(shape: StepShape, reads: ForwardReads): Promise<Program> {
+    const key = [shape.L, shape.nSequences, shape.nRows, reads.logits, reads.top, reads.hidden, reads.routes].join();
+    const found = this.#programs.get(key) ?? this.#prepare(shape, reads);
+    this.#programs.delete(key);
+    this.#programs.set(key, found);
+    if (this.#programs.size > keptPrograms) {
+      const [oldest, program] = this.#programs.entries().next().value!;
+      this.#programs.delete(oldest);
+      void program.then((one) => one[Symbol.dispose]()).catch(() => undefined);
+    }
+    found.catch(() => this.#programs.delete(key));
+    return found;
+  }
+
+  async #prepare(shape: StepShape, reads: ForwardReads): Promise<Program> {
+    const start = performance.now();
+    const list = record(shape, this.#store.spec, (ops) => forward(ops, this.config, this.weights, reads));
     // Some milliseconds each: what recorded must not hold up the event loop until the backend has read the list too.
-    if (!found) await new Promise((resolve) => setTimeout(resolve));
-    return list;
+    await nextTurn();
+    this.#expectOpen();
+    const program = await this.backend.prepare(list, this.#store);
+    this.prepareMs += performance.now() - start;
+    return program;
+  }
+
+  get #hasPages(): boolean {
+    return this.config.layerKinds.includes("attention");
+  }
+
+  /** A copy but for the slot, whose numbers are still to be copied. */
+  async #share(from: Sequence): Promise<Sequence> {
+    const slot = await this.#take(() => this.#allocator.takeSlot());
+    if (from.released) this.#allocator.release(slot, []);
+    this.#expectLive(from);
+    this.#allocator.share(from.pages);
+    return { slot, pages: [...from.pages], seen: from.seen, released: false };
   }
 
   /** `sequence` goes on as `by`, which is no more. */
@@ -265,15 +372,11 @@ export class Runner {
     by.released = true;
   }
 
-  #takePages(count: number): number[] {
-    this.#expectOpen();
-    return this.#take(() => this.#allocator.takePages(count));
-  }
-
-  #take<T>(take: () => T): T {
+  async #take<T>(take: () => Promise<T>): Promise<T> {
     for (;;) {
+      this.#expectOpen();
       try {
-        return take();
+        return await take();
       } catch (error) {
         if (!(error instanceof JambaError && error.code === "OUT_OF_MEMORY" && this.whenFull())) throw error;
       }
@@ -295,6 +398,37 @@ export class Runner {
       `expected at most contextLength = ${this.contextLength} tokens, found ${seen} read and ${more} to come; shorten the prompt or load the model with a larger contextLength`,
     );
   }
+}
+
+/** Tokens of all parts one after another, and the rows, questions and copies that come with them. */
+function inputsOf(placed: readonly Placed[]): { shape: StepShape; inputs: Parameters<Backend["submit"]>[1] } {
+  const starts = new Int32Array(placed.length + 1);
+  const [rows, temperatures, askedStarts, askedIds]: number[][] = [[], [], [0], []];
+  for (const [i, { part }] of placed.entries()) {
+    const { ids, temperature = 1, asked } = part;
+    starts[i + 1] = starts[i] + ids.length;
+    const nRows = Math.min(part.rows, ids.length);
+    for (let row = 0; row < nRows; row++) {
+      rows.push(starts[i + 1] - nRows + row);
+      temperatures.push(temperature);
+      for (const id of asked?.[row] ?? []) askedIds.push(id);
+      askedStarts.push(askedIds.length);
+    }
+  }
+  const asked: AskedIds = { starts: Int32Array.from(askedStarts), ids: Int32Array.from(askedIds) };
+  const ids = Int32Array.from(placed.flatMap(({ part }) => part.ids));
+  return {
+    shape: { L: ids.length, nSequences: placed.length, nRows: rows.length },
+    inputs: {
+      ids,
+      starts,
+      states: placed.map(({ moving: { slot, pages, seen } }) => ({ slot, pages, seen })),
+      rows: Int32Array.from(rows),
+      temperatures: Float32Array.from(temperatures),
+      asked: askedIds.length > 0 ? asked : undefined,
+      copies: { slots: placed.flatMap(({ slots }) => slots), pages: placed.flatMap(({ pages }) => pages) },
+    },
+  };
 }
 
 function disposed(): JambaError {

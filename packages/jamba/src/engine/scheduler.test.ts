@@ -1,10 +1,11 @@
 // Steps are shared fairly, whoever comes, goes and fails. On a clock and a runner of the test's own: no time passes here.
 
-import { JambaError } from "@jamba/core";
+import { HostTensor, JambaError } from "@jamba/core";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { Advance, Advanced, Runner, Sequence } from "./runner.ts";
-import { Scheduler } from "./scheduler.ts";
+import type { StepRow } from "./evidence.ts";
+import type { Advance, Runner, Sequence, StepOptions, StepResult } from "./runner.ts";
+import { type ReadOptions, Scheduler } from "./scheduler.ts";
 
 /** Time goes on when everybody waits for it. */
 class Clock {
@@ -48,13 +49,23 @@ const costMs = (tokens: number) => stepMs + tokenMs * tokens;
 
 /** A device that takes as long as it has tokens to read, and knows who may be read. Logits are [id, position]. */
 class FakeRunner {
-  readonly backend = { device: { chunkTokens } };
+  readonly backend = { device: { chunkTokens, interrupts: "commands" } };
   readonly config = { vocabSize: 2 };
-  readonly steps: { start: number; end: number; tokens: number; isWhole: boolean; sequences: FakeSequence[] }[] = [];
+  readonly steps: {
+    start: number;
+    end: number;
+    tokens: number;
+    rows: number;
+    isWhole: boolean;
+    onCopies: boolean;
+    sequences: FakeSequence[];
+    reads: StepOptions["reads"];
+  }[] = [];
   readonly #clock: Clock;
   #isBusy = false;
   /** What the next step fails with. */
   failure?: unknown;
+  /** Before the step begins, for room and for its program. */
   roomMs = 0;
   noCopies = false;
 
@@ -71,34 +82,42 @@ class FakeRunner {
     expect(sequence.isClosed, "a step of a sequence that was given back").toBeFalsy();
   }
 
-  async makeRoom(sequence: FakeSequence): Promise<void> {
-    this.expectReadable(sequence);
-    if (sequence.noRoom) throw new JambaError("OUT_OF_MEMORY", "no room");
-    if (this.roomMs > 0) await this.#clock.sleep(this.roomMs);
-  }
-
-  async step(parts: readonly Advance[], { signal, onCopies }: Advanced): Promise<Map<string, { data: Float32Array }>> {
+  async step(all: readonly Advance[], { signal, onCopies = false, onStart, reads }: StepOptions): Promise<StepResult> {
+    const refused: StepResult["refused"][number][] = [];
+    let parts: Advance[] = [];
+    for (const part of all) {
+      const sequence = part.sequence as FakeSequence;
+      this.expectReadable(sequence);
+      if (sequence.noRoom) refused.push({ part, error: new JambaError("OUT_OF_MEMORY", "no room") });
+      else parts.push(part);
+      if (this.roomMs > 0) await this.#clock.sleep(this.roomMs);
+    }
+    parts = parts.filter(({ isWanted }) => isWanted?.() !== false);
+    if (parts.length === 0) return { parts, refused };
     const sequences = parts.map(({ sequence }) => sequence as FakeSequence);
     for (const sequence of sequences) this.expectReadable(sequence);
     expect(new Set(sequences).size).toBe(parts.length);
     expect(this.#isBusy).toBe(false);
     expect(parts.every(({ ids, rows }) => ids.length > 0 && rows <= ids.length)).toBe(true);
-    if (onCopies && this.noCopies) throw new JambaError("OUT_OF_MEMORY", "no room for copies");
+    const copied = onCopies && !this.noCopies;
+    if (copied) signal?.throwIfAborted();
+    onStart?.(copied);
     this.#isBusy = true;
     const tokens = parts.reduce((sum, { ids }) => sum + ids.length, 0);
-    const step = { start: this.#clock.now, end: 0, tokens, isWhole: false, sequences };
+    const rows = parts.reduce((sum, part) => sum + part.rows, 0);
+    const step = { start: this.#clock.now, end: 0, tokens, rows, isWhole: false, onCopies: copied, sequences, reads };
     this.steps.push(step);
     try {
       let abort!: () => void;
       const aborted = new Promise<never>((_, reject) => {
-        abort = () => reject(signal!.reason);
+        abort = () => copied && reject(signal!.reason);
         signal?.addEventListener("abort", abort);
       });
       await Promise.race([this.#clock.sleep(costMs(tokens)), aborted]).finally(() => signal?.removeEventListener("abort", abort));
       if (this.failure) throw this.failure;
     } catch (error) {
       this.failure = undefined;
-      if (!onCopies) for (const sequence of sequences) sequence.released = true;
+      if (!copied) for (const sequence of sequences) sequence.released = true;
       throw error;
     } finally {
       step.end = this.#clock.now;
@@ -111,8 +130,24 @@ class FakeRunner {
       sequence.seen += ids.length;
       (sequence as FakeSequence).read.push(...ids);
     }
-    return new Map([["logits", { data: Float32Array.from(logits) }]]);
+    const read = async (_: string, [from, to]: readonly [number, number] = [0, rows]) =>
+      new HostTensor(Float32Array.from(logits.slice(2 * from, 2 * to)), [to - from, 2]);
+    return { step: { done: Promise.resolve(), read }, parts, refused };
   }
+}
+
+/** Reads `ids`, and what the fake runner gives of their last rows. */
+async function read(sequence: Sequence, ids: readonly number[], options: ReadOptions = {}): Promise<number[]> {
+  const logits: number[] = [];
+  await scheduler.read(sequence, ids, {
+    reads: { logits: "read" },
+    take: async ({ step, rows }) => {
+      logits.push(...((await step.read("logits", rows)).data as Float32Array));
+      return undefined;
+    },
+    ...options,
+  });
+  return logits;
 }
 
 let clock: Clock;
@@ -147,8 +182,7 @@ async function readPrompt(tokens: number, { priority = 0, signal }: { priority?:
     for (let from = 0; from < tokens; from += chunkTokens) {
       const part = ids.slice(from, from + chunkTokens);
       const rows = from + chunkTokens >= tokens ? 1 : 0;
-      const logits = await scheduler.read(sequence, part, { rows, due: () => due, signal });
-      expect([...logits]).toEqual(rows ? [tokens - 1, tokens - 1] : []);
+      expect(await read(sequence, part, { rows, due: () => due, signal })).toEqual(rows ? [tokens - 1, tokens - 1] : []);
     }
   } finally {
     sequence.isClosed = true;
@@ -164,8 +198,7 @@ async function writeAnswer(tokens: number, pauseMs = 0): Promise<number[]> {
   const times: number[] = [];
   for (let i = 0; i < tokens; i++) {
     if (pauseMs > 0) await clock.sleep(pauseMs);
-    const logits = await scheduler.read(sequence, [i], { isAnswer: true });
-    expect([...logits]).toEqual([i, i]);
+    expect(await read(sequence, [i], { rows: 1, isAnswer: true })).toEqual([i, i]);
     times.push(clock.now);
   }
   sequence.isClosed = true;
@@ -204,13 +237,6 @@ describe("fairness", () => {
     await warmUp();
     const [times] = await clock.run(Promise.all([writeAnswer(200), readPrompt(5000)]));
     for (let i = 2; i < times.length; i++) expect(times[i] - times[i - 1]).toBeLessThanOrEqual(400 + 2 * costMs(1));
-  });
-
-  test("who reads beside the shared steps is told of a piece that answers wait for no longer, and that is no crumb", async () => {
-    await warmUp();
-    await clock.run(readPrompt(chunkTokens));
-    expect(costMs(scheduler.piece)).toBeLessThanOrEqual(400);
-    expect(costMs(scheduler.piece)).toBeGreaterThan(400 / 3);
   });
 
   test.each([20, 60, 100, 200])(
@@ -398,12 +424,77 @@ describe("failing", () => {
   });
 
   test("nothing to read is no step; rows are those of the last tokens, in whatever pieces they are read", async () => {
-    expect(await scheduler.read(runner.newSequence(), [])).toEqual(new Float32Array(0));
+    expect(await read(runner.newSequence(), [])).toEqual([]);
     expect(runner.steps).toEqual([]);
-    const many = scheduler.read(runner.newSequence(), idsOf(9, 100), { rows: 3, isAnswer: true });
+    const many = read(runner.newSequence(), idsOf(9, 100), { rows: 3, isAnswer: true });
     const [logits] = await clock.run(Promise.all([many, writeAnswer(3), readPrompt(1000)]));
     expect([...logits]).toEqual([106, 6, 107, 7, 108, 8]);
   });
+});
+
+describe("what steps give", () => {
+  test("one step gives what each of its calls wants, and each gets its own part of it", async () => {
+    const parts: unknown[] = [];
+    const call = (reads: ReadOptions["reads"], tokens: number, rows: number) =>
+      scheduler.read(runner.newSequence(), idsOf(tokens), {
+        reads,
+        rows,
+        questions: [
+          { temperature: 1, asked: [7] },
+          { temperature: 1, asked: [8, 9] },
+        ],
+        isAnswer: true,
+        take: async ({ tokens, rows, askedAt }) => void parts.push([tokens, rows, askedAt]) as undefined,
+      });
+    await clock.run(
+      Promise.all([call({ top: 4, logits: "keep" }, 3, 2), call({ hidden: "final" }, 2, 0), call({ logits: "read", routes: true }, 4, 3)]),
+    );
+    expect(runner.steps.map(({ reads }) => reads)).toEqual([{ top: 4, logits: "read", hidden: "final", routes: true }]);
+    expect(parts).toEqual([
+      [[0, 3], [0, 2], 0],
+      [[3, 5], [2, 2], 3],
+      [[5, 9], [2, 5], 3],
+    ]);
+  });
+
+  test("a call that wants many rows is cut where their logits would take too much memory, and loses none", async () => {
+    runner.config.vocabSize = 65536;
+    const logits = await clock.run(read(runner.newSequence(), idsOf(300), { rows: 290 }));
+    expect(logits).toEqual(idsOf(290, 10).flatMap((id) => [id, id]));
+    expect(Math.max(...runner.steps.map(({ rows }) => rows))).toBe(128);
+    expect(runner.steps.map(({ tokens }) => tokens)).toEqual([138, 128, 34]);
+  });
+
+  test("a row that nobody has drawn from is fetched before its step's values go, and no other is", async () => {
+    const fetched: string[] = [];
+    const answer = async (name: string, drawnAfter: number) => {
+      const sequence = runner.newSequence();
+      for (let i = 0; i < 4; i++) {
+        const row = { isDrawn: false, row: async () => void fetched.push(`${name}${i} before step ${runner.steps.length}`) };
+        await scheduler.read(sequence, [i], { rows: 1, isAnswer: true, take: async () => [row as unknown as StepRow] });
+        void clock.sleep(drawnAfter).then(() => {
+          row.isDrawn = true;
+        });
+      }
+    };
+    await clock.run(Promise.all([answer("quick", 0), answer("slow", 2.5 * costMs(2))]));
+    expect(fetched).toEqual(["slow0 before step 2", "slow1 before step 3"]);
+  });
+});
+
+test("a device that can't stop a step gets none on copies", async () => {
+  runner.backend.device.interrupts = "steps";
+  await warmUp();
+  await clock.run(readPrompt(2000));
+  expect(runner.steps.some(({ onCopies }) => onCopies)).toBe(false);
+});
+
+test("what comes before a step, room and compiling, is no part of what a token is taken to cost", async () => {
+  await warmUp();
+  const before = scheduler.piece;
+  runner.roomMs = 5000;
+  await clock.run(readPrompt(chunkTokens));
+  expect(scheduler.piece).toBe(before);
 });
 
 function cancelAfter(ms: number): AbortSignal {

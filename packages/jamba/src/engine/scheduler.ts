@@ -1,13 +1,33 @@
 // Merges what all calls have to read into shared steps: answers move in every step, prompts in pieces beside them.
 // Deals in sequences and ids, knows no cache and no text.
 
-import { JambaError } from "@jamba/core";
-import { turn } from "./event-loop.ts";
-import type { Runner, Sequence } from "./runner.ts";
+import type { Step } from "@jamba/core";
+import type { ForwardReads } from "../model/forward.ts";
+import { nextTurn } from "./event-loop.ts";
+import type { StepRow } from "./evidence.ts";
+import { noQuestions, type Questions } from "./evidence.ts";
+import type { Advance, Runner, Sequence } from "./runner.ts";
+
+/** What a step has for one call. */
+export interface StepSlice {
+  readonly step: Step;
+  /** Of the step's tokens, those of the call. */
+  readonly tokens: readonly [from: number, to: number];
+  /** Of the step's rows. */
+  readonly rows: readonly [from: number, to: number];
+  /** Where the logits that the call asked for begin among all. */
+  readonly askedAt: number;
+}
 
 export interface ReadOptions {
-  /** How many of the last tokens want logits; for more than one, an answer's. */
+  /** What steps must give; nothing if not given. */
+  readonly reads?: ForwardReads;
+  /** How many of the last tokens want logits. */
   readonly rows?: number;
+  /** Of each of these rows; the last one's is repeated. */
+  readonly questions?: readonly Questions[];
+  /** Called after each step that read some of the tokens, before the next one is submitted. What it gives may fetch its row later than that. */
+  readonly take?: (part: StepSlice) => Promise<readonly StepRow[] | undefined>;
   /** An answer's next tokens, which every step takes along. */
   readonly isAnswer?: boolean;
   /** Of prompts, who goes first: `dueOf`, or sooner once somebody waits for it who is due sooner. */
@@ -21,17 +41,18 @@ interface Reading extends Required<Omit<ReadOptions, "signal">> {
   /** Of `ids`, those read. */
   at: number;
   signal?: AbortSignal;
-  settle(logits: Float32Array): void;
+  settle(): void;
   fail(error: unknown): void;
 }
 
-interface Part {
+interface Portion {
   readonly reading: Reading;
+  /** Tokens of it. */
   readonly count: number;
 }
 
 interface RunningStep {
-  readonly parts: readonly Part[];
+  readonly parts: readonly Portion[];
   readonly stop: AbortController;
   endsAt: number;
   /** Made on copies: it may be stopped and loses nothing but time. */
@@ -46,6 +67,9 @@ const leastPiece = 32;
 
 /** Steps shorter than this end sooner than an abort would pay. */
 const worthAbortingMs = 30;
+
+/** Logits of one step: rows beyond that wait for the next. 128 rows of a vocabulary of 65,536. */
+const mostLogitBytes = 32 * 2 ** 20;
 
 /** Why a step was stopped. */
 const makesWay = new Error("a step makes way for a shorter one");
@@ -65,6 +89,8 @@ export class Scheduler {
   #credit = 0;
   /** Tokens of a step of prompts alone; fewer after it was stopped, so that some steps get through however often that happens. */
   #pace: number;
+  /** Rows that may still be fetched: of the last step, and of the one before it, whose values go with the next submit. */
+  #rows: readonly [last: readonly StepRow[], before: readonly StepRow[]] = [[], []];
 
   constructor(runner: Runner) {
     this.#runner = runner;
@@ -80,21 +106,21 @@ export class Scheduler {
   }
 
   /**
-   * Reads `ids` into `sequence`, which nobody else may touch meanwhile.
+   * Reads `ids` into `sequence`, which nobody else may touch meanwhile and which must be able to go on with them.
    *
-   * @returns logits of the last `rows` tokens [rows, vocabSize]
-   * @throws the signal's reason; what `Runner.step` throws. The sequence is released if a step failed, and else whole, with some of `ids` read.
+   * @throws the signal's reason; what `Runner.step` and `take` throw. The sequence is released if a step failed, and else whole, with some
+   * of `ids` read.
    */
-  async read(sequence: Sequence, ids: readonly number[], options: ReadOptions = {}): Promise<Float32Array> {
+  async read(sequence: Sequence, ids: readonly number[], options: ReadOptions = {}): Promise<void> {
     const now = this.dueOf(ids.length, 0);
-    const { rows = 1, isAnswer = false, due = () => now, signal } = options;
+    const { reads = {}, rows = 0, questions = [noQuestions], isAnswer = false, due = () => now, signal } = options;
+    const take = options.take ?? (async () => undefined);
     signal?.throwIfAborted();
-    this.#runner.expectReadable(sequence, ids);
-    if (ids.length === 0) return new Float32Array(0);
+    if (ids.length === 0) return;
     let cancel!: () => void;
     try {
-      return await new Promise((settle, fail) => {
-        const reading: Reading = { sequence, ids, rows, isAnswer, due, signal, at: 0, settle, fail };
+      await new Promise<void>((settle, fail) => {
+        const reading: Reading = { sequence, ids, reads, rows, questions, take, isAnswer, due, signal, at: 0, settle, fail };
         cancel = () => this.#cancel(reading);
         signal?.addEventListener("abort", cancel);
         this.#readings.push(reading);
@@ -115,24 +141,30 @@ export class Scheduler {
       const parts = this.#next();
       await this.#step(parts);
       // Whoever got logits comes back with the next token before the next step is made up.
-      if (parts.length > 1 || this.#readings.length > 0) await turn();
+      if (parts.length > 1 || this.#readings.length > 0) await nextTurn();
     }
     this.#looping = false;
   }
 
   /** Whose tokens go into the next step. */
-  #next(): Part[] {
+  #next(): Portion[] {
     const answers = this.#readings.filter(({ isAnswer }) => isAnswer);
     const prompts = this.#readings.filter(({ isAnswer }) => !isAnswer).sort((a, b) => a.due() - b.due());
-    const parts: Part[] = answers.map((reading) => ({ reading, count: reading.ids.length }));
+    const parts: Portion[] = answers.map((reading) => ({ reading, count: reading.ids.length }));
     let room = this.#pace;
     if (answers.length > 0) room = this.#credit < 0 ? 0 : Math.min(this.#pace, this.piece);
+    let rowRoom = Math.max(
+      1,
+      floorPower(mostLogitBytes / (4 * this.#runner.config.vocabSize)) - answers.reduce((n, { rows }) => n + rows, 0),
+    );
     for (const reading of prompts) {
       const left = reading.ids.length - reading.at;
-      const count = left <= room ? left : floorPower(room);
+      const some = left <= room ? left : floorPower(room);
+      const count = Math.min(some, Math.max(0, left - reading.rows) + rowRoom);
       if (count === 0) break;
       parts.push({ reading, count });
       room -= count;
+      rowRoom -= rowsOf({ reading, count });
       // Who is served first does not wait for more than as much again of others.
       if (count === left && reading === prompts[0]) room = Math.min(room, count);
     }
@@ -145,77 +177,76 @@ export class Scheduler {
     return Math.min(tokens, this.#runner.backend.device.chunkTokens);
   }
 
-  async #step(parts: readonly Part[]): Promise<void> {
+  async #step(parts: readonly Portion[]): Promise<void> {
     const stop = new AbortController();
-    const running: RunningStep = { parts, stop, endsAt: 0, yields: false };
+    const tokensOf = (some: readonly Portion[]) => some.reduce((sum, { reading, count }) => sum + (reading.isAnswer ? 0 : count), 0);
+    const hasAnswers = parts.some(({ reading }) => reading.isAnswer);
+    const estimate = tokensOf(parts) * (this.#tokenMs ?? 0);
+    // A device that can't stop a step would make copies for nothing.
+    const yields = !hasAnswers && estimate > worthAbortingMs && this.#runner.backend.device.interrupts === "commands";
+    const running: RunningStep = { parts, stop, endsAt: performance.now() + estimate, yields };
     this.#running = running;
-    const ready = await this.#withRoom(parts);
-    const tokens = ready.reduce((sum, { reading, count }) => sum + (reading.isAnswer ? 0 : count), 0);
-    const hasAnswers = ready.some(({ reading }) => reading.isAnswer);
-    const estimate = tokens * (this.#tokenMs ?? 0);
-    running.yields = !hasAnswers && estimate > worthAbortingMs;
+    const byAdvance = new Map(parts.map((part) => [advanceOf(part), part]));
+    let start = 0;
     try {
-      if (ready.length === 0) return;
-      const advances = ready.map(({ reading: { sequence, ids, at, rows }, count }) => ({
-        sequence,
-        ids: ids.slice(at, at + count),
-        rows: Math.max(0, rows - (ids.length - at - count)),
-      }));
-      let start = performance.now();
-      const run = () => {
-        start = performance.now();
-        running.endsAt = start + estimate;
-        return this.#runner.step(advances, running.yields ? { signal: stop.signal, onCopies: true } : {});
-      };
-      const values = await run().catch((error) => {
-        if (!running.yields || !isOutOfMemory(error)) throw error;
-        // Room for all of them, and none for copies.
-        running.yields = false;
-        return run();
+      const {
+        step,
+        parts: done,
+        refused,
+      } = await this.#runner.step([...byAdvance.keys()], {
+        reads: readsOf(parts),
+        onCopies: yields,
+        signal: stop.signal,
+        onStart: (onCopies) => {
+          start = performance.now();
+          running.yields = onCopies;
+          running.endsAt = start + estimate;
+          // Who has not drawn from the step before the last one gets its row now, or never.
+          for (const row of this.#rows[1]) if (!row.isDrawn) void row.row();
+          this.#rows = [[], this.#rows[0]];
+        },
       });
-      this.#account(performance.now() - start, tokens, hasAnswers);
+      // The others can go on.
+      for (const { part, error } of refused) this.#end(byAdvance.get(part)!.reading, ({ fail }) => fail(error));
+      if (!step) return;
+      const ready = done.map((advance) => byAdvance.get(advance)!);
+      this.#account(performance.now() - start, tokensOf(ready), hasAnswers);
       this.counts.steps++;
       this.counts.sequences += ready.length;
       this.counts.tokens += ready.reduce((sum, { count }) => sum + count, 0);
       if (!hasAnswers) this.#pace = Math.min(2 * this.#pace, this.#runner.backend.device.chunkTokens);
-      this.#hand(ready, values.get("logits")!.data as Float32Array);
+      await this.#hand(ready, step);
     } catch (error) {
       if (error === cancelled) return;
       if (error === makesWay) this.#pace = Math.max(leastPiece, floorPower(this.#pace / 2));
-      else for (const { reading } of ready) this.#end(reading, () => reading.fail(error));
+      else for (const { reading } of parts) if (!reading.signal?.aborted) this.#end(reading, ({ fail }) => fail(error));
     } finally {
       this.#running = undefined;
-      for (const { reading } of parts) if (reading.signal?.aborted) this.#end(reading, () => reading.fail(reading.signal!.reason));
+      for (const { reading } of parts) if (reading.signal?.aborted) this.#end(reading, ({ fail }) => fail(reading.signal!.reason));
     }
   }
 
-  /** Those of `parts` that there is room for and that are not cancelled meanwhile. */
-  async #withRoom(parts: readonly Part[]): Promise<Part[]> {
-    const ready: Part[] = [];
-    for (const part of parts) {
+  /** Gives each part what is its own of the step, and lets go of those who have all they asked for. */
+  async #hand(parts: readonly Portion[], step: Step): Promise<void> {
+    const kept: StepRow[] = [];
+    let [token, row, askedAt] = [0, 0, 0];
+    const taking = parts.map(async (part) => {
+      const { reading, count } = part;
+      const nRows = rowsOf(part);
+      const own = { step, tokens: [token, token + count], rows: [row, row + nRows], askedAt } as const;
+      token += count;
+      row += nRows;
+      askedAt += (advanceOf(part).asked ?? []).reduce((n, ids) => n + ids.length, 0);
       try {
-        await this.#runner.makeRoom(part.reading.sequence, part.count);
-        ready.push(part);
+        kept.push(...((await reading.take(own)) ?? []));
+        reading.at += count;
+        if (reading.at === reading.ids.length) this.#end(reading, ({ settle }) => settle());
       } catch (error) {
-        // The others can go on.
-        this.#end(part.reading, () => part.reading.fail(error));
+        this.#end(reading, ({ fail }) => fail(error));
       }
-    }
-    return ready.filter(({ reading }) => !reading.signal?.aborted);
-  }
-
-  /** Gives each part its rows of `logits`, and lets go of those who have all they asked for. */
-  #hand(parts: readonly Part[], logits: Float32Array): void {
-    const { vocabSize } = this.#runner.config;
-    let row = 0;
-    for (const { reading, count } of parts) {
-      reading.at += count;
-      const left = reading.ids.length - reading.at;
-      const rows = Math.min(count, Math.max(0, reading.rows - left));
-      const own = logits.subarray(row * vocabSize, (row + rows) * vocabSize);
-      row += rows;
-      if (left === 0) this.#end(reading, () => reading.settle(own));
-    }
+    });
+    await Promise.all(taking);
+    this.#rows = [kept, this.#rows[1]];
   }
 
   #account(ms: number, tokens: number, hasAnswers: boolean): void {
@@ -228,17 +259,17 @@ export class Scheduler {
     } else this.#credit -= Math.max(0, ms - answersMs);
   }
 
-  #end(reading: Reading, tell: () => void): void {
+  #end(reading: Reading, tell: (reading: Reading) => void): void {
     const at = this.#readings.indexOf(reading);
     if (at < 0) return;
     this.#readings.splice(at, 1);
-    tell();
+    tell(reading);
   }
 
   /** At once, or when the step that has it is over. */
   #cancel(reading: Reading): void {
     const running = this.#running;
-    if (!running?.parts.some((part) => part.reading === reading)) this.#end(reading, () => reading.fail(reading.signal!.reason));
+    if (!running?.parts.some((part) => part.reading === reading)) this.#end(reading, ({ fail }) => fail(reading.signal!.reason));
     else if (running.yields) running.stop.abort(cancelled);
   }
 
@@ -252,8 +283,39 @@ export class Scheduler {
   }
 }
 
-function isOutOfMemory(error: unknown): boolean {
-  return error instanceof JambaError && error.code === "OUT_OF_MEMORY";
+/** How many rows a part has: of the last tokens that its call reads. */
+function rowsOf({ reading: { ids, at, rows }, count }: Portion): number {
+  return Math.min(count, Math.max(0, rows - (ids.length - at - count)));
+}
+
+function advanceOf(part: Portion): Advance {
+  const { sequence, ids, at, rows, questions, signal } = part.reading;
+  const nRows = rowsOf(part);
+  const end = at + part.count;
+  // Which of the rows of the call these are.
+  const first = rows - (ids.length - end) - nRows;
+  const asks = Array.from({ length: nRows }, (_, i) => questions[Math.min(first + i, questions.length - 1)]);
+  return {
+    sequence,
+    ids: ids.slice(at, end),
+    rows: nRows,
+    temperature: asks[0]?.temperature,
+    asked: asks.map(({ asked }) => asked),
+    isWanted: () => !signal?.aborted,
+  };
+}
+
+/** What all parts want together. */
+function readsOf(parts: readonly Portion[]): ForwardReads {
+  const all = parts.map(({ reading }) => reading.reads);
+  const one = <K extends keyof ForwardReads>(name: K, ...values: ForwardReads[K][]) =>
+    values.find((value) => all.some((reads) => reads[name] === value));
+  return {
+    logits: one("logits", "read", "keep"),
+    top: all.find(({ top }) => top !== undefined)?.top,
+    hidden: one("hidden", "all", "final"),
+    routes: one("routes", true),
+  };
 }
 
 function mixed(before: number | undefined, now: number): number {

@@ -8,9 +8,9 @@ import { guard, type Instance, isWorn, loadXgrammar } from "./xgrammar.ts";
 
 /** What may come next in one answer. An answer that `maxTokens` cuts is the beginning of one that fits. */
 export interface Constraint {
-  /** Sets the logits of tokens that can't come next to -Infinity, in place. @throws JambaError OPTION where a grammar leads nowhere */
-  mask(logits: Float32Array): Promise<void>;
-  /** Begins to compute the next mask, while a step runs on other threads; without it `mask` does so. */
+  /** Which tokens may come next: bit id & 31 of word id >> 5. Valid until `accept`. @throws JambaError OPTION where a grammar leads nowhere */
+  allowed(): Promise<Int32Array>;
+  /** Begins to compute that, while a step runs on other threads; without it `allowed` does so. */
   prepare(): void;
   /** Moves on. @throws JambaError OPTION for a token that can't come next, with nothing changed */
   accept(id: number): void;
@@ -160,23 +160,16 @@ class GrammarConstraint implements Constraint {
   prepare(): void {
     if (this.#next || this.ended) return;
     this.#next = this.#matcher.getNextTokenBitmask();
-    this.#next.catch(() => undefined); // `mask` meets it, if it comes to that
+    this.#next.catch(() => undefined); // `allowed` throws it, if it is asked for at all
   }
 
-  async mask(logits: Float32Array): Promise<void> {
-    if (this.ended) throw new JambaError("OPTION", "mask: expected an answer that goes on, found one that has ended");
+  async allowed(): Promise<Int32Array> {
+    if (this.ended) throw new JambaError("OPTION", "allowed: expected an answer that goes on, found one that has ended");
     this.prepare();
-    const allowed = await this.#next!;
-    let some = 0;
-    for (let word = 0; word * 32 < logits.length; word++) {
-      const bits = word < allowed.length ? allowed[word] & ~this.#banned[word] : 0;
-      some |= bits;
-      if (bits === -1) continue;
-      const end = Math.min(word * 32 + 32, logits.length);
-      for (let id = word * 32; id < end; id++) if (((bits >>> (id & 31)) & 1) === 0) logits[id] = Number.NEGATIVE_INFINITY;
-    }
-    if (some === 0)
+    const bits = (await this.#next!).map((word, i) => word & ~this.#banned[i]);
+    if (bits.every((word) => word === 0))
       throw new JambaError("OPTION", "format: expected a grammar that can end, found one that allows no token of this vocabulary here");
+    return bits;
   }
 
   accept(id: number): void {
@@ -184,7 +177,7 @@ class GrammarConstraint implements Constraint {
     if (this.ended || isBanned || !this.#matcher.acceptToken(id))
       throw new JambaError(
         "OPTION",
-        `accept: expected a token that the format allows, found ${id} (${JSON.stringify(this.#tokenizer.tokenOf(id))}); was mask() left out?`,
+        `accept: expected a token that the format allows, found ${id} (${JSON.stringify(this.#tokenizer.tokenOf(id))}); was allowed() left out?`,
       );
     this.#accepted++;
     this.#next = undefined;

@@ -79,8 +79,8 @@ export async function openBackend(name: BackendName, options: OpenOptions = {}):
 }
 
 /** A device by name, and why "auto" had to take it: for errors about what it can't do. */
-export function deviceText({ name, features }: DeviceInfo): string {
-  return [name, ...features.filter((feature) => feature.includes("can't be used"))].join("; ");
+export function deviceText({ name, passedOver = [] }: DeviceInfo): string {
+  return [name, ...passedOver].join("; ");
 }
 
 function reasonOf(error: unknown): string {

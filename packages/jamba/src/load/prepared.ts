@@ -3,7 +3,7 @@
 import { type Backend, BackendError, JambaError, LoadError, type WeightDtype } from "@jamba/core";
 import type { Checkpoint } from "@jamba/loader";
 import { deviceText } from "./open-backend.ts";
-import type { LoadDtype, OpenWeight } from "./weights.ts";
+import type { LoadDtype, OpenWeight } from "./open-weights.ts";
 
 export const preparedFormat = "jamba-packed";
 
@@ -103,8 +103,13 @@ export function preparedOpener(
     if (tensor.sizeBytes !== sizeBytes || tensor.offset % alignment !== 0)
       throw damaged(name, `${weight} with ${sizeBytes} bytes at a multiple of ${alignment}, found ${tensor.sizeBytes} at ${tensor.offset}`);
     const path = checkpoint.pathOf?.(tensor.file);
-    if (path === undefined) throw new LoadError(`${name}: expected prepared weights in a local directory, found them elsewhere`);
-    const opened = await packed.open({ name: weight, dtype: held.dtype, shape, path, offset: tensor.offset });
+    const opened = await packed.open({
+      name: weight,
+      dtype: held.dtype,
+      shape,
+      read: (from, to, signal) => checkpoint.read(weight, signal, [from, to]),
+      file: path === undefined ? undefined : { path, offset: tensor.offset },
+    });
     onRead(tensor.sizeBytes, tensor.file);
     return opened;
   };

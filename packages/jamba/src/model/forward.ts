@@ -5,19 +5,24 @@ import type { AttentionState, FloatDtype, LayerState, MambaState, Ops, Routes, S
 import type { JambaConfig } from "@jamba/loader";
 import { mixtureOfExperts, mlp } from "@jamba/moe";
 import { mambaMixer } from "@jamba/ssm";
-import type { LayerWeights, ModelWeights } from "../load/weights.ts";
+import type { LayerWeights, ModelWeights } from "./weights.ts";
 
+/** What a step gives beside the states that it moves. */
 export interface ForwardReads {
+  /** Of the rows that want any: "read" comes with the step, "keep" can be fetched after it. */
+  readonly logits?: "read" | "keep";
+  /** What a draw needs of each row, under the name "top": so many candidates. */
+  readonly top?: number;
   /** "all": the residual stream before each layer and after finalNorm; "final": only the last of these. */
   readonly hidden?: "all" | "final";
   readonly routes?: boolean;
 }
 
 /**
- * Records one step of the whole model; reads `logits` [nRows, vocabSize] and, if asked, `hidden.{i}` [L, dModel] and
+ * Records one step of the whole model. Names of what it gives: `logits` [nRows, vocabSize], `top`, `hidden.{i}` [L, dModel], and
  * `experts.{i}`, `routeWeights.{i}` [L, nActiveExperts].
  */
-export function forward(ops: Ops, config: JambaConfig, weights: ModelWeights, { hidden, routes }: ForwardReads = {}): void {
+export function forward(ops: Ops, config: JambaConfig, weights: ModelWeights, { logits: whole, top, hidden, routes }: ForwardReads): void {
   const { rmsNormEps, nLayers } = config;
   const x = ops.embed(weights.embedding); // [L, dModel], the residual stream: every layer adds to it in place
   for (const [i, layer] of weights.layers.entries()) {
@@ -30,9 +35,11 @@ export function forward(ops: Ops, config: JambaConfig, weights: ModelWeights, { 
     }
   }
   if (hidden) ops.read(`hidden.${nLayers}`, ops.rmsNorm(x, weights.finalNorm, rmsNormEps));
+  if (!whole && top === undefined) return;
   const last = ops.rmsNorm(ops.gatherRows(x), weights.finalNorm, rmsNormEps); // [nRows, dModel]
   const [logits] = ops.matmul(last, [weights.lmHead]);
-  ops.read("logits", logits);
+  if (top !== undefined) ops.top("top", logits, top);
+  if (whole) ops[whole]("logits", logits);
 }
 
 function mixer(ops: Ops, { rmsNormEps }: JambaConfig, { mixer }: LayerWeights, input: Tensor, state: LayerState, x: Tensor): void {

@@ -1,10 +1,11 @@
 // What a model takes on a device, before anything of it is there: its backend is asked, nothing is opened.
 
-import { type Backend, type CommandList, type FloatDtype, record, type StateSpec, type Weight, type WeightDtype } from "@jamba/core";
+import { type Backend, type CommandList, type FloatDtype, record, type Weight, type WeightDtype } from "@jamba/core";
 import { type JambaConfig, type ModelTensor, modelTensors, type TensorPart } from "@jamba/loader";
-import { pageTokens, reserved } from "../engine/runner.ts";
-import { loadWeights } from "../load/weights.ts";
-import { defaultKvDtype } from "../load-model.ts";
+import { candidates } from "../engine/evidence.ts";
+import { pageTokens } from "../engine/runner.ts";
+import { defaultKvDtype } from "../load/open-device.ts";
+import { loadWeights } from "../load/open-weights.ts";
 import { forward, stateSpec } from "../model/forward.ts";
 
 /** All sizes in bytes. */
@@ -40,18 +41,18 @@ export async function deviceNeeds(
     parameters += countOf(shape);
   }
   const kv = kvDtype ?? defaultKvDtype([...new Set([...held.values()].map(({ dtype }) => dtype))], backend.device);
-  const sizes = sizesOfStates(backend, stateSpec(config, pageTokens, kv));
+  const sizes = backend.stateBytes(stateSpec(config, pageTokens, kv));
   const hasKv = config.layerKinds.includes("attention");
   const listOf = await lists(config, held, kv);
-  const { chunkTokens } = backend.device;
+  const { chunkTokens, stateStep } = backend.device;
   return {
     parameters,
     byPart,
     kvDtype: kv,
     kvBytesPerToken: hasKv ? sizes.page / pageTokens : 0,
     stateBytesPerSequence: sizes.slot,
-    kvBytes: (contextLength, batch) => (hasKv ? sizes.page * wholes(batch * Math.ceil(contextLength / pageTokens), reserved.pages) : 0),
-    stateBytes: (batch) => sizes.slot * wholes(batch, reserved.slots),
+    kvBytes: (contextLength, batch) => (hasKv ? sizes.page * wholes(batch * Math.ceil(contextLength / pageTokens), stateStep.pages) : 0),
+    stateBytes: (batch) => sizes.slot * wholes(batch, stateStep.slots),
     workspaceBytes(contextLength, batch) {
       // A prompt's chunks and what is left of it, at its end, where attention has most to look at; then a token of each sequence.
       const steps = [{ list: listOf(batch, batch), seen: contextLength - 1 }];
@@ -68,20 +69,8 @@ export const countOf = (shape: readonly number[]) => shape.reduce((a, b) => a * 
 
 const wholes = (count: number, unit: number) => Math.ceil(count / unit) * unit;
 
-/** What a slot and a page take: the difference that one of each makes. */
-function sizesOfStates(backend: Backend, spec: StateSpec): { slot: number; page: number } {
-  const held = () => backend.memory().stateBytes;
-  const store = backend.createStates(spec);
-  try {
-    const before = held();
-    store.reserve(1, 0);
-    const slot = held() - before;
-    store.reserve(1, 1);
-    return { slot, page: held() - before - slot };
-  } finally {
-    store.dispose();
-  }
-}
+/** What steps of answers give. */
+const asAnswersRead = ({ vocabSize }: JambaConfig) => ({ top: Math.min(candidates, vocabSize), logits: "keep" }) as const;
 
 /** Lists of a step, of one layer of each sort: the room that a layer takes in a step is the next one's after it. */
 async function lists(
@@ -111,7 +100,8 @@ async function lists(
   const recorded = new Map<string, CommandList>();
   return (L, nSequences) => {
     const key = `${L},${nSequences}`;
-    const list = recorded.get(key) ?? record({ L, nSequences, nRows: nSequences }, spec, (ops) => forward(ops, small, weights));
+    const list =
+      recorded.get(key) ?? record({ L, nSequences, nRows: nSequences }, spec, (ops) => forward(ops, small, weights, asAnswersRead(config)));
     recorded.set(key, list);
     return list;
   };

@@ -1,12 +1,23 @@
 // A picture of memory before anything moves: from configs and headers alone.
 
-import { type Backend, type DeviceInfo, type FloatDtype, JambaError, LoadError, type StoredDtype, type WeightDtype } from "@jamba/core";
+import {
+  type Backend,
+  type DeviceInfo,
+  type FloatDtype,
+  hostRoom,
+  JambaError,
+  LoadError,
+  type Room,
+  type StoredDtype,
+  type WeightDtype,
+} from "@jamba/core";
 import { type Checkpoint, type JambaConfig, type ModelTensor, modelSources, parseConfig, type TensorPart } from "@jamba/loader";
-import { machineMemory } from "../load/machine-memory.ts";
+import { checkLoadOptions, type LoadOptions } from "../load/load-options.ts";
 import type { BackendName } from "../load/open-backend.ts";
+import { closeAll, expectKvDtype, openDevice } from "../load/open-device.ts";
+import { dtypeFor, expectDtype, type LoadDtype } from "../load/open-weights.ts";
 import { type Prepared, preparedOf, preparedOpener } from "../load/prepared.ts";
-import { dtypeFor, expectDtype, type LoadDtype } from "../load/weights.ts";
-import { checkLoadOptions, closeAll, expectKvDtype, type LoadOptions, type ModelSource, openDevice, openSource } from "../load-model.ts";
+import { type ModelSource, openSource } from "../load/source.ts";
 import { deviceNeeds, type MemoryNeeds } from "./memory-needs.ts";
 import { isTransformer, paperAssumptions, paperNeeds } from "./paper-needs.ts";
 
@@ -44,7 +55,7 @@ export interface MemoryPlan {
   readonly workspace: { readonly bytes: number };
   readonly totalBytes: number;
   readonly memory: { readonly totalBytes: number; readonly freeBytes: number };
-  /** In what is free. */
+  /** In what is free on the device. */
   readonly fits: boolean;
   /** Tokens: the most that each of `batch` sequences may have and fit, at most what the model was made for; 0 if none fits. */
   readonly largestContext: number;
@@ -64,6 +75,7 @@ interface Subject {
   readonly longestContext: number;
   readonly mapped: boolean;
   readonly assumptions: readonly string[];
+  room(): Promise<KnownRoom>;
   needs(dtype: LoadDtype): Promise<MemoryNeeds>;
 }
 
@@ -95,7 +107,7 @@ export async function planMemory(
       throw new JambaError("OPTION", `contextLength: expected at most the model's ${subject.longestContext}, found ${contextLength}`);
     const { said, ...memory } = memoryBytes
       ? { totalBytes: memoryBytes, freeBytes: memoryBytes, said: `within ${memoryBytes} bytes` }
-      : await machineMemory();
+      : await subject.room();
     const needs = await subject.needs(dtype);
     const dtypes = [];
     for (const other of subject.dtypes) {
@@ -161,6 +173,7 @@ function onPaper(json: Opened["json"], backend: PlanOptions["backend"], kvDtype?
     longestContext: 2 ** 32,
     mapped: false,
     assumptions: [...(modelType === "jamba" ? [] : [`${modelType}: not run by this package`]), said, ...paperAssumptions],
+    room: () => known(hostRoom()),
     needs: async (asked) => paperNeeds(json, asked, dtype, kvDtype),
   };
 }
@@ -188,13 +201,14 @@ async function onDevice(
     longestContext: config.contextLength,
     mapped: prepared !== undefined,
     assumptions: [
-      ...device.features.filter((feature) => feature.includes("can't be used")),
+      ...(device.passedOver ?? []),
       ...said,
       `weights as ${device.kind} packs them, exact ones (norms, biases, convolution, A, D, routers) in f32`,
       "every sequence full, room for states made some at a time",
       `workspace of the largest step, ${device.chunkTokens} tokens of a prompt or one of each sequence, on ${device.threads} thread${device.threads === 1 ? "" : "s"}`,
       "without the program itself, and without the states that loadModel keeps for later prompts (cache.bytes)",
     ],
+    room: () => known(backend.room()),
     needs: (asked) => deviceNeeds(backend, config, dtypeOf(asked), kvDtype),
   };
 }
@@ -220,7 +234,7 @@ function asStored(config: JambaConfig, from: Checkpoint | Stored, device: Device
 }
 
 function asPrepared(checkpoint: Checkpoint, prepared: Prepared, backend: Backend, dtype: LoadDtype): Weights {
-  preparedOpener(checkpoint, prepared, backend, dtype, () => undefined); // for what it checks
+  preparedOpener(checkpoint, prepared, backend, dtype, () => undefined); // throws where loading would
   return {
     dtypes: [prepared.dtype],
     dtypeOf: () => (tensor) => {
@@ -243,6 +257,14 @@ function storedBy(json: Opened["json"]): Stored {
   const dtype = { bfloat16: "bf16", float16: "f16", float32: "f32" }[String(key && json[key])] as FloatDtype | undefined;
   if (dtype) return { dtype, said: `no weights looked at: ${dtype}, as the config's ${key} says` };
   return { dtype: "bf16", said: "no weights looked at: bf16, since the config does not say" };
+}
+
+type KnownRoom = Required<Room>;
+
+/** A device that does not tell what it has is planned for without a bound. */
+async function known(room: Promise<Room>): Promise<KnownRoom> {
+  const { totalBytes = Number.MAX_SAFE_INTEGER, freeBytes = totalBytes, said } = await room;
+  return { totalBytes, freeBytes, said };
 }
 
 const sum = (byPart: MemoryNeeds["byPart"]) => Object.values(byPart).reduce((a, b) => a + b);

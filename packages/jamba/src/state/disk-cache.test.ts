@@ -5,10 +5,10 @@ import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, utimes, w
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { seeded } from "@jamba/conformance";
-import type { JambaError, StateSpec } from "@jamba/core";
+import { JambaError, type StatePart, type StateSpec } from "@jamba/core";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { bitsOf, randomState } from "../../test/states.ts";
+import { bitsOf, collect, randomState } from "../../test/states.ts";
 import { DiskCache, type DiskCacheOptions } from "./disk-cache.ts";
 
 const random = seeded(20261128);
@@ -39,12 +39,18 @@ const put = async (cache: DiskCache, ids: number[]) => {
   await cache.put(ids, state);
   return state;
 };
-const load = async (cache: DiskCache, ids: number[], atLeast = 0) => (await cache.find(ids, atLeast))?.load();
+const load = async (cache: DiskCache, ids: number[], atLeast = 0) => (await cache.find(ids, atLeast))?.load(collect);
 const files = async () => (await readdir(folder)).filter((name) => name.endsWith(".state")).sort();
 const sha256 = (data: string | Uint8Array) => createHash("sha256").update(data).digest("hex");
 const pathOf = (ids: number[], model = options.model) => {
   const hash = sha256(new Uint8Array(Int32Array.from(ids).buffer));
   return join(folder, `${sha256(model).slice(0, 16)}-${ids.length}-${hash}.state`);
+};
+/** Parts that nobody may ask for. */
+const unpulled: Iterable<StatePart> = {
+  [Symbol.iterator]: () => {
+    throw new Error("pulled");
+  },
 };
 /** Used so many seconds ago. */
 const age = (path: string, seconds: number) => utimes(path, new Date(Date.now() - seconds * 1000), new Date(Date.now() - seconds * 1000));
@@ -58,13 +64,13 @@ test("find gives the longest stored prefix that is longer than asked, and its st
     for (const one of stored) {
       const state = await put(cache, one);
       // The first that was put stays.
-      if (!states.has(one.join()) && one.length > 0) states.set(one.join(), bitsOf(state));
+      if (!states.has(one.join()) && one.length > 0) states.set(one.join(), await bitsOf(state));
     }
     const isPrefix = (one: number[]) => one.length > atLeast && one.every((id, i) => id === asked[i]);
     const best = stored.filter(isPrefix).sort((a, b) => b.length - a.length)[0];
     const found = await (await open()).find(asked, atLeast);
     expect(found?.length).toBe(best?.length);
-    if (found) expect(bitsOf((await found.load())!)).toEqual(states.get(best.join()));
+    if (found) expect(await found.load(bitsOf)).toEqual(states.get(best.join()));
     expect(damage).toEqual([]);
   };
   await fc.assert(fc.asyncProperty(fc.array(ids, { maxLength: 8 }), ids, fc.nat(4), check), { numRuns: 30 });
@@ -81,10 +87,32 @@ describe("a file is a miss", () => {
     await writeFile(path, bytes);
     expect(await load(cache, [1, 2, 3, 4])).toBeUndefined();
     expect(damage).toMatchObject([{ code: "LOAD", message: expect.stringMatching(/-3-.*damaged/) }]);
-    expect(bitsOf((await load(cache, [1, 2, 3, 4]))!)).toEqual(bitsOf(shorter));
+    expect(await bitsOf((await load(cache, [1, 2, 3, 4]))!)).toEqual(await bitsOf(shorter));
     const again = await put(cache, [1, 2, 3]);
-    expect(bitsOf((await load(cache, [1, 2, 3, 4]))!)).toEqual(bitsOf(again));
+    expect(await bitsOf((await load(cache, [1, 2, 3, 4]))!)).toEqual(await bitsOf(again));
     expect(damage.length).toBe(1);
+  });
+
+  test("when the damage shows after some parts were pulled, whatever its user makes of that", async () => {
+    const cache = await open();
+    await put(cache, [1, 2, 3]);
+    const path = pathOf([1, 2, 3]);
+    const bytes = await readFile(path);
+    bytes[bytes.length - 1] ^= 1;
+    await writeFile(path, bytes);
+    const names: string[] = [];
+    const use = async (parts: AsyncIterable<StatePart>) => {
+      try {
+        for await (const { name } of parts) names.push(name);
+      } catch (cause) {
+        throw new Error("half a state", { cause });
+      }
+    };
+    const found = await cache.find([1, 2, 3], 0);
+    expect(await found!.load(use)).toBeUndefined();
+    expect(names).toEqual(["conv", "h", "k"]);
+    expect(damage).toMatchObject([{ code: "LOAD", message: expect.stringMatching(/1\.v: expected a piece/) }]);
+    expect(await files()).toEqual([]);
   });
 
   test("when it holds other tokens than its name says, or the state of another model", async () => {
@@ -106,7 +134,7 @@ describe("a file is a miss", () => {
     await put(cache, [1, 2, 3]);
     const found = await cache.find([1, 2, 3], 0);
     await rm(pathOf([1, 2, 3]));
-    expect(await found!.load()).toBeUndefined();
+    expect(await found!.load(collect)).toBeUndefined();
     expect(damage).toEqual([]);
   });
 
@@ -130,6 +158,29 @@ describe("a file is a miss", () => {
     await expect(put(cache, [1, 2, 3])).rejects.toMatchObject({ code: "LOAD" });
     expect(damage.length).toBeGreaterThan(0);
   });
+});
+
+test.each([
+  new JambaError("OUT_OF_MEMORY", "no pages"),
+  new JambaError("DISPOSED", "model"),
+  new JambaError("LOAD", "another file"),
+  new TypeError("mine"),
+])("what the user of a state throws of its own is the caller's, and no damage: %s", async (reason) => {
+  const cache = await open();
+  const state = await put(cache, [1, 2, 3]);
+  const found = (await cache.find([1, 2, 3], 0))!;
+  await expect(found.load(() => Promise.reject(reason))).rejects.toBe(reason);
+  const inTheMiddle = async (parts: AsyncIterable<StatePart>) => {
+    for await (const { name } of parts) if (name === "k") throw reason;
+  };
+  await expect(found.load(inTheMiddle)).rejects.toBe(reason);
+  const atTheEnd = async (parts: AsyncIterable<StatePart>) => {
+    await collect(parts);
+    throw reason;
+  };
+  await expect(found.load(atTheEnd)).rejects.toBe(reason);
+  expect(damage).toEqual([]);
+  expect(await found.load(bitsOf)).toEqual(await bitsOf(state));
 });
 
 test("states of other models, and numerics that were named otherwise, are not seen", async () => {
@@ -177,8 +228,8 @@ describe("room", () => {
     const path = pathOf([1]);
     const before = await readFile(path);
     await age(path, 100);
-    await cache.put(Array(200).fill(1), stateOf(Array(200).fill(1)));
-    await put(cache, [1]);
+    await cache.put(Array(200).fill(1), unpulled);
+    await cache.put([1], unpulled);
     expect((await files()).length).toBe(1);
     expect(await readFile(path)).toEqual(before);
     expect(Date.now() - (await stat(path)).mtimeMs).toBeLessThan(50_000);
@@ -203,10 +254,30 @@ test("what killed processes were writing goes when the folder is opened, what ot
   expect((await readdir(folder)).sort()).toEqual([name, ...others].sort());
 });
 
+test("a put whose parts fail, or are those of another state, leaves nothing and ends the parts", async () => {
+  const cache = await open();
+  const reason = new JambaError("DISPOSED", "model");
+  let ended = 0;
+  async function* parts(ids: number[], failsAfter: number) {
+    try {
+      for (const [i, part] of stateOf(ids).entries()) {
+        if (i === failsAfter) throw reason;
+        yield part;
+      }
+    } finally {
+      ended++;
+    }
+  }
+  for (const after of [0, 1, 3]) await expect(cache.put([1], parts([1], after))).rejects.toBe(reason);
+  await expect(cache.put([1], parts([1, 2], 9))).rejects.toMatchObject({ code: "SHAPE" });
+  expect(ended).toBe(4);
+  expect(await readdir(folder)).toEqual([]);
+});
+
 test("a put that is aborted leaves nothing, and the next one works", async () => {
   const cache = await open();
   const reason = new Error("enough");
-  await expect(cache.put([1], stateOf([1]), AbortSignal.abort(reason))).rejects.toBe(reason);
+  await expect(cache.put([1], unpulled, AbortSignal.abort(reason))).rejects.toBe(reason);
   await put(cache, []);
   expect(await readdir(folder)).toEqual([]);
   await put(cache, [1]);
@@ -231,10 +302,10 @@ test("many users of one small folder get what belongs to their tokens or a miss,
     for (let n = 0; n < 60; n++) {
       const ids = Array.from({ length: 1 + Math.floor(next() * 4) }, () => Math.floor(next() * 2));
       const found = await cache.find(ids, 0);
-      const state = await found?.load();
+      const state = await found?.load(collect);
       if (state) {
         hits++;
-        expect(bitsOf(state)).toEqual(bitsOf(made(ids.slice(0, found!.length))));
+        expect(await bitsOf(state)).toEqual(await bitsOf(made(ids.slice(0, found!.length))));
       } else misses++;
       await cache.put(ids, made(ids));
     }

@@ -1,15 +1,18 @@
 // A folder of states by the tokens they have seen: the second tier of the prefix tree. Keeps nothing in memory, so any number of processes
 // may share a folder; whatever is wrong with a file is a miss.
 
-import { type HostState, JambaError, LoadError, type StateSpec } from "@jamba/core";
+import { JambaError, LoadError, type StatePart, type StateSpec } from "@jamba/core";
 import { makeFolder, removePartials } from "@jamba/loader";
-import { encodeState } from "./state-codec.ts";
+import { encodeState, type StateFile } from "./state-codec.ts";
 import { readStateFile, writeEncoded } from "./state-file.ts";
 
 export interface DiskCacheOptions {
   /** Of all state files in the folder, also those of other models: beyond it the least recently used go. */
   readonly bytes: number;
-  /** Whatever the numbers of a state depend on: the model's fingerprint, and what weights, keys and values are held in. */
+  /**
+   * Whatever the numbers of a state depend on: the model's fingerprint, what weights and keys and values are held in, and the device's
+   * `numerics`, a short name of all that decides bits there.
+   */
   readonly model: string;
   readonly spec: StateSpec;
   readonly vocabSize: number;
@@ -20,8 +23,12 @@ export interface DiskCacheOptions {
 export interface CachedPrefix {
   /** Tokens. */
   readonly length: number;
-  /** Undefined when the file is gone or damaged: then `find` looks for the next. */
-  load(signal?: AbortSignal): Promise<HostState | undefined>;
+  /**
+   * Undefined when the file is gone or damaged: then `find` looks for the next. What `use` pulls is checked part by part, so damage may end
+   * it in the middle; what else it throws says nothing about the file.
+   * @throws the signal's reason, what `use` throws of its own
+   */
+  load<T>(use: (parts: AsyncIterable<StatePart>) => Promise<T>, signal?: AbortSignal): Promise<T | undefined>;
 }
 
 /** Model, tokens, hash of the tokens. */
@@ -78,50 +85,74 @@ export class DiskCache {
     }
     if (!best) return undefined;
     const { length, name } = best;
-    return { length, load: (signal) => this.#load(this.#node.join(this.#folder, name), ids.slice(0, length), signal) };
+    return { length, load: (use, signal) => this.#load(this.#node.join(this.#folder, name), ids.slice(0, length), use, signal) };
   }
 
   /**
-   * Keeps the state that has seen `ids`, unless it is there or takes more than all the room. One at a time.
-   * @throws LoadError when it can't be written, the signal's reason
+   * Keeps the state that has seen `ids`, unless it is there or takes more than all the room: then no part is pulled. One at a time.
+   * @param parts in the formats of `spec`
+   * @throws LoadError when it can't be written, ShapeError for parts of another state, what `parts` throws, the signal's reason
    */
-  put(ids: readonly number[], state: HostState, signal?: AbortSignal): Promise<void> {
-    const put = this.#puts.then(() => this.#put(ids, state, signal));
+  put(ids: readonly number[], parts: AsyncIterable<StatePart> | Iterable<StatePart>, signal?: AbortSignal): Promise<void> {
+    const put = this.#puts.then(() => this.#put(ids, parts, signal));
     this.#puts = put.catch(() => undefined);
     return put;
   }
 
-  async #put(ids: readonly number[], state: HostState, signal?: AbortSignal): Promise<void> {
+  async #put(ids: readonly number[], parts: AsyncIterable<StatePart> | Iterable<StatePart>, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     if (ids.length === 0) return;
+    const { bytes, model, spec } = this.#options;
     const hash = this.#node.createHash("sha256").update(bytesOf(ids)).digest("hex");
     const path = this.#node.join(this.#folder, nameOf(this.#model, ids.length, hash));
     if (await this.#touch(path)) return;
-    const encoded = await encodeState({ model: this.#options.model }, ids, state);
-    const room = this.#options.bytes - encoded.sizeBytes;
+    const encoded = encodeState({ model }, ids, spec, parts);
+    const room = bytes - encoded.sizeBytes;
     if (room < 0) return;
     await this.#shrinkTo(room);
     await writeEncoded(path, encoded, { signal });
   }
 
-  async #load(path: string, ids: readonly number[], signal?: AbortSignal): Promise<HostState | undefined> {
-    try {
-      const { model, spec, vocabSize } = this.#options;
-      const found = await readStateFile(path, { model, spec, vocabSize }, signal);
-      if (!found.ids.every((id, i) => id === ids[i]) || found.ids.length !== ids.length)
+  async #load<T>(
+    path: string,
+    ids: readonly number[],
+    use: (parts: AsyncIterable<StatePart>) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T | undefined> {
+    const { model, spec, vocabSize } = this.#options;
+    let isUsing = false;
+    /** What the file's parts failed with under `use`. */
+    let fault: unknown;
+    const useFile = async (file: StateFile) => {
+      if (!file.ids.every((id, i) => id === ids[i]) || file.ids.length !== ids.length)
         throw new LoadError(`${path}: expected the state of other tokens, by its name`);
+      isUsing = true;
+      const found = await use(
+        heard(file.parts, (error) => {
+          fault = error;
+        }),
+      );
+      isUsing = false;
       await this.#touch(path);
-      return found.state;
+      return found;
+    };
+    try {
+      return await readStateFile(path, { model, spec, vocabSize }, useFile, signal);
     } catch (error) {
       signal?.throwIfAborted();
-      if (!(error instanceof JambaError)) throw error;
-      const system = (error.cause as NodeJS.ErrnoException | undefined)?.code;
-      if (system === "ENOENT") return undefined;
-      // What the system refused to read may be whole.
-      if (system === undefined && error.code !== "OUT_OF_MEMORY") await this.#remove(path);
-      this.#options.onDamage?.(error);
+      const reason = isUsing ? fault : error;
+      if (!(reason instanceof JambaError)) throw error;
+      await this.#miss(path, reason);
       return undefined;
     }
+  }
+
+  async #miss(path: string, reason: JambaError): Promise<void> {
+    const system = (reason.cause as NodeJS.ErrnoException | undefined)?.code;
+    if (system === "ENOENT") return;
+    // What the system refused to read may be whole.
+    if (system === undefined && reason.code !== "OUT_OF_MEMORY") await this.#remove(path);
+    this.#options.onDamage?.(reason);
   }
 
   async #shrinkTo(bytes: number): Promise<void> {
@@ -167,6 +198,16 @@ type Node = Awaited<ReturnType<typeof nodeModules>>;
 
 function nameOf(model: string, length: number, hash: string): string {
   return `${model}-${length}-${hash}.state`;
+}
+
+/** The same parts; `onFailure` hears what they throw. No generator, which would hold each part until the next one is there. */
+function heard(parts: AsyncGenerator<StatePart, void, undefined>, onFailure: (error: unknown) => void): AsyncIterable<StatePart> {
+  const next = () =>
+    parts.next().catch((error) => {
+      onFailure(error);
+      throw error;
+    });
+  return { [Symbol.asyncIterator]: () => ({ next, return: () => parts.return() }) };
 }
 
 function bytesOf(ids: readonly number[]): Uint8Array {

@@ -1,26 +1,12 @@
-// The bytes of a state's file form, hashed in parts, so that damage is found wherever it is. Knows no files and no sessions, only that
-// these keep something beside a state, and no backend: keys and values take the fewest bytes that lose nothing.
+// The bytes of a state's file form, hashed piece by piece, so that damage is found wherever it is. Knows no files and no sessions, only
+// that these keep something beside a state, and no backend: the parts of a state go in and come out as they are kept, one at a time.
 //
 //   magic 8 | version u32 | bytes of the header u32 | bytes of the file u64 | SHA-256 of all that and of the header 32 | header, JSON
-//   sections one after another, each in parts of at most 4 MiB: SHA-256 32 | values
+//   sections one after another, ids and then the parts, each in pieces of at most 4 MiB: SHA-256 32 | values
 //
-// All little-endian. A part's hash is over the hash before it, the header's at first, and its values: a part fits no other place or file.
+// All little-endian. A piece's hash is over the hash before it, the header's at first, and its values: a piece fits no other place or file.
 
-import {
-  checkState,
-  decodeFloats,
-  type FloatDtype,
-  floatBytes,
-  fromF16,
-  type HostLayerState,
-  type HostState,
-  HostTensor,
-  JambaError,
-  LoadError,
-  ShapeError,
-  type StateSpec,
-  toF16,
-} from "@jamba/core";
+import { type FloatDtype, JambaError, LoadError, partBytes, ShapeError, type StatePart, type StateSpec, statePartsOf } from "@jamba/core";
 import { type ByteSource, hexOf, sha256 } from "@jamba/loader";
 
 export interface StateFileHeader {
@@ -34,9 +20,14 @@ export interface StateFileHeader {
 
 export interface StateFile {
   readonly header: StateFileHeader;
-  /** The tokens that `state` has seen. */
+  /** The tokens that the state has seen. */
   readonly ids: number[];
-  readonly state: HostState;
+  /**
+   * In the order of `statePartsOf`, each read and checked when it is pulled: what is never pulled is never checked. Keys and values come in
+   * the format that the file has them in, whatever `kvDtype` is. Can be pulled once, while the source is open.
+   * @throws LoadError for what is damaged, JambaError OUT_OF_MEMORY, the signal's reason
+   */
+  readonly parts: AsyncGenerator<StatePart, void, undefined>;
 }
 
 /** The model that a file is to be for. */
@@ -48,23 +39,21 @@ export interface ExpectedState {
 }
 
 export interface EncodedState {
+  /** Known before any part is. */
   readonly sizeBytes: number;
-  /** The bytes of the file, some MiB at a time; may be called again. */
-  chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>>;
+  /**
+   * The bytes of the file, some MiB at a time; a part is pulled when the one before it has gone out. May be called once.
+   * @throws ShapeError when the parts are not those of the ids and the spec, and what the parts throw
+   */
+  chunks(): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined>;
 }
 
-type Values = Float32Array | Int32Array;
-type Dtype = FloatDtype | "i32";
+type Part = Omit<StatePart, "bytes">;
 
 interface Section {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly dtype: Dtype;
-}
-
-interface PlannedSection extends Omit<Section, "dtype"> {
-  /** A file has one of them. */
-  readonly dtypes: readonly Dtype[];
+  readonly dtype: FloatDtype | "i32";
 }
 
 interface Header extends StateFileHeader {
@@ -88,73 +77,78 @@ const hashedBytes = 24;
 const preludeBytes = hashedBytes + hashBytes;
 /** A conversation of 256K tokens has about 1 MiB of text. */
 const maxHeaderBytes = 2 ** 24;
-const partBytes = 2 ** 22;
-/** Values looked at before others get the thread. */
-const pieceValues = 2 ** 22;
+const pieceBytes = 2 ** 22;
 
-const dtypeBytes = (dtype: Dtype) => (dtype === "i32" ? 4 : floatBytes[dtype]);
-const countOf = ({ shape }: Pick<Section, "shape">) => shape.reduce((a, b) => a * b, 1);
-const sizeOf = (section: Section) => countOf(section) * dtypeBytes(section.dtype);
-const storedBytes = (sections: readonly Section[]) =>
-  sections.reduce((sum, section) => sum + sizeOf(section) + hashBytes * Math.ceil(sizeOf(section) / partBytes), 0);
+const idsSection = (seen: number): Section => ({ name: "ids", shape: [seen], dtype: "i32" });
+const sectionOf = ({ layer, name, shape, dtype }: Part): Section => ({ name: `${layer}.${name}`, shape, dtype });
+const textOf = ({ name, shape, dtype }: Section) => `${name} [${shape.join(", ")}] as ${dtype}`;
 
-/** What a file holds, in order. */
-function sectionsOf({ layers }: Pick<StateSpec, "layers">, seen: number): PlannedSection[] {
-  const kv = (name: string, shape: number[]): PlannedSection => ({ name, shape, dtypes: ["bf16", "f16", "f32"] });
-  const exact = (name: string, shape: number[]): PlannedSection => ({ name, shape, dtypes: ["f32"] });
-  const ofLayer = (layer: StateSpec["layers"][number], i: number): PlannedSection[] => {
-    if (layer.kind === "attention") {
-      const shape = [layer.nKvHeads, seen, layer.headDim];
-      return [kv(`${i}.k`, shape), kv(`${i}.v`, shape)];
-    }
-    const { dInner, dConv, dState } = layer;
-    return [exact(`${i}.conv`, [dInner, dConv - 1]), exact(`${i}.h`, [dInner, dState])];
-  };
-  return [{ name: "ids", shape: [seen], dtypes: ["i32"] }, ...layers.flatMap(ofLayer)];
+const idsBytes = (seen: number) => seen * Int32Array.BYTES_PER_ELEMENT;
+
+/** Of all sections, with their hashes. */
+function storedBytes(seen: number, parts: readonly Part[]): number {
+  const sizes = [idsBytes(seen), ...parts.map(partBytes)];
+  return sizes.reduce((sum, size) => sum + size + hashBytes * Math.ceil(size / pieceBytes), 0);
 }
 
 /**
- * @param ids the tokens that `state` has seen
- * @throws ShapeError for a state or ids that do not hold together, JambaError OPTION for a header that is no JSON or too long
+ * Looks at no value: what the file holds follows from `spec` and the number of ids.
+ * @param ids the tokens that the state has seen
+ * @throws ShapeError for ids that are none, JambaError OPTION for a header that is no JSON or too long
  */
-export async function encodeState(given: StateFileHeader, ids: readonly number[], state: HostState): Promise<EncodedState> {
-  const layers = state.layers.map(layerOf);
-  checkState({ layers, pageTokens: 1, kvDtype: "f32" }, ids.length, state);
+export function encodeState(
+  { model, tokenizer, meta }: StateFileHeader,
+  ids: readonly number[],
+  spec: Pick<StateSpec, "layers" | "kvDtype">,
+  parts: AsyncIterable<StatePart> | Iterable<StatePart>,
+): EncodedState {
   const wrong = ids.find((id) => !(id >= 0 && id < 2 ** 31 && Number.isInteger(id)));
   if (wrong !== undefined) throw new ShapeError(`ids: expected token ids, found ${wrong}`);
-  const values: Values[] = [Int32Array.from(ids), ...state.layers.flatMap(tensorsOf).map(({ data }) => data as Float32Array)];
-  const sections: Section[] = [];
-  for (const [i, { name, shape, dtypes }] of sectionsOf({ layers }, ids.length).entries())
-    sections.push({ name, shape, dtype: dtypes.length === 1 ? dtypes[0] : await smallestExact(values[i] as Float32Array) });
-  const { model, tokenizer, meta } = given;
-  const json = headerBytes({ model, tokenizer, meta, seen: ids.length, sections });
-  const sizeBytes = preludeBytes + json.length + storedBytes(sections);
+  const seen = ids.length;
+  const expected = statePartsOf(spec, seen);
+  const json = headerBytes({ model, tokenizer, meta, seen, sections: [idsSection(seen), ...expected.map(sectionOf)] });
+  const sizeBytes = preludeBytes + json.length + storedBytes(seen, expected);
 
   async function* chunks() {
-    const head = new Uint8Array(preludeBytes + json.length);
-    const view = new DataView(head.buffer);
-    head.set(magic);
-    view.setUint32(8, version, true);
-    view.setUint32(12, json.length, true);
-    view.setBigUint64(16, BigInt(sizeBytes), true);
-    head.set(json, preludeBytes);
-    let hash = await headHash(head);
-    head.set(hash, hashedBytes);
+    const head = await encodeHead(json, sizeBytes);
     yield head;
-    for (const [i, { dtype }] of sections.entries()) {
-      const perPart = partBytes / dtypeBytes(dtype);
-      for (let from = 0; from < values[i].length; from += perPart) {
-        const part = await encodePart(values[i].subarray(from, from + perPart), dtype, hash);
-        hash = part.slice(0, hashBytes);
-        yield part;
-      }
+    const first = head.slice(hashedBytes, preludeBytes);
+    let hash: Uint8Array | undefined = yield* encodePieces(new Uint8Array(Int32Array.from(ids).buffer), first);
+    const iterator = Symbol.asyncIterator in parts ? parts[Symbol.asyncIterator]() : parts[Symbol.iterator]();
+    try {
+      for (let i = 0; hash; i++) hash = yield* encodeNext(iterator, expected[i], hash);
+    } finally {
+      await iterator.return?.();
     }
   }
   return { sizeBytes, chunks };
 }
 
 /**
- * Nothing is allocated that the file has no bytes for, and nothing is given out before every byte was checked.
+ * Encodes the next part in a function of its own, which ends before another is pulled: a generator that waits in `for await` or `yield*`
+ * still holds the part before, which may be half a GiB.
+ * @returns the last hash; undefined when there is no next part, as expected
+ */
+async function* encodeNext(
+  parts: AsyncIterator<StatePart> | Iterator<StatePart>,
+  expected: Part | undefined,
+  hash: Uint8Array,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, Uint8Array | undefined, undefined> {
+  const { done, value: part } = await parts.next();
+  if (done && !expected) return undefined;
+  if (done) throw new ShapeError(`state: expected ${textOf(sectionOf(expected!))}, found no more parts`);
+  expectPart(expected, part);
+  return yield* encodePieces(part.bytes, hash);
+}
+
+function expectPart(expected: Part | undefined, part: StatePart): void {
+  const text = expected ? `${textOf(sectionOf(expected))} in ${partBytes(expected)} bytes` : "no more parts";
+  const found = `${textOf(sectionOf(part))} in ${part.bytes.byteLength} bytes`;
+  if (found !== text) throw new ShapeError(`state: expected ${text}, found ${found}; is it of another model?`);
+}
+
+/**
+ * The head and the ids are read and checked at once, the parts as they are pulled. Nothing is allocated that the file has no bytes for.
  * @throws LoadError for what is damaged, no state, or of a later version; JambaError SESSION_MISMATCH for a state of another model or
  * tokenizer, OUT_OF_MEMORY
  */
@@ -164,34 +158,29 @@ export async function decodeState(source: ByteSource, expected: ExpectedState, s
   const { model, tokenizer, meta, seen } = header;
   expectSame(name, "model", expected.model, model);
   if (expected.tokenizer !== undefined && tokenizer !== undefined) expectSame(name, "tokenizer", expected.tokenizer, tokenizer);
-  const sections = checkSections(name, header, expected.spec);
-  const sizeBytes = head.end + storedBytes(sections);
+  const stored = checkSections(name, header, expected.spec);
+  const sizeBytes = head.end + storedBytes(seen, stored);
   if (sizeBytes !== source.size) throw damaged(name, `${sizeBytes} bytes, as its header says`, source.size);
 
   let { hash, end: at } = head;
-  const readValues = async (section: Section): Promise<Values> => {
-    const values = allocate(name, section);
-    const sizeBytes = sizeOf(section);
-    for (let from = 0; from < sizeBytes; from += partBytes) {
-      const length = Math.min(partBytes, sizeBytes - from);
-      const part = await source.read(at, hashBytes + length, signal);
-      hash = await checkPart(`${name}: ${section.name}`, part, hash);
-      values.set(decodeValues(part.subarray(hashBytes), section.dtype), from / dtypeBytes(section.dtype));
-      at += part.length;
+  const readBytes = async (section: string, sizeBytes: number): Promise<Uint8Array<ArrayBuffer>> => {
+    const where = `${name}: ${section}`;
+    const bytes = allocate(where, sizeBytes);
+    for (let from = 0; from < sizeBytes; from += pieceBytes) {
+      const piece = await source.read(at, hashBytes + Math.min(pieceBytes, sizeBytes - from), signal);
+      hash = await checkPiece(where, piece, hash);
+      bytes.set(piece.subarray(hashBytes), from);
+      at += piece.length;
     }
-    return values;
+    return bytes;
   };
-  const [first, ...rest] = sections;
-  const ids = Array.from(await readValues(first));
+  const ids = Array.from(new Int32Array((await readBytes("ids", idsBytes(seen))).buffer));
   const wrong = ids.find((id) => id < 0 || id >= expected.vocabSize);
   if (wrong !== undefined) throw damaged(name, `token ids in [0, ${expected.vocabSize})`, wrong);
-  const tensors: HostTensor[] = [];
-  for (const section of rest) tensors.push(new HostTensor("float32", (await readValues(section)) as Float32Array, section.shape));
-  const layers = expected.spec.layers.map(({ kind }, i): HostLayerState => {
-    const [one, two] = tensors.slice(2 * i);
-    return kind === "mamba" ? { kind, conv: one, h: two } : { kind, k: one, v: two };
-  });
-  return { header: { model, tokenizer, meta }, ids, state: { seen, layers } };
+  async function* parts() {
+    for (const part of stored) yield { ...part, bytes: await readBytes(sectionOf(part).name, partBytes(part)) };
+  }
+  return { header: { model, tokenizer, meta }, ids, parts: parts() };
 }
 
 async function readHead(source: ByteSource, signal?: AbortSignal): Promise<Head> {
@@ -245,39 +234,69 @@ function expectSame(name: string, what: string, expected: string, found: string)
 
 const short = (fingerprint: string) => JSON.stringify(fingerprint.slice(0, 16));
 
-/** @throws LoadError unless the file has the sections of `spec` */
-function checkSections(name: string, { seen, sections }: Header, spec: StateSpec): Section[] {
-  const wanted = sectionsOf(spec, seen);
-  if (sections.length !== wanted.length) throw damaged(name, `${wanted.length} sections for the model's layers`, sections.length);
-  return wanted.map(({ name: section, shape, dtypes }, i) => {
-    const found: Partial<Section> | null = sections[i];
-    const text = `${section} [${shape.join(", ")}]`;
-    const is = Array.isArray(found?.shape) ? `${found.name} [${found.shape.join(", ")}]` : "none";
-    const dtype = dtypes.find((one) => one === found?.dtype);
-    if (is !== text || !dtype) throw damaged(name, `${text} as ${dtypes.join(", ")}`, `${is} as ${found?.dtype}`);
-    return { name: section, shape, dtype };
+/**
+ * The parts as the file has them: keys and values may be in any format.
+ * @throws LoadError unless the file has the sections of `spec`
+ */
+function checkSections(name: string, { seen, sections }: Header, spec: StateSpec): Part[] {
+  const parts = statePartsOf(spec, seen);
+  if (sections.length !== parts.length + 1) throw damaged(name, `${parts.length + 1} sections for the model's layers`, sections.length);
+  const [ids, ...rest] = sections;
+  checkSection(name, ids, idsSection(seen), ["i32"]);
+  return parts.map((part, i) => {
+    const dtypes: FloatDtype[] = part.name === "k" || part.name === "v" ? ["bf16", "f16", "f32"] : [part.dtype];
+    return { ...part, dtype: checkSection(name, rest[i], sectionOf(part), dtypes) };
   });
+}
+
+function checkSection<T extends Section["dtype"]>(file: string, found: Partial<Section> | null, { name, shape }: Section, dtypes: T[]): T {
+  const text = `${name} [${shape.join(", ")}]`;
+  const is = Array.isArray(found?.shape) ? `${found.name} [${found.shape.join(", ")}]` : "none";
+  const dtype = dtypes.find((one) => one === found?.dtype);
+  if (is !== text || !dtype) throw damaged(file, `${text} as ${dtypes.join(", ")}`, `${is} as ${found?.dtype}`);
+  return dtype;
 }
 
 function damaged(name: string, expected: string, found: unknown): LoadError {
   return new LoadError(`${name}: expected ${expected}, found ${found}; the file is damaged: use a copy, or save the state again`);
 }
 
-/** The part as it stands in the file: its hash, then its values. */
-async function encodePart(values: Values, dtype: Dtype, before: Uint8Array): Promise<Uint8Array<ArrayBuffer>> {
-  const part = new Uint8Array(hashBytes + values.length * dtypeBytes(dtype));
-  part.set(before);
-  encodeValues(values, dtype, part.subarray(hashBytes));
-  part.set(await sha256(part));
-  return part;
+async function encodeHead(json: Uint8Array, sizeBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  const head = new Uint8Array(preludeBytes + json.length);
+  const view = new DataView(head.buffer);
+  head.set(magic);
+  view.setUint32(8, version, true);
+  view.setUint32(12, json.length, true);
+  view.setBigUint64(16, BigInt(sizeBytes), true);
+  head.set(json, preludeBytes);
+  head.set(await headHash(head), hashedBytes);
+  return head;
+}
+
+/**
+ * The bytes of a section as they stand in the file: pieces, each its hash and then its values.
+ * @returns the last hash, `hash` when there are no bytes
+ */
+async function* encodePieces(bytes: Uint8Array, hash: Uint8Array): AsyncGenerator<Uint8Array<ArrayBuffer>, Uint8Array, undefined> {
+  let before = hash;
+  for (let from = 0; from < bytes.length; from += pieceBytes) {
+    const values = bytes.subarray(from, from + pieceBytes);
+    const piece = new Uint8Array(hashBytes + values.length);
+    piece.set(before);
+    piece.set(values, hashBytes);
+    before = await sha256(piece);
+    piece.set(before);
+    yield piece;
+  }
+  return before;
 }
 
 /** Puts the hash before it in the place of its own, which it returns. */
-async function checkPart(where: string, part: Uint8Array, before: Uint8Array): Promise<Uint8Array> {
-  const stored = part.slice(0, hashBytes);
-  part.set(before);
-  const found = await sha256(part);
-  if (!same(found, stored)) throw damaged(where, `a part with SHA-256 ${hexOf(stored)}`, hexOf(found));
+async function checkPiece(where: string, piece: Uint8Array, before: Uint8Array): Promise<Uint8Array> {
+  const stored = piece.slice(0, hashBytes);
+  piece.set(before);
+  const found = await sha256(piece);
+  if (!same(found, stored)) throw damaged(where, `a piece with SHA-256 ${hexOf(stored)}`, hexOf(found));
   return stored;
 }
 
@@ -300,64 +319,12 @@ function headerBytes(header: Header): Uint8Array {
   return json;
 }
 
-/** bf16 and f16 cost the same; what a backend keeps in one of them comes out of it as f32 and goes back without a loss. */
-async function smallestExact(values: Float32Array): Promise<FloatDtype> {
-  for (const dtype of ["bf16", "f16"] as const) if (await every(values, dtype === "bf16" ? areBf16 : areF16)) return dtype;
-  return "f32";
-}
-
-async function every(values: Float32Array, holds: (piece: Float32Array) => boolean): Promise<boolean> {
-  for (let from = 0; from < values.length; from += pieceValues) {
-    if (!holds(values.subarray(from, from + pieceValues))) return false;
-    if (from + pieceValues < values.length) await new Promise((resolve) => setTimeout(resolve));
-  }
-  return true;
-}
-
-function areBf16(values: Float32Array): boolean {
-  const words = wordsOf(values);
-  let low = 0;
-  for (let i = 0; i < words.length; i++) low |= words[i];
-  return (low & 0xffff) === 0;
-}
-
-function areF16(values: Float32Array): boolean {
-  return values.every((v) => fromF16(toF16(v)) === v); // no NaN, whose bits would change
-}
-
-function wordsOf({ buffer, byteOffset, length }: Values): Uint32Array {
-  return new Uint32Array(buffer, byteOffset, length);
-}
-
-function encodeValues(values: Values, dtype: Dtype, target: Uint8Array): void {
-  if (dtypeBytes(dtype) === 4) {
-    target.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-    return;
-  }
-  const halves = new Uint16Array(target.buffer, target.byteOffset, values.length);
-  const words = wordsOf(values);
-  for (let i = 0; i < values.length; i++) halves[i] = dtype === "bf16" ? words[i] >>> 16 : toF16(values[i]);
-}
-
-function decodeValues(bytes: Uint8Array, dtype: Dtype): Values {
-  return dtype === "i32" ? new Int32Array(bytes.slice().buffer) : decodeFloats(bytes, dtype);
-}
-
-function allocate(name: string, section: Section): Values {
+function allocate(where: string, sizeBytes: number): Uint8Array<ArrayBuffer> {
   try {
-    return section.dtype === "i32" ? new Int32Array(countOf(section)) : new Float32Array(countOf(section));
+    return new Uint8Array(sizeBytes);
   } catch (cause) {
-    throw new JambaError("OUT_OF_MEMORY", `${name}: ${section.name}: no memory for ${countOf(section)} values in one piece`, { cause });
+    throw new JambaError("OUT_OF_MEMORY", `${where}: no memory for ${sizeBytes} bytes in one piece`, { cause });
   }
-}
-
-function layerOf(layer: HostLayerState): StateSpec["layers"][number] {
-  if (layer.kind === "attention") return { kind: "attention", nKvHeads: layer.k.dims[0], headDim: layer.k.dims[2] };
-  return { kind: "mamba", dInner: layer.h.dims[0], dState: layer.h.dims[1], dConv: layer.conv.dims[1] + 1 };
-}
-
-function tensorsOf(layer: HostLayerState): HostTensor[] {
-  return layer.kind === "mamba" ? [layer.conv, layer.h] : [layer.k, layer.v];
 }
 
 function same(a: Uint8Array, b: Uint8Array): boolean {

@@ -1,6 +1,6 @@
 // States on the local disk: whole or not there at all.
 
-import { type HostState, LoadError } from "@jamba/core";
+import { LoadError, type StatePart, type StateSpec } from "@jamba/core";
 import { openFile, wholeFile } from "@jamba/loader";
 import { decodeState, type EncodedState, type ExpectedState, encodeState, type StateFile, type StateFileHeader } from "./state-codec.ts";
 
@@ -12,17 +12,19 @@ export interface WriteStateOptions {
 /**
  * Writes a state so that `path` has all of it or what was there before, even after a power cut. Until then it is in
  * `<path>.partial-…`, which only a killed process leaves behind, and the next save to `path` removes.
- * @throws what `encodeState` throws, LoadError where nothing can be written, the signal's reason
+ * @param parts of the state that has seen `ids`, in the formats of `spec`
+ * @throws what `encodeState`, its chunks and `parts` throw, LoadError where nothing can be written, the signal's reason
  */
 export async function writeStateFile(
   path: string,
   header: StateFileHeader,
   ids: readonly number[],
-  state: HostState,
+  spec: Pick<StateSpec, "layers" | "kvDtype">,
+  parts: AsyncIterable<StatePart> | Iterable<StatePart>,
   options: WriteStateOptions = {},
 ): Promise<void> {
   options.signal?.throwIfAborted();
-  await writeEncoded(path, await encodeState(header, ids, state), options);
+  await writeEncoded(path, encodeState(header, ids, spec, parts), options);
 }
 
 export async function writeEncoded(
@@ -47,11 +49,19 @@ export async function writeEncoded(
   }
 }
 
-/** @throws what `decodeState` throws */
-export async function readStateFile(path: string, expected: ExpectedState, signal?: AbortSignal): Promise<StateFile> {
+/**
+ * Opens a state for as long as `use` takes. Nothing but the head and the ids is checked before `use` pulls the parts.
+ * @throws what `decodeState`, its parts and `use` throw
+ */
+export async function readStateFile<T>(
+  path: string,
+  expected: ExpectedState,
+  use: (file: StateFile) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
   const source = await openFile(path, { signal });
   try {
-    return await decodeState(source, expected, signal);
+    return await use(await decodeState(source, expected, signal));
   } finally {
     await source.close();
   }

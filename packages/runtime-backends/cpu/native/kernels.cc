@@ -10,6 +10,7 @@
 #include "ops/rows.h"
 #include "ops/selective-scan.h"
 #include "ops/swiglu.h"
+#include "ops/top.h"
 
 #define JAMBA_TEXT_(name) #name
 #define JAMBA_TEXT(name) JAMBA_TEXT_(name)
@@ -20,10 +21,9 @@ extern const Kernels kernels;
 const Kernels kernels = {
     JAMBA_TEXT(JAMBA_LEVEL),
     {planInput, planEmbed, planRmsNorm, planMatmul, planCausalConv, planSelectiveScan, planAttention, planSwiglu, planRoute, planExperts, planGatherRows,
-     planRead, planGateUp},
+     planRead, planGateUp, planTop, planKeep},
     packRows,
     decode,
-    encode,
     encodeRow,
     measureOperations,
     readRange,

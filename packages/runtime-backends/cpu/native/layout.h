@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 
 namespace jamba {
 
@@ -19,17 +20,22 @@ constexpr int blockColumns = 32;
 constexpr int superColumns = 256;
 
 enum class Dtype : int32_t { f32, bf16, f16, q8, q4, q4_1, q4_k };
+constexpr const char* dtypeNames[] = {"f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"};
+static_assert(std::size(dtypeNames) == (int)Dtype::q4_k + 1);
 
 /** What a checkpoint's rows are stored in: floats, whose numbers are those of Dtype, or GGML's blocks (blocks.h). */
 enum class Stored : int32_t { f32, bf16, f16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs };
-constexpr int nStored = 15;
 
 struct StoredFormat {
+  const char* name;
+  /** Values that lie together, and their bytes. */
   int32_t values, bytes;
 };
-/** Values that lie together, and their bytes, in the order of Stored. */
-constexpr StoredFormat storedFormats[nStored] = {{1, 4},    {1, 2},    {1, 2},     {32, 18},   {32, 20},   {32, 22}, {32, 24},   {32, 34},
-                                                 {256, 84}, {256, 110}, {256, 144}, {256, 176}, {256, 210}, {32, 18}, {256, 136}};
+constexpr StoredFormat storedFormats[] = {{"f32", 1, 4},      {"bf16", 1, 2},     {"f16", 1, 2},      {"q4_0", 32, 18},   {"q4_1", 32, 20},
+                                          {"q5_0", 32, 22},   {"q5_1", 32, 24},   {"q8_0", 32, 34},   {"q2_k", 256, 84},  {"q3_k", 256, 110},
+                                          {"q4_k", 256, 144}, {"q5_k", 256, 176}, {"q6_k", 256, 210}, {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136}};
+constexpr int nStored = std::size(storedFormats);
+static_assert(nStored == (int)Stored::iq4_xs + 1);
 /** Of a row of whole blocks. */
 constexpr int64_t storedBytes(Stored stored, int64_t columns) {
   const StoredFormat f = storedFormats[(int)stored];

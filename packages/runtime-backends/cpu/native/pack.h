@@ -324,17 +324,4 @@ static void packRows(uint8_t* panel, Dtype dtype, const uint8_t* rows, Stored st
   packPanel(panel, dtype, local, columns);
 }
 
-/** n f32 values in f16, where what is beyond its range stays at its end, or bf16. */
-static void encode(uint8_t* to, const float* from, Dtype dtype, int64_t n) {
-  for (int64_t i = 0; i < n; i += W) {
-    const int count = n - i < W ? (int)(n - i) : W;
-    uint16_t half[W];
-    if (dtype == Dtype::f16)
-      storeF16(half, min(set1(65504.0f), max(set1(-65504.0f), loadFirst(from + i, count))));
-    else
-      storeBf16(half, loadFirst(from + i, count));
-    memcpy(to + i * 2, half, count * 2);
-  }
-}
-
 }  // namespace jamba::JAMBA_LEVEL

@@ -1,7 +1,8 @@
 // Reads a command list and checks it: after this no kernel meets a shape that does not fit.
-#include <cstring>
+#include "program.h"
 
-#include "engine.h"
+#include <algorithm>
+#include <cstring>
 
 namespace jamba {
 
@@ -35,6 +36,9 @@ class Reader {
   const int32_t *at_, *end_;
   int64_t arenaWords_;
 };
+
+/** Of a row of logits: see ops/top.h. */
+constexpr int32_t nSums = 5;
 
 void expect(bool fits, const char* what) {
   if (!fits) throw Failure("SHAPE", std::string("program: ") + what + ": shapes do not fit together");
@@ -113,6 +117,7 @@ Program::Program(const int32_t* words, int64_t nWords, const std::vector<std::sh
         c.weights[0] = matrix();
         c.out[0] = in.tensor();
         expect(c.weights[0].columns == c.out[0].columns && c.out[0].rows == L && c.weights[0].stack == 1, "embed");
+        vocabSize = std::min(vocabSize, c.weights[0].rows);
         break;
       case Op::rmsNorm:
         c.in[0] = in.tensor();
@@ -177,6 +182,7 @@ Program::Program(const int32_t* words, int64_t nWords, const std::vector<std::sh
         expect(kv > 0 && c.in[0].rows == L && c.in[0].columns > 0 && c.in[0].columns % kv == 0 && c.in[1].rows == L && c.in[1].columns == kv && c.in[2].rows == L &&
                    c.in[2].columns == kv && c.out[0].rows == L && c.out[0].columns == c.in[0].columns,
                "attention");
+        hasAttention = true;
         break;
       }
       case Op::swiglu:
@@ -216,6 +222,25 @@ Program::Program(const int32_t* words, int64_t nWords, const std::vector<std::sh
         for (int j = 0; j < 2; j++)
           expect(c.weights[j].stack == 1 && c.weights[j].columns == c.in[0].columns && c.weights[j].rows == c.out[0].columns && c.out[0].rows == c.in[0].rows, "gateUp");
         break;
+      case Op::top: {
+        c.in[0] = in.tensor();
+        const int32_t k = in.next();
+        for (int j = 0; j < 3; j++) c.out[j] = in.tensor();
+        expect(k >= 1 && c.in[0].rows == nRows, "top");
+        for (int j = 0; j < 3; j++) expect(c.out[j].rows == nRows && c.out[j].columns == (j < 2 ? k : nSums), "top");
+        output(c, askedBytes);
+        hasTop = true;
+        nLogits = std::min<int64_t>(nLogits, c.in[0].columns);
+        break;
+      }
+      case Op::keep: {
+        const Tensor x = in.tensor();
+        c.in[0] = x;
+        c.host = (int32_t)kept.size();
+        kept.push_back({x.rows, x.columns, keptBytes});
+        keptBytes += roundUp((int64_t)x.rows * x.columns * 4, 64);
+        break;
+      }
     }
     commands.push_back(c);
   }

@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <vector>
 
@@ -9,8 +10,11 @@
 
 namespace jamba {
 
-enum class Op : int32_t { input, embed, rmsNorm, matmul, causalConv, selectiveScan, attention, swiglu, route, experts, gatherRows, read, gateUp };
-constexpr int nOps = 13;
+enum class Op : int32_t { input, embed, rmsNorm, matmul, causalConv, selectiveScan, attention, swiglu, route, experts, gatherRows, read, gateUp, top, keep };
+constexpr const char* opNames[] = {"input", "embed", "rmsNorm", "matmul",     "causalConv", "selectiveScan", "attention", "swiglu",
+                                   "route", "experts", "gatherRows", "read", "gateUp",     "top",           "keep"};
+constexpr int nOps = std::size(opNames);
+static_assert(nOps == (int)Op::keep + 1);
 
 /** A matrix in the arena; `offset` and `stride` in 4-byte words. */
 struct Tensor {
@@ -22,6 +26,7 @@ struct Command {
   Op op;
   /** x, z, dt, B, C | q, k, v | gate, up | logits | x, experts, weights: in the order of core's command.ts. */
   Tensor in[5];
+  /** Of top: ids, values, sums. */
   Tensor out[4];
   /** matmul: one per out. experts and gateUp: gate, up, down. scan: A, D, dtBias. conv: weight, bias. */
   Matrix weights[4];
@@ -32,7 +37,7 @@ struct Command {
   Matrix bias;
   float eps = 0;
   int32_t layer = 0;
-  /** Of input and read. */
+  /** Of input, read, top and keep: the how-manieth of the step's inputs, outputs or kept values. */
   int32_t host = 0;
 };
 
@@ -65,6 +70,8 @@ struct StateLayout {
 
   int64_t pageStride() const { return roundUp(pageTokens, 16); }
   int64_t kvBytes() const { return kvDtype == Dtype::f32 ? 4 : 2; }
+  /** Of a slot or a page where it lies beside others. */
+  static int64_t heldBytes(int64_t bytes) { return roundUp(bytes > 0 ? bytes : 1, 64); }
   static int64_t convFloats(const MambaShape& s) { return (s.dConv - 1) * roundUp(s.dInner, 16); }
   static int64_t hFloats(const MambaShape& s) { return roundUp(s.dInner, 16) * s.dState; }
   /** Elements of one KV head's k, which v follows. */
@@ -106,8 +113,12 @@ struct Step {
   const StateLayout* states = nullptr;
   float* arena = nullptr;
   std::vector<int32_t> ids, rows;
+  /** Of each of `rows`, for top. */
+  std::vector<float> temperatures;
+  /** Of row i, the ids from askedStarts[i] to askedStarts[i + 1]: top hands over their logits. */
+  std::vector<int32_t> askedStarts, askedIds;
   std::vector<Sequence> sequences;
-  std::vector<HostBuffer> inputs, outputs;
+  std::vector<HostBuffer> inputs, outputs, kept;
   int threads = 1;
 
   /** In blocks, so that a phase stays where it is. */
@@ -138,7 +149,6 @@ struct Kernels {
   void (*plan[nOps])(const Command&, Step&);
   void (*packRows)(uint8_t* panel, Dtype dtype, const uint8_t* rows, Stored stored, int64_t count, int64_t columns, float* local);
   void (*decode)(float* to, const uint8_t* from, Stored stored, int64_t n);
-  void (*encode)(uint8_t* to, const float* from, Dtype dtype, int64_t n);
   bool (*encodeRow)(const float* x, const float* w, int64_t columns, Stored stored, uint8_t* to);
   Limits (*measureOperations)();
   float (*readRange)(const uint8_t* from, int64_t bytes);

@@ -1,6 +1,6 @@
-// The native addon as it is, typed. Handles are opaque and belong to the engine that made them.
+// The native addon as it is, typed. Handles are opaque and belong to the executor that made them.
 
-import { BackendError } from "@jamba/core";
+import { BackendError, blockFormats, floatBytes, referenceKernels, type StoredDtype, storedDtypes, type WeightDtype } from "@jamba/core";
 
 /** Instruction sets, best first where a processor has several. */
 export type CpuLevel = "avx512bf16" | "avx512" | "avx2" | "i8mm" | "neon" | "portable";
@@ -13,14 +13,19 @@ export type ProgramHandle = { readonly program: unique symbol };
 export type WeightDescription = [name: string, dtype: number, isVector: boolean, stack: number, rows: number, columns: number];
 
 /** Promises settle in the order of the calls. Errors carry one of core's codes, or "ABORTED". */
-export interface NativeEngine {
+export interface NativeExecutor {
   /** Collects garbage, in some hundredths of a second, and gives what nobody uses back to the system. */
   giveBackUnused(): void;
+  /** Bytes that a weight takes. */
+  weightBytes(...description: WeightDescription): number;
   createWeight(...description: WeightDescription): WeightHandle;
   mapWeight(path: string, offset: number, ...description: WeightDescription): WeightHandle;
   packRows(weight: WeightHandle, from: number, to: number, bytes: Uint8Array, stored: number): Promise<void>;
   /** The same, of bytes that lie in a file from `offset` on. */
   packFile(weight: WeightHandle, from: number, to: number, path: string, offset: number, stored: number): Promise<void>;
+  /** Bytes of the packed layout, from byte `at` of the weight on. */
+  writePacked(weight: WeightHandle, at: number, bytes: Uint8Array): Promise<void>;
+  readPacked(weight: WeightHandle, from: number, to: number): Uint8Array;
   /** `blocks` takes what the rows of `values` become. */
   encodeBlocks(
     values: Float32Array,
@@ -29,7 +34,8 @@ export interface NativeEngine {
     importance: Float32Array | undefined,
     blocks: Uint8Array,
   ): Promise<void>;
-  readPacked(weight: WeightHandle, from: number, to: number): Uint8Array;
+  /** Bytes that a slot and a page take. */
+  stateSizes(layout: Int32Array): Float64Array;
   createStates(layout: Int32Array): StatesHandle;
   /** @returns bytes held */
   reserveStates(states: StatesHandle, nSlots: number, nPages: number): number;
@@ -44,18 +50,27 @@ export interface NativeEngine {
     starts: Int32Array,
     /** Per sequence: slot, seen, nPages, pages … */
     addresses: Int32Array,
-    inputs: ArrayBufferView[],
-    outputs: ArrayBufferView[],
+    temperatures: Float32Array,
+    askedStarts: Int32Array,
+    askedIds: Int32Array,
+    copiedSlots: Int32Array,
+    copiedPages: Int32Array,
+    inputs: readonly ArrayBufferView[],
+    outputs: readonly ArrayBufferView[],
     token: number,
   ): Promise<void>;
+  /** Rows of what the `index`-th `keep` of a run kept. */
+  readKept(token: number, index: number, from: number, to: number, values: ArrayBufferView): Promise<void>;
+  /** What a run kept is not read any more. */
+  dropKept(token: number): void;
   cancel(token: number): void;
   copyStates(states: StatesHandle, slots: Int32Array, pages: Int32Array): Promise<void>;
-  /** Between a sequence's place and two dense f32 arrays per layer. */
-  moveState(states: StatesHandle, address: Int32Array, parts: Float32Array[], write: boolean): Promise<void>;
+  /** Between a sequence's place and a dense array: of a layer conv (0) and h (1), or k (0) and v (1) in the format that they are kept in. */
+  movePart(states: StatesHandle, address: Int32Array, layer: number, part: 0 | 1, bytes: Uint8Array, write: boolean): Promise<void>;
   arenaBytes(): number;
-  /** Bytes of the arena, of shared scratch and of the threads' own after such a step. Nothing of it need exist. */
+  /** Bytes of the arena, of shared scratch, of the threads' own and of kept values after such a step. Nothing of it need exist. */
   roomOf(words: Int32Array, weights: WeightDescription[], layout: Int32Array, seen: number): Float64Array;
-  /** calls, seconds for each op, in the order of `opcodes` */
+  /** calls, seconds for each op, in the order of `Addon.ops` */
   profile(): Promise<Float64Array>;
   /** q4, q8, bf16, f32 operations and bytes read per second */
   measureLimits(): Promise<Float64Array>;
@@ -66,8 +81,14 @@ export interface NativeEngine {
 export interface Addon {
   /** What this machine can run, best first. */
   readonly levels: readonly CpuLevel[];
-  readonly Engine: new (level: CpuLevel, threads: number) => NativeEngine;
+  readonly Executor: new (level: CpuLevel, threads: number) => NativeExecutor;
+  /** Names by the numbers that the addon knows them by. */
+  readonly ops: readonly string[];
+  readonly dtypes: readonly string[];
+  readonly stored: readonly { readonly name: string; readonly values: number; readonly bytes: number }[];
 }
+
+export const weightDtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"] as const satisfies readonly WeightDtype[];
 
 /**
  * @throws BackendError with the reason: no Node, nothing built for this platform, or a library that does not load.
@@ -89,9 +110,28 @@ export async function loadAddon(): Promise<Addon> {
       `cpu backend: expected native kernels for ${platform} at ${file}, found none; build them with a C++ compiler: node build-native.mjs in @jamba/backend-cpu`,
     );
   }
+  let addon: Addon;
   try {
-    return createRequire(import.meta.url)(file) as Addon;
+    addon = createRequire(import.meta.url)(file) as Addon;
   } catch (cause) {
     throw new BackendError(`cpu backend: expected ${file} to load, found: ${(cause as Error).message}`, { cause });
   }
+  expectSameNames(addon, file);
+  return addon;
 }
+
+/** @throws BackendError when the addon was built from sources that know other ops or formats than these */
+export function expectSameNames({ ops, dtypes, stored }: Pick<Addon, "ops" | "dtypes" | "stored">, file: string): void {
+  const formats = storedDtypes.map((dtype) => textOf({ name: dtype, ...sizesOf(dtype) }));
+  const expected = [...Object.keys(referenceKernels).map((op) => `op ${op}`), ...weightDtypes, ...formats];
+  const found = [...(ops ?? []).map((op) => `op ${op}`), ...(dtypes ?? []), ...(stored ?? []).map(textOf)];
+  const missing = expected.find((one) => !found.includes(one)) ?? found.find((one) => !expected.includes(one));
+  if (missing === undefined) return;
+  throw new BackendError(
+    `cpu backend: expected ${file} and its JavaScript to be of one version, found that only one of them has ${missing}; build the kernels again: node build-native.mjs in @jamba/backend-cpu`,
+  );
+}
+
+const sizesOf = (dtype: StoredDtype) =>
+  dtype in floatBytes ? { values: 1, bytes: floatBytes[dtype as "f32"] } : blockFormats[dtype as "q4_0"];
+const textOf = ({ name, values, bytes }: Addon["stored"][number]) => `${name} (${values} values in ${bytes} bytes)`;

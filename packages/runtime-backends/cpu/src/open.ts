@@ -1,8 +1,9 @@
 // Which instruction set, how many threads, and why.
 
-import { type DeviceInfo, JambaError } from "@jamba/core";
-import { type Addon, type CpuLevel, loadAddon, type NativeEngine } from "./addon.ts";
-import { CpuBackend, dtypes, toJambaError } from "./backend.ts";
+import { type Backend, type DeviceInfo, JambaError, openDevice } from "@jamba/core";
+import { type Addon, type CpuLevel, loadAddon, type NativeExecutor, weightDtypes } from "./addon.ts";
+import { CpuDriver } from "./driver.ts";
+import { guarded } from "./errors.ts";
 
 export interface CpuOptions {
   /** As many as the machine has physical cores that this process may use, if not given. */
@@ -10,6 +11,9 @@ export interface CpuOptions {
   /** The best that this machine runs, if neither this nor the environment's `JAMBA_CPU_LEVEL` says otherwise. */
   readonly level?: CpuLevel;
 }
+
+/** Counts up with every change of kernels after which the same inputs give other bits. Threads, batches and chunks change none. */
+const numericsVersion = 1;
 
 const words: Readonly<Record<CpuLevel, string>> = {
   avx512bf16: "AVX-512 with VNNI and BF16",
@@ -30,29 +34,29 @@ const levelsOf: Readonly<Record<string, readonly CpuLevel[]>> = {
  * @throws BackendError when there are no native kernels for this platform; JambaError OPTION for a level that this
  * machine can't run or a count of threads that is none
  */
-export async function openCpuBackend(options: CpuOptions = {}): Promise<CpuBackend> {
-  const { Engine, levels } = await loadAddon();
+export async function openCpuBackend(options: CpuOptions = {}): Promise<Backend> {
+  const addon = await loadAddon();
+  const { Executor, levels } = addon;
   const level = chosenLevel(options.level, levels);
   const { threads, why } = await chosenThreads(options.threads);
   const { cpus } = await import("node:os");
   const device: DeviceInfo = {
     kind: "cpu",
     name: cpus()[0]?.model.trim() || process.arch,
+    numerics: `cpu-${level}-${numericsVersion}`,
     features: [`${level}: ${words[level] ?? level}`, ...whyNotMore(level, levels), why],
     threads,
-    weightDtypes: dtypes,
+    weightDtypes,
     kvDtypes: ["f16", "bf16", "f32"],
     chunkTokens: 512,
+    stateStep: { slots: 4, pages: 16 },
+    interrupts: "commands",
   };
-  return new CpuBackend(startEngine(Engine, level, threads), device);
+  return openDevice(new CpuDriver(addon, startExecutor(Executor, level, threads), device));
 }
 
-function startEngine(Engine: Addon["Engine"], level: CpuLevel, threads: number): NativeEngine {
-  try {
-    return new Engine(level, threads);
-  } catch (error) {
-    throw toJambaError(error);
-  }
+function startExecutor(Executor: Addon["Executor"], level: CpuLevel, threads: number): NativeExecutor {
+  return guarded(() => new Executor(level, threads));
 }
 
 /** What this machine can do at best, all threads together, measured in loops that do nothing else. */
@@ -73,12 +77,12 @@ export interface Limits {
  * @throws as `openCpuBackend`
  */
 export async function measureLimits(options: CpuOptions = {}): Promise<Limits> {
-  const { Engine, levels } = await loadAddon();
+  const { Executor, levels } = await loadAddon();
   const level = chosenLevel(options.level, levels);
   const { threads } = await chosenThreads(options.threads);
-  const engine = startEngine(Engine, level, threads);
+  const executor = startExecutor(Executor, level, threads);
   try {
-    const [q4, q8, bf16, f32, read] = await engine.measureLimits();
+    const [q4, q8, bf16, f32, read] = await executor.measureLimits();
     return {
       level,
       threads,
@@ -89,7 +93,7 @@ export async function measureLimits(options: CpuOptions = {}): Promise<Limits> {
       f32FlopsPerSecond: f32,
     };
   } finally {
-    engine.stop();
+    executor.stop();
   }
 }
 

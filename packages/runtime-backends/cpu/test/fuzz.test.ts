@@ -8,23 +8,31 @@ import {
   type CommandList,
   HostTensor,
   JambaError,
+  lower,
   type MambaState,
   type Ops,
   openReference,
+  type Program,
+  readHostState,
   record,
   type StateAddress,
+  type StateCopies,
   type StateSpec,
   type StateStore,
+  type Step,
   type StepInputs,
   sourceOf,
   type Tensor,
+  traced,
   type Weight,
   type WeightDtype,
+  writeHostState,
 } from "@jamba/core";
 import { afterAll, describe, expect, test } from "vitest";
 import { loadAddon } from "../src/addon.ts";
-import { encodeList } from "../src/encode.ts";
 import { openCpuBackend } from "../src/index.ts";
+import { planWords } from "../src/plan-words.ts";
+import { target } from "./words.ts";
 
 const calls = Number(process.env.JAMBA_FUZZ_CALLS ?? 6000);
 const seed = Number(process.env.JAMBA_FUZZ_SEED ?? 1);
@@ -134,7 +142,24 @@ const builders: Record<string, (random: Random) => Partial<Plan> & Pick<Plan, "b
   },
 };
 
-function planOf(random: Random): Plan {
+/** What a program can hold once. */
+const sampled: typeof builders = {
+  top(random) {
+    const [width, k] = [pick(random, sizes) + 1, 1 + Math.floor(random() * 40)];
+    return {
+      vocabSize: width,
+      inputs: { logits: width },
+      build(ops, _, { logits }) {
+        const rows = ops.gatherRows(logits);
+        ops.top("top", rows, k);
+        ops.keep("rows", rows);
+        ops.keep("logits", logits);
+      },
+    };
+  },
+};
+
+function planOf(random: Random, builders: typeof sampled): Plan {
   const tokens = Array.from({ length: Math.floor(random() * 4) }, () => pick(random, [0, 1, 1, 2, 3, 5, 12, 13, 25, 40]));
   const plan = { tokens, layers: [], weights: {}, exact: [], inputs: {}, vocabSize: 1 };
   return { ...plan, ...builders[pick(random, Object.keys(builders))](random) };
@@ -161,12 +186,13 @@ const takeBack = [
 
 function spoilAddress(random: Random, address: StateAddress): StateAddress {
   const bad = pick(random, oddIntegers);
+  const pages = Array.from(address.pages);
   return pick(random, [
     { ...address, slot: bad },
     { ...address, seen: bad },
-    { ...address, pages: [bad, ...address.pages.slice(1)] },
-    { ...address, pages: address.pages.slice(0, 1) },
-    { ...address, pages: mayShare ? address.pages.map(() => 0) : [] },
+    { ...address, pages: [bad, ...pages.slice(1)] },
+    { ...address, pages: pages.slice(0, 1) },
+    { ...address, pages: mayShare ? pages.map(() => 0) : [] },
   ]);
 }
 
@@ -210,6 +236,7 @@ async function perform(
 ) {
   const opened: (Weight & Disposable)[] = [];
   let store: StateStore | undefined;
+  let program: Program | undefined;
   try {
     const weights: Record<string, Weight> = {};
     const spoiled = spoil === "shape" ? pick(random, Object.keys(plan.weights)) : undefined;
@@ -230,10 +257,10 @@ async function perform(
     const odd = spoil === "states" ? pick(random, [...oddIntegers, 0]) : undefined;
     const layers =
       odd !== undefined && chance(random, 0.5) ? plan.layers.map((layer) => ({ ...layer, dConv: odd, headDim: odd })) : plan.layers;
-    store = backend.createStates({ layers, pageTokens: odd ?? pick(random, [1, 3, 16, 64]), kvDtype });
+    store = await backend.createStates({ layers, pageTokens: odd ?? pick(random, [1, 3, 16, 64]), kvDtype });
     const nPages = plan.tokens.map((n) => Math.ceil((n + 9) / store!.spec.pageTokens));
     const first = nPages.map((_, i) => nPages.slice(0, i).reduce((a, b) => a + b, 0));
-    store.reserve(
+    await store.reserve(
       odd ?? plan.tokens.length + 1,
       nPages.reduce((a, b) => a + b, 1),
     );
@@ -260,6 +287,8 @@ async function perform(
       ids: Int32Array.from({ length: L }, () => Math.floor(random() * plan.vocabSize)),
       starts: Int32Array.from(starts),
       rows: Int32Array.from({ length: nRows }, () => Math.floor(random() * L)),
+      ...(list.commands.some(({ op }) => op === "top") && askedOf(random, nRows, plan.vocabSize, spoil === "asked" ? 0.1 : 0)),
+      ...(chance(random, 0.2) && { copies: copiesOf(random, spoil === "step copies", plan.tokens.length, store!.nPages - 1) }),
       states: plan.tokens.map((_, i) => ({ slot: i, seen, pages: Array.from({ length: nPages[i] }, (_, page) => first[i] + page) })),
       tensors: inputTensors,
     };
@@ -272,12 +301,17 @@ async function perform(
       // What a state holds before its first step is not said.
       for (const at of given.states.filter(({ seen }) => seen > 0)) {
         const state = stateOf(store, at.seen, random, hostile);
-        if (spoil === "taken state") for (const part of partsOf(state)) pick(random, takeBack)(part.buffer as ArrayBuffer);
-        await backend.writeState(store, at, state);
+        const early = chance(random, 0.5);
+        const takeParts = () => {
+          if (spoil === "taken state") for (const part of partsOf(state)) pick(random, takeBack)(part.buffer as ArrayBuffer);
+        };
+        if (early) takeParts();
+        const writing = writeHostState(backend, store, at, state);
+        if (!early) takeParts();
+        await writing;
       }
       const around: Promise<unknown>[] = [];
       const controller = new AbortController();
-      const options = { signal: controller.signal, ...(spoil === "trace" && { trace: () => undefined }) };
       if (spoil === "taken early" || spoil === "taken late")
         for (const [name, { data, dims, type }] of inputTensors)
           inputTensors.set(name, new HostTensor(type as "float32", resizable(data as Float32Array), dims));
@@ -285,23 +319,49 @@ async function perform(
       const takeAll = () => {
         for (const { data } of inputTensors.values()) take((data as Float32Array).buffer as ArrayBuffer);
       };
+      const disposeEarly = () => {
+        if (spoil === "disposed weight") opened[0]?.[Symbol.dispose]();
+        if (spoil === "disposed states") store.dispose();
+      };
+      const beforePrepare = chance(random, 0.5);
+      if (beforePrepare) disposeEarly();
+      program = await prepared();
+      if (!beforePrepare) disposeEarly();
+      if (spoil === "disposed program") program[Symbol.dispose]();
       if (spoil === "taken early") takeAll();
-      if (spoil === "disposed weight") opened[0]?.[Symbol.dispose]();
-      if (spoil === "disposed states") store.dispose();
-      if (spoil === "others") store = openReference().createStates(store.spec);
-      const running = backend.run(list, store, inputs, options);
+      const step = backend.submit(program, inputs, { signal: controller.signal });
+      const running = valuesOf(list, step);
       if (spoil === "taken late") takeAll();
       if (spoil === "abort") controller.abort(new JambaError("DISPOSED", "an abort's reason"));
       if (spoil === "disposed late") for (const one of [...opened, { [Symbol.dispose]: () => store.dispose() }]) one[Symbol.dispose]();
       if (spoil === "copies") around.push(backend.copyStates(store, chance(random, 0.5) ? { slots: [pair] } : { pages: [pair] }));
-      if (spoil === "address" && address) around.push(backend.readState(store, address));
+      if (spoil === "address" && address) around.push(readHostState(backend, store, address));
       for (const outcome of await Promise.allSettled([running, ...around])) if (outcome.status === "rejected") throw outcome.reason;
       return running;
+
+      async function prepared(): Promise<Program> {
+        if (spoil === "trace") return backend.prepare(traced(list).list, store);
+        if (spoil !== "others") return backend.prepare(list, store);
+        const others = openReference();
+        const theirs = await others.createStates(store.spec);
+        const nothing = record(list.step, store.spec, () => undefined);
+        return chance(random, 0.5) ? backend.prepare(list, theirs) : others.prepare(nothing, theirs);
+      }
     }
   } finally {
+    program?.[Symbol.dispose]();
     for (const weight of opened) weight[Symbol.dispose]();
     store?.dispose();
   }
+}
+
+/** Everything that a step reads and keeps, by name, asked for at once. */
+async function valuesOf({ commands }: CommandList, step: Step): Promise<Map<string, HostTensor>> {
+  const names = commands.flatMap((c) => (c.op === "read" || c.op === "keep" ? [c.name] : c.op === "top" ? [`${c.name}.asked`] : []));
+  const values = names.map(async (name) => [name, await step.read(name)] as const);
+  await Promise.allSettled(values);
+  await step.done;
+  return new Map(await Promise.all(values));
 }
 
 function stateOf({ spec }: StateStore, seen: number, random: Random, hostile: boolean) {
@@ -332,7 +392,8 @@ function partsOf({ layers }: ReturnType<typeof stateOf>): Float32Array[] {
 
 const spoils = [
   ...["taken state", "shape", "dtype", "states", "inputs", "inputs", "inputs", "address", "copies", "trace", "abort"],
-  ...["taken early", "taken late", "disposed weight", "disposed states", "disposed late", "others"],
+  ...["taken early", "taken late", "disposed weight", "disposed states", "disposed late", "disposed program"],
+  ...["others", "asked", "step copies"],
 ];
 
 if (addon instanceof Error) test("random calls", ({ skip }) => skip(addon.message));
@@ -346,7 +407,7 @@ else {
       const [backend, reference] = [await opening, openReference()];
       for (let i = 0; i < share; i++) {
         const own = seeded(seed * 2 ** 20 + nth * share + i);
-        const plan = planOf(own);
+        const plan = planOf(own, { ...builders, ...sampled });
         const spoil = chance(own, 0.6) ? pick(own, spoils) : "";
         const hostile = chance(own, 0.5);
         const dtype = pick(own, dtypes);
@@ -354,12 +415,13 @@ else {
         const again = own() * 2 ** 31;
         const attempt = (on: Backend) => perform(plan, on, seeded(again), spoil, hostile, dtypeOf);
         const found = await attempt(backend).catch((error: unknown) => {
-          if (error instanceof JambaError) return undefined;
+          if (error instanceof JambaError) return error;
           throw new Error(`call ${i} of seed ${seed}, spoiled by "${spoil}": expected a JambaError`, { cause: error });
         });
         if (spoil !== "" || hostile) continue;
-        if (!found && !(plan.vocabSize === 0)) expect.fail(`call ${i} of seed ${seed}: expected an answer, found an error`);
-        if (!found || dtype.startsWith("q") || chance(own, 0.8)) continue;
+        if (found instanceof JambaError && plan.vocabSize > 0)
+          expect.fail(`call ${i} of seed ${seed}: expected an answer, found ${found.code}: ${found.message}`);
+        if (found instanceof JambaError || dtype.startsWith("q") || chance(own, 0.8)) continue;
         const expected = await attempt(reference);
         for (const [name, { data }] of expected)
           expectNear(found.get(name)!.data as Float32Array, data as Float32Array, dtype, `call ${i}: ${name}`);
@@ -370,11 +432,12 @@ else {
   test("words of a program changed at random are refused with a code, or run", async () => {
     const random = seeded(seed);
     // Operands that overlap are a race, too.
-    const engine = new addon.Engine(addon.levels[0], mayShare ? 2 : 1);
+    const executor = new addon.Executor(addon.levels[0], mayShare ? 2 : 1);
     let ran = 0;
     for (let i = 0; i < calls; i++) {
-      const plan = planOf(random);
+      const plan = planOf(random, builders);
       const L = plan.tokens.reduce((a, b) => a + b, 0);
+      const nRows = L === 0 ? 0 : Math.floor(random() * 4);
       const spec: StateSpec = { layers: plan.layers, pageTokens: 16, kvDtype: "f32" };
       // Ids are the backend's to check, so tables have the row that they name.
       const weights = Object.fromEntries(
@@ -385,13 +448,16 @@ else {
       );
       let list: CommandList;
       try {
-        list = record({ L, nSequences: plan.tokens.length, nRows: 0 }, spec, (ops) => {
+        list = record({ L, nSequences: plan.tokens.length, nRows }, spec, (ops) => {
           plan.build(ops, weights, Object.fromEntries(Object.entries(plan.inputs).map(([n, c]) => [n, ops.input(n, [L, c])])));
         });
       } catch {
         continue; // a size of 0, which is 1 here
       }
-      const { words, weights: order, inputs, outputs } = encodeList(list);
+      const lowered = lower(list, target);
+      const { words: encoded, weights: order } = planWords(lowered, addon.ops);
+      const width = pick(random, sizes);
+      const words = withTop(encoded, addon.ops, nRows, width, 1 + Math.floor(random() * 5));
       const changes = 1 + Math.floor(random() * 3);
       for (let n = 0; n < changes; n++) {
         const at = Math.floor(random() * words.length);
@@ -413,7 +479,7 @@ else {
       const cut = chance(random, 0.1) ? words.slice(0, Math.floor(random() * words.length)) : words;
       const handles = order.map(({ name, shape }) => {
         const [columns, rows] = [shape.at(-1)!, shape.length === 1 ? 1 : shape.at(-2)!];
-        return engine.createWeight(
+        return executor.createWeight(
           name,
           Math.floor(random() * (shape.length === 1 ? 1 : dtypes.length)),
           shape.length === 1,
@@ -423,39 +489,92 @@ else {
         );
       });
       const layers = plan.layers.flatMap((l) => (l.kind === "mamba" ? [1, l.dInner, l.dState, l.dConv] : [0, l.nKvHeads, l.headDim, 0]));
-      const states = engine.createStates(Int32Array.of(16, 0, ...layers));
-      engine.reserveStates(states, 4, 20);
+      const states = executor.createStates(Int32Array.of(16, 0, ...layers));
+      executor.reserveStates(states, 4, 20);
       try {
-        const program = engine.createProgram(cut, handles, states);
+        const program = executor.createProgram(cut, handles, states);
         // Gigabytes are not refused, only slow to touch.
         if (cut[3] <= 2 ** 20) {
           const starts = startsOf(plan.tokens);
           const addresses = plan.tokens.flatMap((_, s) => [s, 0, 5, ...Array.from({ length: 5 }, (_, page) => 5 * s + page)]);
           const data = (views: readonly Tensor[]) => views.map(({ shape: [rows, columns] }) => numbers(random, rows * columns, true));
-          const given = data(inputs.map(({ out }) => out));
-          const taken = data(outputs.map(({ x }) => x));
+          const given = data(lowered.inputs.map(({ out }) => out));
+          const { temperatures, asked } = askedOf(random, nRows, width, 0.02);
+          const taken = [...data(lowered.outputs.map(({ x }) => x!)), new Float32Array(asked.ids.length)];
           const args = [
             new Int32Array(L),
-            new Int32Array(0),
+            Int32Array.from({ length: nRows }, () => Math.floor(random() * L)),
             Int32Array.from(starts),
             Int32Array.from(addresses),
+            ...([temperatures, asked.starts, asked.ids] as const),
+            ...copied(random),
             given,
             taken,
-            i,
+            i + 1,
           ] as const;
-          await engine.run(program, states, ...args);
+          await executor.run(program, states, ...args);
           ran++;
+          if (chance(random, 0.1)) executor.dropKept(pick(random, [i, i + 1, ...oddIntegers]));
+          await executor.readKept(i + 1, pick(random, [0, 0, 0, 1, -1]), 0, nRows, new Float32Array(nRows * width));
         }
       } catch (error) {
         expect(["SHAPE", "DTYPE", "BACKEND", "OUT_OF_MEMORY"], `change ${i} of seed ${seed}: ${error}`).toContain(
           (error as { code?: string }).code,
         );
       }
-      for (const handle of [...handles, states]) engine.release(handle);
+      executor.dropKept(i + 1);
+      for (const handle of [...handles, states]) executor.release(handle);
     }
-    engine.stop();
+    executor.stop();
     expect(ran).toBeGreaterThan(calls / 20);
   });
+}
+
+/** The words of a program with `top` and `keep` of rows of their own at its end. */
+function withTop(words: Int32Array, ops: readonly string[], nRows: number, width: number, k: number): Int32Array {
+  let arena = words[3];
+  const place = (columns: number) => {
+    const at = [arena, columns, nRows, columns];
+    arena += nRows * columns;
+    return at;
+  };
+  const logits = place(width);
+  const more = [ops.indexOf("top"), ...logits, k, ...place(k), ...place(k), ...place(5), ops.indexOf("keep"), ...logits];
+  const all = Int32Array.from([...words, ...more]);
+  all[3] = arena;
+  all[5] += 2;
+  return all;
+}
+
+/** Temperatures and ids of `nRows` rows, each number odd with a chance of `p`. */
+function askedOf(random: Random, nRows: number, width: number, p: number) {
+  const often = (odd: number, right: number) => (chance(random, p) ? odd : right);
+  const counts = Array.from({ length: nRows }, () => (width > 0 ? Math.floor(random() * 3) : 0));
+  const starts = [0, ...counts].map((_, i) => counts.slice(0, i).reduce((a, b) => a + b, 0));
+  return {
+    temperatures: Float32Array.from(counts, () => often(pick(random, oddNumbers), random() + 0.01)),
+    asked: {
+      starts: Int32Array.from(starts, (start) => often(pick(random, [...oddIntegers, 1]), start)),
+      ids: Int32Array.from({ length: starts[nRows] }, () => often(pick(random, [...oddIntegers, width]), Math.floor(random() * width))),
+    },
+  };
+}
+
+/** From anywhere to the last slot and the last page, which no sequence uses, or spoiled. */
+function copiesOf(random: Random, spoiled: boolean, lastSlot: number, lastPage: number): StateCopies {
+  const pair = (last: number) => {
+    const from = Math.floor(random() * (last + 1));
+    return (spoiled ? [pick(random, [from, ...oddIntegers]), pick(random, [last, ...oddIntegers])] : [from, last]) as [number, number];
+  };
+  const pairs = (last: number) => Array.from({ length: spoiled ? 1 + Math.floor(random() * 2) : 1 }, () => pair(last));
+  return pick(random, [{ slots: pairs(lastSlot) }, { pages: pairs(lastPage) }, { slots: pairs(lastSlot), pages: pairs(lastPage) }]);
+}
+
+/** As words, of slots and of pages that the step does not use. */
+function copied(random: Random): [Int32Array, Int32Array] {
+  const pair = (from: number, to: number) =>
+    Int32Array.from(chance(random, 0.5) ? [] : [from, chance(random, 0.9) ? to : pick(random, oddIntegers)]);
+  return [pair(0, 3), pair(1, 19)];
 }
 
 /**
@@ -464,7 +583,8 @@ else {
  */
 function expectNear(found: Float32Array, expected: Float32Array, dtype: WeightDtype, what: string): void {
   expect(found.length, what).toBe(expected.length);
-  const rms = Math.sqrt(expected.reduce((sum, v) => sum + v * v, 0) / Math.max(1, expected.length));
-  const worst = found.reduce((most, v, i) => Math.max(most, Math.abs(v - expected[i]) / (Math.abs(expected[i]) + rms + 0.1)), 0);
+  const rms = Math.sqrt(expected.reduce((sum, v) => sum + (Number.isFinite(v) ? v * v : 0), 0) / Math.max(1, expected.length));
+  const errorAt = (v: number, i: number) => (v === expected[i] ? 0 : Math.abs(v - expected[i]) / (Math.abs(expected[i]) + rms + 0.1));
+  const worst = found.reduce((most, v, i) => Math.max(most, errorAt(v, i)), 0);
   expect(worst, what).toBeLessThanOrEqual(dtype === "bf16" ? 0.03 : 1e-4);
 }

@@ -6,7 +6,7 @@ import { bundle, folder } from "./bundle.mjs";
 
 const program = `
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { record } from "@jamba/core";
+import { readHostState, record, writeHostState } from "@jamba/core";
 import { openCpuBackend } from "./src/open.ts";
 
 const [tokens = 4096, trials = 20] = process.argv.slice(2).map(Number);
@@ -51,8 +51,8 @@ async function measure(name, { dModel, dFf, nHeads, nKvHeads, dtRank, nExperts, 
   }
   report(name + ": load");
   const layers = Array.from({ length: nLayers }, (_, i) => i % attentionAt === attentionAt - 1 ? { kind: "attention", nKvHeads, headDim } : { kind: "mamba", dInner, dState, dConv });
-  const store = backend.createStates({ layers, pageTokens: 64, kvDtype: "f16" });
-  held("reserve", () => store.reserve(2, 2 * Math.ceil((tokens + 64) / 64)));
+  const store = await backend.createStates({ layers, pageTokens: 64, kvDtype: "f16" });
+  await held("reserve", () => store.reserve(2, 2 * Math.ceil((tokens + 64) / 64)));
   const listOf = (L) => record({ L, nSequences: 1, nRows: 1 }, store.spec, (ops) => {
     const x = ops.embed(w.table);
     for (const [i, layer] of layers.entries()) {
@@ -80,21 +80,21 @@ async function measure(name, { dModel, dFf, nHeads, nKvHeads, dtRank, nExperts, 
     ops.read("y", ops.gatherRows(x));
   });
   const pages = Array.from({ length: Math.ceil((tokens + 64) / 64) }, (_, i) => i);
-  const prefill = listOf(tokens);
+  const prefill = await held("prepare of a prefill", () => backend.prepare(listOf(tokens), store));
   const ids = Int32Array.from({ length: tokens }, (_, i) => (i * 77) % 1024);
   const inputs = (L, seen) => ({ ids: ids.subarray(0, L), starts: Int32Array.of(0, L), rows: Int32Array.of(L - 1), states: [{ slot: 0, pages, seen }] });
   await new Promise((resolve) => setTimeout(resolve, 20));
   delay.reset();
   const start = performance.now();
-  await held("run of a prefill", () => backend.run(prefill, store, inputs(tokens, 0)));
+  await held("submit of a prefill", () => backend.submit(prefill, inputs(tokens, 0)).done);
   const whole = performance.now() - start;
   report(name + ": prefill of " + tokens);
   await backend.profile();
   const found = [];
   for (let i = 0; i < trials; i++) {
     const controller = new AbortController();
-    const running = backend.run(prefill, store, inputs(tokens, 0), { signal: controller.signal });
-    const settled = running.then(() => undefined, () => performance.now());
+    const { done } = held("submit of a prefill", () => backend.submit(prefill, inputs(tokens, 0), { signal: controller.signal }));
+    const settled = done.then(() => undefined, () => performance.now());
     await new Promise((resolve) => setTimeout(resolve, 2 + (whole * 0.95 * (i + Math.random())) / trials));
     const asked = performance.now();
     held("abort", () => controller.abort());
@@ -104,13 +104,14 @@ async function measure(name, { dModel, dFf, nHeads, nKvHeads, dtRank, nExperts, 
   found.sort((a, b) => a - b);
   report(name + ": cancelled prefills");
   console.log(name + ": a step of", (whole / 1000).toFixed(1), "s ends after a cancel in: median", found[found.length >> 1].toFixed(1), "max", found.at(-1).toFixed(1), "ms of", found.length);
-  const one = listOf(1);
-  for (let i = 0; i < 50; i++) await held("run of a token", () => backend.run(one, store, inputs(1, tokens + i)));
+  const one = await held("prepare of a token", () => backend.prepare(listOf(1), store));
+  for (let i = 0; i < 50; i++) await held("submit of a token", () => backend.submit(one, inputs(1, tokens + i)).done);
   report(name + ": decode of 50 tokens");
   const address = { slot: 0, pages, seen: tokens };
-  const state = await held("readState", () => backend.readState(store, address));
-  await held("writeState", () => backend.writeState(store, { ...address, slot: 1 }, state));
+  const state = await held("readHostState", () => readHostState(backend, store, address));
+  await held("writeHostState", () => writeHostState(backend, store, { ...address, slot: 1 }, state));
   report(name + ": state of " + tokens);
+  for (const program of [prefill, one]) program[Symbol.dispose]();
   for (const [key, weight] of Object.entries(w)) held("dispose of " + key, () => weight[Symbol.dispose]());
   held("dispose of states", () => store.dispose());
   await new Promise((resolve) => setTimeout(resolve, 20));

@@ -22,20 +22,28 @@ import {
   type Backend,
   HostTensor,
   type JambaErrorCode,
+  lower,
   type MambaState,
   type PackedSource,
+  type PackedWeights,
+  readHostState,
   record,
+  runOnce,
+  type StateAddress,
   type StateStore,
+  type Step,
   type StepInputs,
   sourceOf,
   type Weight,
   type WeightDtype,
   type WeightSource,
+  writeHostState,
 } from "@jamba/core";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
-import { loadAddon } from "../src/addon.ts";
-import { encodeList } from "../src/encode.ts";
-import { type CpuBackend, openCpuBackend } from "../src/index.ts";
+import { type Addon, loadAddon } from "../src/addon.ts";
+import { openCpuBackend } from "../src/index.ts";
+import { planWords } from "../src/plan-words.ts";
+import { target } from "./words.ts";
 
 const addon = await loadAddon().catch((error: Error) => error);
 const dtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"] as const satisfies readonly WeightDtype[];
@@ -43,12 +51,12 @@ const folder = mkdtempSync(join(tmpdir(), "jamba-cpu-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 if (addon instanceof Error) test("robustness", ({ skip }) => skip(addon.message));
-else describe("the CPU backend", robustness);
+else describe("the CPU backend", () => robustness(addon));
 
 const coded = (code: JambaErrorCode) => expect.objectContaining({ code });
 
-function robustness(): void {
-  let backend: CpuBackend;
+function robustness(addon: Addon): void {
+  let backend: Backend;
   beforeEach(async () => {
     backend = await openCpuBackend();
   });
@@ -69,10 +77,11 @@ function robustness(): void {
       const model = await openSmallModel(backend);
       const turns = [{ sequence: 0, ids: randomIds(1, 40) }];
       const controller = new AbortController();
-      const [first, second] = [model.step(turns), model.step(turns, { signal: controller.signal })];
+      const first = await submitted(backend, () => model.step(turns));
+      const second = await submitted(backend, () => model.step(turns, { signal: controller.signal }));
       controller.abort("not any more");
-      await expect(second).rejects.toBe("not any more");
-      const logits = await first;
+      await expect(second.result).rejects.toBe("not any more");
+      const logits = await first.result;
       model.reset();
       expect(await model.step(turns)).toEqual(logits);
     });
@@ -96,32 +105,68 @@ function robustness(): void {
     const history = async (settle: (call: Promise<unknown>) => Promise<unknown> | undefined) => {
       const model = await openSmallModel(backend);
       const calls: Promise<unknown>[] = [];
-      const call = async (make: () => Promise<unknown>) => {
-        const made = make();
-        calls.push(made);
-        await settle(made);
+      const call = async (result: Promise<unknown>) => {
+        calls.push(result);
+        await settle(result);
       };
-      const step = (sequence: number, n: number) => call(() => model.step([{ sequence, ids: randomIds(n, n) }]));
+      const step = async (sequence: number, n: number) => {
+        const { result } = await submitted(backend, () => model.step([{ sequence, ids: randomIds(n, n) }]));
+        await call(result);
+      };
+      // The first part of a state: the others are asked for as they are taken.
+      const read = (address: StateAddress) => call(backend.readState(model.store, address)[Symbol.asyncIterator]().next());
       await step(0, 9);
-      const early = await backend.readState(model.store, model.address(0));
+      const early = await readHostState(backend, model.store, model.address(0));
       const at = model.address(0);
       await step(0, 5);
-      await call(() => model.fork(0, 1));
+      await call(model.fork(0, 1));
       await step(1, 3);
-      await call(() => backend.readState(model.store, model.address(0)));
-      await call(() => backend.writeState(model.store, at, early));
-      await call(() => backend.readState(model.store, at));
+      await read(model.address(0));
+      // Not before the last part was written is it there whole.
+      await writeHostState(backend, model.store, at, early);
+      await step(1, 2);
+      await read(at);
+      await call(model.fork(1, 0));
+      await read(model.address(0));
+      await step(0, 2);
       await step(1, 4);
-      await call(() => backend.readState(model.store, model.address(1)));
+      await read(model.address(1));
+      await read(model.address(0));
       return Promise.all(calls);
     };
     expect(await history(() => undefined)).toEqual(await history((call) => call));
   });
 
+  test("two stores on one backend do not take each other's kept values", async () => {
+    const [a, b] = [await keeping(backend), await keeping(backend)];
+    const first = a.submit(1);
+    const others = [2, 3, 4].map((n) => b.submit(n));
+    expect(await a.values(first)).toEqual(a.expected(1));
+    const second = a.submit(5);
+    expect(await Promise.all([a.values(first), a.values(second), b.values(others[1]), b.values(others[2])])).toEqual(
+      [1, 5, 3, 4].map(a.expected),
+    );
+    await expect(b.values(others[0])).rejects.toThrow(coded("BACKEND"));
+    // Nor does one that ends while the other's are asked for.
+    const asked = b.values(others[2]);
+    a.store.dispose();
+    await expect(a.values(second)).rejects.toThrow(coded("BACKEND"));
+    expect(await asked).toEqual(a.expected(4));
+    expect(await b.values(others[1])).toEqual(a.expected(3));
+  });
+
+  test("memory for kept values does not grow with the count of steps", async () => {
+    const { submit, values } = await keeping(backend);
+    for (let n = 0; n < 4; n++) await values(submit(n));
+    const { arenaBytes } = backend.memory();
+    for (let n = 0; n < 100; n++) if (n % 3 === 0) await values(submit(n));
+    expect(backend.memory().arenaBytes).toBe(arenaBytes);
+  });
+
   describe("dispose", () => {
     test("in the middle of a step ends it, and all that waits, with DISPOSED", async () => {
       const { run, store } = await longStep(backend);
-      const calls = [run(), run(), backend.copyStates(store, { slots: [[0, 1]] }), backend.profile()];
+      const calls = [run(), run(), backend.copyStates(store, { slots: [[0, 1]] }), backend.profile!()];
       const outcomes = Promise.allSettled(calls);
       await new Promise((resolve) => setTimeout(resolve, 20));
       await backend.dispose();
@@ -140,25 +185,28 @@ function robustness(): void {
 
     test("makes every call fail with DISPOSED", async () => {
       const model = await openSmallModel(backend);
+      const { program, inputs } = await keeping(backend);
       await backend.dispose();
       const { store } = model;
       const address = { slot: 0, pages: [], seen: 0 };
-      const state = { seen: 0, layers: [] };
       await expect(model.step([{ sequence: 0, ids: [1] }])).rejects.toThrow(coded("DISPOSED"));
       await expect(backend.openWeight(pieced("late"), "f32")).rejects.toThrow(coded("DISPOSED"));
       await expect(backend.copyStates(store, {})).rejects.toThrow(coded("DISPOSED"));
-      await expect(backend.readState(store, address)).rejects.toThrow(coded("DISPOSED"));
-      await expect(backend.writeState(store, address, state)).rejects.toThrow(coded("DISPOSED"));
-      expect(() => backend.createStates(store.spec)).toThrow(coded("DISPOSED"));
-      expect(() => store.reserve(100, 0)).toThrow(coded("DISPOSED"));
+      expect(() => backend.readState(store, address)).toThrow(coded("DISPOSED"));
+      await expect(backend.writeState(store, address, [])).rejects.toThrow(coded("DISPOSED"));
+      await expect(backend.createStates(store.spec)).rejects.toThrow(coded("DISPOSED"));
+      await expect(store.reserve(100, 0)).rejects.toThrow(coded("DISPOSED"));
+      await expect(backend.profile!()).rejects.toThrow(coded("DISPOSED"));
+      expect(() => backend.submit(program, inputs(1))).toThrow(coded("DISPOSED"));
+      await expect(backend.prepare(program.list, program.states)).rejects.toThrow(coded("DISPOSED"));
     });
 
     test("of a weight or of states while a step uses them lets the step end", async () => {
       const [model, other] = [await openSmallModel(backend), await openSmallModel(backend)];
       const turns = [{ sequence: 0, ids: randomIds(1, 300) }];
-      const running = model.step(turns);
+      const { result } = await submitted(backend, () => model.step(turns));
       await model[Symbol.asyncDispose]();
-      expect(await running).toEqual(await other.step(turns));
+      expect(await result).toEqual(await other.step(turns));
       await expect(model.step(turns)).rejects.toThrow(coded("BACKEND"));
     });
   });
@@ -172,14 +220,14 @@ function robustness(): void {
     a.reset();
     const both = await Promise.all(turns.flatMap((turn) => [a.step(turn), b.step(turn)]));
     for (const [i, logits] of both.entries()) expect(logits).toEqual(alone[i >> 1]);
-    await expect(backend.readState(b.store, b.address(0))).rejects.toThrow(coded("BACKEND"));
+    expect(() => backend.readState(b.store, b.address(0))).toThrow(coded("BACKEND"));
     await other.dispose();
     a.reset();
     expect(await a.step(turns[0])).toEqual(alone[0]);
   });
 
-  test("a worker thread owns an engine, and may be ended in the middle of a step", async () => {
-    const { words, sizes } = encodedLongStep();
+  test("a worker thread owns an executor, and may be ended in the middle of a step", async () => {
+    const { words, sizes } = encodedLongStep(addon);
     for (let i = 0; i < 5; i++) {
       const file =
         process.env.JAMBA_CPU_ADDON ?? new URL(`../prebuilds/${process.platform}-${process.arch}/jamba.node`, import.meta.url).pathname;
@@ -201,9 +249,9 @@ function robustness(): void {
         [store.nSlots + 5, 2 ** 50],
         [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
       ])
-        expect(() => store.reserve(slots, pages)).toThrow(coded("OUT_OF_MEMORY"));
+        await expect(store.reserve(slots, pages)).rejects.toThrow(coded("OUT_OF_MEMORY"));
       expect({ slots: store.nSlots, pages: store.nPages, ...backend.memory() }).toEqual(before);
-      store.reserve(store.nSlots + 1, store.nPages + 1);
+      await store.reserve(store.nSlots + 1, store.nPages + 1);
       model.reset();
       expect(await model.step([{ sequence: 0, ids: [1, 2, 3] }])).toEqual(logits);
     });
@@ -217,16 +265,16 @@ function robustness(): void {
       expect(backend.memory()).toEqual(before);
     });
 
-    test("of states whose size no number holds is refused", () => {
+    test("of states whose size no number holds is refused", async () => {
       const layers = [{ kind: "attention" as const, nKvHeads: 2 ** 24, headDim: 2 ** 24 }];
-      expect(() => backend.createStates({ layers, pageTokens: 2 ** 16, kvDtype: "f32" }).reserve(1, 1)).toThrow(coded("OUT_OF_MEMORY"));
+      await expect(backend.createStates({ layers, pageTokens: 2 ** 16, kvDtype: "f32" })).rejects.toThrow(coded("OUT_OF_MEMORY"));
     });
   });
 
-  test("states of no window are refused", () => {
-    const create = (layer: object) => () => backend.createStates({ layers: [layer as never], pageTokens: 4, kvDtype: "f32" });
-    expect(create({ kind: "mamba", dInner: 16, dState: 1, dConv: 0 })).toThrow(coded("SHAPE"));
-    expect(create({ kind: "attention", nKvHeads: 1, headDim: Number.NaN })).toThrow(coded("SHAPE"));
+  test("states of no window are refused", async () => {
+    const create = (layer: object) => backend.createStates({ layers: [layer as never], pageTokens: 4, kvDtype: "f32" });
+    await expect(create({ kind: "mamba", dInner: 16, dState: 1, dConv: 0 })).rejects.toThrow(coded("SHAPE"));
+    await expect(create({ kind: "attention", nKvHeads: 1, headDim: Number.NaN })).rejects.toThrow(coded("SHAPE"));
   });
 
   describe("a load that fails", () => {
@@ -314,50 +362,109 @@ function robustness(): void {
   });
 
   describe("packed weights", () => {
-    test.each(dtypes)("%s: what was packed and comes from a file gives the same bits", async (dtype) => {
+    let packed: PackedWeights;
+    beforeEach(() => {
+      packed = backend.packed!;
+    });
+
+    test.each(dtypes)("%s: what was packed and comes from a file, mapped or read in pieces, gives the same bits", async (dtype) => {
       const path = join(folder, `packed-${dtype}`);
       const shape = [131, 97];
       const values = Float32Array.from({ length: 131 * 97 }, (_, i) => Math.sin(i * i));
       const opened = await backend.openWeight(sourceOf("w", shape, values), dtype);
       const size = backend.weightBytes(shape, dtype);
-      const bytes = await backend.packed.read(opened, 0, size);
+      const bytes = await packed.read(opened, 0, size);
       writeFileSync(path, Buffer.concat([Buffer.alloc(64), bytes]));
-      const mapped = await backend.packed.open({ name: "w", dtype, shape, path, offset: 64 });
-      expect(await backend.packed.read(mapped, 0, size)).toEqual(bytes);
-      expect(await product(backend, mapped)).toEqual(await product(backend, opened));
-      await expect(backend.packed.read(mapped, 0, size + 1)).rejects.toThrow(coded("SHAPE"));
+      const mappedBefore = backend.memory().mappedBytes!;
+      const mapped = await packed.open(fileSource(path, { dtype, shape, offset: 64 }));
+      expect(backend.memory().mappedBytes).toBe(mappedBefore + size);
+      const read = await packed.open({ name: "w", dtype, shape, read: async (from, to) => bytes.subarray(from, to) });
+      expect(backend.memory().mappedBytes).toBe(mappedBefore + size);
+      const expected = await product(backend, opened);
+      for (const weight of [mapped, read]) {
+        expect(await packed.read(weight, 0, size)).toEqual(bytes);
+        expect(await product(backend, weight)).toEqual(expected);
+        await expect(packed.read(weight, 0, size + 1)).rejects.toThrow(coded("SHAPE"));
+      }
+    });
+
+    test("ranges of several MiB follow each other without gaps, and give what a mapped file gives", async () => {
+      const path = join(folder, "ranges");
+      const shape = [2050, 1031];
+      const values = Float32Array.from({ length: 2050 * 1031 }, (_, i) => Math.sin(i * i));
+      const opened = await backend.openWeight(sourceOf("w", shape, values), "f32");
+      const size = backend.weightBytes(shape, "f32");
+      const bytes = await packed.read(opened, 0, size);
+      writeFileSync(path, bytes);
+      const ranges: [number, number][] = [];
+      const read = async (from: number, to: number) => {
+        ranges.push([from, to]);
+        return bytes.subarray(from, to);
+      };
+      const [ranged, mapped] = [
+        await packed.open({ name: "w", dtype: "f32", shape, read }),
+        await packed.open(fileSource(path, { dtype: "f32", shape })),
+      ];
+      expect(ranges.length).toBeGreaterThan(1);
+      expect(ranges.map(([from]) => from)).toEqual([0, ...ranges.slice(0, -1).map(([, to]) => to)]);
+      expect(ranges.at(-1)![1]).toBe(size);
+      expect(Buffer.compare(await packed.read(ranged, 0, size), bytes)).toBe(0);
+      expect(await product(backend, ranged)).toEqual(await product(backend, mapped));
+    });
+
+    test.each<[string, (bytes: Uint8Array, abort: () => void) => Promise<Uint8Array>, unknown]>([
+      ["throws", () => Promise.reject(reason), reason],
+      ["is short", async (bytes) => bytes.subarray(1), coded("LOAD")],
+      ["is long", async (bytes) => new Uint8Array(bytes.length + 1), coded("LOAD")],
+      ["is empty", async () => new Uint8Array(0), coded("LOAD")],
+      [
+        "is aborted",
+        async (bytes, abort) => {
+          abort();
+          return bytes;
+        },
+        reason,
+      ],
+    ])("a read that %s midway leaves memory as it was", async (_, spoil, expected) => {
+      const before = backend.memory();
+      const shape = [4096, 1024];
+      const controller = new AbortController();
+      const read = async (from: number, to: number) =>
+        from === 0 ? new Uint8Array(to) : spoil(new Uint8Array(to - from), () => controller.abort(reason));
+      await expect(packed.open({ name: "w", dtype: "f32", shape, read }, controller.signal)).rejects.toEqual(expected);
+      expect(backend.memory()).toEqual(before);
     });
 
     test("a file that is too short, missing, empty or a folder, or an offset that is none, is refused with LOAD", async () => {
       const before = backend.memory();
       const path = join(folder, "short");
-      const source: PackedSource = { name: "w", dtype: "f32", shape: [16, 16], path, offset: 0 };
+      const source = fileSource(path);
       writeFileSync(path, Buffer.alloc(1024));
-      await backend.packed.open(source).then((weight) => weight[Symbol.dispose]());
+      await packed.open(source).then((weight) => weight[Symbol.dispose]());
       const empty = join(folder, "empty");
       writeFileSync(empty, "");
       const offsets = [64, 1, -64, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, 2 ** 63 - 1024];
       const bad = [
-        ...offsets.map((offset) => ({ ...source, offset })),
-        ...[join(folder, "missing"), empty, folder, ""].map((path) => ({ ...source, path })),
+        ...offsets.map((offset) => fileSource(path, { offset })),
+        ...[join(folder, "missing"), empty, folder, ""].map((path) => fileSource(path)),
       ];
-      for (const one of bad) await expect(backend.packed.open(one), JSON.stringify(one)).rejects.toThrow(coded("LOAD"));
+      for (const one of bad) await expect(packed.open(one), JSON.stringify(one)).rejects.toThrow(coded("LOAD"));
       truncateSync(path, 1000);
-      await expect(backend.packed.open(source)).rejects.toThrow(coded("LOAD"));
+      await expect(packed.open(source)).rejects.toThrow(coded("LOAD"));
       expect(backend.memory()).toEqual(before);
     });
 
     test("a file that took another's name is taken as it is, not as the other was", async () => {
       const path = join(folder, "renamed");
-      const source: PackedSource = { name: "w", dtype: "f32", shape: [64], path, offset: 0 };
+      const source = fileSource(path, { shape: [64] });
       const write = (value: number) => writeFileSync(`${path}.new`, Buffer.from(new Float32Array(64).fill(value).buffer));
       write(1);
       renameSync(`${path}.new`, path);
-      const first = await backend.packed.open(source);
+      const first = await packed.open(source);
       write(2);
       renameSync(`${path}.new`, path);
-      const second = await backend.packed.open(source);
-      const firstOf = async (weight: Weight) => new DataView((await backend.packed.read(weight, 0, 4)).buffer).getFloat32(0, true);
+      const second = await packed.open(source);
+      const firstOf = async (weight: Weight) => new DataView((await packed.read(weight, 0, 4)).buffer).getFloat32(0, true);
       expect([await firstOf(first), await firstOf(second)]).toEqual([1, 2]);
     });
 
@@ -374,7 +481,7 @@ function robustness(): void {
         const values = Float32Array.from({ length: 2 * dFf * dModel }, (_, at) => Math.sin(at * (i + 1)) / 30);
         small[name] = await backend.openWeight(sourceOf(name, [2, ...shape], values), "q4");
         for (const [j, expert] of chosen.entries()) {
-          const bytes = await backend.packed.read(small[name], j * expertBytes, (j + 1) * expertBytes);
+          const bytes = await packed.read(small[name], j * expertBytes, (j + 1) * expertBytes);
           writeSync(file, bytes, 0, bytes.length, (i * nExperts + expert) * expertBytes);
         }
       }
@@ -382,13 +489,9 @@ function robustness(): void {
       expect(statSync(path).size).toBeGreaterThan(30e9);
       if (statSync(path).blocks * 512 > 1e9) skip(`${folder}: this file system has no sparse files`);
       for (const [i, [name, shape]] of Object.entries(shapes).entries())
-        mapped[name] = await backend.packed.open({
-          name,
-          dtype: "q4",
-          shape: [nExperts, ...shape],
-          path,
-          offset: i * nExperts * expertBytes,
-        });
+        mapped[name] = await packed.open(
+          fileSource(path, { name, dtype: "q4", shape: [nExperts, ...shape], offset: i * nExperts * expertBytes }),
+        );
       expect(await routed(backend, mapped, chosen)).toEqual(await routed(backend, small, [0, 1]));
       // A fault brings some neighbours in: 16 pages around on Linux, or a huge page.
       const resident = residentBytes(path) / (6 * expertBytes);
@@ -400,25 +503,67 @@ function robustness(): void {
 
 const reason = new Error("the disk is gone");
 
+/** What comes from a local file, by a backend that maps it. */
+function fileSource(path: string, { offset = 0, ...given }: Partial<PackedSource> & { offset?: number } = {}): PackedSource {
+  const read = () => Promise.reject(new Error("expected the file to be mapped"));
+  return { name: "w", dtype: "f32", shape: [16, 16], read, file: { path, offset }, ...given };
+}
+
+/** Starts a call that prepares and submits a step, and waits until it has. */
+async function submitted<T>(backend: Backend, start: () => Promise<T>): Promise<{ result: Promise<T> }> {
+  const submit = backend.submit.bind(backend);
+  const asked = new Promise<void>((resolve) => {
+    backend.submit = (...args) => {
+      resolve();
+      return submit(...args);
+    };
+  });
+  const result = start();
+  await Promise.race([asked, result]);
+  backend.submit = submit;
+  return { result };
+}
+
+/** A store, and steps whose values it keeps. */
+async function keeping(backend: Backend) {
+  const [rows, columns] = [5, 7];
+  const store = await backend.createStates({ layers: [], pageTokens: 1, kvDtype: "f32" });
+  await store.reserve(1, 0);
+  const program = await backend.prepare(
+    record({ L: rows, nSequences: 1, nRows: 0 }, store.spec, (ops) => ops.keep("x", ops.input("x", [rows, columns]))),
+    store,
+  );
+  const expected = (n: number) => Float32Array.from({ length: rows * columns }, (_, i) => 1000 * n + i);
+  const inputs = (n: number) => ({ ...oneSequence(rows), tensors: new Map([["x", new HostTensor(expected(n), [rows, columns])]]) });
+  return {
+    store,
+    program,
+    inputs,
+    expected,
+    submit: (n: number) => backend.submit(program, inputs(n)),
+    values: async (step: Step) => (await step.read("x")).data,
+  };
+}
+
 /** Of several pieces. */
 function pieced(name: string): WeightSource {
   return sourceOf(name, [3072, 1024], new Float32Array(3 * 2 ** 20).fill(0.5));
 }
 
 async function product(backend: Backend, w: Weight): Promise<unknown> {
-  const store = backend.createStates({ layers: [], pageTokens: 1, kvDtype: "f32" });
-  store.reserve(1, 0);
+  const store = await backend.createStates({ layers: [], pageTokens: 1, kvDtype: "f32" });
+  await store.reserve(1, 0);
   const columns = w.shape[1];
   const list = record({ L: 3, nSequences: 1, nRows: 0 }, store.spec, (ops) =>
     ops.read("y", ops.matmul(ops.input("x", [3, columns]), [w])[0]),
   );
-  return (await backend.run(list, store, { ...oneSequence(3), tensors: new Map([["x", waves(3, columns)]]) })).get("y")!.data;
+  return (await runOnce(backend, list, store, { ...oneSequence(3), tensors: new Map([["x", waves(3, columns)]]) })).get("y")!.data;
 }
 
 /** One token to each of the experts named. */
 async function routed(backend: Backend, w: Record<string, Weight>, chosen: readonly number[]): Promise<unknown> {
-  const store = backend.createStates({ layers: [], pageTokens: 1, kvDtype: "f32" });
-  store.reserve(1, 0);
+  const store = await backend.createStates({ layers: [], pageTokens: 1, kvDtype: "f32" });
+  await store.reserve(1, 0);
   const L = chosen.length;
   const dModel = w.gateProj.shape[2];
   const { gateProj, upProj, downProj } = w;
@@ -431,7 +576,7 @@ async function routed(backend: Backend, w: Record<string, Weight>, chosen: reado
     ["weights", waves(L, 1)],
     ["x", waves(L, dModel)],
   ]);
-  return (await backend.run(list, store, { ...oneSequence(L), tensors })).get("y")!.data;
+  return (await runOnce(backend, list, store, { ...oneSequence(L), tensors })).get("y")!.data;
 }
 
 function waves(rows: number, columns: number): HostTensor {
@@ -475,9 +620,8 @@ async function longStep(backend: Backend) {
     D: await open("D", [16]),
     dtBias: await open("dtBias", [16]),
   };
-  const store = backend.createStates({ layers: [marker], pageTokens: 1, kvDtype: "f32" });
-  store.reserve(2, 0);
-  const list = recordLong(store.spec, weights);
+  const store = await backend.createStates({ layers: [marker], pageTokens: 1, kvDtype: "f32" });
+  await store.reserve(2, 0);
   const x = new HostTensor(new Float32Array(longTokens * longWidth).fill(1), [longTokens, longWidth]);
   const address = { slot: 0, pages: [], seen: 3 };
   const inputs: StepInputs = { ...oneSequence(longTokens), states: [address], tensors: new Map([["x", x]]) };
@@ -491,34 +635,36 @@ async function longStep(backend: Backend) {
       },
     ],
   };
+  const program = await backend.prepare(recordLong(store.spec, weights), store);
   return {
     store,
     inputs,
-    run: (signal?: AbortSignal, given = inputs) => backend.run(list, store, given, { signal }),
-    mark: () => backend.writeState(store, address, state),
-    marked: async () => Object.is(JSON.stringify(await backend.readState(store, address)), JSON.stringify(state)),
+    run: async (signal?: AbortSignal, given = inputs) => backend.submit(program, given, { signal }).done,
+    mark: () => writeHostState(backend, store, address, state),
+    marked: async () => Object.is(JSON.stringify(await readHostState(backend, store, address)), JSON.stringify(state)),
   };
 }
 
-function encodedLongStep() {
+function encodedLongStep({ ops }: Addon) {
   const weight = (name: string, shape: number[]): Weight => ({ name, dtype: "f32", shape });
   const spec = { layers: [marker], pageTokens: 1, kvDtype: "f32" as const };
   const weights = { w: weight("w", [longWidth, longWidth]), A: weight("A", [16, 2]), D: weight("D", [16]), dtBias: weight("dtBias", [16]) };
-  const { words, weights: order } = encodeList(recordLong(spec, weights));
+  const { words, weights: order } = planWords(lower(recordLong(spec, weights), target), ops);
   return { words, sizes: { shapes: order.map(({ shape }) => shape), tokens: longTokens, width: longWidth } };
 }
 
-/** What backend.ts does, without TypeScript, which a worker of Node 20 does not read. */
+/** What driver.ts does, without TypeScript, which a worker of Node 20 does not read. */
 const ownEngine = `
 const { parentPort, workerData: { file, words, sizes } } = require("node:worker_threads");
-const { Engine, levels } = require(file);
-const engine = new Engine(levels[0], 2);
-const weights = sizes.shapes.map((s) => engine.createWeight("w", 0, s.length === 1, 1, s.length === 1 ? 1 : s[0], s.at(-1)));
-const states = engine.createStates(Int32Array.of(1, 0, 1, 16, 2, 1));
-engine.reserveStates(states, 1, 0);
-const program = engine.createProgram(words, weights, states);
+const { Executor, levels } = require(file);
+const executor = new Executor(levels[0], 2);
+const weights = sizes.shapes.map((s) => executor.createWeight("w", 0, s.length === 1, 1, s.length === 1 ? 1 : s[0], s.at(-1)));
+const states = executor.createStates(Int32Array.of(1, 0, 1, 16, 2, 1));
+executor.reserveStates(states, 1, 0);
+const program = executor.createProgram(words, weights, states);
 const x = new Float32Array(sizes.tokens * sizes.width);
+const none = new Int32Array(0);
 for (let token = 1; token <= 3; token++)
-  engine.run(program, states, new Int32Array(sizes.tokens), new Int32Array(0), Int32Array.of(0, sizes.tokens), Int32Array.of(0, 0, 0), [x], [], token);
+  executor.run(program, states, new Int32Array(sizes.tokens), none, Int32Array.of(0, sizes.tokens), Int32Array.of(0, 0, 0), new Float32Array(0), none, none, none, none, [x], [], token);
 setTimeout(() => parentPort.postMessage("running"), 10);
 `;

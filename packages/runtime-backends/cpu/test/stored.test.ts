@@ -2,19 +2,21 @@
 
 import { floatsAt, heldValues, lossOf, mostLost, randomBlocks, storedSource } from "@jamba/conformance";
 import {
+  type Backend,
   type BlockDtype,
   blockFormats,
   decodeStored,
   HostTensor,
   type JambaErrorCode,
   record,
+  runOnce,
   type StoredDtype,
   type WeightDtype,
   type WeightSource,
 } from "@jamba/core";
 import { afterAll, describe, expect, test } from "vitest";
 import { loadAddon } from "../src/addon.ts";
-import { type CpuBackend, openCpuBackend } from "../src/index.ts";
+import { openCpuBackend } from "../src/index.ts";
 
 const addon = await loadAddon().catch((error: Error) => error);
 const formats = Object.keys(blockFormats) as BlockDtype[];
@@ -24,7 +26,7 @@ const coded = (code: JambaErrorCode) => expect.objectContaining({ code });
 if (addon instanceof Error) test("stored formats", ({ skip }) => skip(addon.message));
 else for (const level of addon.levels) describe(level, () => formatTests(openCpuBackend({ level, threads: 2 })));
 
-function formatTests(opening: Promise<CpuBackend>): void {
+function formatTests(opening: Promise<Backend>): void {
   afterAll(async () => (await opening).dispose());
 
   describe.each(formats)("%s", (from) => {
@@ -55,8 +57,8 @@ function formatTests(opening: Promise<CpuBackend>): void {
         for (let i = 0; i < stack; i++) {
           const part = bytes.subarray((i * bytes.length) / stack, ((i + 1) * bytes.length) / stack);
           const alone = await backend.openWeight(storedSource(from, [rows, columns], part), to);
-          const found = await backend.packed.read(together, i * size, (i + 1) * size);
-          expect(Buffer.compare(found, await backend.packed.read(alone, 0, size)), `${to}, matrix ${i}`).toBe(0);
+          const found = await backend.packed!.read(together, i * size, (i + 1) * size);
+          expect(Buffer.compare(found, await backend.packed!.read(alone, 0, size)), `${to}, matrix ${i}`).toBe(0);
           alone[Symbol.dispose]();
         }
         together[Symbol.dispose]();
@@ -77,7 +79,7 @@ function formatTests(opening: Promise<CpuBackend>): void {
       const backend = await opening;
       const bytes = randomBlocks(from, 2, 4);
       const vector = await backend.openWeight(storedSource(from, [2 * values], bytes), "f32");
-      const read = await backend.packed.read(vector, 0, 2 * values * 4);
+      const read = await backend.packed!.read(vector, 0, 2 * values * 4);
       expect(lossOf(new Float32Array(read.buffer), decodeStored(bytes, from))).toBe(0);
       vector[Symbol.dispose]();
     });
@@ -150,7 +152,7 @@ function formatTests(opening: Promise<CpuBackend>): void {
 }
 
 /** The weight's values by products with unit vectors. */
-async function unitProducts(source: WeightSource, dtype: WeightDtype, backend: CpuBackend): Promise<Float32Array> {
+async function unitProducts(source: WeightSource, dtype: WeightDtype, backend: Backend): Promise<Float32Array> {
   const [rows, columns] = source.shape;
   const unit = Float32Array.from({ length: columns * columns }, (_, i) => (i % (columns + 1) === 0 ? 1 : 0));
   const product = await products(source, dtype, backend, unit); // [columns, rows]
@@ -158,16 +160,16 @@ async function unitProducts(source: WeightSource, dtype: WeightDtype, backend: C
 }
 
 /** x [L, columns] times the weight: [L, rows]. */
-async function products(source: WeightSource, dtype: WeightDtype, backend: CpuBackend, x: Float32Array): Promise<Float32Array> {
+async function products(source: WeightSource, dtype: WeightDtype, backend: Backend, x: Float32Array): Promise<Float32Array> {
   const columns = source.shape[1];
   const L = x.length / columns;
   const weight = await backend.openWeight(source, dtype);
-  const store = backend.createStates({ layers: [], pageTokens: 1, kvDtype: "f32" });
-  store.reserve(1, 0);
+  const store = await backend.createStates({ layers: [], pageTokens: 1, kvDtype: "f32" });
+  await store.reserve(1, 0);
   const list = record({ L, nSequences: 1, nRows: 0 }, store.spec, (ops) =>
     ops.read("y", ops.matmul(ops.input("x", [L, columns]), [weight])[0]),
   );
-  const read = await backend.run(list, store, {
+  const read = await runOnce(backend, list, store, {
     ids: new Int32Array(L),
     starts: Int32Array.of(0, L),
     states: [{ slot: 0, pages: [], seen: 0 }],

@@ -70,24 +70,28 @@ static void planGatherRows(const Command& c, Step& step) {
       c, c.out[0].rows);
 }
 
-static void planInput(const Command& c, Step& step) {
-  step.add(
-      [](const Phase& p, int, Worker&) {
-        const Tensor& y = p.command->out[0];
-        const float* from = (const float*)p.step->inputs[p.command->host].data;
-        for (int64_t t = 0; t < y.rows; t++) copyRow(p.step->at(y) + t * y.stride, from + t * y.columns, y.columns);
-      },
-      c, 1);
-}
+/** About as many floats as one task copies: far more than it costs to take one. */
+constexpr int64_t copiedFloats = 16384;
 
-static void planRead(const Command& c, Step& step) {
-  step.add(
-      [](const Phase& p, int, Worker&) {
-        const Tensor& x = p.command->in[0];
-        float* to = (float*)p.step->outputs[p.command->host].data;
-        for (int64_t t = 0; t < x.rows; t++) copyRow(to + t * x.columns, p.step->at(x) + t * x.stride, x.columns);
+/** Rows of a tensor between the arena and dense memory of the `host`th buffer of a step's list. */
+template <std::vector<HostBuffer> Step::* buffers, bool out>
+static void planCopy(const Command& c, Step& step) {
+  const Tensor& x = out ? c.in[0] : c.out[0];
+  const int64_t rowsPerTask = x.columns < copiedFloats ? copiedFloats / (x.columns > 0 ? x.columns : 1) : 1;
+  Phase& p = step.add(
+      [](const Phase& p, int task, Worker&) {
+        const Tensor& x = out ? p.command->in[0] : p.command->out[0];
+        float* dense = (float*)(p.step->*buffers)[p.command->host].data;
+        for (int64_t t = task * p.args[0]; t < x.rows && t < (task + 1) * p.args[0]; t++) {
+          float *held = p.step->at(x) + t * x.stride, *there = dense + t * x.columns;
+          copyRow(out ? there : held, out ? held : there, x.columns);
+        }
       },
-      c, 1);
+      c, (x.rows + rowsPerTask - 1) / rowsPerTask);
+  p.args[0] = rowsPerTask;
 }
+constexpr auto planInput = planCopy<&Step::inputs, false>;
+constexpr auto planRead = planCopy<&Step::outputs, true>;
+constexpr auto planKeep = planCopy<&Step::kept, true>;
 
 }  // namespace jamba::JAMBA_LEVEL

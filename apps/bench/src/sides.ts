@@ -90,11 +90,11 @@ export interface Answer {
 /** A library that is started, with no model yet. */
 export interface Side {
   readonly device: string;
-  load(): Promise<Engine>;
+  load(): Promise<LoadedSide>;
 }
 
 /** A loaded model. */
-export interface Engine {
+export interface LoadedSide {
   /**
    * Reads `ids`, then draws tokens greedily. `onToken` is called for each and gives the one to go on from instead, or undefined to end.
    * With `goOn` a side that can may take what it has read already for the beginning of `ids`.

@@ -1,25 +1,9 @@
-// From a checkpoint's tensors to the model's weights: which dtype each is held in, and where it goes.
+// From a checkpoint's tensors to the model's weights: which dtype each is held in.
 
-import type { AttentionWeights } from "@jamba/attention";
 import { type Backend, type DeviceInfo, DtypeError, packedDtypeOf, type StoredDtype, type Weight, type WeightDtype } from "@jamba/core";
 import { type JambaConfig, type ModelTensor, modelSources, modelTensors, type TensorFile, type TensorRole } from "@jamba/loader";
-import type { MlpWeights, MoeWeights } from "@jamba/moe";
-import type { MambaWeights } from "@jamba/ssm";
+import { type ModelWeights, placeWeights } from "../model/weights.ts";
 import { deviceText } from "./open-backend.ts";
-
-export interface LayerWeights {
-  readonly mixerNorm: Weight;
-  readonly mixer: ({ readonly kind: "mamba" } & MambaWeights) | ({ readonly kind: "attention" } & AttentionWeights);
-  readonly ffnNorm: Weight;
-  readonly ffn: ({ readonly kind: "mlp" } & MlpWeights) | ({ readonly kind: "moe" } & MoeWeights);
-}
-
-export interface ModelWeights {
-  readonly embedding: Weight;
-  readonly layers: readonly LayerWeights[];
-  readonly finalNorm: Weight;
-  readonly lmHead: Weight;
-}
 
 /** "auto": matrices as stored; "experts-int8": the same, but experts as q8. Norms, biases, convolution, A, D and the router are f32 always. */
 export type LoadDtype = "auto" | WeightDtype | "experts-int8";
@@ -86,63 +70,4 @@ export function expectDtype(asked: LoadDtype, device: DeviceInfo): void {
     asked === "auto" ? [] : asked === "experts-int8" ? ["q8"] : asked === "q4" ? ["q4", "q8"] : [asked];
   if (needed.every((dtype) => device.weightDtypes.includes(dtype))) return;
   throw new DtypeError(`dtype: expected auto or one of ${device.weightDtypes.join(", ")}, found ${asked} on ${deviceText(device)}`);
-}
-
-/** Names of checkpoints become names of the model. */
-function placeWeights(config: JambaConfig, at: (name: string) => Weight): ModelWeights {
-  const layers = Array.from({ length: config.nLayers }, (_, layer): LayerWeights => {
-    const of = (name: string) => at(`model.layers.${layer}.${name}`);
-    return {
-      mixerNorm: of("input_layernorm.weight"),
-      mixer:
-        config.layerKinds[layer] === "mamba"
-          ? {
-              kind: "mamba",
-              inProj: of("mamba.in_proj.weight"),
-              inProjBias: config.projBias ? of("mamba.in_proj.bias") : undefined,
-              convWeight: of("mamba.conv1d.weight"),
-              convBias: config.convBias ? of("mamba.conv1d.bias") : undefined,
-              xProj: of("mamba.x_proj.weight"),
-              dtProj: of("mamba.dt_proj.weight"),
-              dtBias: of("mamba.dt_proj.bias"),
-              A: of("mamba.A"),
-              D: of("mamba.D"),
-              dtNorm: of("mamba.dt_layernorm.weight"),
-              bNorm: of("mamba.b_layernorm.weight"),
-              cNorm: of("mamba.c_layernorm.weight"),
-              outProj: of("mamba.out_proj.weight"),
-              outProjBias: config.projBias ? of("mamba.out_proj.bias") : undefined,
-            }
-          : {
-              kind: "attention",
-              qProj: of("self_attn.q_proj.weight"),
-              kProj: of("self_attn.k_proj.weight"),
-              vProj: of("self_attn.v_proj.weight"),
-              oProj: of("self_attn.o_proj.weight"),
-            },
-      ffnNorm: of("pre_ff_layernorm.weight"),
-      ffn:
-        config.ffnKinds[layer] === "moe"
-          ? {
-              kind: "moe",
-              router: of("feed_forward.router.weight"),
-              gateProj: of("feed_forward.experts.gate_proj"),
-              upProj: of("feed_forward.experts.up_proj"),
-              downProj: of("feed_forward.experts.down_proj"),
-            }
-          : {
-              kind: "mlp",
-              gateProj: of("feed_forward.gate_proj.weight"),
-              upProj: of("feed_forward.up_proj.weight"),
-              downProj: of("feed_forward.down_proj.weight"),
-            },
-    };
-  });
-  const embedding = at("model.embed_tokens.weight");
-  return {
-    embedding,
-    layers,
-    finalNorm: at("model.final_layernorm.weight"),
-    lmHead: config.tiedEmbeddings ? embedding : at("lm_head.weight"),
-  };
 }

@@ -1,21 +1,30 @@
-// Plans where the buffers of a recording live, so that a step allocates nothing.
+// Where the values of a step live in one piece of memory, so that a step allocates nothing.
 
-import { type ArenaBuffer, type Command, tensorsOf } from "./command.ts";
-
-/** Words; 256 bytes, the strictest alignment a device asks of a binding offset (WebGPU's default limit). */
-const alignment = 64;
+/** Place of a buffer in the arena, in 4-byte words. Buffers whose lives do not overlap share words. */
+export interface ArenaBuffer {
+  readonly offset: number;
+  readonly length: number;
+}
 
 /**
  * First fit by order of first use. A buffer is free again after the last command that touches it, never during it,
  * so what a command writes does not overlap what it reads.
+ *
+ * @param touched the buffers of each command
+ * @param lengths words of each buffer
+ * @param alignWords what every offset is a multiple of
  */
-export function planArena(commands: readonly Command[], lengths: readonly number[]): { buffers: ArenaBuffer[]; words: number } {
+export function planArena(
+  touched: readonly (readonly number[])[],
+  lengths: readonly number[],
+  alignWords: number,
+): { buffers: ArenaBuffer[]; words: number } {
   const first = new Map<number, number>();
   const last = new Map<number, number>();
-  for (const [i, command] of commands.entries()) {
-    for (const { tensor } of tensorsOf(command)) {
-      if (!first.has(tensor.buffer)) first.set(tensor.buffer, i);
-      last.set(tensor.buffer, i);
+  for (const [i, used] of touched.entries()) {
+    for (const buffer of used) {
+      if (!first.has(buffer)) first.set(buffer, i);
+      last.set(buffer, i);
     }
   }
   const buffers: ArenaBuffer[] = lengths.map((length) => ({ offset: 0, length }));
@@ -23,7 +32,7 @@ export function planArena(commands: readonly Command[], lengths: readonly number
   let words = 0;
   for (const [buffer, start] of first) {
     live = live.filter((l) => last.get(l.buffer)! >= start);
-    const size = Math.ceil(lengths[buffer] / alignment) * alignment;
+    const size = Math.ceil(lengths[buffer] / alignWords) * alignWords;
     let offset = 0;
     for (const l of live) {
       if (l.offset - offset >= size) break;

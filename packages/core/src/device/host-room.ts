@@ -1,7 +1,9 @@
-// How much memory there is here, in Node and in a page.
+// How much memory there is for backends that compute in the host's own, in Node and in a page.
+
+import type { Room } from "./backend.ts";
 
 /** Of the machine or, where there is one, the limit that its container sets. */
-export async function machineMemory(): Promise<{ totalBytes: number; freeBytes: number; said: string }> {
+export async function hostRoom(): Promise<Room> {
   if (typeof process !== "undefined" && process.versions?.node) {
     const { totalmem, freemem } = await import("node:os");
     const limit = process.constrainedMemory();

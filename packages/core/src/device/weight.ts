@@ -1,7 +1,7 @@
 // Weights: where their numbers come from, and the handle that a backend gives for them.
 
-import type { StoredDtype } from "./blocks.ts";
-import type { WeightDtype } from "./dtype.ts";
+import type { StoredDtype } from "../blocks.ts";
+import type { WeightDtype } from "../dtype.ts";
 
 /** A tensor of a checkpoint, read in rows so that no tensor has to be in memory twice. */
 export interface WeightSource {

@@ -1,0 +1,120 @@
+// From a source to a loaded model: checkpoint, config, backend, weights, tokenizer.
+
+import { JambaError, type WeightDtype } from "@jamba/core";
+import { type Checkpoint, fingerprint, parseConfig, parseGenerationConfig, tokenizerFingerprint } from "@jamba/loader";
+import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
+import { Engine } from "../engine/engine.ts";
+import { Runner } from "../engine/runner.ts";
+import { Constraints } from "../format/constraint.ts";
+import { JambaModel } from "../jamba-model.ts";
+import { DiskCache } from "../state/disk-cache.ts";
+import { expectIdentity, type Identity } from "../state/identity.ts";
+import { checkLoadOptions, type LoadOptions, reportTo } from "./load-options.ts";
+import { closeAll, defaultKvDtype, expectKvDtype, openDevice } from "./open-device.ts";
+import { checkpointOpener, loadWeights } from "./open-weights.ts";
+import { preparedOf, preparedOpener } from "./prepared.ts";
+import { fetchSource, type ModelSource } from "./source.ts";
+
+/**
+ * @throws LoadError for a checkpoint that is missing, damaged or not a Jamba; BackendError and DtypeError when the
+ * device can't do what was asked; JambaError OPTION or UNSUPPORTED for options; the signal's reason when aborted
+ */
+export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<JambaModel> {
+  checkLoadOptions(options);
+  const { dtype = "auto", signal } = options;
+  const checkpoint = await fetchSource(source, options);
+  const closers: (() => unknown)[] = [];
+  try {
+    const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
+    const generation = parseGenerationConfig(checkpoint.generationConfig, `${checkpoint.name}: generation_config.json`);
+    const contextLength = options.contextLength ?? config.contextLength;
+    if (contextLength > config.contextLength) {
+      throw new JambaError("OPTION", `contextLength: expected at most the model's ${config.contextLength}, found ${contextLength}`);
+    }
+    const tokenizer = checkpoint.tokenizer === undefined ? undefined : loadTokenizer(checkpoint.tokenizer, checkpoint.tokenizerConfig);
+    const { backend, device } = await openDevice(options, closers);
+    expectKvDtype(options.kvDtype, device);
+    const counts = new Map<WeightDtype, number>();
+    const progress = reportTo(options.onProgress, dtype, checkpoint);
+    const prepared = preparedOf(checkpoint);
+    const identity = await identityOf(checkpoint, prepared?.model, signal);
+    // It would lie beside the weights.
+    checkpoint.tokenizer = undefined;
+    const open = prepared
+      ? preparedOpener(checkpoint, prepared, backend, dtype, progress.onRead)
+      : checkpointOpener(checkpoint, config, { device, openWeight: (...weight) => backend.openWeight(...weight) }, dtype, progress.onRead);
+    const weights = await loadWeights(config, open, {
+      signal,
+      keep: (weight) => {
+        counts.set(weight.dtype, (counts.get(weight.dtype) ?? 0) + weight.shape.reduce((a, b) => a * b, 1));
+        closers.push(() => weight[Symbol.dispose]());
+      },
+    });
+    progress.end();
+    const dtypes = [...counts].sort(([, a], [, b]) => b - a).map(([dtype]) => dtype);
+    const kvDtype = options.kvDtype ?? defaultKvDtype(dtypes, device);
+    const runner = await Runner.open(backend, config, weights, { contextLength, kvDtype });
+    closers.push(() => runner.dispose());
+    const stopIds = new Set([...config.eosIds, ...generation.eosIds, ...turnEnds(tokenizer)]);
+    // Reuse is exact: other weights or another device would go on from other numbers.
+    const numbers = [...dtypes, device.numerics].join();
+    const engine = await openEngine(runner, stopIds, identity, numbers, options);
+    closers.push(() => engine.close());
+    const constraints = tokenizer && new Constraints(tokenizer, stopIds);
+    closers.push(() => constraints?.dispose());
+    return new JambaModel({
+      runner,
+      engine,
+      device,
+      tokenizer,
+      dtypes,
+      stopIds,
+      identity,
+      constraints,
+      defaults: generation.sampling,
+      release: () => closeAll(closers),
+    });
+  } catch (error) {
+    await closeAll(closers);
+    throw error;
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** What names the model and its tokenizer in saved states, or why nothing can: pages that are not secure have no WebCrypto. */
+async function identityOf(checkpoint: Checkpoint, prepared: string | undefined, signal?: AbortSignal): Promise<Identity | JambaError> {
+  try {
+    const model = prepared ?? (await fingerprint(checkpoint, signal));
+    return { model, tokenizer: checkpoint.tokenizer === undefined ? undefined : await tokenizerFingerprint(checkpoint.tokenizer) };
+  } catch (error) {
+    if (error instanceof JambaError && error.code === "UNSUPPORTED") return error;
+    throw error;
+  }
+}
+
+/** What a device is taken to have that does not tell. */
+const unknownBytes = 4 * 2 ** 30;
+
+/** @param numbers what the numbers of a state depend on beside the model */
+async function openEngine(
+  runner: Runner,
+  stopIds: ReadonlySet<number>,
+  identity: Identity | JambaError,
+  numbers: string,
+  { cache = {}, limits = {} }: Pick<LoadOptions, "cache" | "limits">,
+): Promise<Engine> {
+  const { totalBytes = unknownBytes, freeBytes = unknownBytes } = await runner.backend.room();
+  const { bytes: cacheBytes = totalBytes / 8, dir, dirBytes: bytes = 16 * 2 ** 30, onError } = cache;
+  const { sequences = 32, tokens = Number.POSITIVE_INFINITY, bytes: runningBytes = freeBytes / 2 } = limits;
+  const { stateSpec: spec, config } = runner;
+  const shape = { spec, vocabSize: config.vocabSize };
+  const model = () => `${expectIdentity(identity).model},${numbers},${spec.kvDtype}`;
+  const disk = dir === undefined ? undefined : await DiskCache.open(dir, { bytes, model: model(), ...shape, onDamage: onError });
+  return new Engine(runner, { stopIds, cacheBytes, disk, onDiskError: onError, limits: { sequences, tokens, bytes: runningBytes } });
+}
+
+/** End-of-turn tokens, which some checkpoints leave out of their configs: Jamba 1.5's and ChatML's. */
+function turnEnds(tokenizer: Tokenizer | undefined): number[] {
+  return ["<|eom|>", "<|im_end|>"].flatMap((token) => tokenizer?.idOf(token) ?? []);
+}
