@@ -4,10 +4,10 @@ import type { Evidence } from "../engine/evidence.ts";
 import { adjust, changesLogits, type Said, type SamplingOptions } from "./penalties.ts";
 
 /**
- * How far sums may be off, as a share of them. Ten times what a device may err (1e-6, op `top`), so that f64 rounding on
- * the host, which another order of adding changes, is well within. A comparison that is closer proves nothing.
+ * How far sums of a device may be off, as a share of them: twice what it may err (1e-6, op `top`), so that rounding on the host is
+ * well within. A comparison that is closer proves nothing.
  */
-const margin = 1e-5;
+const deviceSumError = 2e-6;
 
 /** The largest f32: what a logit is where a bias makes it infinite, so that differences of logits are numbers. */
 const mostLogit = 3.4028234663852886e38;
@@ -126,6 +126,7 @@ export interface Bounds {
 /** Of Σ e^((l - base) / T) over all that may be drawn, with T = 1 or the temperature that the evidence has a sum of. */
 export function massOf(pool: Pool, base: number, temperature: number): Bounds {
   const { evidence, changes, rest, cut } = pool;
+  const margin = evidence.sumError ?? deviceSumError;
   const weigh = (logit: number) => Math.exp((logit - base) / temperature);
   let inside = 0;
   if (rest === 0 || pool.loose) for (let i = pool.start; i < pool.end; i++) inside += weigh(pool.values[i]);
@@ -148,6 +149,7 @@ export function gapsOf(pool: Pool, base: number): Bounds {
     for (let i = pool.start; i < pool.end; i++) gaps += gapOf(pool.values[i]);
     return { low: gaps, high: gaps };
   }
+  const margin = evidence.sumError ?? deviceSumError;
   const scale = Math.exp(evidence.max - base);
   const [near, far] = [scale * evidence.sumGaps, scale * (base - evidence.max) * evidence.sumExp];
   gaps = near + far;

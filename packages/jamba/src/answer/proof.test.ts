@@ -78,7 +78,7 @@ const anyMask = fc.option(fc.record({ chance: fc.constantFrom(0.01, 0.1, 0.5, 0.
 function rough(evidence: Evidence, seed: number): Evidence {
   const err = (sum: number, i: number) => Math.fround(sum * (1 + (2 * uniform(seed, i) - 1) * 0.9e-6));
   const { sumExp, sumGaps, sumTempered } = evidence;
-  return { ...evidence, sumExp: err(sumExp, 0), sumGaps: err(sumGaps, 1), sumTempered: err(sumTempered, 2) };
+  return { ...evidence, sumExp: err(sumExp, 0), sumGaps: err(sumGaps, 1), sumTempered: err(sumTempered, 2), sumError: undefined };
 }
 function outcome<T>(run: () => T): T | "refused" {
   try {

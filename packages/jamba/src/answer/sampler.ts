@@ -1,7 +1,7 @@
 // From evidence of a row of logits to a token: a pure function of it, options, what was said so far, and two random numbers.
 
 import { BackendError, topOf } from "@jamba/core";
-import type { Evidence, Questions } from "../engine/evidence.ts";
+import { candidates, type Evidence, hostSumError, type Questions } from "../engine/evidence.ts";
 import { askedIds, type Said, type SamplingOptions } from "./penalties.ts";
 import { allows, type Bounds, gapsOf, massOf, type Pool, poolOf } from "./pool.ts";
 
@@ -38,10 +38,17 @@ export function draw(
   if (temperature === 0) return pool.ids[0];
   if (topK > 0) keepBest(pool, topK);
   if (typicalP < 1 && !keepTypical(pool, typicalP)) return undefined;
-  if (topP < 1 && !keepMass(pool, topP)) return undefined;
-  if (minP > 0) keepLikely(pool, minP);
-  if (xtc && chance < xtc.probability && !dropTop(pool, xtc.threshold ?? 0.1)) return undefined;
-  return drawn(pool, temperature, point);
+  const drawFrom = (kept: Pool) => {
+    if (minP > 0) keepLikely(kept, minP);
+    if (xtc && chance < xtc.probability && !dropTop(kept, xtc.threshold ?? 0.1)) return undefined;
+    return drawn(kept, temperature, point);
+  };
+  return topP < 1 ? onlyOf(nucleiOf(pool, topP).map(drawFrom)) : drawFrom(pool);
+}
+
+/** What all say, if they say the same. */
+function onlyOf(ids: readonly (number | undefined)[]): number | undefined {
+  return ids.every((id) => id === ids[0]) ? ids[0] : undefined;
 }
 
 /** What a draw must know of its row beside the best. `said` is what will have been said when it happens. */
@@ -68,10 +75,11 @@ export function sampleRow(
   const choices = allowed && choicesOf(allowed, row.length);
   const logits = choices ? Float32Array.from(choices, (id) => row[id]) : row;
   const asked = new Map(questions.asked.filter((id) => !allowed || allows(allowed, id)).map((id) => [id, row[id]]));
-  for (let k = 256; ; k *= 8) {
+  // So many as proved nothing are no beginning.
+  for (let k = 8 * candidates; ; k *= 8) {
     const top = topOf(logits, k, questions.temperature);
     const ids = choices ? top.ids.map((at) => choices[at]) : top.ids;
-    const id = draw({ ...top, ids, asked }, options, said, uniforms);
+    const id = draw({ ...top, ids, asked, sumError: hostSumError }, options, said, uniforms);
     if (id !== undefined) return id;
   }
 }
@@ -171,16 +179,20 @@ function nearestFirst({ values, start, end }: Pool, distance: (i: number) => num
 }
 
 /**
- * The fewest most probable that reach `share` of the mass (Holtzman et al. 2019, arXiv 1904.09751).
+ * The fewest that reach `share` of the mass, best first (Holtzman et al. 2019, arXiv 1904.09751).
  *
- * @returns false where it is not known which these are
+ * @returns every pool that this may be, as far as the sums tell: where the mass comes close to the share, the last one may belong to it
+ * or not. None where it is not known which these are.
  */
-function keepMass(pool: Pool, share: number): boolean {
-  const end = endOf(pool, share, 1);
-  if (end === undefined) return false;
-  if (end <= pool.end) close(pool, end);
-  else pool.loose = true;
-  return true;
+function nucleiOf(pool: Pool, share: number): Pool[] {
+  const ends = endsOf(pool, share, 1);
+  if (ends === undefined) return [];
+  return ends.map((end) => {
+    const kept = { ...pool, changes: [...pool.changes] };
+    if (end <= pool.end) close(kept, end);
+    else kept.loose = true;
+    return kept;
+  });
 }
 
 /** Those with at least `share` of the best one's probability. */
@@ -225,26 +237,33 @@ function dropTop(pool: Pool, threshold: number): boolean {
 }
 
 function drawn(pool: Pool, temperature: number, point: number): number | undefined {
-  const end = endOf(pool, point, temperature);
-  return end === undefined || end > pool.end ? undefined : pool.ids[end - 1];
+  const [end, other] = endsOf(pool, point, temperature) ?? [];
+  return end === undefined || other !== undefined || end > pool.end ? undefined : pool.ids[end - 1];
 }
 
+/** Ends that are too many to look at each. */
+const mostEnds = 4;
+
 /**
- * Where the fewest of the pool end, best first, that together reach `share` of all weight, e^((l - best) / T).
+ * Where the fewest of the pool may end, best first, that together reach `share` of all weight, e^((l - best) / T).
  *
- * @returns more than `pool.end` where the pool does not reach it, and undefined where that is not known
+ * @returns rising; more than `pool.end` where the pool does not reach it, and undefined where it may be anywhere
  */
-function endOf(pool: Pool, share: number, temperature: number): number | undefined {
+function endsOf(pool: Pool, share: number, temperature: number): number[] | undefined {
   const { values, start, end } = pool;
   const base = values[start];
   const mass = massOf(pool, base, temperature);
+  const ends: number[] = [];
   let reached = 0;
   for (let i = start; i < end; i++) {
     reached += Math.exp((values[i] - base) / temperature);
     const isEnough = reaches(reached, share, mass);
-    if (isEnough !== false) return isEnough && i + 1;
+    if (isEnough === false) continue;
+    ends.push(i + 1);
+    if (isEnough) return ends;
+    if (ends.length === mostEnds) return undefined;
   }
-  return end + 1;
+  return [...ends, end + 1];
 }
 
 /** Whether `sum` is `share` of the mass or more; undefined where its bounds do not tell. */

@@ -9,7 +9,12 @@ export const candidates = 256;
 export interface Evidence extends TopRow {
   /** Raw logits by id, finite or not. These ids may be among `ids` too. */
   readonly asked: ReadonlyMap<number, number>;
+  /** How far the sums may be off, as a share of them; as far as those of op `top` on a device if not given. */
+  readonly sumError?: number;
 }
+
+/** Of sums in f64 on the host, whatever order they are added in. */
+export const hostSumError = 1e-9;
 
 /** Evidence of the row after a token, with a way to the row itself. */
 export interface RowEvidence extends Evidence {
@@ -31,7 +36,7 @@ export const noQuestions: Questions = { temperature: 1, asked: [] };
 
 /** What op `top` gives of a row that is here as a whole, with so many candidates. */
 export function evidenceOf(row: Float32Array, k: number, { temperature, asked }: Questions): Evidence {
-  return { ...topOf(row, k, temperature), asked: new Map(asked.map((id) => [id, row[id]])) };
+  return { ...topOf(row, k, temperature), asked: new Map(asked.map((id) => [id, row[id]])), sumError: hostSumError };
 }
 
 /** A row that is kept, and the sums that its device gave: the host's own differ in the last bits, and with them log probabilities. */
@@ -41,7 +46,8 @@ export interface KeptRow {
 }
 
 export function evidenceOfKept({ row, sums: { sumExp, sumGaps } }: KeptRow, questions: Questions): RowEvidence {
-  return { ...evidenceOf(row, candidates, questions), sumExp, sumGaps, row: async () => row, drawn: () => undefined };
+  const evidence = { ...evidenceOf(row, candidates, questions), sumExp, sumGaps, sumError: undefined };
+  return { ...evidence, row: async () => row, drawn: () => undefined };
 }
 
 /** Row `row` of a step, with the values that `top` read. */
