@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { listDevices } from "jamba";
-import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { jamba } from "../test/jamba.ts";
 
 const fixture = fileURLToPath(new URL("../../../tooling/golden/fixtures/base", import.meta.url));
@@ -33,11 +33,19 @@ test("devices says of each backend what it is or why not, in 80 columns", async 
   expect(stdout).toMatch(/^yes reference +JavaScript, plain loops, 1 thread$/m);
 });
 
+afterEach(() => vi.unstubAllEnvs());
+
 describe("run", () => {
   test("text goes to stdout, what it took to stderr", async () => {
     const { code, stdout, stderr } = await jamba(["run", "tiny", "Once upon a time", "--max-tokens", "8"]);
     expect([code, stdout]).toEqual([0, `${start}\n`]);
     expect(stderr).toMatch(/5 read, 8 written \(length\).* (cpu|reference), bf16 weights/);
+  });
+
+  test("a faster device that can't be used is named, with the reason", async () => {
+    vi.stubEnv("JAMBA_CPU_ADDON", "/nowhere/jamba.node");
+    const { code, stderr } = await jamba(["run", "tiny", "Once upon a time", "-n", "1"]);
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/reference, .* weights\n +cpu can't be used: .*\/nowhere.* found none/)]);
   });
 
   test("a device is taken as asked", async () => {

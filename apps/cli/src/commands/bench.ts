@@ -55,6 +55,7 @@ do in a text. Times include the choice of each token.`,
         terminal.stdout.write(
           `${bold(source)}  ${dtypes[0]} weights, ${device.name}, ${device.threads} thread${device.threads === 1 ? "" : "s"}\n`,
         );
+        for (const why of device.passedOver ?? []) terminal.stdout.write(dim(`  ${why}\n`));
         for (const { tokens, tokensPerSecond } of prefill) terminal.stdout.write(line(`read ${tokens}`, tokensPerSecond));
         terminal.stdout.write(line(`write ${written}`, write));
         const { weightBytes, mappedBytes = 0, stateBytes, peakBytes } = memory;

@@ -184,8 +184,7 @@ export function summary(result: Result, { device, dtypes }: Pick<JambaModel, "de
   const read =
     usage.cachedTokens > 0 ? `${usage.promptTokens - usage.cachedTokens} read, ${usage.cachedTokens} kept` : `${usage.promptTokens} read`;
   const speed = timings.tokensPerSecond > 0 ? `, ${timings.tokensPerSecond.toFixed(1)} tokens/s` : "";
-  // The faster backends that "auto" had to pass over.
-  const slow = device.features.filter((feature) => feature.includes("can't be used")).map((feature) => `\n  ${feature}`);
+  const slow = (device.passedOver ?? []).map((why) => `\n  ${why}`);
   const first = (timings.firstTokenMs / 1000).toFixed(2);
   return `  ${read}, ${usage.completionTokens} written (${finishReason})${speed}, first after ${first} s, ${device.kind}, ${dtypes[0]} weights${slow.join("")}`;
 }

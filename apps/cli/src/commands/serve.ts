@@ -73,7 +73,8 @@ runs ten seconds to end, then exit with 0; a second one ends it, with 130.`,
       if (isLive) terminal.stderr.write(`${source} at ${coloursFor(terminal.stderr, terminal).cyan(url)}; Ctrl-C stops\n`);
       begin();
       model = await loaded;
-      log?.({ event: "loaded", model: source, device: model.device.name });
+      const { name: device, passedOver } = model.device;
+      log?.({ event: "loaded", model: source, device, passedOver });
       const live = isLive ? showLive(server, terminal) : undefined;
       await stopped;
       live?.();
