@@ -168,8 +168,8 @@ export class JambaModel implements AsyncDisposable {
       ...(routes ? ffnKinds.flatMap((kind, i) => (kind === "moe" ? [`experts.${i}`, `routeWeights.${i}`] : [])) : []),
     ];
     const chunks = new Map(names.map((name) => [name, [] as HostTensor[]]));
-    const sequence = await this.#sequenceFrom(state);
-    await context.engine.readThrough(sequence, all, {
+    const sequence = await context.engine.readThrough(all, {
+      from: state && (await this.#sequenceFrom(state)),
       reads: { logits: "read", hidden: hidden ? "all" : undefined, routes },
       rows: logits === "all" ? all.length : 1,
       take: async ({ step, tokens, rows }) => {
@@ -196,27 +196,23 @@ export class JambaModel implements AsyncDisposable {
    * Jamba was not trained as an embedder: neighbours in this space are roughly alike, no more.
    */
   async embed(texts: string | readonly string[], { signal }: { signal?: AbortSignal } = {}): Promise<HostTensor> {
-    const { runner, context } = this.#use();
+    const { engine } = this.#use().context;
     const list = [texts].flat();
     const { dModel, nLayers } = this.config;
     const out = new Float32Array(list.length * dModel);
     const embedOne = async (text: string, i: number) => {
       const ids = promptIds(this.#parts.tokenizer, text);
-      const sequence = await runner.newSequence();
       const sum = out.subarray(i * dModel, (i + 1) * dModel);
-      try {
-        await context.engine.readThrough(sequence, ids, {
-          reads: { hidden: "final" },
-          take: async ({ step, tokens }) => {
-            const hidden = (await rowsOf(step, `hidden.${nLayers}`, tokens)).data as Float32Array;
-            for (let at = 0; at < hidden.length; at++) sum[at % dModel] += hidden[at] / ids.length;
-            return undefined;
-          },
-          signal,
-        });
-      } finally {
-        runner.release(sequence);
-      }
+      const sequence = await engine.readThrough(ids, {
+        reads: { hidden: "final" },
+        take: async ({ step, tokens }) => {
+          const hidden = (await rowsOf(step, `hidden.${nLayers}`, tokens)).data as Float32Array;
+          for (let at = 0; at < hidden.length; at++) sum[at % dModel] += hidden[at] / ids.length;
+          return undefined;
+        },
+        signal,
+      });
+      engine.drop(sequence);
     };
     await allOf(list.map(embedOne));
     return new HostTensor("float32", out, [list.length, dModel]);
@@ -231,6 +227,7 @@ export class JambaModel implements AsyncDisposable {
     const before = promptIds(this.#parts.tokenizer, prompt);
     const after = typeof continuation === "string" ? this.tokenizer.encode(continuation) : [...continuation];
     const { runner, context } = this.#use();
+    const { engine } = context;
     const tokens: TokenLogprob[] = [];
     if (after.length === 0) return { logprob: 0, tokens };
     if (before.length === 0)
@@ -238,25 +235,20 @@ export class JambaModel implements AsyncDisposable {
     runner.expectReadable({ seen: 0, released: false }, [...before, ...after]);
     // The row after a token tells of the next one, so the last token is not read.
     const ids = [...before, ...after.slice(0, -1)];
-    const sequence = await runner.newSequence();
-    try {
-      await context.engine.readThrough(sequence, ids, {
-        reads: { top: 1 },
-        rows: after.length,
-        questions: after.map((id) => ({ temperature: 1, asked: [id] })),
-        take: async ({ step, rows, askedAt }) => {
-          const from = tokens.length;
-          for (const row of await evidenceOfStep(step, rows, (row) => [after[from + row]], askedAt)) {
-            const { id, logprob } = logprobsOf(row, after[tokens.length], 0)!;
-            tokens.push({ id, logprob });
-          }
-          return undefined;
-        },
-        signal,
-      });
-    } finally {
-      runner.release(sequence);
-    }
+    const sequence = await engine.readThrough(ids, {
+      reads: { top: 1 },
+      rows: after.length,
+      questions: after.map((id) => ({ temperature: 1, asked: [id] })),
+      take: async (slice) => {
+        for (const row of await evidenceOfStep(slice)) {
+          const { id, logprob } = logprobsOf(row, after[tokens.length], 0)!;
+          tokens.push({ id, logprob });
+        }
+        return undefined;
+      },
+      signal,
+    });
+    engine.drop(sequence);
     return { logprob: tokens.reduce((sum, token) => sum + token.logprob, 0), tokens };
   }
 
@@ -275,9 +267,8 @@ export class JambaModel implements AsyncDisposable {
     return { runner: this.#parts.runner, context: this.#parts };
   }
 
-  #sequenceFrom(state: ModelState | HostState | undefined): Promise<Sequence> {
+  #sequenceFrom(state: ModelState | HostState): Promise<Sequence> {
     const { runner } = this.#parts;
-    if (!state) return runner.newSequence();
     return state instanceof ModelState ? state.toSequence(runner) : runner.importHost(state);
   }
 }

@@ -61,6 +61,29 @@ describe.each(backends)("on $name", ({ name: backend, absent }) => {
     expect(model.calls()).toEqual({ running: 0, waiting: 0 });
   });
 
+  test("calls that wait for their turn hold no state", async ({ skip }) => {
+    if (absent) skip(absent);
+    await using model = await loadModel("tiny", { backend, cache: { bytes: 0 }, limits: { sequences: 2 } });
+    const texts = Array.from({ length: 12 }, (_, i) => `A fox and ${i} owls.`);
+    const alone = await Promise.all(texts.slice(-2).map((text) => model.embed(text)));
+    const calls = [model.embed(texts), model.forward([1, 2, 3]), model.score([1, 2], [3, 4])] as const;
+    let [isOver, most] = [false, 0];
+    const all = Promise.all(calls).finally(() => {
+      isOver = true;
+    });
+    while (!isOver) {
+      most = Math.max(most, model.inUse().slots);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const [rows, { state }] = await all;
+    state.dispose();
+    // Two that run, each with a copy while its step may be stopped, and the state that `forward` gave away.
+    expect(most).toBeGreaterThanOrEqual(2);
+    expect(most).toBeLessThanOrEqual(5);
+    expect(rows.data.slice(-2 * model.config.dModel)).toEqual(Float32Array.from(alone.flatMap(({ data }) => [...(data as Float32Array)])));
+    expect(model.inUse()).toEqual({ slots: 0, pages: 0 });
+  });
+
   /** What ends otherwise than `greedy` and `embed`, which run beside it. */
   async function besideOthers(model: JambaModel, other: () => Promise<unknown>): Promise<PromiseSettledResult<unknown>> {
     const { greedy, embed } = callsOf(1);

@@ -9,6 +9,7 @@ import {
   evidenceOfKept,
   evidenceOfStep,
   type KeptRow,
+  keptRowOf,
   noQuestions,
   type Questions,
   type RowEvidence,
@@ -235,14 +236,12 @@ export class Engine {
   }
 
   async #readRows(sequence: Sequence, ids: readonly number[], options: ReadOptions): Promise<readonly StepRow[]> {
-    const { questions = [noQuestions] } = options;
     let found: readonly StepRow[] = [];
     await this.#scheduler.read(sequence, ids, {
       ...options,
       reads: { top: Math.min(candidates, this.#runner.config.vocabSize), logits: "keep" },
-      take: async ({ step, rows, askedAt }) => {
-        const askedOf = (row: number) => questions[Math.min(row, questions.length - 1)].asked;
-        found = await evidenceOfStep(step, rows, askedOf, askedAt);
+      take: async (slice) => {
+        found = await evidenceOfStep(slice);
         return found;
       },
     });
@@ -250,23 +249,27 @@ export class Engine {
   }
 
   /**
-   * Reads `ids` into `sequence` as a prompt is read, for who wants more of the steps than their end: in line with all calls, in shared steps.
+   * Reads `ids` as a prompt is read, for who wants more of the steps than their end: in line with all calls, in shared steps.
+   * @param from goes on with them; without it they begin a sequence, which is made when the turn of the call has come
+   * @returns the sequence: `drop` follows
    * @throws as `open`; the sequence is released then
    */
   async readThrough(
-    sequence: Sequence,
     ids: readonly number[],
-    { priority = 0, signal, ...options }: Pick<ReadOptions, "reads" | "rows" | "questions" | "take" | "signal"> & { priority?: number },
-  ): Promise<void> {
+    { from, signal, ...options }: Pick<ReadOptions, "reads" | "rows" | "questions" | "take" | "signal"> & { readonly from?: Sequence },
+  ): Promise<Sequence> {
+    let sequence = from;
     let leave: (() => void) | undefined;
     try {
-      this.#runner.expectReadable(sequence, ids);
-      const tokens = sequence.seen + ids.length;
-      const due = this.#scheduler.dueOf(ids.length, priority);
+      this.#runner.expectReadable(from ?? { seen: 0, released: false }, ids);
+      const tokens = (from?.seen ?? 0) + ids.length;
+      const due = this.#scheduler.dueOf(ids.length, 0);
       leave = await this.#admission.enter({ tokens, bytes: this.#runner.bytesOf(tokens) }, due, signal);
+      sequence ??= await this.#runner.newSequence();
       await this.#scheduler.read(sequence, ids, { ...options, due: () => due, signal });
+      return sequence;
     } catch (error) {
-      this.#runner.release(sequence);
+      if (sequence) this.#runner.release(sequence);
       throw error;
     } finally {
       leave?.();
@@ -422,7 +425,7 @@ export class Engine {
       if (isLast) [evidence] = await this.#readRows(sequence, some, { ...options, rows: 1, questions });
       else await this.#scheduler.read(sequence, some, options);
       // Before other steps follow: it stays for the same prompt, which then reads nothing.
-      const end = evidence && keeps ? { row: await evidence.row(), sums: evidence } : undefined;
+      const end = evidence && keeps ? await keptRowOf(evidence) : undefined;
       active.at = to;
       this.#passOver(active);
       if (wanted.includes(to) || end) await this.#keep(active, sequence, end);

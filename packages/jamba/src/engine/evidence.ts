@@ -45,78 +45,45 @@ export interface KeptRow {
   readonly sums: Pick<TopRow, "sumExp" | "sumGaps">;
 }
 
+/** Holds nothing of the step that the row came from. */
+export async function keptRowOf(evidence: RowEvidence): Promise<KeptRow> {
+  const { sumExp, sumGaps } = evidence;
+  return { row: await evidence.row(), sums: { sumExp, sumGaps } };
+}
+
 export function evidenceOfKept({ row, sums: { sumExp, sumGaps } }: KeptRow, questions: Questions): RowEvidence {
   const evidence = { ...evidenceOf(row, candidates, questions), sumExp, sumGaps, sumError: undefined };
   return { ...evidence, row: async () => row, drawn: () => undefined };
 }
 
-/** Row `row` of a step, with the values that `top` read. */
-class StepRow implements RowEvidence {
-  readonly #fetch: () => Promise<HostTensor>;
-  #fetched: Promise<Float32Array> | undefined;
-  isDrawn = false;
-
-  constructor(
-    readonly top: TopRow,
-    readonly asked: ReadonlyMap<number, number>,
-    fetch: () => Promise<HostTensor>,
-  ) {
-    this.#fetch = fetch;
-  }
-
-  get ids() {
-    return this.top.ids;
-  }
-  get values() {
-    return this.top.values;
-  }
-  get max() {
-    return this.top.max;
-  }
-  get sumExp() {
-    return this.top.sumExp;
-  }
-  get sumGaps() {
-    return this.top.sumGaps;
-  }
-  get sumTempered() {
-    return this.top.sumTempered;
-  }
-  get count() {
-    return this.top.count;
-  }
-
-  row(): Promise<Float32Array> {
-    this.#fetched ??= this.#fetch().then(({ data }) => data as Float32Array);
-    this.#fetched.catch(() => undefined); // whoever asks hears of it
-    return this.#fetched;
-  }
-
-  drawn(): void {
-    this.isDrawn = true;
-  }
+/** What a step has for one call. */
+export interface StepSlice {
+  readonly step: Step;
+  /** Of the step's tokens, those of the call. */
+  readonly tokens: readonly [from: number, to: number];
+  /** Of the step's rows. */
+  readonly rows: readonly [from: number, to: number];
+  /** What each of these rows asked for. */
+  readonly asked: readonly (readonly number[])[];
+  /** Where the logits of these begin among all that the step was asked for. */
+  readonly askedAt: number;
 }
 
-export type { StepRow };
+/** Evidence of a row of a step. */
+export interface StepRow extends RowEvidence {
+  readonly isDrawn: boolean;
+}
 
-/** Evidence of rows [from, to) of a step, each of which asked for the same ids or for its own. */
-export async function evidenceOfStep(
-  step: Step,
-  [from, to]: readonly [number, number],
-  askedOf: (row: number) => readonly number[],
-  askedAt: number,
-): Promise<StepRow[]> {
-  const [ids, values, sums, asked] = await Promise.all(["ids", "values", "sums", "asked"].map((part) => step.read(`top.${part}`)));
+/** Of each of the call's rows, in a step that has a `top`; it must keep its logits for who asks for the rows themselves. */
+export async function evidenceOfStep({ step, rows: [first], asked, askedAt }: StepSlice): Promise<StepRow[]> {
+  const [ids, values, sums, logits] = await Promise.all(["ids", "values", "sums", "asked"].map((part) => step.read(`top.${part}`)));
   const k = ids.dims[1];
-  const rows: StepRow[] = [];
-  let at = askedAt;
-  for (let row = from; row < to; row++) {
+  let next = askedAt;
+  return asked.map((own, i) => {
+    const row = first + i;
     const [max, sumExp, sumGaps, sumTempered, count] = (sums.data as Float32Array).subarray(5 * row, 5 * row + 5);
     const listed = Math.min(k, count);
-    const wanted = askedOf(row - from);
-    const known = new Map<number, number>();
-    for (const id of wanted) known.set(id, (asked.data as Float32Array)[at++]);
-    const top = {
+    const evidence: Evidence = {
       ids: (ids.data as Int32Array).subarray(k * row, k * row + listed),
       values: (values.data as Float32Array).subarray(k * row, k * row + listed),
       max,
@@ -124,8 +91,27 @@ export async function evidenceOfStep(
       sumGaps,
       sumTempered,
       count,
+      asked: new Map(own.map((id) => [id, (logits.data as Float32Array)[next++]])),
     };
-    rows.push(new StepRow(top, known, () => step.read("logits", [row, row + 1])));
-  }
-  return rows;
+    return rowOf(evidence, () => step.read("logits", [row, row + 1]));
+  });
+}
+
+function rowOf(evidence: Evidence, fetch: () => Promise<HostTensor>): StepRow {
+  let fetched: Promise<Float32Array> | undefined;
+  let isDrawn = false;
+  return {
+    ...evidence,
+    get isDrawn() {
+      return isDrawn;
+    },
+    row() {
+      fetched ??= fetch().then(({ data }) => data as Float32Array);
+      fetched.catch(() => undefined); // whoever asks hears of it
+      return fetched;
+    },
+    drawn() {
+      isDrawn = true;
+    },
+  };
 }

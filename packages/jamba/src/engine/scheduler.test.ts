@@ -444,16 +444,20 @@ describe("what steps give", () => {
           { temperature: 1, asked: [8, 9] },
         ],
         isAnswer: true,
-        take: async ({ tokens, rows, askedAt }) => void parts.push([tokens, rows, askedAt]) as undefined,
+        take: async ({ tokens, rows, asked, askedAt }) => void parts.push([tokens, rows, asked, askedAt]) as undefined,
       });
     await clock.run(
-      Promise.all([call({ top: 4, logits: "keep" }, 3, 2), call({ hidden: "final" }, 2, 0), call({ logits: "read", routes: true }, 4, 3)]),
+      Promise.all([
+        call({ top: 1, logits: "keep" }, 3, 2),
+        call({ hidden: "final" }, 2, 0),
+        call({ top: 4, logits: "read", routes: true }, 4, 3),
+      ]),
     );
     expect(runner.steps.map(({ reads }) => reads)).toEqual([{ top: 4, logits: "read", hidden: "final", routes: true }]);
     expect(parts).toEqual([
-      [[0, 3], [0, 2], 0],
-      [[3, 5], [2, 2], 3],
-      [[5, 9], [2, 5], 3],
+      [[0, 3], [0, 2], [[7], [8, 9]], 0],
+      [[3, 5], [2, 2], [], 3],
+      [[5, 9], [2, 5], [[7], [8, 9], [8, 9]], 3],
     ]);
   });
 

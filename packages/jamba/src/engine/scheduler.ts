@@ -4,20 +4,8 @@
 import type { Step } from "@jamba/core";
 import type { ForwardReads } from "../model/forward.ts";
 import { nextTurn } from "./event-loop.ts";
-import type { StepRow } from "./evidence.ts";
-import { noQuestions, type Questions } from "./evidence.ts";
+import { noQuestions, type Questions, type StepRow, type StepSlice } from "./evidence.ts";
 import type { Advance, Runner, Sequence } from "./runner.ts";
-
-/** What a step has for one call. */
-export interface StepSlice {
-  readonly step: Step;
-  /** Of the step's tokens, those of the call. */
-  readonly tokens: readonly [from: number, to: number];
-  /** Of the step's rows. */
-  readonly rows: readonly [from: number, to: number];
-  /** Where the logits that the call asked for begin among all. */
-  readonly askedAt: number;
-}
 
 export interface ReadOptions {
   /** What steps must give; nothing if not given. */
@@ -209,7 +197,7 @@ export class Scheduler {
       // The others can go on.
       for (const { part, error } of refused) this.#end(byAdvance.get(part)!.reading, ({ fail }) => fail(error));
       if (!step) return;
-      const ready = done.map((advance) => byAdvance.get(advance)!);
+      const ready = done.map((advance) => ({ ...byAdvance.get(advance)!, advance }));
       this.#account(performance.now() - start, tokensOf(ready), hasAnswers);
       this.counts.steps++;
       this.counts.sequences += ready.length;
@@ -227,16 +215,14 @@ export class Scheduler {
   }
 
   /** Gives each part what is its own of the step, and lets go of those who have all they asked for. */
-  async #hand(parts: readonly Portion[], step: Step): Promise<void> {
+  async #hand(parts: readonly (Portion & { readonly advance: Advance })[], step: Step): Promise<void> {
     const kept: StepRow[] = [];
     let [token, row, askedAt] = [0, 0, 0];
-    const taking = parts.map(async (part) => {
-      const { reading, count } = part;
-      const nRows = rowsOf(part);
-      const own = { step, tokens: [token, token + count], rows: [row, row + nRows], askedAt } as const;
+    const taking = parts.map(async ({ reading, count, advance: { rows, asked = [] } }) => {
+      const own: StepSlice = { step, tokens: [token, token + count], rows: [row, row + rows], asked, askedAt };
       token += count;
-      row += nRows;
-      askedAt += (advanceOf(part).asked ?? []).reduce((n, ids) => n + ids.length, 0);
+      row += rows;
+      for (const ids of asked) askedAt += ids.length;
       try {
         kept.push(...((await reading.take(own)) ?? []));
         reading.at += count;
@@ -308,11 +294,13 @@ function advanceOf(part: Portion): Advance {
 /** What all parts want together. */
 function readsOf(parts: readonly Portion[]): ForwardReads {
   const all = parts.map(({ reading }) => reading.reads);
+  const tops = all.flatMap(({ top = [] }) => top);
   const one = <K extends keyof ForwardReads>(name: K, ...values: ForwardReads[K][]) =>
     values.find((value) => all.some((reads) => reads[name] === value));
   return {
     logits: one("logits", "read", "keep"),
-    top: all.find(({ top }) => top !== undefined)?.top,
+    // Who asked for fewer has the more to choose from.
+    top: tops.length > 0 ? Math.max(...tops) : undefined,
     hidden: one("hidden", "all", "final"),
     routes: one("routes", true),
   };
