@@ -2,7 +2,7 @@
 // Deals in ids, knows no text.
 
 import { JambaError, type StatePart, type StateSpec } from "@jamba/core";
-import type { DiskCache } from "../state/disk-cache.ts";
+import { ActivePrompt, sharedWith } from "./active-prompts.ts";
 import { Admission, type Limits } from "./admission.ts";
 import {
   candidates,
@@ -15,21 +15,21 @@ import {
   type RowEvidence,
   type StepRow,
 } from "./evidence.ts";
+import { missReason, worthWaiting } from "./miss-reason.ts";
 import { type Match, PrefixTree, type Snapshot } from "./prefix-tree.ts";
 import type { Runner, Sequence } from "./runner.ts";
 import { type ReadOptions, Scheduler } from "./scheduler.ts";
+import { Spill, type SpillOptions } from "./spill.ts";
 
 export type KeptState = Snapshot<Sequence, KeptRow>;
 
-export interface EngineOptions {
+type Active = ActivePrompt<KeptState>;
+
+export interface EngineOptions extends SpillOptions {
   /** Tokens that end a message: states are kept there. */
   readonly stopIds: ReadonlySet<number>;
   /** Of states that are kept although no call and no session holds them. */
   readonly cacheBytes: number;
-  /** Where states go that have no room any more, and come back from. */
-  readonly disk?: DiskCache;
-  /** Hears why one could not go there. */
-  readonly onDiskError?: (error: unknown) => void;
   /** Of calls that run at the same time. */
   readonly limits: Limits;
 }
@@ -57,28 +57,11 @@ export interface Opened {
   readonly leave: () => void;
 }
 
-/** A prompt that is being read, and who waits for a part of it. */
-interface Active {
-  readonly ids: readonly number[];
-  due: number;
-  at: number;
-  waits: { readonly at: number; readonly resolve: (kept: KeptState | undefined) => void }[];
-}
-
 /**
  * Distances from the end of a prompt at which states are kept are this and its products with 4, 16, …: at most four times as much is read
  * as had to be. More of them would cut a cold prompt into pieces that are slower to read.
  */
 const leastDistance = 128;
-
-/** Sharing fewer tokens is not worth waiting for another call. */
-const worthWaiting = 16;
-
-/** Tokens: shorter ones are read again as soon as found. */
-const worthSpilling = 64;
-
-/** States that wait to be written still take memory. */
-const mostSpilling = 8;
 
 export class Engine {
   readonly #runner: Runner;
@@ -86,27 +69,25 @@ export class Engine {
   readonly #scheduler: Scheduler;
   readonly #admission: Admission;
   readonly #tree: PrefixTree<Sequence, KeptRow>;
+  readonly #spill: Spill;
   readonly #active = new Set<Active>();
-  /** States on their way to the disk. */
-  #spilling = 0;
-  #spilled: Promise<void> = Promise.resolve();
-  #spillLimit = mostSpilling;
 
   constructor(runner: Runner, options: EngineOptions) {
     this.#runner = runner;
     this.#options = options;
     this.#scheduler = new Scheduler(runner);
     this.#admission = new Admission(options.limits);
+    this.#spill = new Spill(runner, options);
     this.#tree = new PrefixTree({
       bytes: options.cacheBytes,
       slotBytes: runner.sizes.slot,
       pageBytes: runner.sizes.page,
       pagesOf: ({ pages }) => pages,
-      drop: (state, ids) => this.#drop(state, ids),
+      drop: (state, ids) => this.#spill.take(state, ids),
     });
     runner.whenFull = () => {
       const { states, bytes } = this.#tree.idle;
-      this.#dropWith(0, () => this.#tree.trim(bytes / 2 - 1));
+      this.#spill.within(0, () => this.#tree.trim(bytes / 2 - 1));
       return states > 0;
     };
   }
@@ -141,14 +122,14 @@ export class Engine {
   }
 
   clear(): void {
-    this.#dropWith(0, () => this.#tree.clear());
+    this.#spill.within(0, () => this.#tree.clear());
   }
 
   /** Refuses who waits, and puts what is kept on the disk, if there is one. */
   async close(): Promise<void> {
     this.#admission.close();
-    this.#dropWith(Number.POSITIVE_INFINITY, () => this.#tree.clear());
-    await this.#spilled;
+    this.#spill.within(Number.POSITIVE_INFINITY, () => this.#tree.clear());
+    await this.#spill.written;
   }
 
   /**
@@ -161,7 +142,7 @@ export class Engine {
     const tokens = Math.min(ids.length + maxTokens, this.#runner.contextLength);
     const due = this.#scheduler.dueOf(ids.length, priority);
     const leave = await this.#admission.enter({ tokens, bytes: this.#runner.bytesOf(tokens) }, due, signal);
-    const active: Active = { ids, due, at: 0, waits: [] };
+    const active: Active = new ActivePrompt(ids, due);
     let sequence: Sequence | undefined;
     let fetched: KeptState | undefined;
     try {
@@ -174,7 +155,14 @@ export class Engine {
           ? evidenceOfKept(kept!.end!, questions)
           : await this.#read(active, sequence, match.matched, { questions: [questions], signal });
       signal?.throwIfAborted(); // what no step had to be read for, or one that could not be stopped
-      return { sequence, ids: [...ids], evidence, cachedTokens, cacheMissReason: this.#missReason(ids, cachedTokens, match), leave };
+      return {
+        sequence,
+        ids: [...ids],
+        evidence,
+        cachedTokens,
+        cacheMissReason: missReason(ids, cachedTokens, match, this.#options),
+        leave,
+      };
     } catch (error) {
       // What was read before a cancel need not be read again.
       if (sequence && sequence.seen > 0 && !sequence.released) this.release(this.#tree.keep(ids.slice(0, sequence.seen), sequence));
@@ -184,7 +172,7 @@ export class Engine {
     } finally {
       if (fetched) this.#tree.unpin(fetched);
       this.#active.delete(active);
-      for (const { resolve } of active.waits) resolve(undefined);
+      active.end();
     }
   }
 
@@ -195,30 +183,6 @@ export class Engine {
     // One token at least is read, for its logits.
     const found = await this.#options.disk.find(ids.slice(0, -1), depth + worthWaiting);
     return found?.load((parts) => this.import(ids.slice(0, found.length), parts), signal);
-  }
-
-  /** Drops states with so many of them on their way to the disk at most. */
-  #dropWith(spillLimit: number, drop: () => void): void {
-    this.#spillLimit = spillLimit;
-    drop();
-    this.#spillLimit = mostSpilling;
-  }
-
-  #drop(state: Sequence, ids: (() => number[]) | undefined): void {
-    const { disk } = this.#options;
-    if (!disk || !ids || state.seen < worthSpilling || this.#spilling >= this.#spillLimit) {
-      this.#runner.release(state);
-      return;
-    }
-    const path = ids();
-    this.#spilling++;
-    this.#spilled = this.#spilled
-      .then(() => disk.put(path, this.#runner.export(state)))
-      .catch((error) => this.#options.onDiskError?.(error)) // full or gone: a later prompt reads the tokens again
-      .finally(() => {
-        this.#spilling--;
-        this.#runner.release(state);
-      });
   }
 
   /** Goes on with an answer. @returns evidence of the row after the last of `ids` */
@@ -347,51 +311,20 @@ export class Engine {
         const match = this.#tree.match(active.ids);
         const kept = match.snapshot;
         const depth = kept?.depth ?? 0;
-        const shared = this.#sharedWith(active);
+        const shared = sharedWith(active, this.#active);
         if (!shared || shared.at - depth < worthWaiting) {
           if (kept) this.#tree.pin(kept);
           this.#tree.visit(active.ids);
-          active.at = depth;
+          active.moveTo(depth);
           this.#active.add(active); // at once, so that whoever comes next sees it
           return { match, kept };
         }
-        const read = await this.#waitFor(shared.other, shared.at, signal);
+        const read = await shared.other.stateAt(shared.at, signal);
         if (waited) this.#tree.unpin(waited);
         waited = read;
       }
     } finally {
       if (waited) this.#tree.unpin(waited);
-    }
-  }
-
-  /** The call that has most of the prompt still to read, and how much of it. */
-  #sharedWith({ ids, due }: Active): { other: Active; at: number } | undefined {
-    let best: { other: Active; at: number } | undefined;
-    for (const other of this.#active) {
-      const common = commonLength(ids, other.ids);
-      // Only where the other one ends are there logits.
-      const at = common === ids.length && common < other.ids.length ? common - 1 : common;
-      if (at > other.at && at > (best?.at ?? 0)) best = { other, at };
-    }
-    if (best) best.other.due = Math.min(best.other.due, due);
-    return best;
-  }
-
-  async #waitFor(other: Active, at: number, signal: AbortSignal | undefined): Promise<KeptState | undefined> {
-    let abort: (() => void) | undefined;
-    try {
-      return await new Promise<KeptState | undefined>((resolve, reject) => {
-        const wait = { at, resolve };
-        abort = () => {
-          other.waits = other.waits.filter((one) => one !== wait);
-          reject(signal!.reason);
-        };
-        signal?.throwIfAborted();
-        signal?.addEventListener("abort", abort);
-        other.waits.push(wait);
-      });
-    } finally {
-      if (abort) signal?.removeEventListener("abort", abort);
     }
   }
 
@@ -416,7 +349,7 @@ export class Engine {
     const keeps = this.#options.cacheBytes > 0;
     const planned = keeps ? this.#borders(ids, sequence.seen, matched) : [];
     for (;;) {
-      const wanted = [...planned, ...active.waits.map(({ at }) => at)].filter((at) => at > active.at);
+      const wanted = [...planned, ...active.wanted].filter((at) => at > active.at);
       const to = Math.min(ids.length, active.at + chunkTokens, ...wanted);
       const some = ids.slice(active.at, to);
       const isLast = to === ids.length;
@@ -426,29 +359,20 @@ export class Engine {
       else await this.#scheduler.read(sequence, some, options);
       // Before other steps follow: it stays for the same prompt, which then reads nothing.
       const end = evidence && keeps ? await keptRowOf(evidence) : undefined;
-      active.at = to;
-      this.#passOver(active);
+      active.moveTo(to);
       if (wanted.includes(to) || end) await this.#keep(active, sequence, end);
       if (evidence) return evidence;
     }
-  }
-
-  /** Lets those go who came too late for the state that they wait for. */
-  #passOver(active: Active): void {
-    for (const { at, resolve } of active.waits) if (at < active.at) resolve(undefined);
-    active.waits = active.waits.filter(({ at }) => at >= active.at);
   }
 
   /** Keeps the state that a prompt has come to, and gives it to those who wait for it. */
   async #keep(active: Active, sequence: Sequence, end: KeptRow | undefined): Promise<void> {
     const copy = await this.#copyOf(sequence);
     const kept = copy && this.#tree.keep(active.ids.slice(0, active.at), copy, end);
-    for (const { at, resolve } of active.waits) {
-      if (at !== active.at) continue;
+    active.give(() => {
       if (kept) this.#tree.pin(kept);
-      resolve(kept);
-    }
-    active.waits = active.waits.filter(({ at }) => at !== active.at);
+      return kept;
+    });
     if (kept) this.#tree.unpin(kept);
   }
 
@@ -469,25 +393,4 @@ export class Engine {
     for (let distance = leastDistance; ids.length - distance >= from + leastDistance; distance *= 4) borders.add(ids.length - distance);
     return [...borders].filter((at) => at > from && at < ids.length);
   }
-
-  /** Says why less than half of a prompt was there already. */
-  #missReason(ids: readonly number[], cachedTokens: number, { matched, wasDropped, parts }: Match<Sequence, KeptRow>): string | undefined {
-    if (2 * cachedTokens >= ids.length) return undefined;
-    const [at, all] = [matched.toLocaleString("en"), ids.length.toLocaleString("en")];
-    if (wasDropped && matched - cachedTokens >= worthWaiting) {
-      const bytes = this.#options.cacheBytes.toLocaleString("en");
-      return `the first ${at} of ${all} tokens were read before, but their states were dropped to stay within cache.bytes = ${bytes}`;
-    }
-    if (matched === 0) return "nothing that begins like this was read before";
-    if (matched === ids.length) return `all ${all} tokens were read before, but no state was kept among them`;
-    if (!parts) return `only the first ${at} of ${all} tokens were read before`;
-    const message = 1 + ids.slice(0, matched).filter((id) => this.#options.stopIds.has(id)).length;
-    return `differs from the cached conversation at token ${at} of ${all}, inside message ${message}`;
-  }
-}
-
-function commonLength(a: readonly number[], b: readonly number[]): number {
-  let n = 0;
-  while (n < a.length && n < b.length && a[n] === b[n]) n++;
-  return n;
 }

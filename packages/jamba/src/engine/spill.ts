@@ -1,0 +1,60 @@
+// States that have no room any more: on the disk, if there is one, and gone otherwise.
+
+import type { DiskCache } from "../state/disk-cache.ts";
+import type { Runner, Sequence } from "./runner.ts";
+
+export interface SpillOptions {
+  /** Where states go that have no room any more, and come back from. */
+  readonly disk?: DiskCache;
+  /** Hears why one could not go there. */
+  readonly onDiskError?: (error: unknown) => void;
+}
+
+/** Tokens: shorter ones are read again as soon as found. */
+const worthSpilling = 64;
+
+/** States that wait to be written still take memory. */
+const mostWaiting = 8;
+
+export class Spill {
+  readonly #runner: Runner;
+  readonly #options: SpillOptions;
+  #waiting = 0;
+  #limit = mostWaiting;
+  #written: Promise<void> = Promise.resolve();
+
+  constructor(runner: Runner, options: SpillOptions) {
+    this.#runner = runner;
+    this.#options = options;
+  }
+
+  /** Settles when what was given so far is on the disk, or failed to get there. */
+  get written(): Promise<void> {
+    return this.#written;
+  }
+
+  /** Runs `drop`, which gives states to `take`, with so many of them waiting at most. */
+  within(limit: number, drop: () => void): void {
+    this.#limit = limit;
+    drop();
+    this.#limit = mostWaiting;
+  }
+
+  /** Takes over `state`, which is released in the end. @param ids what it has read; without them it is not worth writing */
+  take(state: Sequence, ids: (() => number[]) | undefined): void {
+    const { disk, onDiskError } = this.#options;
+    if (!disk || !ids || state.seen < worthSpilling || this.#waiting >= this.#limit) {
+      this.#runner.release(state);
+      return;
+    }
+    const path = ids();
+    this.#waiting++;
+    this.#written = this.#written
+      .then(() => disk.put(path, this.#runner.export(state)))
+      .catch((error) => onDiskError?.(error)) // full or gone: a later prompt reads the tokens again
+      .finally(() => {
+        this.#waiting--;
+        this.#runner.release(state);
+      });
+  }
+}
