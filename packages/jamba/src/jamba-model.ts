@@ -8,9 +8,10 @@ import { checkOptions, expectKnown, type GenerateOptions } from "./answer/option
 import { expectTokenizer, type Prompt, promptIds, type ReadPrompt, readPrompt } from "./answer/prompt.ts";
 import { logprobsOf, type TokenLogprob } from "./answer/sampler.ts";
 import { TextStream } from "./answer/text-stream.ts";
+import type { Sequence } from "./engine/advance.ts";
 import { evidenceOfStep } from "./engine/evidence.ts";
 import { ModelState } from "./engine/model-state.ts";
-import type { Runner, Sequence } from "./engine/runner.ts";
+import type { Runner } from "./engine/runner.ts";
 import { Session, type SessionOptions } from "./session.ts";
 
 export interface ForwardOptions {

@@ -8,8 +8,9 @@ import { type Backend, openReference } from "@jamba/core";
 import { openCheckpoint, quantize, writeSafetensors } from "@jamba/loader";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { Sequence } from "../src/engine/advance.ts";
 import { candidates } from "../src/engine/evidence.ts";
-import { Runner, type Sequence } from "../src/engine/runner.ts";
+import { Runner } from "../src/engine/runner.ts";
 import {
   type LoadDtype,
   loadModel,

@@ -3,9 +3,9 @@
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import type { Sequence } from "../engine/advance.ts";
 import type { Engine, Opened } from "../engine/engine.ts";
 import { evidenceOf, noQuestions, type Questions, type RowEvidence } from "../engine/evidence.ts";
-import type { Sequence } from "../engine/runner.ts";
 import { Lookahead, lookUp } from "./prompt-lookup.ts";
 
 const ids = fc.array(fc.integer({ min: 0, max: 2 }), { maxLength: 40 });

@@ -1,9 +1,9 @@
 // Speculation without a second model: what followed an earlier copy of the last tokens is read along with the next one,
 // and kept as far as the model agrees (Saxena 2023, "Prompt lookup decoding"; Leviathan et al. 2023, arXiv 2211.17192, for the check).
 
+import type { Sequence } from "../engine/advance.ts";
 import type { Engine, Opened } from "../engine/engine.ts";
 import type { Questions, RowEvidence } from "../engine/evidence.ts";
-import type { Sequence } from "../engine/runner.ts";
 
 export interface PromptLookup {
   /** Tokens that are tried at a time; 8 if not given. */

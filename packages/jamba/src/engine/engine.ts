@@ -4,6 +4,7 @@
 import { JambaError, type StatePart, type StateSpec } from "@jamba/core";
 import { ActivePrompt, sharedWith } from "./active-prompts.ts";
 import { Admission, type Limits } from "./admission.ts";
+import type { Sequence } from "./advance.ts";
 import {
   candidates,
   evidenceOfKept,
@@ -17,7 +18,7 @@ import {
 } from "./evidence.ts";
 import { missReason, worthWaiting } from "./miss-reason.ts";
 import { type Match, PrefixTree, type Snapshot } from "./prefix-tree.ts";
-import type { Runner, Sequence } from "./runner.ts";
+import type { Runner } from "./runner.ts";
 import { type ReadOptions, Scheduler } from "./scheduler.ts";
 import { Spill, type SpillOptions } from "./spill.ts";
 

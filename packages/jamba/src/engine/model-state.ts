@@ -1,7 +1,8 @@
 // The state of one sequence as a value: go on from it as often as you like, it does not change.
 
 import { type HostState, JambaError, toHostState } from "@jamba/core";
-import type { Runner, Sequence } from "./runner.ts";
+import type { Sequence } from "./advance.ts";
+import type { Runner } from "./runner.ts";
 
 /**
  * What the model remembers of the tokens it has read. `forward` and sessions never change a state that they are given.

@@ -2,49 +2,23 @@
 
 import { PagedAllocator } from "@jamba/attention";
 import {
-  type AskedIds,
   type Backend,
   checkState,
   type FloatDtype,
   fromHostState,
   type HostState,
   JambaError,
-  type Program,
-  record,
   ShapeError,
-  type StateAddress,
   type StatePart,
   type StateSpec,
   type StateStore,
   type Step,
-  type StepShape,
 } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
-import { type ForwardReads, forward, stateSpec } from "../model/forward.ts";
+import { type ForwardReads, stateSpec } from "../model/forward.ts";
 import type { ModelWeights } from "../model/weights.ts";
-import { nextTurn } from "./event-loop.ts";
-
-/** The paged state of one conversation. Only the runner changes it. */
-export interface Sequence extends StateAddress {
-  slot: number;
-  pages: number[];
-  seen: number;
-  released: boolean;
-}
-
-/** One sequence's part of a step. */
-export interface Advance {
-  readonly sequence: Sequence;
-  readonly ids: readonly number[];
-  /** How many of the last of `ids` want logits. */
-  readonly rows: number;
-  /** Of the draws from these rows; 1 if not given. */
-  readonly temperature?: number;
-  /** Ids whose logits each of these rows asks for. */
-  readonly asked?: readonly (readonly number[])[];
-  /** Asked when everything is ready: whether somebody still wants this part. */
-  readonly isWanted?: () => boolean;
-}
+import { type Advance, inputsOf, type Placed, type Sequence } from "./advance.ts";
+import { Programs } from "./programs.ts";
 
 export interface StepOptions {
   readonly reads: ForwardReads;
@@ -65,32 +39,16 @@ export interface StepResult {
   readonly refused: readonly { readonly part: Advance; readonly error: unknown }[];
 }
 
-/** A part with all that its step writes to. */
-interface Placed {
-  readonly part: Advance;
-  /** The sequence itself or its copy. */
-  readonly moving: Sequence;
-  readonly slots: readonly (readonly [from: number, to: number])[];
-  readonly pages: readonly (readonly [from: number, to: number])[];
-  /** Pages at the end of `moving` that it did not have. */
-  readonly nAdded: number;
-}
-
 /** Tokens per KV page: small enough that a short fork wastes little, large enough that page tables stay short. */
 export const pageTokens = 64;
-
-/** Programs kept: decode in batches of each size, pieces of prompts alone and beside it. */
-const keptPrograms = 32;
 
 export class Runner {
   readonly #store: StateStore;
   readonly #allocator: PagedAllocator;
-  readonly #programs = new Map<string, Promise<Program>>();
+  readonly #programs: Programs;
   /** What the backend is doing for this runner, with what stops it. */
   readonly #calls = new Map<AbortController, Promise<unknown>>();
   #disposed = false;
-  /** Of recording and compiling, so far: no part of any step's time. */
-  prepareMs = 0;
   /** Bytes of one slot and of one page. */
   readonly sizes: { readonly slot: number; readonly page: number };
   /** Asked for room when there is none: whether some was made. */
@@ -99,7 +57,7 @@ export class Runner {
   private constructor(
     readonly backend: Backend,
     readonly config: JambaConfig,
-    readonly weights: ModelWeights,
+    weights: ModelWeights,
     /** Tokens a sequence may hold. */
     readonly contextLength: number,
     store: StateStore,
@@ -107,6 +65,7 @@ export class Runner {
     this.#store = store;
     this.sizes = backend.stateBytes(store.spec);
     this.#allocator = new PagedAllocator(store, backend.device.stateStep);
+    this.#programs = new Programs(backend, config, weights, store);
   }
 
   static async open(
@@ -126,6 +85,11 @@ export class Runner {
   /** How many sequences share a page in use. */
   usersOf(page: number): number {
     return this.#allocator.usersOf(page);
+  }
+
+  /** Of recording and compiling, so far: no part of any step's time. */
+  get prepareMs(): number {
+    return this.#programs.prepareMs;
   }
 
   get stateSpec(): StateSpec {
@@ -223,7 +187,7 @@ export class Runner {
     let moved: Promise<void>;
     try {
       const { inputs, shape } = inputsOf(placed);
-      const program = await this.#program(shape, reads);
+      const program = await this.#programs.get(shape, reads);
       const stop = copied ? signal : undefined;
       moved = this.#call((signal) => {
         onStart?.(copied);
@@ -299,8 +263,7 @@ export class Runner {
     this.#disposed = true;
     for (const stop of this.#calls.keys()) stop.abort(disposed());
     await Promise.allSettled(this.#calls.values());
-    for (const program of await Promise.allSettled(this.#programs.values()))
-      if (program.status === "fulfilled") program.value[Symbol.dispose]();
+    await this.#programs.dispose();
     this.#store.dispose();
   }
 
@@ -319,32 +282,6 @@ export class Runner {
       this.#calls.delete(stop);
       signal?.removeEventListener("abort", abort);
     }
-  }
-
-  /** Recorded and compiled when it is first asked for. The one used longest ago goes. */
-  #program(shape: StepShape, reads: ForwardReads): Promise<Program> {
-    const key = [shape.L, shape.nSequences, shape.nRows, reads.logits, reads.top, reads.hidden, reads.routes].join();
-    const found = this.#programs.get(key) ?? this.#prepare(shape, reads);
-    this.#programs.delete(key);
-    this.#programs.set(key, found);
-    if (this.#programs.size > keptPrograms) {
-      const [oldest, program] = this.#programs.entries().next().value!;
-      this.#programs.delete(oldest);
-      void program.then((one) => one[Symbol.dispose]()).catch(() => undefined);
-    }
-    found.catch(() => this.#programs.delete(key));
-    return found;
-  }
-
-  async #prepare(shape: StepShape, reads: ForwardReads): Promise<Program> {
-    const start = performance.now();
-    const list = record(shape, this.#store.spec, (ops) => forward(ops, this.config, this.weights, reads));
-    // Some milliseconds each: what recorded must not hold up the event loop until the backend has read the list too.
-    await nextTurn();
-    this.#expectOpen();
-    const program = await this.backend.prepare(list, this.#store);
-    this.prepareMs += performance.now() - start;
-    return program;
   }
 
   get #hasPages(): boolean {
@@ -398,37 +335,6 @@ export class Runner {
       `expected at most contextLength = ${this.contextLength} tokens, found ${seen} read and ${more} to come; shorten the prompt or load the model with a larger contextLength`,
     );
   }
-}
-
-/** Tokens of all parts one after another, and the rows, questions and copies that come with them. */
-function inputsOf(placed: readonly Placed[]): { shape: StepShape; inputs: Parameters<Backend["submit"]>[1] } {
-  const starts = new Int32Array(placed.length + 1);
-  const [rows, temperatures, askedStarts, askedIds]: number[][] = [[], [], [0], []];
-  for (const [i, { part }] of placed.entries()) {
-    const { ids, temperature = 1, asked } = part;
-    starts[i + 1] = starts[i] + ids.length;
-    const nRows = Math.min(part.rows, ids.length);
-    for (let row = 0; row < nRows; row++) {
-      rows.push(starts[i + 1] - nRows + row);
-      temperatures.push(temperature);
-      for (const id of asked?.[row] ?? []) askedIds.push(id);
-      askedStarts.push(askedIds.length);
-    }
-  }
-  const asked: AskedIds = { starts: Int32Array.from(askedStarts), ids: Int32Array.from(askedIds) };
-  const ids = Int32Array.from(placed.flatMap(({ part }) => part.ids));
-  return {
-    shape: { L: ids.length, nSequences: placed.length, nRows: rows.length },
-    inputs: {
-      ids,
-      starts,
-      states: placed.map(({ moving: { slot, pages, seen } }) => ({ slot, pages, seen })),
-      rows: Int32Array.from(rows),
-      temperatures: Float32Array.from(temperatures),
-      asked: askedIds.length > 0 ? asked : undefined,
-      copies: { slots: placed.flatMap(({ slots }) => slots), pages: placed.flatMap(({ pages }) => pages) },
-    },
-  };
 }
 
 function disposed(): JambaError {

@@ -3,8 +3,9 @@
 import { HostTensor, JambaError } from "@jamba/core";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Advance, Sequence } from "./advance.ts";
 import type { StepRow } from "./evidence.ts";
-import type { Advance, Runner, Sequence, StepOptions, StepResult } from "./runner.ts";
+import type { Runner, StepOptions, StepResult } from "./runner.ts";
 import { type ReadOptions, Scheduler } from "./scheduler.ts";
 
 /** Time goes on when everybody waits for it. */

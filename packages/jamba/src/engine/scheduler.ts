@@ -3,9 +3,10 @@
 
 import type { Step } from "@jamba/core";
 import type { ForwardReads } from "../model/forward.ts";
+import type { Advance, Sequence } from "./advance.ts";
 import { nextTurn } from "./event-loop.ts";
 import { noQuestions, type Questions, type StepRow, type StepSlice } from "./evidence.ts";
-import type { Advance, Runner, Sequence } from "./runner.ts";
+import type { Runner } from "./runner.ts";
 
 export interface ReadOptions {
   /** What steps must give; nothing if not given. */

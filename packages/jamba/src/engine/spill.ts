@@ -1,7 +1,8 @@
 // States that have no room any more: on the disk, if there is one, and gone otherwise.
 
 import type { DiskCache } from "../state/disk-cache.ts";
-import type { Runner, Sequence } from "./runner.ts";
+import type { Sequence } from "./advance.ts";
+import type { Runner } from "./runner.ts";
 
 export interface SpillOptions {
   /** Where states go that have no room any more, and come back from. */
