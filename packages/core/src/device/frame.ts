@@ -1,8 +1,7 @@
 // The half of a backend that is the same for every device: checks, ownership, order, programs, weights from sources, accounting, the end.
 
-import { Tensor as HostTensor } from "onnxruntime-common";
 import { type BlockDtype, blockFormats, isBlockDtype, storedBytes, storedDtypes } from "../blocks.ts";
-import { type CommandList, type Tensor, weightsOf } from "../command.ts";
+import { type CommandList, weightsOf } from "../command.ts";
 import type { WeightDtype } from "../dtype.ts";
 import { BackendError, DtypeError, JambaError, LoadError, ShapeError } from "../errors.ts";
 import { lower } from "../lower/lower.ts";
@@ -20,29 +19,18 @@ import type {
   SubmitOptions,
 } from "./backend.ts";
 import { checkAddress, checkCopies, checkInputs, expectCount } from "./checks.ts";
-import type { Driver, DriverStates, DriverWeight } from "./driver.ts";
-import { HeldProgram, HeldStates, HeldWeight } from "./held.ts";
+import type { Driver, DriverWeight } from "./driver.ts";
+import { allocate, type Guard, HeldProgram, HeldStates, HeldStep, HeldWeight } from "./held.ts";
+import { readParts, writeParts } from "./move-state.ts";
 import { packCopies, packInputs } from "./pack-inputs.ts";
 import { readInto, steady } from "./read-weight.ts";
-import {
-  convertPart,
-  partBytes,
-  type StateAddress,
-  type StateCopies,
-  type StatePart,
-  type StateSpec,
-  type StateStore,
-  statePartsOf,
-} from "./state.ts";
+import type { StateAddress, StateCopies, StatePart, StateSpec, StateStore } from "./state.ts";
 import { matrixOf, type Weight, type WeightSource } from "./weight.ts";
 
 /** A backend on top of a device. */
 export function openDevice(driver: Driver): Backend {
   return new Device(driver);
 }
-
-/** Of a state that is read or written: parts under way at the same time. */
-const aheadBytes = 32 * 2 ** 20;
 
 /** Bytes that are read at once from a packed weight that can't be mapped. */
 const packedPieceBytes = 4 * 2 ** 20;
@@ -57,6 +45,7 @@ class Device implements Backend {
   readonly #weights = new Set<HeldWeight>();
   readonly #stores = new Set<HeldStates>();
   readonly #programs = new Set<HeldProgram>();
+  readonly #guard: Guard = { expectAlive: () => this.#alive(), wait: (work) => this.#wait(work) };
   /** Who waits for the device: told when it is lost. */
   readonly #waiting = new Set<(reason: JambaError) => void>();
   #gone?: JambaError;
@@ -97,7 +86,7 @@ class Device implements Backend {
     expectStored(source);
     const weight = await this.#hold({ name, dtype, shape: [...shape] });
     try {
-      await readInto(weight.held, source, { signal, wait: (work) => this.#wait(work) });
+      await readInto(weight.held, source, this.#guard, signal);
       this.#alive();
       return weight;
     } catch (error) {
@@ -110,13 +99,7 @@ class Device implements Backend {
     this.#alive();
     this.#expectSpec(spec);
     const held = this.#inUse(await this.#wait(this.#driver.createStates(spec)));
-    const store: HeldStates = new HeldStates(spec, held, {
-      forget: () => this.#stores.delete(store),
-      wait: (work) => {
-        this.#alive();
-        return this.#wait(work);
-      },
-    });
+    const store: HeldStates = new HeldStates(spec, held, this.#guard, () => this.#stores.delete(store));
     this.#stores.add(store);
     return store;
   }
@@ -124,10 +107,11 @@ class Device implements Backend {
   async prepare(list: CommandList, states: StateStore): Promise<Program> {
     this.#alive();
     const store = this.#own(states);
-    const weights = list.commands.flatMap(weightsOf).map((weight) => this.#held(weight) && (weight as HeldWeight));
+    const weights = [...new Set(list.commands.flatMap(weightsOf))];
+    for (const weight of weights) this.#held(weight);
     const plan = lower(list, this.#driver.lowering);
     const compiled = this.#inUse(await this.#wait(this.#driver.compile(plan, store.held, (weight) => this.#held(weight))));
-    const program: HeldProgram = new HeldProgram(list, store, plan, [...new Set(weights)], compiled, () => this.#programs.delete(program));
+    const program: HeldProgram = new HeldProgram(list, store, plan, weights, compiled, () => this.#programs.delete(program));
     this.#programs.add(program);
     return program;
   }
@@ -161,32 +145,7 @@ class Device implements Backend {
       })
       .finally(() => signal?.removeEventListener("abort", cancel));
     done.catch(() => undefined); // whoever reads hears of it
-    return {
-      done,
-      read: async (name, rows) => {
-        const at = plan.outputs.findIndex((output) => output.name === name);
-        const kept = plan.kept.findIndex((one) => one.name === name);
-        if (at < 0 && kept < 0) throw new ShapeError(`step: expected a value that its list reads or keeps, found "${name}"`);
-        if (at >= 0) {
-          await done;
-          return outputs[at];
-        }
-        this.#alive();
-        if (!states.kept.includes(ticket))
-          throw new BackendError(`step: ${name}: expected to be read before the submit after the next one, found it gone`);
-        const { dtype, shape } = plan.kept[kept].x;
-        const [from, to] = rows ?? [0, shape[0]];
-        if (!(Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from <= to && to <= shape[0]))
-          throw new ShapeError(`step: ${name}: expected rows within [0, ${shape[0]}], found [${from}, ${to})`);
-        const values = allocate({ dtype, shape: [to - from, shape[1]] });
-        // Asked for at once, so that it stands before later steps in the queue.
-        const reading = this.#wait(ticket.readKept(kept, from, to, values.data as Float32Array));
-        reading.catch(() => undefined); // after a step that failed there is only its own error to tell
-        await done;
-        await reading;
-        return values;
-      },
-    };
+    return new HeldStep(program as HeldProgram, ticket, outputs, done, this.#guard);
   }
 
   async copyStates(states: StateStore, copies: StateCopies): Promise<void> {
@@ -200,53 +159,14 @@ class Device implements Backend {
     this.#alive();
     const { held, spec } = this.#own(states);
     checkAddress(states, address);
-    return this.#readParts(held, address, statePartsOf(spec, address.seen));
-  }
-
-  /** Parts are asked for ahead: each waits behind whatever step is under way when it is asked for. */
-  async *#readParts(held: DriverStates, address: StateAddress, parts: readonly Omit<StatePart, "bytes">[]): AsyncGenerator<StatePart> {
-    const asked: Promise<Uint8Array>[] = [];
-    let [next, bytesAsked] = [0, 0];
-    for (const part of parts) {
-      this.#alive();
-      for (; next < parts.length && (asked.length === 0 || bytesAsked + partBytes(parts[next]) <= aheadBytes); next++) {
-        bytesAsked += partBytes(parts[next]);
-        // What a slot holds means nothing before the first token.
-        const reading = address.seen === 0 ? new Uint8Array(partBytes(parts[next])) : this.#wait(held.readPart(address, parts[next]));
-        asked.push(Promise.resolve(reading));
-        asked.at(-1)!.catch(() => undefined); // thrown when its turn comes, if anybody still listens
-      }
-      bytesAsked -= partBytes(part);
-      yield { ...part, bytes: await asked.shift()! };
-    }
+    return readParts(held, spec, address, this.#guard);
   }
 
   async writeState(states: StateStore, address: StateAddress, parts: AsyncIterable<StatePart> | Iterable<StatePart>): Promise<void> {
     this.#alive();
     const { held, spec } = this.#own(states);
     checkAddress(states, address);
-    const expected = statePartsOf(spec, address.seen);
-    const text = (part?: Omit<StatePart, "bytes">) =>
-      part ? `layer ${part.layer} ${part.name} [${part.shape.join(", ")}]` : "no more parts";
-    let count = 0;
-    let [writing, bytesWriting]: [Promise<void>[], number] = [[], 0];
-    for await (const part of parts) {
-      const to = expected[count++];
-      if (text(part) !== text(to) || part.bytes.byteLength !== partBytes(part))
-        throw new ShapeError(`state: expected ${text(to)}, found ${text(part)} in ${part.bytes.byteLength} bytes; is it of another model?`);
-      this.#alive();
-      const { bytes, ...rest } = convertPart(part, to.dtype);
-      const written = this.#wait(held.writePart(address, { ...rest, bytes: steady(bytes) }));
-      written.catch(() => undefined); // thrown where all are awaited
-      writing.push(written);
-      bytesWriting += bytes.byteLength;
-      if (bytesWriting <= aheadBytes) continue;
-      await Promise.all(writing);
-      [writing, bytesWriting] = [[], 0];
-    }
-    await Promise.all(writing);
-    if (count < expected.length)
-      throw new ShapeError(`state: expected ${text(expected[count])}, found no more parts; is it of another model?`);
+    await writeParts(held, spec, address, parts, this.#guard);
   }
 
   memory(): MemoryUse {
@@ -425,14 +345,4 @@ function expectStored({ name, dtype, shape }: WeightSource): void {
   const { columns } = matrixOf(shape);
   if (isBlockDtype(dtype) && columns % blockFormats[dtype].values !== 0)
     throw new DtypeError(`${name}: expected rows of whole ${dtype} blocks of ${blockFormats[dtype].values}, found [${shape.join(", ")}]`);
-}
-
-/** @throws JambaError OUT_OF_MEMORY */
-function allocate({ dtype, shape }: Pick<Tensor, "dtype"> & { readonly shape: readonly number[] }): HostTensor {
-  const length = shape.reduce((a, b) => a * b, 1);
-  try {
-    return dtype === "f32" ? new HostTensor(new Float32Array(length), shape) : new HostTensor(new Int32Array(length), shape);
-  } catch (cause) {
-    throw new JambaError("OUT_OF_MEMORY", `step: expected room for [${shape.join(", ")}] values, found none`, { cause });
-  }
 }

@@ -1,14 +1,23 @@
-// What callers hold of a backend: weights, programs and states, each with what the driver holds of it.
+// What callers hold of a backend: weights, programs, states and steps, each with what the driver holds of it.
 
-import type { CommandList } from "../command.ts";
+import { Tensor as HostTensor } from "onnxruntime-common";
+import type { CommandList, Tensor } from "../command.ts";
 import type { WeightDtype } from "../dtype.ts";
-import { JambaError } from "../errors.ts";
+import { BackendError, JambaError, ShapeError } from "../errors.ts";
 import type { Plan } from "../lower/lower.ts";
-import type { Program } from "./backend.ts";
+import type { Program, Step } from "./backend.ts";
 import { expectCount } from "./checks.ts";
 import type { DriverProgram, DriverStates, DriverWeight, Ticket } from "./driver.ts";
 import type { StateSpec, StateStore } from "./state.ts";
 import type { Weight } from "./weight.ts";
+
+/** How what is held reaches a device that may be lost or disposed. */
+export interface Guard {
+  /** @throws JambaError DISPOSED, DEVICE_LOST */
+  readonly expectAlive: () => void;
+  /** Ends when `work` does, or with the device. */
+  readonly wait: <T>(work: T | Promise<T>) => Promise<T>;
+}
 
 export class HeldWeight implements Weight, Disposable {
   readonly name: string;
@@ -35,7 +44,7 @@ export class HeldProgram implements Program {
     readonly list: CommandList,
     readonly states: HeldStates,
     readonly plan: Plan,
-    readonly weights: readonly HeldWeight[],
+    readonly weights: readonly Weight[],
     readonly compiled: DriverProgram,
     readonly forget: () => boolean,
   ) {}
@@ -56,7 +65,8 @@ export class HeldStates implements StateStore {
   constructor(
     readonly spec: StateSpec,
     readonly held: DriverStates,
-    readonly frame: { forget(): boolean; wait<T>(work: T | Promise<T>): Promise<T> },
+    readonly guard: Guard,
+    readonly forget: () => boolean,
   ) {}
 
   get nSlots(): number {
@@ -70,7 +80,10 @@ export class HeldStates implements StateStore {
   async reserve(nSlots: number, nPages: number): Promise<void> {
     for (const count of [nSlots, nPages]) expectCount("reserve", count);
     if (this.released) throw new JambaError("DISPOSED", "reserve: expected states that are in use, found them disposed");
-    const grown = this.#growing.then(() => this.frame.wait(this.held.reserve(nSlots, nPages)));
+    const grown = this.#growing.then(() => {
+      this.guard.expectAlive();
+      return this.guard.wait(this.held.reserve(nSlots, nPages));
+    });
     this.#growing = grown.catch(() => undefined);
     await grown;
   }
@@ -81,9 +94,59 @@ export class HeldStates implements StateStore {
   }
 
   dispose(): void {
-    if (!this.frame.forget()) return;
+    if (!this.forget()) return;
     for (const ticket of this.kept.splice(0)) ticket.dropKept();
     // Not in the middle of a growth.
     this.released = this.#growing.then(() => this.held.release());
+  }
+}
+
+export class HeldStep implements Step {
+  constructor(
+    readonly program: HeldProgram,
+    readonly ticket: Ticket,
+    /** Of the values that are read, in the order of the plan. */
+    readonly outputs: readonly HostTensor[],
+    readonly done: Promise<void>,
+    readonly guard: Guard,
+  ) {}
+
+  async read(name: string, rows?: readonly [from: number, to: number]): Promise<HostTensor> {
+    const { plan } = this.program;
+    const output = plan.outputs.findIndex((one) => one.name === name);
+    if (output >= 0) {
+      await this.done;
+      return this.outputs[output];
+    }
+    const kept = plan.kept.findIndex((one) => one.name === name);
+    if (kept < 0) throw new ShapeError(`step: expected a value that its list reads or keeps, found "${name}"`);
+    return this.#readKept(name, kept, rows);
+  }
+
+  async #readKept(name: string, index: number, rows: readonly [from: number, to: number] | undefined): Promise<HostTensor> {
+    this.guard.expectAlive();
+    if (!this.program.states.kept.includes(this.ticket))
+      throw new BackendError(`step: ${name}: expected to be read before the submit after the next one, found it gone`);
+    const { dtype, shape } = this.program.plan.kept[index].x;
+    const [from, to] = rows ?? [0, shape[0]];
+    if (!(Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from <= to && to <= shape[0]))
+      throw new ShapeError(`step: ${name}: expected rows within [0, ${shape[0]}], found [${from}, ${to})`);
+    const values = allocate({ dtype, shape: [to - from, shape[1]] });
+    // Asked for at once, so that it stands before later steps in the queue.
+    const reading = this.guard.wait(this.ticket.readKept(index, from, to, values.data as Float32Array));
+    reading.catch(() => undefined); // after a step that failed there is only its own error to tell
+    await this.done;
+    await reading;
+    return values;
+  }
+}
+
+/** @throws JambaError OUT_OF_MEMORY */
+export function allocate({ dtype, shape }: Pick<Tensor, "dtype"> & { readonly shape: readonly number[] }): HostTensor {
+  const length = shape.reduce((a, b) => a * b, 1);
+  try {
+    return dtype === "f32" ? new HostTensor(new Float32Array(length), shape) : new HostTensor(new Int32Array(length), shape);
+  } catch (cause) {
+    throw new JambaError("OUT_OF_MEMORY", `step: expected room for [${shape.join(", ")}] values, found none`, { cause });
   }
 }

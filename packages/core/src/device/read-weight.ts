@@ -3,6 +3,7 @@
 import { storedBytes } from "../blocks.ts";
 import { ShapeError } from "../errors.ts";
 import type { DriverWeight } from "./driver.ts";
+import type { Guard } from "./held.ts";
 import { matrixOf, type WeightSource } from "./weight.ts";
 
 /** About how much is read at once: enough to hide a read behind the packing of the piece before. */
@@ -10,14 +11,8 @@ const pieceBytes = 4 * 2 ** 20;
 /** The same where the device reads the file itself: some hundredths of a second, after which a load can be stopped. */
 const filePieceBytes = 64 * 2 ** 20;
 
-interface ReadOptions {
-  readonly signal?: AbortSignal;
-  /** Waits for the device, which may be lost or disposed meanwhile. */
-  readonly wait: <T>(work: Promise<T>) => Promise<T>;
-}
-
 /** @throws ShapeError when the source gives more or fewer bytes than its rows have */
-export async function readInto(weight: DriverWeight, source: WeightSource, { signal, wait }: ReadOptions): Promise<void> {
+export async function readInto(weight: DriverWeight, source: WeightSource, { wait }: Guard, signal?: AbortSignal): Promise<void> {
   const { name, shape, dtype, file } = source;
   const rowBytes = storedBytes(dtype, matrixOf(shape).columns);
   if (file && weight.packFile) {

@@ -39,13 +39,10 @@ export interface Plan {
   readonly kept: readonly { readonly name: string; readonly x: Tensor }[];
 }
 
-/**
- * @param rewrites what each fusion does; tests plant wrong ones
- * @throws JambaError OUT_OF_MEMORY when the arena is larger than `mostArenaBytes`
- */
-export function lower(list: CommandList, target: LoweringTarget, rewrites = fusions): Plan {
-  const names = (Object.keys(rewrites) as Fusion[]).filter((name) => target.fuses.has(name));
-  const commands = names.reduce<readonly FusedCommand[]>((fused, name) => rewrites[name](fused), list.commands);
+/** @throws JambaError OUT_OF_MEMORY when the arena is larger than `mostArenaBytes` */
+export function lower(list: CommandList, target: LoweringTarget): Plan {
+  const names = (Object.keys(fusions) as Fusion[]).filter((name) => target.fuses.has(name));
+  const commands = names.reduce<readonly FusedCommand[]>((fused, name) => fusions[name](fused), list.commands);
   const scratch = commands.map((command) => target.scratchWords?.(command) ?? 0);
   const nBuffers = list.lengths.length;
   const touched = commands.map((command, i) => [...tensorsOf(command).map(({ tensor }) => tensor.buffer), nBuffers + i]);

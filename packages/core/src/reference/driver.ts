@@ -2,7 +2,7 @@
 // Who writes a driver for another device starts from here.
 
 import { decodeStored, type StoredDtype } from "../blocks.ts";
-import type { FusedCommand, FusedCommandOf, FusedOp } from "../command.ts";
+import { type FusedCommand, type FusedCommandOf, type FusedOp, weightsOf } from "../command.ts";
 import type { DeviceInfo } from "../device/backend.ts";
 import type { Driver, DriverProgram, DriverWeight, PackedCopies, PackedInputs, Ticket } from "../device/driver.ts";
 import { openDevice } from "../device/frame.ts";
@@ -63,6 +63,7 @@ export function openReference(options: ReferenceOptions = {}) {
 
 interface ReferenceProgram extends DriverProgram {
   readonly plan: Plan;
+  readonly values: ReadonlyMap<Weight, Float32Array>;
 }
 
 /** How long commands may run before other work of the event loop gets its turn. */
@@ -114,21 +115,17 @@ class ReferenceDriver implements Driver<ReferenceWeight, ReferenceStates, Refere
     return this.#inOrder(async () => states.copy(copies));
   }
 
-  compile(plan: Plan, _: ReferenceStates, weightOf: (weight: Weight) => ReferenceWeight): ReferenceProgram & { weightOf: typeof weightOf } {
-    return { plan, weightOf, release() {} };
+  compile(plan: Plan, _: ReferenceStates, weightOf: (weight: Weight) => ReferenceWeight): ReferenceProgram {
+    const values = new Map(plan.commands.flatMap(weightsOf).map((weight) => [weight, weightOf(weight).values]));
+    return { plan, values, release() {} };
   }
 
-  submit(
-    program: ReferenceProgram & { weightOf?: (weight: Weight) => ReferenceWeight },
-    states: ReferenceStates,
-    inputs: PackedInputs,
-  ): Ticket {
-    const { plan } = program;
+  submit({ plan, values: weights }: ReferenceProgram, states: ReferenceStates, inputs: PackedInputs): Ticket {
     let kept: (Float32Array | Int32Array)[] = [];
     let cancelled = false;
     const done = this.#inOrder(async () => {
       states.copy(inputs.copies);
-      const step = this.#context(plan, states, inputs, program.weightOf!, kept);
+      const step = this.#context(plan, states, inputs, weights, kept);
       for (const command of plan.commands) {
         if (performance.now() > this.#turnEnds) {
           await nextTurn();
@@ -194,7 +191,7 @@ class ReferenceDriver implements Driver<ReferenceWeight, ReferenceStates, Refere
     plan: Plan,
     states: ReferenceStates,
     inputs: PackedInputs,
-    weightOf: (weight: Weight) => ReferenceWeight,
+    weights: ReadonlyMap<Weight, Float32Array>,
     kept: (Float32Array | Int32Array)[],
   ): StepContext {
     if (this.#arena.byteLength < plan.arenaBytes) this.#arena = new ArrayBuffer(plan.arenaBytes);
@@ -207,7 +204,7 @@ class ReferenceDriver implements Driver<ReferenceWeight, ReferenceStates, Refere
       sequences: sequencesOf(inputs),
       f32: (t) => arena.f32.subarray(start(t), end(t)),
       i32: (t) => arena.i32.subarray(start(t), end(t)),
-      weight: (weight) => weightOf(weight).values,
+      weight: (weight) => weights.get(weight)!,
       mamba: (layer) => states.mamba(layer),
       kv: (layer) => states.kv(layer),
       nextInput: () => inputs.tensors[nGiven++],
