@@ -68,7 +68,7 @@ NativeExecutor::~NativeExecutor() {
 void NativeExecutor::stopHook(void* self) { ((NativeExecutor*)self)->executor_->stop(); }
 
 Napi::Value NativeExecutor::queue(Napi::Env env, const std::vector<Napi::Value>& held, std::function<void()> work,
-                                std::function<Napi::Value(Napi::Env)> result, std::function<void()> after) {
+                                  std::function<Napi::Value(Napi::Env)> result, std::function<void()> after) {
   auto* pending = new Pending{Napi::Promise::Deferred::New(env), {}, std::move(result), std::move(after), nullptr};
   for (const Napi::Value& value : held) {
     Napi::Object holder = Napi::Object::New(env);
@@ -113,19 +113,19 @@ void NativeExecutor::settle(Napi::Env env, Pending& pending) {
   }
 }
 
-  /**
-   * Makes JavaScript and the C library give their garbage back to the system. V8 collects all, and makes the room for new objects
-   * small again, when it hears of more memory outside its heap than half of what the heap may have.
-   */
-  Napi::Value NativeExecutor::giveBackUnused(const Napi::CallbackInfo& info) {
-    constexpr int64_t outside = int64_t{1} << 34;
-    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), outside);
-    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -outside);
+/**
+ * Makes JavaScript and the C library give their garbage back to the system. V8 collects all, and makes the room for new objects
+ * small again, when it hears of more memory outside its heap than half of what the heap may have.
+ */
+Napi::Value NativeExecutor::giveBackUnused(const Napi::CallbackInfo& info) {
+  constexpr int64_t outside = int64_t{1} << 34;
+  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), outside);
+  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -outside);
 #ifdef __GLIBC__
-    malloc_trim(0);
+  malloc_trim(0);
 #endif
-    return info.Env().Undefined();
-  }
+  return info.Env().Undefined();
+}
 
 /** (weight or states) Steps that were queued before still have them. */
 Napi::Value NativeExecutor::release(const Napi::CallbackInfo& info) {

@@ -202,7 +202,7 @@ export class CpuDriver implements Driver<CpuWeight, CpuStates, CpuProgram> {
     return [name, this.addon.dtypes.indexOf(dtype), isVector, stack, isVector ? 1 : shape.at(-2)!, shape.at(-1)!];
   }
 
-  /** As `layoutOf` in native/addon.cc reads it. */
+  /** As `layoutOf` in native/states.cc reads it. */
   #layoutOf(spec: StateSpec): Int32Array {
     const layers = spec.layers.flatMap((layer) =>
       layer.kind === "mamba" ? [1, layer.dInner, layer.dState, layer.dConv] : [0, layer.nKvHeads, layer.headDim, 0],
