@@ -9,7 +9,7 @@ let model: JambaModel;
 let app: ReturnType<typeof createApp>;
 beforeAll(async () => {
   model = await loadModel("tiny");
-  app = createApp(new Service(model, "tiny"));
+  app = createApp(new Service(model, "tiny", { temperature: 0 }));
 });
 afterAll(() => model.dispose());
 
@@ -53,7 +53,7 @@ test("each chunk has the logprobs of its own text, whatever ends the answer", as
 test("of several choices each ends when it ends", async () => {
   // One at a time: each has ended before the next begins.
   await using narrow = await loadModel("tiny", { limits: { sequences: 1 } });
-  app = createApp(new Service(narrow, "tiny"));
+  app = createApp(new Service(narrow, "tiny", { temperature: 0 }));
   const more = { n: 2, temperature: 1, seed: 4, max_tokens: 5, stream: true };
   const streams = [
     ["/v1/chat/completions", { messages }, 2],
@@ -68,7 +68,7 @@ test("of several choices each ends when it ends", async () => {
     expect(runs.map(({ index }) => index).sort()).toEqual(Array.from({ length: count }, (_, i) => i));
     for (const { finish_reason } of runs) expect(finish_reason).toBe("length");
   }
-  app = createApp(new Service(model, "tiny"));
+  app = createApp(new Service(model, "tiny", { temperature: 0 }));
 });
 
 test("one call at most where parallel_tool_calls is false", async () => {

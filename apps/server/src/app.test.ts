@@ -18,7 +18,7 @@ const messages = [{ role: "user", content: "Write a story about Mia and a fox." 
 type Json = any;
 
 function appOf(options: AppOptions = {}, name = "tiny") {
-  const app = createApp(new Service(model, name, options));
+  const app = createApp(new Service(model, name, { temperature: 0, ...options }));
   const post = (path: string, body: unknown, headers: Record<string, string> = {}) =>
     app.request(path, {
       method: "POST",

@@ -17,7 +17,7 @@ let server: Server;
 let openai: OpenAI;
 beforeAll(async () => {
   model = await loadModel("tiny");
-  server = await serve(model, "tiny", { port: 0, apiKeys: ["key"] });
+  server = await serve(model, "tiny", { port: 0, apiKeys: ["key"], temperature: 0 });
   openai = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "key" });
 });
 afterAll(async () => {

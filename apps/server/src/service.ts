@@ -21,6 +21,8 @@ export interface AppOptions {
   maxQueue?: number;
   /** The most new tokens of an answer, whatever the request says; 32,768 if not given. */
   maxTokens?: number;
+  /** Where neither the request nor the model's generation_config.json says: 1 as OpenAI's if not given, and 0 always takes the most probable token. */
+  temperature?: number;
   /** Accept `grammar`. A grammar is a program: one that is made to can stop the server for ever. */
   allowGrammars?: boolean;
   /** A folder for conversations that /slots saves. Without it there are no slots. */
@@ -40,6 +42,7 @@ const defaults = {
   requestTimeoutMs: 600_000,
   maxQueue: 64,
   maxTokens: 32_768,
+  temperature: 1,
   allowGrammars: false,
   slots: 4,
   pingMs: 10_000,
@@ -107,6 +110,11 @@ export class Service {
     throw new ApiError(503, "Loading model", { type: "unavailable_error", code: "model_loading", retryAfter: 1 });
   }
 
+  /** What an answer is drawn with where its request does not say. */
+  get defaults(): Partial<GenerateOptions> & { temperature: number } {
+    return { temperature: this.options.temperature, ...this.model.defaults };
+  }
+
   /** Of what computes: model, dtypes and device. */
   get fingerprint(): string {
     const { device, dtypes } = this.model;
@@ -131,9 +139,11 @@ export class Service {
     const { model } = this;
     this.#expectRoom();
     const controller = new AbortController();
+    const { temperature, maxTokens = defaultMaxTokens } = this.defaults;
     const stream = (session ?? model.stream.bind(model))(prompt, {
       ...options,
-      maxTokens: Math.min(options.maxTokens ?? model.defaults.maxTokens ?? defaultMaxTokens, this.options.maxTokens),
+      temperature: options.temperature ?? temperature,
+      maxTokens: Math.min(options.maxTokens ?? maxTokens, this.options.maxTokens),
       signal: controller.signal,
     });
     return { parts: this.#counted(stream, options.n ?? 1, controller, signal), result: () => stream.result };

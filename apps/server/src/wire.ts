@@ -32,7 +32,7 @@ export function samplingOptions(body: Sampling, { allowGrammars }: { readonly al
     // llama.cpp's -1 asks for a random one.
     seed: body.seed === -1 ? undefined : body.seed,
     n: body.n,
-    stop: [body.stop ?? []].flat().filter((text) => text !== ""),
+    stop: body.stop === undefined ? undefined : [body.stop].flat().filter((text) => text !== ""),
     frequencyPenalty: body.frequency_penalty,
     presencePenalty: body.presence_penalty,
     repetitionPenalty: body.repeat_penalty,

@@ -14,7 +14,8 @@ const model = await loadModel("tiny", {
 });
 const failures = [];
 const log = (line) => line.status === 500 && failures.push(line);
-const server = await serve(model, "tiny", { port: 0, apiKeys, maxBodyBytes, maxQueue, maxTokens: 256, requestTimeoutMs: 60_000, log });
+const limits = { maxBodyBytes, maxQueue, maxTokens: 256, requestTimeoutMs: 60_000 };
+const server = await serve(model, "tiny", { port: 0, apiKeys, ...limits, temperature: 0, log });
 
 function state() {
   globalThis.gc?.(); // what is left after it is held by something

@@ -274,19 +274,53 @@ describe("a mistake is refused, naming tensor, expected and found", () => {
   });
 });
 
-test("an option given as undefined leaves the checkpoint's own sampling in force", async () => {
-  const { tensors, config } = await read("base");
-  const generation = { do_sample: true, temperature: 50, top_k: 300 };
-  await using model = await loadModel([
-    blob("config.json", JSON.stringify(config)),
-    blob("generation_config.json", JSON.stringify(generation)),
-    blob("model.safetensors", writeSafetensors(tensors.values())),
-  ]);
-  const ids = (options: object) =>
+describe("generation_config.json", () => {
+  const modelWith = async (generation: object) => {
+    const { tensors, config } = await read("base");
+    return loadModel([
+      blob("config.json", JSON.stringify(config)),
+      blob("generation_config.json", JSON.stringify(generation)),
+      blob("model.safetensors", writeSafetensors(tensors.values())),
+    ]);
+  };
+  const answer = (model: JambaModel, options: object) =>
     model.generate([1, 2, 3], { maxTokens: 12, seed: 5, ignoreEos: true, ...options }).then((result) => result.ids);
-  const sampled = await ids({});
-  expect(await ids({ temperature: undefined, topK: undefined })).toEqual(sampled);
-  expect(await ids({ temperature: 0 })).not.toEqual(sampled);
+
+  test("an option given as undefined leaves the checkpoint's own sampling in force", async () => {
+    await using model = await modelWith({ do_sample: true, temperature: 50, top_k: 300 });
+    const sampled = await answer(model, {});
+    expect(await answer(model, { temperature: undefined, topK: undefined })).toEqual(sampled);
+    expect(await answer(model, { temperature: 0 })).not.toEqual(sampled);
+  });
+
+  test("what it says is what the same options say, and a call that says otherwise counts more", async () => {
+    await using plain = await modelWith({});
+    const greedy = await answer(plain, {});
+    for (const [generation, options] of [
+      [{ repetition_penalty: 0.2 }, { repetitionPenalty: 0.2 }],
+      [
+        { do_sample: true, temperature: 40, min_p: 0.01, typical_p: 0.99 },
+        { temperature: 40, minP: 0.01, typicalP: 0.99 },
+      ],
+      [{ do_sample: true }, { temperature: 1 }],
+      [{ max_new_tokens: 5 }, { maxTokens: 5 }],
+    ] as const) {
+      await using model = await modelWith(generation);
+      expect(model.defaults).toEqual(options);
+      const found = await model.generate([1, 2, 3], {
+        maxTokens: undefined,
+        seed: 5,
+        ignoreEos: true,
+        ...("max_new_tokens" in generation ? {} : { maxTokens: 12 }),
+      });
+      expect(found.ids).toEqual(await answer(plain, options));
+      expect(found.ids).not.toEqual(greedy);
+      expect(await answer(model, { temperature: 0, repetitionPenalty: 1, maxTokens: 12 })).toEqual(greedy);
+    }
+    await using draws = await modelWith({ do_sample: false, temperature: 40 });
+    expect(await answer(draws, {})).toEqual(greedy);
+    expect(draws.defaults).toEqual({ temperature: 0 });
+  });
 });
 
 test("progress runs to all bytes, those of tensors that the model ignores too, by pieces of a tensor", async () => {

@@ -5,7 +5,8 @@ export { type GgufHeader, type GgufTensor, type GgufValue, parseGgufHeader } fro
 export { type PlacedGguf, placeGguf, type UnplacedGgufTensor } from "./gguf/write.ts";
 export { type Download, type DownloadOptions, type DownloadProgress, download } from "./hub/download.ts";
 export { isHubId } from "./hub/hub-id.ts";
-export { type JambaConfig, parseConfig, parseGenerationConfig } from "./model/config.ts";
+export { type JambaConfig, parseConfig } from "./model/config.ts";
+export { type GenerationConfig, type GenerationDefaults, parseGenerationConfig } from "./model/generation-config.ts";
 export {
   type ModelTensor,
   modelSources,

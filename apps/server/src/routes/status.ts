@@ -47,10 +47,10 @@ export const statusRoutes: readonly Route[] = [
     answer: propsAnswer,
     handle({ service, c }) {
       const { model, slots, name } = service;
-      const { tokenizer, contextLength, defaults, device, dtypes } = model;
+      const { tokenizer, contextLength, device, dtypes } = model;
       const tokenOf = (id: number | undefined) => (id === undefined ? null : (tokenizer.tokenOf(id) ?? null));
       return c.json({
-        default_generation_settings: { n_ctx: contextLength, params: defaults },
+        default_generation_settings: { n_ctx: contextLength, params: service.defaults },
         total_slots: slots?.all.length ?? 0,
         model_path: name,
         model_alias: service.id,

@@ -22,7 +22,7 @@ const share = z.number().min(0).max(1);
 /** llama.cpp's -1: as much as there is. */
 const limit = z.int().min(-1);
 
-/** How tokens are drawn, and where the answer ends. What is not given is as the model's generation_config.json says. */
+/** How tokens are drawn, and where the answer ends. What is not given is as the model's generation_config.json says, and the temperature else 1. */
 export const sampling = {
   temperature: optional(z.number().min(0).max(2)),
   top_p: optional(share),

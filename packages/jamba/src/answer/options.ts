@@ -4,8 +4,9 @@ import { JambaError } from "@jamba/core";
 import type { Format, ToolChoice } from "../format/format-grammar.ts";
 import type { PromptLookup } from "./prompt-lookup.ts";
 
+/** What is not given is as the checkpoint's generation_config.json says (`model.defaults`), and else as said here. */
 export interface GenerateOptions {
-  /** New tokens at most; 1024 if not given. */
+  /** New tokens at most; 1024 unless generation_config.json says otherwise. */
   maxTokens?: number;
   /** 0 (the default unless generation_config.json says otherwise): always the most probable token. */
   temperature?: number;

@@ -71,7 +71,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
       stopIds,
       identity,
       constraints,
-      defaults: generation.sampling,
+      defaults: generation.defaults,
       release: () => closeAll(closers),
     });
   } catch (error) {

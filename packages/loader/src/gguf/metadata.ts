@@ -1,6 +1,7 @@
 // What a GGUF file of a Jamba says of itself, in the keys that llama.cpp reads.
 
-import { type JambaConfig, parseGenerationConfig } from "../model/config.ts";
+import type { JambaConfig } from "../model/config.ts";
+import { parseGenerationConfig } from "../model/generation-config.ts";
 import type { GgufValue } from "./header.ts";
 import { ggufVocabulary } from "./vocabulary.ts";
 

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { parseConfig, parseGenerationConfig } from "./config.ts";
+import { parseConfig } from "./config.ts";
 
 const v01 = { model_type: "jamba" };
 
@@ -117,12 +117,6 @@ describe("parseConfig", () => {
   test.each([null, [], "jamba", 7])("%j is no config", (json) => {
     expect(() => parseConfig(json)).toThrow(expect.objectContaining({ code: "LOAD" }));
   });
-});
-
-test("generation_config.json adds stop ids, and sampling only when it says do_sample", () => {
-  expect(parseGenerationConfig({ eos_token_id: [2, 4], temperature: 0.6 })).toEqual({ eosIds: [2, 4], sampling: {} });
-  const sampling = { temperature: 0.6, topK: 20, topP: 0.95 };
-  expect(parseGenerationConfig({ do_sample: true, temperature: 0.6, top_k: 20, top_p: 0.95 })).toEqual({ eosIds: [], sampling });
 });
 
 test("10,000 mutated configs end in a config or a typed error", () => {

@@ -113,29 +113,8 @@ export function parseConfig(json: unknown, file = "config.json"): JambaConfig {
   };
 }
 
-/** What generation_config.json adds: stop ids that some checkpoints keep only there, and sampling defaults. */
-export function parseGenerationConfig(
-  json: unknown,
-  file = "generation_config.json",
-): { eosIds: readonly number[]; sampling: { temperature?: number; topK?: number; topP?: number } } {
-  if (json === undefined) return { eosIds: [], sampling: {} };
-  if (typeof json !== "object" || json === null || Array.isArray(json))
-    throw new LoadError(`${file}: expected a JSON object, found ${typeof json}`);
-  const read = reader(json as Json, file);
-  const eosIds = read.ids("eos_token_id", []);
-  // transformers samples only when do_sample says so, whatever else is written there.
-  if (read.value("do_sample") !== true) return { eosIds, sampling: {} };
-  return {
-    eosIds,
-    sampling: {
-      temperature: read.within("temperature", 0, 100),
-      topK: read.optionalInteger("top_k", 0, limits.width),
-      topP: read.within("top_p", 0, 1),
-    },
-  };
-}
-
-function reader(json: Json, file: string) {
+/** Reads values by key, and names the key of one that is wrong. @throws LoadError */
+export function reader(json: Json, file: string) {
   const value = (key: string): unknown => (Object.hasOwn(json, key) ? json[key] : undefined);
   const has = (key: string) => value(key) !== undefined && value(key) !== null;
   const fail = (key: string, expected: string): never => {
@@ -177,6 +156,12 @@ function reader(json: Json, file: string) {
       if (!found.every((id) => Number.isSafeInteger(id) && (id as number) >= 0 && (id as number) < limits.width))
         fail(key, "a token id or a list of them");
       return found as number[];
+    },
+    /** One text or a list of them. */
+    texts(key: string): readonly string[] {
+      const found = [value(key) ?? []].flat();
+      if (!found.every((text) => typeof text === "string")) fail(key, "a text or a list of them");
+      return found as string[];
     },
     /** One value for each layer, if the file has the list. */
     list<T>(key: string, length: number, valid: (value: unknown) => boolean, expected: string): readonly T[] | undefined {
