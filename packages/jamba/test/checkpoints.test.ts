@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { decodeFloats, openReference, toBf16, toF16 } from "@jamba/core";
 import { type NamedTensor, openCheckpoint, writeSafetensors } from "@jamba/loader";
 import { describe, expect, test } from "vitest";
-import { type LoadOptions, type LoadProgress, loadModel } from "../src/index.ts";
+import { type JambaModel, type LoadOptions, type LoadProgress, loadModel } from "../src/index.ts";
 import { type GoldenCase, goldenFolder, logitTolerance, openGolden, worst } from "./golden.ts";
 
 type Tensors = Map<string, NamedTensor>;
