@@ -10,7 +10,7 @@ export type { TextStream } from "./answer/text-stream.ts";
 export { type PreparedModel, type PrepareOptions, prepareModel } from "./convert/prepare.ts";
 export { type QuantizeModelOptions, quantizeModel } from "./convert/quantize.ts";
 export type { ModelState } from "./engine/model-state.ts";
-export type { Format, ToolChoice } from "./format/format-grammar.ts";
+export { type Format, notEnforced, type ToolChoice } from "./format/format-grammar.ts";
 export type { ForwardOptions, ForwardResult, JambaModel } from "./jamba-model.ts";
 export { loadModel } from "./load/load-model.ts";
 export type { CacheOptions, LimitOptions, LoadOptions, LoadProgress } from "./load/load-options.ts";

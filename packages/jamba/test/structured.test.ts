@@ -1,7 +1,7 @@
 // Answers bound to a format or to tools, on the small model: whatever it would like to say, this is what comes out.
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type AnswerPiece, type GenerateOptions, type JambaModel, loadModel } from "../src/index.ts";
+import { type AnswerPiece, type GenerateOptions, type JambaModel, loadModel, notEnforced } from "../src/index.ts";
 
 let model: JambaModel;
 beforeAll(async () => {
@@ -80,6 +80,88 @@ test.each(["auto", "required"] as const)(
     expect([toolCalls, finishReason]).toEqual([[{ name: "wait", arguments: {} }], "tool-calls"]);
   },
 );
+
+test("of the tools that the model is shown it calls only those that are allowed", async () => {
+  const { tokenizer } = model;
+  const logitBias = { [tokenizer.idOf("<tool_calls>")!]: 100 };
+  for (const [allowed, seed] of [["wait"], ["find"], ["find", "wait"]].flatMap((names) => [1, 2].map((seed) => [names, seed] as const))) {
+    for (const mode of [undefined, "auto", "required"] as const) {
+      const options = {
+        tools,
+        toolChoice: { allowed, mode },
+        temperature: 2,
+        seed,
+        maxTokens: 150,
+        ...(mode !== "required" && { logitBias }),
+      };
+      const { toolCalls, usage } = await model.generate(ask, options);
+      expect(toolCalls.length).toBeGreaterThan(0);
+      for (const { name } of toolCalls) expect(allowed).toContain(name);
+      expect(usage.promptTokens).toBe((await model.generate(ask, { tools, maxTokens: 1 })).usage.promptTokens);
+    }
+  }
+  const quiet = { logitBias: { [tokenizer.idOf("<tool_calls>")!]: -100 }, maxTokens: 20 };
+  expect((await model.generate(ask, { tools, toolChoice: { allowed: ["wait"] }, ...quiet })).content).not.toBe("");
+  const refused = { code: "OPTION", message: expect.stringMatching(/^toolChoice: expected/) };
+  for (const toolChoice of [{ allowed: ["fly"] }, { allowed: [] }, { allowed: ["wait"], mode: "none" }])
+    await expect(model.generate(ask, { tools, toolChoice } as never)).rejects.toMatchObject(refused);
+  await expect(model.generate(ask, { toolChoice: { allowed: ["wait"] } })).rejects.toMatchObject(refused);
+});
+
+describe("a keyword that can't be enforced", () => {
+  const loose = {
+    type: "object",
+    properties: {
+      tags: { type: "array", items: { enum: ["a", "b"] }, maxItems: 2, uniqueItems: true },
+      name: { type: "string", pattern: "(?=a)", maxLength: 3 },
+      far: { $ref: "https://example.com/schema" },
+    },
+    patternProperties: { "(?!x)": { type: "null" } },
+    required: ["tags", "name"],
+    not: { required: ["a"] },
+  };
+  const paths = (name: string) =>
+    [
+      "not",
+      "properties.tags.uniqueItems",
+      "properties.name.maxLength",
+      "properties.name.pattern",
+      "properties.far.$ref",
+      "patternProperties",
+    ]
+      .map((path) => `${name}.${path}`)
+      .sort();
+
+  test("is named in the result where strict is false, and what can be enforced still is", async () => {
+    const format = { type: "json", schema: loose, strict: false } as const;
+    const { content, notEnforced: found } = await model.generate(ask, { format, temperature: 2, seed: 3, maxTokens: 40 });
+    expect([...found!].sort()).toEqual(paths("format.schema"));
+    expect(notEnforced({ format })).toEqual(found);
+    expect(content).toMatch(/^\{"tags": \[("[ab]"(, "[ab]")?)?\]/);
+    expect(await model.generate(ask, { format: { type: "json", schema, strict: false }, maxTokens: 200 })).not.toHaveProperty(
+      "notEnforced",
+    );
+  });
+
+  test("of a tool is named by its place, unless the tool is strict: then it is refused", async () => {
+    const described = { name: "tag", parameters: loose };
+    const all = [tools[1], { type: "function", function: described }, described];
+    const { notEnforced: found } = await model.generate(ask, { tools: all, maxTokens: 1 });
+    expect([...found!].sort()).toEqual([...paths("tools[1].function.parameters"), ...paths("tools[2].parameters")]);
+    expect(notEnforced({ tools: all, toolChoice: "none" })).toEqual([]);
+    const strict = [{ type: "function", function: { ...described, strict: true } }];
+    const message = expect.stringMatching(/^tools\[0\]\.function\.parameters\.not: expected a schema that can be enforced/);
+    await expect(model.generate(ask, { tools: strict })).rejects.toMatchObject({ code: "OPTION", message });
+    await expect(model.generate(ask, { format: { type: "json", schema: loose } })).rejects.toMatchObject({ code: "OPTION" });
+  });
+
+  test("is no excuse for a schema that is wrong", async () => {
+    for (const wrong of [{ type: "fox" }, { enum: [] }, { type: "string", minLength: 2, maxLength: 1 }])
+      await expect(model.generate(ask, { format: { type: "json", schema: wrong, strict: false } })).rejects.toMatchObject({
+        code: "OPTION",
+      });
+  });
+});
 
 test("formats hold for calls that share steps, with drafts, and what is drawn is the same", async () => {
   const options = { format: { type: "json", schema }, maxTokens: 200, temperature: 1 } as const;

@@ -7,6 +7,7 @@ import type { Engine, KeptState } from "../engine/engine.ts";
 import { nextTurn } from "../engine/event-loop.ts";
 import type { RowEvidence } from "../engine/evidence.ts";
 import type { Constraint, Constraints } from "../format/constraint.ts";
+import { notEnforced } from "../format/format-grammar.ts";
 import type { Identity } from "../state/identity.ts";
 import { AnswerParts, type AnswerPiece } from "./answer-parts.ts";
 import type { GenerateOptions } from "./options.ts";
@@ -48,6 +49,8 @@ export interface Result {
   readonly usage: { readonly promptTokens: number; readonly cachedTokens: number; readonly completionTokens: number };
   /** Why less than half of the prompt was there already. */
   readonly cacheMissReason?: string;
+  /** Keywords of schemas that are not strict which the answer is not bound to, as paths such as `format.schema.not`; check it for them. */
+  readonly notEnforced?: readonly string[];
   /** With `promptLookup`: tokens that were tried ahead, and those of them that the answer has. */
   readonly speculation?: { readonly drafted: number; readonly accepted: number };
   /** With `n`: all answers, of which this is the first. */
@@ -96,6 +99,7 @@ export async function* generate(context: GenerateContext, request: Request, give
   signal?.throwIfAborted();
   if (maxTokens === 0) return noAnswer("length", request);
   const constraint = await constraintOf(context, request, options);
+  const loose = constraint ? notEnforced(options) : [];
   const isBreaker = breakersOf(context.tokenizer, options.dry?.breakers);
   const said = { prompt: request.ids, answer: [], isBreaker };
   const questions = questionsOf(options, said, engine.stateShape.vocabSize);
@@ -120,6 +124,7 @@ export async function* generate(context: GenerateContext, request: Request, give
       ...found,
       usage: { promptTokens: request.ids.length, cachedTokens: opened.cachedTokens, completionTokens },
       cacheMissReason: opened.cacheMissReason,
+      ...(loose.length > 0 && { notEnforced: loose }),
       speculation: options.promptLookup && ahead.counts,
       timings: {
         promptMs,
@@ -165,7 +170,7 @@ async function constraintOf(
   return constraints!.open({ format, ...calls, form: form?.name, thoughts: form?.thoughts });
 }
 
-type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "speculation" | "choices"> & {
+type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "notEnforced" | "speculation" | "choices"> & {
   firstTokenAt: number;
   fullRowDraws: number;
   written: string;

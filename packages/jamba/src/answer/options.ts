@@ -57,7 +57,10 @@ export interface GenerateOptions {
   /** Report this many alternatives per token. */
   topLogprobs?: number;
   tools?: readonly unknown[];
-  /** "auto" (default): as the model likes; "required": one call or more; { name }: one call of that tool. Calls fit their tool's parameters. */
+  /**
+   * "auto" (default): as the model likes; "required": one call or more; { name }: one call of that tool; { allowed, mode }: as the mode
+   * says, but of these tools only. Calls fit their tool's parameters.
+   */
   toolChoice?: ToolChoice;
   /** false: at most one call, which ends the answer. */
   parallelToolCalls?: boolean;
@@ -138,16 +141,27 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   tools: list,
   toolChoice: [
     (v) =>
-      ["auto", "none", "required"].includes(v as string) || isNamed(v) || (isObject(v) && isNamed((v as { function?: unknown }).function)),
-    '"auto", "none", "required" or { name }',
+      ["auto", "none", "required"].includes(v as string) ||
+      isNamed(v) ||
+      (isObject(v) && isNamed((v as { function?: unknown }).function)) ||
+      fields(
+        {
+          allowed: [(names) => Array.isArray(names) && names.length > 0 && names.every(isText), ""],
+          mode: [(m) => m === "auto" || m === "required", ""],
+        },
+        ["allowed"],
+      )(v),
+    '"auto", "none", "required", { name } or { allowed, mode? }',
   ],
   parallelToolCalls: boolean,
   format: [
     (v) =>
-      fields({ type: [(t) => t === "json", ""], schema: [(s) => isObject(s) || typeof s === "boolean", ""] }, ["type"])(v) ||
+      fields({ type: [(t) => t === "json", ""], schema: [(s) => isObject(s) || typeof s === "boolean", ""], strict: boolean }, ["type"])(
+        v,
+      ) ||
       fields({ type: [(t) => t === "regex", ""], pattern: [isText, ""] }, ["type", "pattern"])(v) ||
       fields({ type: [(t) => t === "grammar", ""], grammar: [isText, ""] }, ["type", "grammar"])(v),
-    '{ type: "json", schema? }, { type: "regex", pattern } or { type: "grammar", grammar }',
+    '{ type: "json", schema?, strict? }, { type: "regex", pattern } or { type: "grammar", grammar }',
   ],
   reasoning: boolean,
   documents: list,

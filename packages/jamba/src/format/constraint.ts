@@ -3,7 +3,7 @@
 import { JambaError } from "@jamba/core";
 import type { Tokenizer } from "@jamba/tokenizer";
 import type { CompiledGrammar, GrammarCompiler, GrammarMatcher } from "@mlc-ai/web-xgrammar";
-import { type AnswerSpec, answerGrammar, tags } from "./format-grammar.ts";
+import { type AnswerSpec, answerGrammar, isForced, tags } from "./format-grammar.ts";
 import { guard, type Instance, isWorn, loadXgrammar } from "./xgrammar.ts";
 
 /** What may come next in one answer. An answer that `maxTokens` cuts is the beginning of one that fits. */
@@ -67,7 +67,7 @@ export class Constraints {
     const compiled = table.compiled.get(key) ?? (await this.#compile(table, tag));
     keep(table.compiled, key, compiled);
     const matcher = await guard(table.instance, "format", ({ GrammarMatcher }) => GrammarMatcher.createGrammarMatcher(compiled));
-    const isText = !spec.format && (spec.toolChoice ?? "auto") === "auto";
+    const isText = !spec.format && !isForced(spec.toolChoice ?? "auto");
     return new GrammarConstraint(matcher, isText ? table.never : table.onlyInText, this.#tokenizer);
   }
 

@@ -7,32 +7,34 @@ import { anyJsonGrammar, schemaGrammar } from "./schema-grammar.ts";
 
 /**
  * What the whole answer must be.
- * - `json`: a JSON value that satisfies `schema`, or any object or array; on one line, see `schemaGrammar` for what is narrower.
+ * - `json`: a JSON value that satisfies `schema`, or any object or array; on one line, see `schemaGrammar` for what is narrower. A keyword
+ *   that can't be enforced is refused, unless `strict` is false: then it is left out, and `Result.notEnforced` names it.
  * - `regex`: a text that `pattern` matches from its first character to its last.
  * - `grammar`: a text of this EBNF (GBNF's syntax, mostly) from its rule `root`. A grammar is a program: one that is made to can take
  *   for ever to compile.
  */
 export type Format =
-  | { readonly type: "json"; readonly schema?: unknown }
+  | { readonly type: "json"; readonly schema?: unknown; readonly strict?: boolean }
   | { readonly type: "regex"; readonly pattern: string }
   | { readonly type: "grammar"; readonly grammar: string };
 
 /**
  * "auto": text with or without calls. "none": no calls. "required": one or more calls. A name: exactly one call, of this tool.
- * Whichever it is, a call names one of the tools and has arguments by its schema.
+ * `allowed`: of the tools that the model is shown it may call only these; `mode` says whether it must, "auto" if not given. Whichever it is, a call names one of the tools and has arguments by its schema.
  */
 export type ToolChoice =
   | "auto"
   | "none"
   | "required"
   | { readonly name: string }
-  | { readonly type: "function"; readonly function: { readonly name: string } };
+  | { readonly type: "function"; readonly function: { readonly name: string } }
+  | { readonly allowed: readonly string[]; readonly mode?: "auto" | "required" };
 
 export type Form = "jamba" | "chatml";
 
 export interface AnswerSpec {
   readonly format?: Format;
-  /** As for the template: OpenAI's form, or the bare function. */
+  /** As for the template: OpenAI's form, or the bare function. With `strict: true` parameters that can't be enforced are refused. */
   readonly tools?: readonly unknown[];
   readonly toolChoice?: ToolChoice;
   /** false: at most one call, which ends the answer. */
@@ -53,17 +55,29 @@ const callForms = {
 export const tags = ["<think>", "</think>", "<tool_calls>", "</tool_calls>", "<tool_call>", "</tool_call>"];
 
 /**
+ * What answers with these options are not bound to: keywords of schemas that are not strict, by their paths in the options, such as
+ * `format.schema.properties.name.not` or `tools[0].function.parameters.if`.
+ * @throws JambaError OPTION for a schema that is wrong, or strict with a keyword that can't be enforced
+ */
+export function notEnforced({ format, tools, toolChoice }: Pick<AnswerSpec, "format" | "tools" | "toolChoice">): readonly string[] {
+  const found = new Set<string>();
+  if (format) formatGrammar(format, found);
+  for (const tool of callable(tools, toolChoice)) parametersGrammar(tool, found);
+  return [...found];
+}
+
+/**
  * @param spell how a text with tags is spelled in the vocabulary
  * @returns undefined where everything is allowed
  * @throws JambaError OPTION for a schema, pattern or choice that is wrong
  */
 export function answerGrammar(spec: AnswerSpec, spell: (text: string) => string): StructuralTagFormat | undefined {
   const { format, toolChoice = "auto", parallelToolCalls = true, thoughts = false, form } = spec;
-  const tools = toolChoice === "none" ? [] : (spec.tools ?? []).map(readTool);
-  if (typeof toolChoice === "object" || toolChoice === "required") {
-    if (tools.length === 0) throw new JambaError("OPTION", `toolChoice: expected tools to choose from, found none`);
-  }
-  const rest = body(format, tools, toolChoice, !parallelToolCalls || typeof toolChoice === "object", form, spell);
+  const tools = callable(spec.tools, toolChoice);
+  if ((typeof toolChoice === "object" || toolChoice === "required") && tools.length === 0)
+    throw new JambaError("OPTION", `toolChoice: expected tools to choose from, found none`);
+  const isNamed = typeof toolChoice === "object" && !("allowed" in toolChoice);
+  const rest = body(format, tools, isForced(toolChoice), !parallelToolCalls || isNamed, form, spell);
   if (!rest) return undefined;
   const before: StructuralTagFormat[] = [];
   if (thoughts) {
@@ -78,7 +92,7 @@ export function answerGrammar(spec: AnswerSpec, spell: (text: string) => string)
 function body(
   format: Format | undefined,
   tools: readonly Tool[],
-  choice: ToolChoice,
+  forced: boolean,
   single: boolean,
   form: Form | undefined,
   spell: (text: string) => string,
@@ -86,14 +100,24 @@ function body(
   const formatted = format && grammar(formatGrammar(format));
   if (tools.length === 0) return formatted;
   if (!form) throw new JambaError("OPTION", "tools: expected messages, which a template shows tools with, found a plain text as prompt");
-  if (choice === "auto" && !formatted) return textWithCalls(tools, form, single, spell);
-  const calls = callBlock(chosen(tools, choice), form, single, spell(callForms[form].tag), spell);
-  return choice === "auto" && formatted ? { type: "or", elements: [calls, formatted] } : calls;
+  if (!forced && !formatted) return textWithCalls(tools, form, single, spell);
+  const calls = callBlock(tools, form, single, spell(callForms[form].tag), spell);
+  return !forced && formatted ? { type: "or", elements: [calls, formatted] } : calls;
 }
 
-function formatGrammar(format: Format): string {
-  if (format.type === "json")
-    return format.schema === undefined ? anyJsonGrammar() : schemaGrammar(format.schema, { name: "format.schema" });
+/** Whether an answer without calls is none. */
+export function isForced(choice: ToolChoice): boolean {
+  if (typeof choice !== "object") return choice === "required";
+  return !("allowed" in choice) || choice.mode === "required";
+}
+
+function formatGrammar(format: Format, found = new Set<string>()): string {
+  if (format.type === "json") {
+    const { schema, strict = true } = format;
+    return schema === undefined
+      ? anyJsonGrammar()
+      : schemaGrammar(schema, { notEnforced: strict ? undefined : found, name: "format.schema" });
+  }
   if (format.type === "regex") return wholeRegex(format.pattern);
   for (const [part] of format.grammar.matchAll(/#.*|"(?:\\.|[^"\\\n])*"|\[(?:\\.|[^\]\\\n])*\]/gsu))
     if (part.startsWith("[") && !part.startsWith("[^") && /[^\0-\x7f]|\\(u(?!00[0-7])|U(?!000000[0-7])|x[89a-f])/i.test(part))
@@ -140,9 +164,17 @@ function textWithCalls(tools: readonly Tool[], form: Form, single: boolean, spel
   };
 }
 
-function callTag({ name, parameters }: Tool): TagFormat {
-  const content = grammar(schemaGrammar(parameters, { lenient: true, name: `tools: ${name}: parameters` }));
-  return { type: "tag", begin: `{"name": ${JSON.stringify(name)}, "arguments": `, content, end: "}" };
+function callTag(tool: Tool): TagFormat {
+  return {
+    type: "tag",
+    begin: `{"name": ${JSON.stringify(tool.name)}, "arguments": `,
+    content: grammar(parametersGrammar(tool)),
+    end: "}",
+  };
+}
+
+function parametersGrammar({ parameters, strict, path }: Tool, found = new Set<string>()): string {
+  return schemaGrammar(parameters, { notEnforced: strict ? undefined : found, name: `${path}.parameters` });
 }
 
 function grammar(text: string): StructuralTagFormat {
@@ -152,24 +184,30 @@ function grammar(text: string): StructuralTagFormat {
 interface Tool {
   readonly name: string;
   readonly parameters: unknown;
+  readonly strict: boolean;
+  /** In the options. */
+  readonly path: string;
 }
 
-function readTool(tool: unknown): Tool {
+/** The tools that an answer may call. */
+function callable(tools: readonly unknown[] = [], choice: ToolChoice = "auto"): readonly Tool[] {
+  if (choice === "none") return [];
+  const all = tools.map(readTool);
+  if (typeof choice !== "object") return all;
+  const names = "allowed" in choice ? choice.allowed : ["function" in choice ? choice.function.name : choice.name];
+  return [...new Set(names)].flatMap((name) => {
+    const found = all.filter((tool) => tool.name === name);
+    if (found.length > 0 || all.length === 0) return found;
+    const known = all.map((tool) => tool.name).join(", ");
+    throw new JambaError("OPTION", `toolChoice: expected one of ${known}, found ${JSON.stringify(name)}`);
+  });
+}
+
+function readTool(tool: unknown, i: number): Tool {
   const outer = tool as { function?: Partial<Tool> } & Partial<Tool>;
-  const { name, parameters } = outer?.function ?? outer ?? {};
+  const { name, parameters, strict } = outer?.function ?? outer ?? {};
   if (typeof name !== "string")
     throw new JambaError("OPTION", `tools: expected { type: "function", function: { name, parameters } }, found ${JSON.stringify(tool)}`);
-  return { name, parameters: parameters ?? { type: "object" } };
-}
-
-function chosen(tools: readonly Tool[], choice: ToolChoice): readonly Tool[] {
-  if (typeof choice !== "object") return tools;
-  const wanted = "function" in choice ? choice.function.name : choice.name;
-  const found = tools.filter(({ name }) => name === wanted);
-  if (found.length === 0)
-    throw new JambaError(
-      "OPTION",
-      `toolChoice: expected one of ${tools.map(({ name }) => name).join(", ")}, found ${JSON.stringify(wanted)}`,
-    );
-  return found;
+  const path = `tools[${i}]${outer.function ? ".function" : ""}`;
+  return { name, parameters: parameters ?? { type: "object" }, strict: strict === true, path };
 }

@@ -25,8 +25,8 @@ import {
 } from "./schema-keywords.ts";
 
 export interface SchemaOptions {
-  /** Leave out what can't be enforced, instead of throwing. */
-  readonly lenient?: boolean;
+  /** Takes the paths of keywords that can't be enforced, which are left out then instead of thrown. */
+  readonly notEnforced?: Set<string>;
   /** What errors call the schema. */
   readonly name?: string;
 }
@@ -55,7 +55,7 @@ const basics: Readonly<Record<string, string>> = {
 
 /**
  * Objects have their properties in the schema's order, and no others unless `additionalProperties` allows them or the schema lists none.
- * `oneOf` is read as `anyOf`. Keys that `properties` does not list may repeat. Not enforceable, and refused unless `lenient`: `not`, `if`,
+ * `oneOf` is read as `anyOf`. Keys that `properties` does not list may repeat. Not enforceable, and refused unless `notEnforced` takes them: `not`, `if`,
  * `multipleOf`, `uniqueItems`, `contains`, `dependent…`, `propertyNames`, `unevaluated…`, other formats than `schema-keywords.ts` has,
  * lengths of strings above 64, lengths beside a pattern, and whatever keyword is not known.
  *
@@ -73,7 +73,7 @@ export function anyJsonGrammar(): string {
 
 class SchemaGrammar {
   readonly #root: unknown;
-  readonly #lenient: boolean;
+  readonly #notEnforced: Set<string> | undefined;
   readonly #name: string;
   readonly #rules = new Map<string, string>(Object.entries(basics));
   readonly #named = new Map<unknown, string>();
@@ -82,9 +82,9 @@ class SchemaGrammar {
   #depth = 0;
   #count = 0;
 
-  constructor(root: unknown, { lenient = false, name = "schema" }: SchemaOptions) {
+  constructor(root: unknown, { notEnforced, name = "schema" }: SchemaOptions) {
     this.#root = root;
-    this.#lenient = lenient;
+    this.#notEnforced = notEnforced;
     this.#name = name;
   }
 
@@ -182,7 +182,7 @@ class SchemaGrammar {
           .flat()
           .some((k) => k === keyword)
       )
-        this.#unenforceable(`${path}.${keyword} beside enum or const`, schema[keyword]);
+        this.#unenforceable(`${path}.${keyword}`, schema[keyword], "a keyword beside enum or const");
     if (kept.length === 0) fail(path, "values of the schema's type", values);
     return kept.map((value) => literal(pythonLine(value))).join(" | ");
   }
@@ -196,19 +196,22 @@ class SchemaGrammar {
     const written = pattern ?? known;
     if (written !== undefined) {
       if (typeof written !== "string") fail(`${path}.pattern`, "a text", written);
-      if (pattern !== undefined && known) this.#unenforceable(`${path}.format beside pattern`, format);
-      if (min > 0 || max < Number.POSITIVE_INFINITY) this.#unenforceable(`${path}: a length beside pattern or format`, min || max);
+      if (pattern !== undefined && known) this.#unenforceable(`${path}.format`, format, "a format beside a pattern");
+      if (min > 0) this.#unenforceable(`${path}.minLength`, min, "a length beside pattern or format");
+      if (max < Number.POSITIVE_INFINITY) this.#unenforceable(`${path}.maxLength`, max, "a length beside pattern or format");
       try {
         return this.#rule(`"\\"" ${regexGrammar(written, this.#inString(`${path}.pattern`, pattern !== undefined))} "\\""`, path);
       } catch (error) {
-        if (!this.#lenient) throw error;
+        if (!this.#notEnforced) throw error;
+        this.#notEnforced.add(`${path}.${pattern === undefined ? "format" : "pattern"}`);
         return "string";
       }
     }
     const longest = max === Number.POSITIVE_INFINITY ? min : max;
     if (longest === 0) return max === 0 ? '"\\"\\""' : "string";
     if (longest > maxStringBound) {
-      this.#unenforceable(`${path}: a bound of a string's length above ${maxStringBound}`, longest);
+      const keyword = max === Number.POSITIVE_INFINITY ? "minLength" : "maxLength";
+      this.#unenforceable(`${path}.${keyword}`, longest, `a bound of a string's length above ${maxStringBound}`);
       return "string";
     }
     return `"\\"" ${this.#tail(min, max, path)}`;
@@ -263,7 +266,8 @@ class SchemaGrammar {
     if (max < min) fail(`${path}.maxItems`, `at least minItems ${min}`, max);
     const largest = max === Number.POSITIVE_INFINITY ? min : max;
     if (largest > maxItemsBound) {
-      this.#unenforceable(`${path}: a bound of an array's length above ${maxItemsBound}`, largest);
+      const keyword = max === Number.POSITIVE_INFINITY ? "minItems" : "maxItems";
+      this.#unenforceable(`${path}.${keyword}`, largest, `a bound of an array's length above ${maxItemsBound}`);
       return this.#array({ ...schema, minItems: Math.min(min, maxItemsBound), maxItems: undefined }, path);
     }
     let after = "";
@@ -330,18 +334,28 @@ class SchemaGrammar {
   #extraPairs(listed: readonly string[], patterns: Schema, additional: unknown, path: string): string | undefined {
     const choices = Object.entries(patterns).map(([pattern, value]) => {
       const where = `${path}.patternProperties`;
-      const key = regexGrammar(pattern, this.#inString(where, true));
-      if (listed.some((name) => new RegExp(pattern).test(name))) this.#unenforceable(`${where} that also fits a listed property`, pattern);
-      return `"\\"" ${key} "\\"" ": " ${this.#inner(value, `${where}.${pattern}`)}`;
+      return `${this.#patternKey(pattern, listed, where)} ": " ${this.#inner(value, `${where}.${pattern}`)}`;
     });
-    if (choices.length > 1)
-      this.#unenforceable(`${path}.patternProperties with several patterns, which may overlap,`, Object.keys(patterns));
+    if (choices.length > 1) this.#unenforceable(`${path}.patternProperties`, Object.keys(patterns), "several patterns, which may overlap,");
     if (additional !== false) {
-      if (choices.length > 0) this.#unenforceable(`${path}.additionalProperties beside patternProperties`, additional);
+      if (choices.length > 0) this.#unenforceable(`${path}.additionalProperties`, additional, "more properties beside patternProperties");
       const key = listed.length === 0 ? "string" : `"\\"" ${this.#otherKey(listed, path)}`;
       choices.push(`${key} ": " ${this.#inner(additional, `${path}.additionalProperties`)}`);
     }
     return choices.length === 0 ? undefined : this.#rule(choices.join(" | "), path);
+  }
+
+  #patternKey(pattern: string, listed: readonly string[], path: string): string {
+    try {
+      const key = regexGrammar(pattern, this.#inString(path, true));
+      const isListed = listed.some((name) => new RegExp(pattern).test(name));
+      if (isListed) this.#unenforceable(path, pattern, "a pattern that also fits a listed property");
+      return `"\\"" ${key} "\\""`;
+    } catch (error) {
+      if (!this.#notEnforced) throw error;
+      this.#notEnforced.add(path);
+      return "string";
+    }
   }
 
   /** The rest of a key that is none of `names`, without escapes, and its closing quote. */
@@ -410,29 +424,31 @@ class SchemaGrammar {
       merged.allOf = [...(Array.isArray(merged.allOf) ? merged.allOf : []), { [keyword]: b }];
       return keyword === "allOf" ? merged.allOf : a;
     }
-    this.#unenforceable(`${path}: ${keyword} given twice`, [a, b]);
+    this.#unenforceable(`${path}.${keyword}`, [a, b], "a keyword given twice");
     return b;
   }
 
   #resolve(ref: unknown, path: string): unknown {
-    if (typeof ref !== "string" || !(ref === "#" || ref.startsWith("#/")))
-      fail(`${path}.$ref`, "a reference within the schema, such as #/$defs/name", ref);
     let found: unknown = this.#root;
-    for (const part of ref.split("/").slice(1)) {
+    const isInside = typeof ref === "string" && (ref === "#" || ref.startsWith("#/"));
+    for (const part of isInside ? ref.split("/").slice(1) : []) {
       const key = decodePart(part);
-      found =
-        typeof found === "object" && found !== null && Object.hasOwn(found, key)
-          ? (found as Schema)[key]
-          : fail(`${path}.$ref`, "a part of the schema", ref);
+      found = typeof found === "object" && found !== null && Object.hasOwn(found, key) ? (found as Schema)[key] : undefined;
     }
-    return found;
+    if (isInside && found !== undefined) return found;
+    if (!this.#notEnforced) fail(`${path}.$ref`, "a reference to a part of the schema, such as #/$defs/name", ref);
+    this.#notEnforced.add(`${path}.$ref`);
+    return true;
   }
 
-  #unenforceable(what: string, found: unknown): void {
-    if (!this.#lenient)
+  /** @param what is wrong with it where the keyword alone does not say it */
+  #unenforceable(where: string, found: unknown, what?: string): void {
+    if (!this.#notEnforced)
       throw new JambaError(
         "OPTION",
-        `${what}: expected a schema that can be enforced, found ${show(found)}; leave it out and check the answer for it`,
+        `${where}: expected a schema that can be enforced${what === undefined ? "" : `, which ${what} is not`}, found ${show(found)}; ` +
+          "leave it out and check the answer for it, or pass strict: false",
       );
+    this.#notEnforced.add(where);
   }
 }
