@@ -76,9 +76,11 @@ export class Chat {
     return undefined;
   }
 
-  /** The whole answer; what it was an attempt at becomes the conversation. */
+  /** The whole answer; what it was an attempt at becomes the conversation. @throws the reason of a cancel before its first token */
   async keep(stream: TextStream): Promise<Result> {
-    this.#last = await stream.result;
+    const result = await stream.result;
+    if (result.finishReason === "cancelled" && result.ids.length === 0) throw result.cancelReason;
+    this.#last = result;
     if (this.#trial?.stream === stream) {
       await this.#become(this.#trial.session);
       this.#trial = undefined;

@@ -62,11 +62,16 @@ export class ResponseItems {
     this.#tell("response.output_item.done", { output_index: place.output_index, item });
   }
 
-  #pushCall({ index, name = "", argumentsDelta: delta }: Extract<AnswerPiece, { readonly toolCall: unknown }>["toolCall"]): void {
+  #pushCall({
+    index,
+    id: callId = "",
+    name = "",
+    argumentsDelta: delta,
+  }: Extract<AnswerPiece, { readonly toolCall: unknown }>["toolCall"]): void {
     if (index !== this.#call) {
       this.#call = index;
       const id = newId("fc_");
-      this.#begin({ id, type: "function_call", status: "in_progress", call_id: newId("call_"), name, arguments: "" });
+      this.#begin({ id, type: "function_call", status: "in_progress", call_id: callId, name, arguments: "" });
     }
     const item = this.output.at(-1) as CallItem;
     item.arguments += delta;

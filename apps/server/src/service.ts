@@ -194,6 +194,9 @@ export class Service {
         yield part;
       }
       expectServing();
+      const whole = await stream.result;
+      const isEmpty = (whole.choices ?? [whole]).every(({ finishReason, ids }) => finishReason === "cancelled" && ids.length === 0);
+      if (isEmpty) throw whole.cancelReason;
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener("abort", leave);

@@ -3,9 +3,9 @@
 import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse, type Step, type WeightDtype } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
 import type { Tokenizer } from "@jamba/tokenizer";
-import { type GenerateContext, generate, noAnswer, type Part, type Result } from "./answer/generate.ts";
+import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { checkOptions, expectKnown, type GenerateOptions } from "./answer/options.ts";
-import { expectTokenizer, type Prompt, promptIds, type ReadPrompt, readPrompt } from "./answer/prompt.ts";
+import { expectTokenizer, type Prompt, promptIds, readPrompt } from "./answer/prompt.ts";
 import { logprobsOf, type TokenLogprob } from "./answer/sampler.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import type { Sequence } from "./engine/advance.ts";
@@ -122,7 +122,7 @@ export class JambaModel implements AsyncDisposable {
       // A signal for each: node warns of a leak where one has many listeners.
       const options = (i: number) => ({ ...given, seed: seed + i, signal: AbortSignal.any([signal]) });
       const answers = Array.from({ length: n }, (_, i) => generate(context, read, options(i)));
-      return together(answers, read, signal);
+      return together(answers);
     });
   }
 
@@ -280,25 +280,10 @@ function idsAfter(state: ModelState | HostState | undefined, ids: readonly numbe
   return state instanceof ModelState ? state.ids && [...state.ids, ...ids] : undefined;
 }
 
-/**
- * Answers that come at the same time, as one stream; each ends with a part that has its result.
- * Those that an abort finds not begun are empty, unless none was.
- */
-async function* together(
-  answers: readonly AsyncGenerator<Part, Result>[],
-  prompt: ReadPrompt,
-  signal: AbortSignal,
-): AsyncGenerator<Part, Result> {
+/** Answers that come at the same time, as one stream; each ends with a part that has its result. */
+async function* together(answers: readonly AsyncGenerator<Part, Result>[]): AsyncGenerator<Part, Result> {
   const choices: Result[] = [];
-  let notBegun = 0;
-  const next = async (index: number) => {
-    try {
-      return { index, found: await answers[index].next() };
-    } catch (error) {
-      if (!signal.aborted || error !== signal.reason || ++notBegun === answers.length) throw error;
-      return { index, found: { done: true, value: noAnswer("cancelled", prompt) } as const };
-    }
-  };
+  const next = async (index: number) => ({ index, found: await answers[index].next() });
   try {
     const open = new Map(answers.map((_, index) => [index, next(index)]));
     while (open.size > 0) {
@@ -318,7 +303,8 @@ async function* together(
   }
   const { promptTokens } = choices[0].usage;
   // The first one read what the others went on from.
-  const cachedTokens = Math.min(...choices.filter(({ ids }) => ids.length > 0).map(({ usage }) => usage.cachedTokens), promptTokens);
+  const begun = choices.filter(({ ids }) => ids.length > 0);
+  const cachedTokens = begun.length === 0 ? 0 : Math.min(...begun.map(({ usage }) => usage.cachedTokens));
   const completionTokens = choices.reduce((sum, { usage }) => sum + usage.completionTokens, 0);
   return { ...choices[0], usage: { promptTokens, cachedTokens, completionTokens }, choices };
 }

@@ -19,10 +19,13 @@ export interface SessionOptions extends PromptOptions {
   messages?: readonly Message[];
 }
 
+/** An answer is kept as it was written, so that its tokens need not be read again; the ids of its calls beside it. */
+type WrittenMessage = Message & { readonly callIds?: readonly string[] };
+
 /** What a session knows. Replaced as a whole, so that a turn that fails changes nothing. */
 interface Conversation {
-  /** As the template sees them: an answer is kept as it was written, so that its tokens need not be read again. */
-  readonly written: readonly Message[];
+  /** As the template sees them. */
+  readonly written: readonly WrittenMessage[];
   readonly options: PromptOptions;
   /** The state after the last turn, pinned, and the tokens that it has read. */
   readonly kept?: KeptState;
@@ -51,7 +54,7 @@ export class Session {
   get messages(): readonly Message[] {
     return this.#now.written.map((message) => {
       if (message.role !== "assistant" || typeof message.content !== "string") return message;
-      return readAnswer(message.content);
+      return readAnswer(message.content, message.callIds);
     });
   }
 
@@ -65,7 +68,7 @@ export class Session {
   }
 
   /**
-   * A turn that fails, or is cancelled before its first token, leaves the session as it was.
+   * A turn that fails, or ends before its first token, leaves the session as it was.
    * @param input what is said; no messages at all for another answer to the last one
    */
   stream(input: string | readonly Message[], options: GenerateOptions = {}): TextStream {
@@ -157,7 +160,8 @@ export class Session {
       const prompt = idsOf(expectTokenizer(tokenizer), text, ids, stopIds);
       const given = { ...rest.options, ...options };
       const result = yield* generate(this.#context, { ids: prompt, form: formOf(tokenizer, text), onEnd }, given);
-      this.#become({ ...this.#now, ...next, written: [...messages, { role: "assistant", content }] });
+      const answer: WrittenMessage = { role: "assistant", content, callIds: result.toolCalls.map(({ id }) => id) };
+      if (next) this.#become({ ...this.#now, ...next, written: [...messages, answer] });
       return result;
     } finally {
       done();
@@ -223,11 +227,13 @@ function idsOf(tokenizer: Tokenizer, text: string, read: readonly number[], stop
 }
 
 /** An answer as it was written, for those who look at it. */
-function readAnswer(written: string): Message {
-  const parts = new AnswerParts({ thoughts: written.includes("</think>") && !written.trimStart().startsWith("<think>"), tools: true });
+function readAnswer(written: string, callIds: readonly string[] = []): Message {
+  const thoughts = written.includes("</think>") && !written.trimStart().startsWith("<think>");
+  const parts = new AnswerParts({ thoughts, calls: "offered" });
   parts.push(written);
-  parts.end();
-  const { text: content, reasoning, toolCalls } = parts;
+  parts.end({ isCut: true });
+  const { text: content, reasoning } = parts;
+  const toolCalls = parts.toolCalls.map((call, i) => ({ ...call, id: callIds[i] ?? call.id }));
   return { role: "assistant", content, ...(reasoning !== undefined && { reasoning }), ...(toolCalls.length > 0 && { toolCalls }) };
 }
 

@@ -175,7 +175,7 @@ test.each([
   });
   const beside = isBeside ? watched.generate([300, 301], { maxTokens: 20, ignoreEos: true, onToken: start }) : start();
   await begun;
-  await expect(watched.generate(ids, { maxTokens: 1, signal: stop.signal })).rejects.toBe(reason);
+  expect((await watched.generate(ids, { maxTokens: 1, signal: stop.signal })).cancelReason).toBe(reason);
   await beside;
   expect(watched.inUse()).toEqual({ slots: 0, pages: 0 });
   const { usage, ids: answer } = await watched.generate(ids, { maxTokens: 1 });

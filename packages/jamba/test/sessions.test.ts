@@ -1,9 +1,9 @@
 // Conversations as files and as forks: saved here, resumed elsewhere, refused where they do not belong.
 
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type JambaModel, loadModel } from "../src/index.ts";
 import { goldenFolder } from "./golden.ts";
 
@@ -93,6 +93,8 @@ test("states come back from a folder, in another model and in the one that had n
   const first = await loadModel("tiny", options);
   expect(await read(first, prompt)).toBe(0);
   for (let i = 0; i < 4; i++) await read(first, [...other.slice(i), i]);
+  // A state that is on its way to the disk is not found.
+  await vi.waitFor(async () => expect((await readdir(dir, { recursive: true })).join()).toContain(".state"), { timeout: 10_000 });
   expect(await read(first, prompt)).toBeGreaterThan(0);
   await first.dispose();
   const second = await loadModel("tiny", options);

@@ -54,8 +54,8 @@ describe.each(ways)("drawn with %o", (way) => {
     for await (const part of stream) pieces.push(...part.pieces);
     const { toolCalls, finishReason, content } = await stream.result;
     expect([finishReason, content]).toEqual(["tool-calls", ""]);
-    expect(toolCalls).toEqual([{ name: "find", arguments: { what: expect.stringMatching(/^(ring|bell)$/) } }]);
     const calls = pieces.flatMap((piece) => ("toolCall" in piece ? [piece.toolCall] : []));
+    expect(toolCalls).toEqual([{ id: calls[0].id, name: "find", arguments: { what: expect.stringMatching(/^(ring|bell)$/) } }]);
     expect(calls[0]).toMatchObject({ index: 0, name: "find" });
     expect(JSON.parse(calls.map(({ argumentsDelta }) => argumentsDelta).join(""))).toEqual(toolCalls[0].arguments);
   });
@@ -67,6 +67,36 @@ describe.each(ways)("drawn with %o", (way) => {
   });
 });
 
+test.each(["auto", "required", { name: "find" }] as const)(
+  "%j: wherever an answer is cut, its whole result has what was streamed, and markup is no text",
+  async (toolChoice) => {
+    const logitBias = { [model.tokenizer.idOf("<tool_calls>")!]: 100 };
+    const options = { tools, toolChoice, logitBias, parallelToolCalls: toolChoice === "required" };
+    const whole = await model.generate(ask, { ...options, maxTokens: 200, stop: ['"', "[", "<tool"] });
+    expect([whole.finishReason, whole.content, whole.stopString]).toEqual(["tool-calls", "", undefined]);
+    for (let maxTokens = 1; maxTokens <= whole.ids.length; maxTokens++) {
+      const stream = model.stream(ask, { ...options, maxTokens });
+      const calls: { id?: string; name?: string; json: string }[] = [];
+      for await (const { pieces } of stream)
+        for (const piece of pieces) {
+          if (!("toolCall" in piece)) throw new Error(`expected calls alone, found ${JSON.stringify(piece)}`);
+          const { index, id, name, argumentsDelta } = piece.toolCall;
+          calls[index] ??= { id, name, json: "" };
+          calls[index].json += argumentsDelta;
+        }
+      const { toolCalls, finishReason, content } = await stream.result;
+      expect([content, finishReason]).toEqual(["", maxTokens < whole.ids.length ? "length" : "tool-calls"]);
+      const given = toolCalls.map(({ incomplete, ...call }) => ({
+        ...call,
+        arguments: incomplete ? call.arguments : JSON.stringify(call.arguments),
+      }));
+      const plain = (json: string, i: number) => (toolCalls[i].incomplete ? json : JSON.stringify(JSON.parse(json)));
+      expect(given).toEqual(calls.map(({ id, name, json }, i) => ({ id, name, arguments: plain(json, i) })));
+      expect(toolCalls.slice(0, -1).some(({ incomplete }) => incomplete)).toBe(false);
+    }
+  },
+);
+
 test.each(["auto", "required"] as const)(
   "%s: one call at most, if so many are allowed, however many the model wants",
   async (toolChoice) => {
@@ -77,7 +107,7 @@ test.each(["auto", "required"] as const)(
     const options = { tools: tools.slice(1), toolChoice, logitBias, maxTokens: 120 };
     expect((await model.generate(ask, options)).toolCalls.length).toBeGreaterThan(1);
     const { toolCalls, finishReason } = await model.generate(ask, { ...options, parallelToolCalls: false });
-    expect([toolCalls, finishReason]).toEqual([[{ name: "wait", arguments: {} }], "tool-calls"]);
+    expect([toolCalls, finishReason]).toEqual([[{ id: expect.any(String), name: "wait", arguments: {} }], "tool-calls"]);
   },
 );
 

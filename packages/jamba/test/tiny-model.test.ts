@@ -86,24 +86,45 @@ describe("generate", () => {
     expect(result).toMatchObject({ text: ", a little girl named Ines", finishReason: "stop", stopString: " lived ne" });
   });
 
-  test("an abort before the first token rejects with its reason", async () => {
+  describe("a cancelled answer has what there is and says why", () => {
     const reason = new Error("enough");
-    await expect(model.generate(story, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
-    const controller = new AbortController();
-    const long = model.generate(Array(3000).fill(500), { signal: controller.signal });
-    setTimeout(() => controller.abort(reason), 30);
-    await expect(long).rejects.toBe(reason);
-  });
 
-  test("an abort after it gives what there is", async () => {
-    const controller = new AbortController();
-    let count = 0;
-    const result = await model.generate(story, {
-      maxTokens: 100,
-      signal: controller.signal,
-      onToken: () => ++count === 4 && controller.abort(),
+    test.each([false, true])("before the first token, which is nothing; throwOnCancel: %s", async (throwOnCancel) => {
+      const controller = new AbortController();
+      const long = model.generate(Array(3000).fill(500), { signal: controller.signal, throwOnCancel });
+      setTimeout(() => controller.abort(reason), 30);
+      if (throwOnCancel) await expect(long).rejects.toBe(reason);
+      else {
+        const result = await long;
+        expect(result).toMatchObject({ text: "", ids: [], finishReason: "cancelled", usage: { promptTokens: 3000, cachedTokens: 0 } });
+        expect(result.cancelReason).toBe(reason);
+      }
     });
-    expect(result).toMatchObject({ finishReason: "cancelled", ids: { length: 4 } });
+
+    test.each([false, true])("after it; throwOnCancel: %s", async (throwOnCancel) => {
+      const controller = new AbortController();
+      let count = 0;
+      const onToken = () => ++count === 4 && controller.abort(reason);
+      const answer = model.generate(story, { maxTokens: 100, signal: controller.signal, onToken, throwOnCancel });
+      if (throwOnCancel) await expect(answer).rejects.toBe(reason);
+      else expect(await answer).toMatchObject({ finishReason: "cancelled", cancelReason: reason, ids: { length: 4 } });
+    });
+
+    test("with several answers too", async () => {
+      const controller = new AbortController();
+      const answers = model.generate(Array(3000).fill(500), { n: 2, signal: controller.signal });
+      setTimeout(() => controller.abort(reason), 30);
+      const { choices, usage } = await answers;
+      for (const { finishReason, cancelReason } of choices!) expect([finishReason, cancelReason]).toEqual(["cancelled", reason]);
+      expect(usage).toEqual({ promptTokens: 3000, cachedTokens: 0, completionTokens: 0 });
+    });
+
+    test("by a signal that was aborted before the call throws at once", async () => {
+      const signal = AbortSignal.abort(reason);
+      await expect(model.generate(story, { signal })).rejects.toBe(reason);
+      await expect(model.generate(story, { signal, n: 2 })).rejects.toBe(reason);
+      await expect(model.stream(story, { signal })[Symbol.asyncIterator]().next()).rejects.toBe(reason);
+    });
   });
 
   test("logprobs are those of the tokens drawn, best alternative first", async () => {

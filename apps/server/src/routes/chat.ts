@@ -93,7 +93,7 @@ function completion(service: Service, body: ChatRequest, result: Result) {
     ...headOf(service, "chat.completion"),
     choices: (result.choices ?? [result]).map((choice, index) => {
       const calls = choice.toolCalls.map((call) => ({
-        id: newId("call_"),
+        id: call.id,
         type: "function",
         function: { name: call.name, arguments: typeof call.arguments === "string" ? call.arguments : JSON.stringify(call.arguments) },
       }));
@@ -127,7 +127,6 @@ async function* chunks({ service, body, exchange }: Call<ChatRequest>, { parts, 
     finish_reason,
   });
   const n = body.n ?? 1;
-  const ids = Array.from({ length: n }, (): string[] => []);
   const logprobs = Array.from({ length: n }, () => new StreamedLogprobs(service.model));
   const shown = (found: Logprobs) => (found.length > 0 ? logprobsOf(service, found) : null);
   const end = (index: number, one: Result, more: object = {}) =>
@@ -152,7 +151,7 @@ async function* chunks({ service, body, exchange }: Call<ChatRequest>, { parts, 
     const ms = performance.now() - start;
     const timings = { timings: { predicted_n: drawn, predicted_ms: ms, predicted_per_second: (drawn * 1000) / ms } };
     logprobs[index].push(part);
-    for (const delta of deltas(part, ids[index], body))
+    for (const delta of deltas(part, body))
       yield send([choice(index, delta, null, shown(logprobs[index].take()))], body.timings_per_token ? timings : {});
   }
   const whole = await result();
@@ -169,19 +168,17 @@ function endOf({ isOldForm }: ChatRequest, result: Result): string {
   return reason === "tool_calls" && isOldForm ? "function_call" : reason;
 }
 
-/** @param ids of the answer's calls; those that begin here get one */
-function* deltas({ pieces }: Part, ids: string[], { isOldForm }: ChatRequest): Generator<object> {
+function* deltas({ pieces }: Part, { isOldForm }: ChatRequest): Generator<object> {
   for (const piece of pieces) {
     if ("text" in piece) yield { content: piece.text };
     else if ("reasoning" in piece) yield { reasoning_content: piece.reasoning };
     else {
-      const { index, name, argumentsDelta } = piece.toolCall;
-      ids[index] ??= newId("call_");
+      const { index, id, name, argumentsDelta } = piece.toolCall;
       if (isOldForm) {
         yield { function_call: { ...(name !== undefined && { name }), arguments: argumentsDelta } };
         continue;
       }
-      if (name !== undefined) yield { tool_calls: [{ index, id: ids[index], type: "function", function: { name, arguments: "" } }] };
+      if (name !== undefined) yield { tool_calls: [{ index, id, type: "function", function: { name, arguments: "" } }] };
       if (argumentsDelta !== "") yield { tool_calls: [{ index, function: { arguments: argumentsDelta } }] };
     }
   }

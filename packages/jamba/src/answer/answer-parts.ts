@@ -1,20 +1,37 @@
 // Splits an answer, while it comes, into thoughts, text and tool calls. It knows neither tokens nor the model.
 
 import type { ToolCall } from "@jamba/tokenizer";
+import { CallBlock } from "./call-block.ts";
+
+/** A call that an answer makes. */
+export interface AnswerCall extends ToolCall {
+  /** Its own, for the message that answers it. */
+  readonly id: string;
+  /** The answer was cut within it: `arguments` is the text of its JSON up to there. */
+  readonly incomplete?: true;
+}
 
 export type AnswerPiece =
   | { readonly text: string }
   | { readonly reasoning: string }
-  /** The first piece of a call has its name; the pieces' `argumentsDelta`, one after another, are the JSON that the model wrote. */
-  | { readonly toolCall: { readonly index: number; readonly name?: string; readonly argumentsDelta: string } };
+  /** The first piece of a call has its id and name; the pieces' `argumentsDelta`, one after another, are the JSON that the model wrote. */
+  | { readonly toolCall: { readonly index: number; readonly id?: string; readonly name?: string; readonly argumentsDelta: string } };
 
 export interface AnswerPartsOptions {
   /** The answer begins within `<think>`. One that begins with the tag itself does so too. */
   readonly thoughts?: boolean;
-  /** Look for calls: `<tool_calls>[…]</tool_calls>` and `<tool_call>{…}</tool_call>`, any number of each. */
-  readonly tools?: boolean;
+  /**
+   * Calls are `<tool_calls>[…]</tool_calls>` and `<tool_call>{…}</tool_call>`, any number of each.
+   * - "none" (default): none are looked for.
+   * - "found": what turns out to be none is text, so a call shows only once it is whole.
+   * - "offered": the answer is bound to well-formed ones. They show while they are written, and their markup is never text.
+   * - "forced": the same, and there is no text at all.
+   */
+  readonly calls?: "none" | "found" | "offered" | "forced";
   /** The answer's first space belongs to the template, as in Jamba 1.5's, and is dropped. */
   readonly leadingSpace?: boolean;
+  /** The answer ends before the first of these that its text or its thoughts have whole. Calls are not searched. */
+  readonly stop?: readonly string[];
 }
 
 const thinkOpen = "<think>";
@@ -22,31 +39,37 @@ const thinkClose = "</think>";
 const callTags = ["tool_calls", "tool_call"];
 
 /**
- * However the text is cut into pushes, all pieces together are the same. A tag never shows, nor does a part of one.
+ * However the text is cut into pushes, all pieces together are the same. A tag never shows, nor a part of one, nor a part of a stop text.
  *
  * Agrees with `parseToolCalls` on the text and calls of a whole answer, but for this:
  * - a call that follows a malformed one, or one in the other form, is still a call; and so is what `</tool_call>` within a string would cut;
  * - white space before the first text stays even if a call comes later, for it is out by then;
- * - of an answer that ends within a call, the whole calls count, and the begun one is no text if some of its arguments are out.
- *
- * What turns out malformed is text from its tag on, even if pieces of its arguments are out; `toolCalls` never has it.
+ * - of an answer that ends within a block of calls, the whole calls count; the begun one too where calls were offered.
  */
 export class AnswerParts {
-  readonly #tools: boolean;
+  readonly #calls: NonNullable<AnswerPartsOptions["calls"]>;
+  readonly #stops: readonly string[];
   #leadingSpace: boolean;
-  #mode: "start" | "thoughts" | "text" | "calls";
-  /** Not yet given out: it may be the beginning of a tag, or white space that a tag or the end would drop. */
+  #mode: "start" | "thoughts" | "text" | "calls" | "stopped";
+  /** Not yet given out: it may be the beginning of a tag or of a stop text, or white space that a tag or the end would drop. */
   #held = "";
+  /** White space before a block of calls; text that follows brings it along. */
+  #gap = "";
   #block: CallBlock | undefined;
   #nextIndex = 0;
   #afterThoughts = false;
   #pieces: AnswerPiece[] = [];
   #text = "";
   #reasoning: string | undefined;
-  readonly #toolCalls: ToolCall[] = [];
+  #pushed = 0;
+  /** Characters at the end of what was pushed that may belong to a stop text. */
+  #unsettled = 0;
+  #stopString: string | undefined;
+  readonly #toolCalls: AnswerCall[] = [];
 
-  constructor({ thoughts = false, tools = false, leadingSpace = false }: AnswerPartsOptions) {
-    this.#tools = tools;
+  constructor({ thoughts = false, calls = "none", leadingSpace = false, stop = [] }: AnswerPartsOptions) {
+    this.#calls = calls;
+    this.#stops = stop;
     this.#leadingSpace = leadingSpace;
     this.#mode = thoughts ? "thoughts" : "start";
     if (thoughts) this.#reasoning = "";
@@ -61,29 +84,50 @@ export class AnswerParts {
     return this.#reasoning;
   }
 
-  get toolCalls(): readonly ToolCall[] {
+  get toolCalls(): readonly AnswerCall[] {
     return this.#toolCalls;
   }
 
+  /** The stop text that ended the answer. */
+  get stopString(): string | undefined {
+    return this.#stopString;
+  }
+
+  /** How many of the characters that were pushed are part of the answer whatever comes. */
+  get settled(): number {
+    return this.#pushed - this.#unsettled;
+  }
+
   push(text: string): AnswerPiece[] {
+    if (this.#mode === "stopped") return [];
+    this.#pushed += text.length;
     let rest: string | undefined = text;
     while (rest !== undefined) rest = this.#read(rest);
     return this.#take();
   }
 
-  /** What is left, when no more will come. */
-  end(): AnswerPiece[] {
-    if (this.#mode === "calls") {
-      const { calls, isOut, raw } = this.#block!;
-      this.#toolCalls.push(...calls);
-      if (calls.length === 0 && !isOut) this.#held += raw;
-    }
+  /**
+   * What is left, when no more will come.
+   * @param isCut something other than the model ended the answer: what may be the beginning of markup is no text then
+   */
+  end({ isCut = false }: { readonly isCut?: boolean } = {}): AnswerPiece[] {
+    if (this.#mode === "calls") this.#endCalls(this.#block!);
+    if (this.#mode !== "stopped") this.#unsettled = 0;
     if (this.#mode === "thoughts") this.#giveThoughts(this.#held.trimEnd());
-    else {
-      this.#giveText(this.#toolCalls.length > 0 ? this.#held.trimEnd() : this.#held);
+    else if (this.#calls !== "forced") {
+      const unsure = isCut && this.#calls === "offered" ? overlapOfTags(this.#held) : 0;
+      const rest = this.#gap + this.#held.slice(0, this.#held.length - unsure);
+      this.#giveText(this.#toolCalls.length > 0 ? rest.trimEnd() : rest);
     }
     this.#held = "";
     return this.#take();
+  }
+
+  #endCalls(block: CallBlock): void {
+    const whole = block.end(this.#calls !== "found");
+    for (const piece of whole.pieces) this.#add(piece);
+    this.#toolCalls.push(...whole.calls);
+    if (this.#calls === "found" && whole.calls.length === 0) this.#held = block.raw;
   }
 
   #take(): AnswerPiece[] {
@@ -94,6 +138,7 @@ export class AnswerParts {
 
   /** @returns what another mode has to read, or undefined when all is read */
   #read(text: string): string | undefined {
+    if (this.#mode === "stopped") return undefined;
     if (this.#mode === "calls") return this.#readCalls(text);
     this.#held += text;
     if (this.#mode === "start") return this.#readStart();
@@ -102,8 +147,14 @@ export class AnswerParts {
 
   #readStart(): string | undefined {
     const begun = this.#held.trimStart();
-    if (begun.length < thinkOpen.length && thinkOpen.startsWith(begun)) return undefined;
     const isThought = begun.startsWith(thinkOpen);
+    // White space is text wherever it leads, so a stop text in it ends the answer.
+    const end = this.#endOfSure(this.#held.length - begun.length, isThought);
+    if (this.#stopString !== undefined) return this.#stop(end);
+    if (!isThought && begun.length < thinkOpen.length && thinkOpen.startsWith(begun)) {
+      if (this.#stops.length > 0) this.#unsettled = this.#held.length;
+      return undefined;
+    }
     this.#mode = isThought ? "thoughts" : "text";
     if (isThought) this.#reasoning = "";
     return this.#switch(isThought ? begun.slice(thinkOpen.length) : this.#held);
@@ -114,51 +165,96 @@ export class AnswerParts {
     return rest;
   }
 
+  /**
+   * Looks for stop texts.
+   * @param within how many characters of what is held are thoughts or text for sure
+   * @param isWhole a tag follows them
+   * @returns how many of them can be no part of a stop text, or where the one that was found begins
+   */
+  #endOfSure(within: number, isWhole: boolean): number {
+    const from = Math.min(this.#dropped(), within);
+    const text = this.#held.slice(from, within);
+    const found = this.#stops
+      .map((stop) => ({ stop, at: text.indexOf(stop) }))
+      .filter(({ at }) => at >= 0)
+      // The first to end, and of two that end together the longer one: so no cut into pieces makes a difference.
+      .sort((a, b) => a.at + a.stop.length - (b.at + b.stop.length) || a.at - b.at)[0];
+    this.#stopString = found?.stop;
+    const unsure = isWhole ? 0 : Math.max(0, ...this.#stops.map((stop) => overlap(text, stop)));
+    const end = from + (found?.at ?? text.length - unsure);
+    if (this.#stops.length > 0) this.#unsettled = this.#held.length - end;
+    return end;
+  }
+
+  /** How many characters, of those that are held, no reader would see: stop texts are not meant for them. */
+  #dropped(): number {
+    if (this.#mode === "thoughts" || this.#text !== "") return 0;
+    if (this.#calls === "forced") return this.#held.length;
+    if (this.#afterThoughts || this.#toolCalls.length > 0) return this.#held.length - this.#held.trimStart().length;
+    return this.#leadingSpace && this.#held.startsWith(" ") ? 1 : 0;
+  }
+
+  /** Ends the answer within its text. */
+  #stop(end: number): undefined {
+    const rest = this.#gap + this.#held.slice(0, end);
+    this.#giveText(this.#toolCalls.length > 0 ? rest.trimEnd() : rest);
+    this.#held = "";
+    this.#mode = "stopped";
+  }
+
   #readThoughts(): string | undefined {
-    const end = this.#held.indexOf(thinkClose);
-    if (end >= 0) {
-      this.#giveThoughts(this.#held.slice(0, end).trimEnd());
-      this.#mode = "text";
-      this.#afterThoughts = true;
-      return this.#switch(this.#held.slice(end + thinkClose.length));
+    const close = this.#held.indexOf(thinkClose);
+    const within = close < 0 ? this.#held.length - overlap(this.#held, thinkClose) : close;
+    const end = this.#endOfSure(within, close >= 0);
+    if (this.#stopString === undefined && close < 0) {
+      const sure = this.#held.slice(0, end).trimEnd();
+      this.#giveThoughts(sure);
+      this.#held = this.#held.slice(sure.length);
+      return undefined;
     }
-    const sure = this.#held.slice(0, this.#held.length - overlap(this.#held, thinkClose)).trimEnd();
-    this.#giveThoughts(sure);
-    this.#held = this.#held.slice(sure.length);
-    return undefined;
+    this.#giveThoughts(this.#held.slice(0, end).trimEnd());
+    const rest = this.#switch(this.#held.slice(close + thinkClose.length));
+    this.#mode = this.#stopString === undefined ? "text" : "stopped";
+    this.#afterThoughts = true;
+    return rest;
   }
 
   #readText(): string | undefined {
-    if (!this.#tools) {
-      this.#giveText(this.#held);
-      this.#held = "";
+    const opening = this.#calls === "none" ? undefined : firstTag(this.#held);
+    const within = opening ? opening.at : this.#held.length - (this.#calls === "none" ? 0 : overlapOfTags(this.#held));
+    const end = this.#endOfSure(within, opening !== undefined);
+    if (this.#stopString !== undefined) return this.#stop(end);
+    // White space waits: calls drop it.
+    const sure = this.#calls === "none" ? this.#held.slice(0, end) : this.#held.slice(0, end).trimEnd();
+    if (sure !== "") {
+      this.#giveText(this.#gap + sure);
+      this.#gap = "";
+    }
+    if (!opening) {
+      this.#held = this.#held.slice(sure.length);
       return undefined;
     }
-    const opening = firstTag(this.#held);
-    const before = opening ? this.#held.slice(0, opening.at) : this.#held;
-    const unsure = opening ? 0 : Math.max(...callTags.map((tag) => overlap(before, `<${tag}>`)));
-    // White space waits: calls drop it.
-    const sure = before.slice(0, before.length - unsure).trimEnd();
-    this.#giveText(sure);
-    const rest = this.#held.slice(before.length);
-    this.#held = this.#held.slice(sure.length, opening && before.length);
-    if (!opening) return undefined;
+    this.#gap += this.#held.slice(sure.length, opening.at);
+    this.#unsettled = 0;
     this.#mode = "calls";
     this.#block = new CallBlock(opening.tag, this.#nextIndex);
-    return rest.slice(opening.tag.length + "<>".length);
+    return this.#switch(this.#held.slice(opening.at + opening.tag.length + "<>".length));
   }
 
   #readCalls(text: string): string | undefined {
     const block = this.#block!;
-    const read = block.push(text, (piece) => this.#add(piece));
+    const read = block.push(text);
+    if (this.#calls !== "found" || block.state === "closed") for (const piece of block.take()) this.#add(piece);
     if (block.state === "open") return undefined;
     this.#mode = "text";
-    this.#nextIndex = block.nextIndex + (block.isOut ? 1 : 0);
-    if (block.state === "closed") this.#toolCalls.push(...block.calls);
-    else {
+    if (block.state === "closed") {
+      this.#nextIndex = block.nextIndex;
+      this.#toolCalls.push(...block.calls);
+    } else {
       // Text from its tag on, with the white space before it.
-      this.#giveText(this.#held + block.raw);
-      this.#held = "";
+      this.#nextIndex = this.#calls === "found" ? this.#nextIndex : block.nextIndex + (block.isOut ? 1 : 0);
+      this.#giveText(this.#gap + block.raw);
+      this.#gap = "";
     }
     const rest = text.slice(read);
     return rest === "" ? undefined : rest;
@@ -173,6 +269,7 @@ export class AnswerParts {
   }
 
   #giveText(text: string): void {
+    if (this.#calls === "forced") return;
     let shown = text;
     if (this.#text === "" && (this.#afterThoughts || this.#toolCalls.length > 0)) shown = shown.trimStart();
     else if (this.#text === "" && this.#leadingSpace && shown.startsWith(" ")) shown = shown.slice(1);
@@ -185,187 +282,17 @@ export class AnswerParts {
   /** Joins what belongs together. */
   #add(piece: AnswerPiece): void {
     const before = this.#pieces.at(-1);
-    if (before && "text" in before && "text" in piece) this.#pieces[this.#pieces.length - 1] = { text: before.text + piece.text };
-    else if (before && "reasoning" in before && "reasoning" in piece)
-      this.#pieces[this.#pieces.length - 1] = { reasoning: before.reasoning + piece.reasoning };
-    else if (before && "toolCall" in before && "toolCall" in piece && before.toolCall.index === piece.toolCall.index)
-      this.#pieces[this.#pieces.length - 1] = {
-        toolCall: { ...before.toolCall, argumentsDelta: before.toolCall.argumentsDelta + piece.toolCall.argumentsDelta },
-      };
+    const joined = before && join(before, piece);
+    if (joined) this.#pieces[this.#pieces.length - 1] = joined;
     else this.#pieces.push(piece);
   }
 }
 
-/** Between an opening tag and its closing one: a call, or an array of calls. */
-class CallBlock {
-  state: "open" | "closed" | "malformed" = "open";
-  /** With its tag, as far as it is read. */
-  raw: string;
-  /** Whole ones. */
-  readonly calls: ToolCall[] = [];
-  nextIndex: number;
-  /** Whether a piece of the call that is being read is out. */
-  isOut = false;
-  readonly #close: string;
-  #want: "first" | "call" | "within" | "separator" | "close" = "first";
-  #isArray = false;
-  #closing = 0;
-  #call = new CallReader();
-
-  constructor(tag: string, nextIndex: number) {
-    this.raw = `<${tag}>`;
-    this.#close = `</${tag}>`;
-    this.nextIndex = nextIndex;
-  }
-
-  /** @returns how many characters of `text` it read; the others are no part of it */
-  push(text: string, give: (piece: AnswerPiece) => void): number {
-    let at = 0;
-    for (; at < text.length && this.state === "open"; at++) {
-      if (!this.#step(text[at], give)) {
-        this.state = "malformed";
-        break;
-      }
-    }
-    if (this.#want === "within") this.#giveArguments(give);
-    this.raw += text.slice(0, at);
-    return at;
-  }
-
-  #step(char: string, give: (piece: AnswerPiece) => void): boolean {
-    if (this.#want === "within") return this.#stepWithin(char, give);
-    if (isSpace(char) && this.#closing === 0) return true;
-    if (this.#want === "first" && char === "[") {
-      this.#isArray = true;
-      this.#want = "call";
-      return true;
-    }
-    if ((this.#want === "first" || this.#want === "call") && char === "{") {
-      this.#want = "within";
-      this.#call = new CallReader();
-      this.isOut = false;
-      return true;
-    }
-    if (this.#want === "separator" && char === ",") this.#want = "call";
-    else if (this.#want === "separator" && char === "]") this.#want = "close";
-    else if (this.#want === "close" && char === this.#close[this.#closing]) {
-      if (++this.#closing === this.#close.length) this.state = "closed";
-    } else return false;
-    return true;
-  }
-
-  #stepWithin(char: string, give: (piece: AnswerPiece) => void): boolean {
-    if (!this.#call.push(char)) return false;
-    if (!this.#call.done) return true;
-    const call = this.#call.whole();
-    if (!call) return false;
-    this.#giveArguments(give);
-    if (!this.isOut) give({ toolCall: { index: this.nextIndex, name: call.name, argumentsDelta: "{}" } });
-    this.calls.push(call);
-    this.nextIndex++;
-    this.isOut = false;
-    this.#want = this.#isArray ? "separator" : "close";
-    return true;
-  }
-
-  #giveArguments(give: (piece: AnswerPiece) => void): void {
-    const { name } = this.#call;
-    const argumentsDelta = name === undefined ? "" : this.#call.takeArguments();
-    if (argumentsDelta === "") return;
-    give({ toolCall: { index: this.nextIndex, ...(!this.isOut && { name }), argumentsDelta } });
-    this.isOut = true;
-  }
-}
-
-/** One `{ "name": …, "arguments": … }`, in whichever order. JSON.parse judges the whole; this only finds the parts. */
-class CallReader {
-  /** Once it is read. */
-  name: string | undefined;
-  done = false;
-  #raw = "{";
-  #brackets = "}";
-  #string: "no" | "yes" | "escape" = "no";
-  #key = "";
-  /** Undefined while a key is read. */
-  #value: string | undefined;
-  #isArguments = false;
-  #hasArguments = false;
-  /** Of the arguments, what is not taken yet. */
-  #pending = "";
-
-  /** @returns false for what no JSON has there */
-  push(char: string): boolean {
-    this.#raw += char;
-    const isOuter = this.#brackets.length === 1;
-    if (this.#string !== "no") {
-      if (char < " ") return false;
-      this.#keep(char);
-      this.#string = this.#string === "escape" ? "yes" : char === "\\" ? "escape" : char === '"' ? "no" : "yes";
-      return true;
-    }
-    if (isOuter && (char === "," || char === "}")) {
-      this.#endValue();
-      this.done = char === "}";
-      return true;
-    }
-    if (isOuter && char === ":" && this.#value === undefined) {
-      this.#value = "";
-      this.#isArguments = !this.#hasArguments && parsed(this.#key) === "arguments";
-      return true;
-    }
-    if (char === '"') this.#string = "yes";
-    else if (char === "{" || char === "[") this.#brackets += char === "{" ? "}" : "]";
-    else if (char === "}" || char === "]") {
-      if (!this.#brackets.endsWith(char)) return false;
-      this.#brackets = this.#brackets.slice(0, -1);
-    } else if (!/[\s,:0-9+\-.eEtrufalsn]/.test(char)) return false;
-    this.#keep(char);
-    return true;
-  }
-
-  /** Of the arguments, what was not taken before, without white space around the whole. */
-  takeArguments(): string {
-    const taken = this.#string === "no" ? this.#pending.trimEnd() : this.#pending;
-    this.#pending = this.#pending.slice(taken.length);
-    return taken;
-  }
-
-  whole(): ToolCall | undefined {
-    try {
-      const { name, arguments: args } = JSON.parse(this.#raw) as Record<string, unknown>;
-      return typeof name === "string" ? { name, arguments: args ?? {} } : undefined;
-    } catch {
-      return undefined;
-    }
-  }
-
-  #keep(char: string): void {
-    if (this.#value === undefined) this.#key += char;
-    else if (this.#isArguments) this.#pending += this.#pending === "" && !this.#hasArguments && isSpace(char) ? "" : char;
-    else this.#value += char;
-    if (this.#isArguments && !isSpace(char)) this.#hasArguments = true;
-  }
-
-  #endValue(): void {
-    const value = parsed(this.#key) === "name" ? parsed(this.#value ?? "") : undefined;
-    if (typeof value === "string") this.name ??= value;
-    this.#key = "";
-    this.#value = undefined;
-    this.#isArguments = false;
-  }
-}
-
-function parsed(json: string): unknown {
-  try {
-    return JSON.parse(json);
-  } catch {
-    return undefined;
-  }
-}
-
-/** JSON's own white space. */
-function isSpace(char: string): boolean {
-  return char === " " || char === "\n" || char === "\r" || char === "\t";
+function join(before: AnswerPiece, piece: AnswerPiece): AnswerPiece | undefined {
+  if ("text" in before && "text" in piece) return { text: before.text + piece.text };
+  if ("reasoning" in before && "reasoning" in piece) return { reasoning: before.reasoning + piece.reasoning };
+  if (!("toolCall" in before && "toolCall" in piece) || before.toolCall.index !== piece.toolCall.index) return undefined;
+  return { toolCall: { ...before.toolCall, argumentsDelta: before.toolCall.argumentsDelta + piece.toolCall.argumentsDelta } };
 }
 
 function firstTag(text: string): { at: number; tag: string } | undefined {
@@ -373,8 +300,12 @@ function firstTag(text: string): { at: number; tag: string } | undefined {
   return found.sort((a, b) => a.at - b.at)[0];
 }
 
-/** Length of the longest end of `text` that begins `tag`. */
-function overlap(text: string, tag: string): number {
-  for (let n = Math.min(text.length, tag.length - 1); n > 0; n--) if (text.endsWith(tag.slice(0, n))) return n;
+function overlapOfTags(text: string): number {
+  return Math.max(...callTags.map((tag) => overlap(text, `<${tag}>`)));
+}
+
+/** Length of the longest end of `text` that begins `sought`, which it has not whole. */
+function overlap(text: string, sought: string): number {
+  for (let n = Math.min(text.length, sought.length - 1); n > 0; n--) if (text.endsWith(sought.slice(0, n))) return n;
   return 0;
 }

@@ -1,7 +1,6 @@
 // One answer, token by token. Ends at a stop id, a stop text, a limit or an abort.
 
 import type { JambaError } from "@jamba/core";
-import type { ToolCall } from "@jamba/tokenizer";
 import { StreamDecoder, type Tokenizer } from "@jamba/tokenizer";
 import type { Engine, KeptState } from "../engine/engine.ts";
 import { nextTurn } from "../engine/event-loop.ts";
@@ -9,12 +8,11 @@ import type { RowEvidence } from "../engine/evidence.ts";
 import type { Constraint, Constraints } from "../format/constraint.ts";
 import { notEnforced } from "../format/format-grammar.ts";
 import type { Identity } from "../state/identity.ts";
-import { AnswerParts, type AnswerPiece } from "./answer-parts.ts";
+import { type AnswerCall, AnswerParts, type AnswerPartsOptions, type AnswerPiece } from "./answer-parts.ts";
 import type { GenerateOptions } from "./options.ts";
 import { expectTokenizer, type ReadPrompt } from "./prompt.ts";
 import { Lookahead } from "./prompt-lookup.ts";
 import { draw, logprobsOf, questionsOf, sampleRow, type TokenLogprob, uniform } from "./sampler.ts";
-import { StopTexts } from "./stop-texts.ts";
 
 /** A piece of the answer, as soon as it can't change any more. */
 export interface Part {
@@ -39,9 +37,12 @@ export interface Result {
   /** The new tokens, with the one that ended the answer. */
   readonly ids: readonly number[];
   readonly finishReason: "stop" | "length" | "tool-calls" | "cancelled";
+  /** Of a cancelled answer: the reason that its signal gave, or a TimeoutError after `timeoutMs`. */
+  readonly cancelReason?: unknown;
   /** The text of `stop` that ended the answer. */
   readonly stopString?: string;
-  readonly toolCalls: readonly ToolCall[];
+  /** The last one may be incomplete where something else than the model ended the answer. */
+  readonly toolCalls: readonly AnswerCall[];
   /** Thoughts before the answer. */
   readonly reasoning?: string;
   readonly logprobs?: readonly (TokenLogprob & { readonly top: readonly TokenLogprob[] })[];
@@ -87,11 +88,19 @@ export interface Request extends ReadPrompt {
 /** New tokens when `maxTokens` is not given. */
 const defaultMaxTokens = 1024;
 
-/**
- * Yields text as it comes and returns the whole.
- * An abort before the first token throws the signal's reason; a later one ends the answer with "cancelled".
- */
+/** Yields text as it comes and returns the whole. An abort ends the answer with what there is, which may be nothing. */
 export async function* generate(context: GenerateContext, request: Request, given: GenerateOptions): AsyncGenerator<Part, Result> {
+  try {
+    return yield* answerTo(context, request, given);
+  } catch (error) {
+    const { signal } = given;
+    if (!signal?.aborted || error !== signal.reason) throw error;
+    return noAnswer("cancelled", request, error);
+  }
+}
+
+/** @throws the signal's reason where it aborts before the first token */
+async function* answerTo(context: GenerateContext, request: Request, given: GenerateOptions): AsyncGenerator<Part, Result> {
   const { engine } = context;
   const options = { ...context.defaults, ...given };
   const { maxTokens = defaultMaxTokens, priority, signal } = options;
@@ -144,12 +153,13 @@ export async function* generate(context: GenerateContext, request: Request, give
 }
 
 /** Nothing read and nothing said. */
-export function noAnswer(finishReason: "length" | "cancelled", { ids }: ReadPrompt): Result {
+function noAnswer(finishReason: "length" | "cancelled", { ids }: ReadPrompt, cancelReason?: unknown): Result {
   return {
     text: "",
     content: "",
     ids: [],
     finishReason,
+    ...(finishReason === "cancelled" && { cancelReason }),
     toolCalls: [],
     usage: { promptTokens: ids.length, cachedTokens: 0, completionTokens: 0 },
     timings: { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0, fullRowDraws: 0 },
@@ -200,19 +210,23 @@ async function* answerOf(
   const { vocabSize } = engine.stateShape;
   const questionsAfter = (guesses: readonly number[]) =>
     questionsOf(options, { prompt, answer: [...ids, ...guesses], isBreaker }, vocabSize);
-  const stops = new StopTexts([stop].flat());
   const thoughts = form?.thoughts ?? false;
   const text = new AnswerParts({ thoughts });
-  const said = new AnswerParts({ thoughts, tools: options.toolChoice !== "none", leadingSpace: form?.name === "jamba" });
+  const said = new AnswerParts({ thoughts, calls: callsOf(options), leadingSpace: form?.name === "jamba", stop: [stop].flat() });
   let written = "";
+  /** Of what was drawn, the end that may belong to a stop text. */
+  let unsettled = "";
   let sent = 0;
   let firstTokenAt = 0;
-  const part = (piece: string, isLast = false): Part | undefined => {
-    written += piece;
-    const shown = [...text.push(piece), ...(isLast ? text.end() : [])].map((one) => ("text" in one ? one.text : "")).join("");
-    const pieces = [...said.push(piece), ...(isLast ? said.end() : [])];
+  const part = (piece: string, end?: { readonly isCut: boolean }): Part | undefined => {
+    unsettled += piece;
+    const pieces = [...said.push(piece), ...(end ? said.end(end) : [])];
+    const settled = unsettled.slice(0, said.settled - written.length);
+    unsettled = unsettled.slice(settled.length);
+    written += settled;
+    const shown = [...text.push(settled), ...(end ? text.end() : [])].map((one) => ("text" in one ? one.text : "")).join("");
     const found: Part = {
-      text: apart ? shown : piece,
+      text: apart ? shown : settled,
       pieces,
       ids: ids.slice(sent),
       ...(logprobs.length > 0 && { logprobs: logprobs.slice(sent) }),
@@ -241,10 +255,10 @@ async function* answerOf(
     constraint?.accept(id);
     if (stopIds.has(id) && (constraint || !options.ignoreEos)) finishReason = "stop";
     else {
-      const piece = stops.push(decoder?.push(id) ?? "");
+      const piece = decoder?.push(id) ?? "";
       const found = piece ? part(piece) : undefined;
       if (found) yield found;
-      if (stops.found !== undefined) finishReason = "stop";
+      if (said.stopString !== undefined) finishReason = "stop";
       else if (ids.length >= maxTokens) finishReason = "length";
       else if (signal?.aborted) finishReason = "cancelled";
       else {
@@ -259,15 +273,16 @@ async function* answerOf(
       }
     }
   }
-  const rest = part(stops.push(stops.found === undefined ? (decoder?.end() ?? "") : "") + stops.end(), true);
+  const rest = part(decoder?.end() ?? "", { isCut: finishReason !== "stop" });
   if (rest) yield rest;
-  const { toolCalls } = said;
+  const { toolCalls, stopString } = said;
   return {
     text: apart ? text.text : written,
     content: said.text,
     ids,
     finishReason: finishReason === "stop" && toolCalls.length > 0 ? "tool-calls" : finishReason,
-    stopString: stops.found,
+    ...(finishReason === "cancelled" && { cancelReason: signal!.reason }),
+    stopString,
     toolCalls,
     reasoning: apart ? said.reasoning : undefined,
     logprobs: options.logprobs || alternatives ? logprobs : undefined,
@@ -275,6 +290,13 @@ async function* answerOf(
     firstTokenAt,
     written,
   };
+}
+
+/** With tools the answer is bound to whole calls of them, see `constraintOf`; a model may write calls unasked. */
+function callsOf({ tools, toolChoice = "auto" }: GenerateOptions): AnswerPartsOptions["calls"] {
+  if (toolChoice === "none") return "none";
+  if (!tools?.length) return "found";
+  return toolChoice === "auto" ? "offered" : "forced";
 }
 
 /** A token that was drawn from the whole row may be none of the best. */

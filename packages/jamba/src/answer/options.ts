@@ -46,7 +46,7 @@ export interface GenerateOptions {
   presencePenalty?: number;
   /** Added to logits, by token id. */
   logitBias?: Readonly<Record<number, number>>;
-  /** The text ends before the first of these. */
+  /** The answer ends before the first of these that its text (or its thoughts) have whole. Calls of tools are not searched. */
   stop?: string | readonly string[];
   /** Same seed, same text. Drawn at random if not given. */
   seed?: number;
@@ -77,11 +77,14 @@ export interface GenerateOptions {
   ignoreEos?: boolean;
   /** Who goes first when not all can; 0 if not given. Each level more is worth half a minute of waiting. */
   priority?: number;
-  /** After so many milliseconds the answer ends as if `signal` had aborted. */
+  /** After so many milliseconds the answer is cancelled, with a TimeoutError as the reason. */
   timeoutMs?: number;
   /** Guess ahead what repeats earlier text: the same answer, sooner where it copies much. */
   promptLookup?: PromptLookup;
+  /** Ends the answer, which then resolves with what there is: see `TextStream`. */
   signal?: AbortSignal;
+  /** Throw the reason of a cancel in place of what there is. */
+  throwOnCancel?: boolean;
   onToken?: (id: number) => void;
 }
 
@@ -176,6 +179,7 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
     "{ maxTokens?, ngram? } with integers in [1, 64]",
   ],
   signal: [(v) => v instanceof AbortSignal, "an AbortSignal"],
+  throwOnCancel: boolean,
   onToken: [(v) => typeof v === "function", "a function"],
 };
 

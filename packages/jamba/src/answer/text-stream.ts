@@ -2,21 +2,30 @@
 
 import { JambaError } from "@jamba/core";
 import type { Part, Result } from "./generate.ts";
+import type { GenerateOptions } from "./options.ts";
 
-/** Iterate for the parts; `result` resolves once the answer is whole, iterated or not. Leaving the loop cancels the answer. */
+/**
+ * Iterate for the parts; `result` resolves once the answer is whole, iterated or not. Leaving the loop cancels the answer.
+ *
+ * However an answer is cancelled (by its signal, by `timeoutMs`, by leaving the loop), it ends with what there is, which may be nothing,
+ * and its result says why: `finishReason: "cancelled"`, `cancelReason`. With `throwOnCancel` the loop and `result` throw the reason.
+ * A signal that was aborted before the call throws it in any case.
+ */
 export class TextStream implements AsyncIterable<Part> {
   readonly #left = new AbortController();
   readonly #parts: AsyncGenerator<Part, Result>;
   readonly #result: Promise<Result>;
   #settle!: { resolve(result: Result): void; reject(error: unknown): void };
+  readonly #throwOnCancel: boolean;
   #started = false;
 
   constructor(
-    { signal, timeoutMs }: { readonly signal?: AbortSignal; readonly timeoutMs?: number },
+    { signal, timeoutMs, throwOnCancel = false }: Pick<GenerateOptions, "signal" | "timeoutMs" | "throwOnCancel">,
     start: (signal: AbortSignal) => AsyncGenerator<Part, Result>,
   ) {
     const ends = [signal ?? [], timeoutMs === undefined ? [] : AbortSignal.timeout(timeoutMs), this.#left.signal].flat();
-    this.#parts = start(AbortSignal.any(ends));
+    this.#throwOnCancel = throwOnCancel;
+    this.#parts = signal?.aborted ? refuse(signal.reason) : start(AbortSignal.any(ends));
     this.#result = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -51,6 +60,9 @@ export class TextStream implements AsyncIterable<Part> {
   async #next(): Promise<IteratorResult<Part, Result>> {
     try {
       const next = await this.#parts.next();
+      const answers = next.done && this.#throwOnCancel ? (next.value.choices ?? [next.value]) : [];
+      const cancelled = answers.find(({ finishReason }) => finishReason === "cancelled");
+      if (cancelled) throw cancelled.cancelReason;
       if (next.done) this.#settle.resolve(next.value);
       return next;
     } catch (error) {
@@ -67,4 +79,9 @@ export class TextStream implements AsyncIterable<Part> {
       // `result` rejects with it.
     }
   }
+}
+
+// biome-ignore lint/correctness/useYield: it has no part
+async function* refuse(reason: unknown): AsyncGenerator<never, never> {
+  throw reason;
 }
