@@ -101,7 +101,6 @@ test("states come back from a folder, in another model and in the one that had n
   expect(await read(second, prompt)).toBeGreaterThan(150);
   await second.dispose();
   // Damage is heard of, and costs no more than reading again.
-  const { readdir } = await import("node:fs/promises");
   for (const name of await readdir(dir)) await writeFile(join(dir, name), "damaged");
   const errors: unknown[] = [];
   const third = await loadModel("tiny", { cache: { ...options.cache, onError: (error) => errors.push(error) } });
