@@ -166,6 +166,13 @@ describe("--json is one document", () => {
       ["score", "--prompt", "Once upon a time", "--continuation", ", a"],
       (d: object) => expect(d).toMatchObject({ tokens: { length: 2 }, logprob: expect.any(Number) }),
     ],
+    [
+      ["score", "--prompt", "Once upon a", "--continuation", " time", "--continuation", " zebra of"],
+      (d: { continuations: { continuation: string; logprob: number }[] }) => {
+        expect(d.continuations.map(({ continuation }) => continuation)).toEqual([" time", " zebra of"]);
+        expect(d.continuations[0].logprob).toBeGreaterThan(d.continuations[1].logprob);
+      },
+    ],
     [["chat", "-n", "9"], (d: object) => expect(d).toMatchObject({ messages: { length: 4 }, answers: { length: 2 } })],
   ] as [string[], (document: never) => void][])("%j", async (args, check) => {
     const { code, stdout, stderr } = await jamba([...args, "--json"], { input: args[0] === "chat" ? "Who are you?\nWho is Mia?\n" : "" });

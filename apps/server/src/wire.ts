@@ -144,8 +144,8 @@ export class StreamedLogprobs {
 
   push({ logprobs = [], text }: Part): void {
     this.#waiting.push(...logprobs);
-    const id = this.#waiting.at(-1)?.id;
-    this.#mayEnd = id !== undefined && this.#model.tokenizer.isSpecial(id) && !text.endsWith(tokenText(this.#model, id).token);
+    const last = this.#waiting.at(-1);
+    this.#mayEnd = last !== undefined && this.#model.tokenizer.isSpecial(last.id) && !text.endsWith(last.text);
   }
 
   /** Those that came since the last time. */

@@ -1,22 +1,49 @@
-export { type Backend, type DeviceInfo, type HostState, HostTensor, JambaError, type JambaErrorCode } from "@jamba/core";
-export { type JambaConfig, parseConfig } from "@jamba/loader";
-export type { Message, Tokenizer } from "@jamba/tokenizer";
-export type { AnswerPiece } from "./answer/answer-parts.ts";
-export type { Part, Result, Timings } from "./answer/generate.ts";
+export {
+  type Backend,
+  type BlockDtype,
+  type DeviceInfo,
+  type FloatDtype,
+  type HostLayerState,
+  type HostState,
+  HostTensor,
+  JambaError,
+  type JambaErrorCode,
+  type MemoryUse,
+  type StoredDtype,
+  type WeightDtype,
+} from "@jamba/core";
+export {
+  type Checkpoint,
+  type CheckpointSource,
+  type Importance,
+  type JambaConfig,
+  type NamedBlob,
+  parseConfig,
+  type QuantizeDtype,
+  type Quantized,
+  type QuantizeOptions,
+  type TensorPart,
+} from "@jamba/loader";
+export type { Message, Tokenizer, ToolCall } from "@jamba/tokenizer";
+export type { AnswerCall, AnswerPiece } from "./answer/answer-parts.ts";
+export type { DrawnLogprob, Part, Result, Timings, Usage } from "./answer/generate.ts";
 export type { GenerateOptions } from "./answer/options.ts";
-export type { Prompt } from "./answer/prompt.ts";
+export type { Prompt, PromptOptions, TextOrIds } from "./answer/prompt.ts";
 export type { PromptLookup } from "./answer/prompt-lookup.ts";
 export type { TextStream } from "./answer/text-stream.ts";
+export type { TokenLogprob, TokenText } from "./answer/token-text.ts";
+export type { CalibrateOptions } from "./convert/calibrate.ts";
 export { type PreparedModel, type PrepareOptions, prepareModel } from "./convert/prepare.ts";
 export { type QuantizeModelOptions, quantizeModel } from "./convert/quantize.ts";
 export type { ModelState } from "./engine/model-state.ts";
-export { type Format, notEnforced, type ToolChoice } from "./format/format-grammar.ts";
-export type { ForwardOptions, ForwardResult, JambaModel } from "./jamba-model.ts";
+export { type AnswerSpec, type Form, type Format, notEnforced, type ToolChoice } from "./format/format-grammar.ts";
+export type { ForwardOptions, ForwardResult, JambaModel, JambaModel as Model } from "./jamba-model.ts";
 export { loadModel } from "./load/load-model.ts";
 export type { CacheOptions, LimitOptions, LoadOptions, LoadProgress } from "./load/load-options.ts";
 export { type BackendName, type DeviceStatus, listDevices } from "./load/open-backend.ts";
 export type { LoadDtype } from "./load/open-weights.ts";
-export { type Prepared, preparedOf } from "./load/prepared.ts";
+export { type Prepared, type PreparedWeight, preparedOf } from "./load/prepared.ts";
 export type { ModelSource } from "./load/source.ts";
 export { type MemoryPlan, type PlanOptions, planMemory } from "./plan/plan-memory.ts";
+export type { Score } from "./readings.ts";
 export type { Session, SessionOptions } from "./session.ts";

@@ -1,17 +1,17 @@
 // What `loadModel` gives: a loaded model with everything that users do with it.
 
-import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse, type Step, type WeightDtype } from "@jamba/core";
+import { type DeviceInfo, type HostState, type HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
 import type { Tokenizer } from "@jamba/tokenizer";
 import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { checkOptions, expectKnown, type GenerateOptions } from "./answer/options.ts";
-import { expectTokenizer, type Prompt, promptIds, readPrompt } from "./answer/prompt.ts";
-import { logprobsOf, type TokenLogprob } from "./answer/sampler.ts";
+import { continuationIds, expectTokenizer, isIds, type Prompt, promptIds, readPrompt, type TextOrIds } from "./answer/prompt.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import type { Sequence } from "./engine/advance.ts";
-import { evidenceOfStep } from "./engine/evidence.ts";
 import { ModelState } from "./engine/model-state.ts";
+import { concatRows, rowsOf } from "./engine/rows.ts";
 import type { Runner } from "./engine/runner.ts";
+import { embedTexts, type Score, scoreAll } from "./readings.ts";
 import { Session, type SessionOptions } from "./session.ts";
 
 export interface ForwardOptions {
@@ -193,64 +193,47 @@ export class JambaModel implements AsyncDisposable {
   }
 
   /**
-   * The mean over tokens of the final hidden state. [texts, dModel]
-   * Jamba was not trained as an embedder: neighbours in this space are roughly alike, no more.
+   * A vector of length 1 for each text: the direction of its tokens' mean final hidden state, so that a dot product of two is their cosine.
+   * [texts, dModel], f32
+   *
+   * Jamba was not trained as an embedder: neighbours in this space are roughly alike, no more. An empty text is what the token says that
+   * begins every text; a mean of zeros stays zeros.
+   * @throws JambaError OPTION for an empty text where no token begins texts, CONTEXT_FULL, the signal's reason; BackendError for hidden
+   * states that are no finite numbers
    */
   async embed(texts: string | readonly string[], { signal }: { signal?: AbortSignal } = {}): Promise<HostTensor> {
-    const { engine } = this.#use().context;
-    const list = [texts].flat();
-    const { dModel, nLayers } = this.config;
-    const out = new Float32Array(list.length * dModel);
-    const embedOne = async (text: string, i: number) => {
-      const ids = promptIds(this.#parts.tokenizer, text);
-      const sum = out.subarray(i * dModel, (i + 1) * dModel);
-      const sequence = await engine.readThrough(ids, {
-        reads: { hidden: "final" },
-        take: async ({ step, tokens }) => {
-          const hidden = (await rowsOf(step, `hidden.${nLayers}`, tokens)).data as Float32Array;
-          for (let at = 0; at < hidden.length; at++) sum[at % dModel] += hidden[at] / ids.length;
-          return undefined;
-        },
-        signal,
-      });
-      engine.drop(sequence);
-    };
-    await allOf(list.map(embedOne));
-    return new HostTensor("float32", out, [list.length, dModel]);
+    return embedTexts(this.#use().context, this.config, [texts].flat(), signal);
   }
 
-  /** Log probability of `continuation` after `prompt`: the sum, and per token. */
+  /**
+   * Log probability of `continuation` after `prompt`: the sum, and per token. Of several continuations each, in the same order and as it
+   * is alone; the prompt is read once for all of them, and equal ones are read once.
+   *
+   * Texts become tokens apart from each other, so that a prompt's are the same whatever follows: where the two joined would have a token
+   * that reaches over the border ("Once upon a ti" and "me"), the continuation is scored as it is cut here. Write the space before a word
+   * at the continuation, or pass ids. An empty continuation has log probability 0 and no tokens; an empty array is one without ids.
+   * @throws JambaError OPTION without a prompt or for what is neither text nor ids, CONTEXT_FULL, ShapeError for ids beyond the
+   * vocabulary, the signal's reason
+   */
+  async score(prompt: TextOrIds, continuation: TextOrIds, options?: { signal?: AbortSignal }): Promise<Score>;
+  async score(prompt: TextOrIds, continuations: readonly TextOrIds[], options?: { signal?: AbortSignal }): Promise<Score[]>;
   async score(
-    prompt: string | readonly number[],
-    continuation: string | readonly number[],
+    prompt: TextOrIds,
+    continuation: TextOrIds | readonly TextOrIds[],
     { signal }: { signal?: AbortSignal } = {},
-  ): Promise<{ logprob: number; tokens: TokenLogprob[] }> {
-    const before = promptIds(this.#parts.tokenizer, prompt);
-    const after = typeof continuation === "string" ? this.tokenizer.encode(continuation) : [...continuation];
-    const { runner, context } = this.#use();
-    const { engine } = context;
-    const tokens: TokenLogprob[] = [];
-    if (after.length === 0) return { logprob: 0, tokens };
-    if (before.length === 0)
-      throw new JambaError("OPTION", "score: expected a prompt of at least one token before the continuation, found none");
-    runner.expectReadable({ seen: 0, released: false }, [...before, ...after]);
-    // The row after a token tells of the next one, so the last token is not read.
-    const ids = [...before, ...after.slice(0, -1)];
-    const sequence = await engine.readThrough(ids, {
-      reads: { top: 1 },
-      rows: after.length,
-      questions: after.map((id) => ({ temperature: 1, asked: [id] })),
-      take: async (slice) => {
-        for (const row of await evidenceOfStep(slice)) {
-          const { id, logprob } = logprobsOf(row, after[tokens.length], 0)!;
-          tokens.push({ id, logprob });
-        }
-        return undefined;
-      },
-      signal,
-    });
-    engine.drop(sequence);
-    return { logprob: tokens.reduce((sum, token) => sum + token.logprob, 0), tokens };
+  ): Promise<Score | Score[]> {
+    const { context } = this.#use();
+    const before = promptIds(context.tokenizer, prompt);
+    const isOne = typeof continuation === "string" || isIds(continuation);
+    const list = (isOne ? [continuation] : [...continuation]).map((one) => continuationIds(context.tokenizer, one));
+    const scores = await scoreAll(context, before, list, signal);
+    return isOne ? scores[0] : scores;
+  }
+
+  /** Tokens of `prompt` as `generate` with the same options would read it. @throws as `generate` does for what it can't read */
+  countTokens(prompt: Prompt, options: GenerateOptions = {}): number {
+    const { context } = this.#use();
+    return isIds(prompt) ? prompt.length : readPrompt(context.tokenizer, prompt, checkOptions(options)).ids.length;
   }
 
   /** Calls that are under way reject with code DISPOSED. */
@@ -307,31 +290,4 @@ async function* together(answers: readonly AsyncGenerator<Part, Result>[]): Asyn
   const cachedTokens = begun.length === 0 ? 0 : Math.min(...begun.map(({ usage }) => usage.cachedTokens));
   const completionTokens = choices.reduce((sum, { usage }) => sum + usage.completionTokens, 0);
   return { ...choices[0], usage: { promptTokens, cachedTokens, completionTokens }, choices };
-}
-
-/** Rows [from, to) of what a step read, in memory of their own: those of other calls go. */
-async function rowsOf(step: Step, name: string, [from, to]: readonly [number, number]): Promise<HostTensor> {
-  const whole = await step.read(name);
-  const [rows, columns] = whole.dims;
-  if (from === 0 && to === rows) return whole;
-  return new HostTensor((whole.data as Float32Array).slice(from * columns, to * columns), [to - from, columns]);
-}
-
-/** Waits for all, so that none goes on behind its caller's back, and then throws the first that failed. */
-async function allOf(work: readonly Promise<void>[]): Promise<void> {
-  for (const one of await Promise.allSettled(work)) if (one.status === "rejected") throw one.reason;
-}
-
-function concatRows(tensors: readonly HostTensor[]): HostTensor {
-  const filled = tensors.filter((t) => t.dims[0] > 0);
-  if (filled.length === 1) return filled[0];
-  const columns = filled[0].dims[1];
-  const rows = filled.reduce((n, t) => n + t.dims[0], 0);
-  const out = filled[0].type === "int32" ? new Int32Array(rows * columns) : new Float32Array(rows * columns);
-  let at = 0;
-  for (const t of filled) {
-    out.set(t.data as Float32Array, at);
-    at += t.data.length;
-  }
-  return new HostTensor(out as Float32Array, [rows, columns]);
 }

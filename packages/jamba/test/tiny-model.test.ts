@@ -128,10 +128,11 @@ describe("generate", () => {
   });
 
   test("logprobs are those of the tokens drawn, best alternative first", async () => {
-    const { ids, logprobs } = await model.generate(story, { maxTokens: 3, topLogprobs: 2 });
+    const { ids, text, logprobs } = await model.generate(story, { maxTokens: 3, topLogprobs: 2 });
     expect(logprobs!.map(({ id }) => id)).toEqual(ids);
-    for (const { id, logprob, top } of logprobs!) {
-      expect(top[0]).toEqual({ id, logprob });
+    expect(logprobs!.map(({ text }) => text).join("")).toBe(text);
+    for (const { top, ...own } of logprobs!) {
+      expect(top[0]).toEqual(own);
       expect(top[0].logprob).toBeGreaterThanOrEqual(top[1].logprob);
     }
     const score = await model.score(story, ids);

@@ -87,8 +87,7 @@ async function outcomeOf(model: JambaModel, question: Question | Choice, signal:
   const { task = "questions" } = question;
   if ("check" in question) return { task, right: await isRight(model, question, signal) };
   const { prompt, continuations, answer } = question;
-  const scores = [];
-  for (const continuation of continuations) scores.push(await model.score(prompt, continuation, { signal }));
+  const scores = await model.score(prompt, continuations, { signal });
   const perCharacter = scores.map(({ logprob }, i) => logprob / continuations[i].length);
   const { logprob, tokens } = scores[answer ?? 0];
   const right = answer === undefined ? undefined : perCharacter.indexOf(Math.max(...perCharacter)) === answer;

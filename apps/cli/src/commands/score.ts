@@ -12,7 +12,8 @@ export const score: Command = {
   summary: "what fewer bits cost in perplexity, answers",
   about: `With --file or --questions: a line for each MODEL and --dtype (auto,q8,q4),
 with its bytes. With --prompt and --continuation: the log probability of the
-one after the other, per token, the sum, and the perplexity.`,
+one after the other, per token, the sum, and the perplexity; of several
+continuations a line each, and the prompt is read once.`,
   flags: {
     file: { type: "string", value: "FILE", help: `the perplexity on a text, in windows of ${windowTokens}` },
     questions: {
@@ -21,15 +22,16 @@ one after the other, per token, the sum, and the perplexity.`,
       help: "how many of these it answers rightly; the small model's are in tooling/tiny-model/eval",
     },
     prompt: { type: "string", value: "TEXT", help: "what stands before" },
-    continuation: { type: "string", value: "TEXT", help: "what is scored" },
+    continuation: { type: "string", value: "TEXT", multiple: true, help: "what is scored; may be given again" },
     ...commonFlags,
   },
 
   async run({ flags, words }, terminal) {
     if (flags.file !== undefined || flags.questions !== undefined) return compare(flags, words, terminal);
     const { model: source, rest } = splitModel(words);
-    const [prompt, continuation] = [textFlag(flags, "prompt"), textFlag(flags, "continuation")];
-    if (prompt === undefined || !continuation || rest.length > 0) {
+    const prompt = textFlag(flags, "prompt");
+    const continuations = (flags.continuation ?? []) as string[];
+    if (prompt === undefined || continuations.length === 0 || continuations.includes("") || rest.length > 0) {
       throw new UsageError(
         "score: expected a model, --prompt and --continuation (or --file, or --questions), found something else; see jamba score --help",
       );
@@ -37,16 +39,28 @@ one after the other, per token, the sum, and the perplexity.`,
     const bar = loadBar(terminal, !(flags.quiet || flags.json));
     const model = await loadModel(source, { ...loadOptions(flags), onProgress: bar.onProgress }).finally(bar.stop);
     try {
-      const { logprob, tokens } = await model.score(prompt, continuation);
-      const perplexity = Math.exp(-logprob / tokens.length);
-      const named = tokens.map((token) => ({ ...token, token: model.tokenizer.tokenOf(token.id) }));
+      const scores = await model.score(prompt, continuations);
+      const found = scores.map(({ logprob, tokens }) => ({
+        logprob,
+        perplexity: Math.exp(-logprob / tokens.length),
+        tokens: tokens.map(({ id, text, logprob }) => ({ id, logprob, token: model.tokenizer.tokenOf(id), text })),
+      }));
+      const [only, ...others] = found;
       if (flags.json) {
-        terminal.stdout.write(`${JSON.stringify({ logprob, perplexity, tokens: named, device: model.device })}\n`);
+        const document =
+          others.length === 0 ? only : { continuations: found.map((one, i) => ({ continuation: continuations[i], ...one })) };
+        terminal.stdout.write(`${JSON.stringify({ ...document, device: model.device })}\n`);
         return 0;
       }
       const { bold } = coloursFor(terminal.stdout, terminal);
-      for (const { token, logprob } of named) terminal.stdout.write(`${logprob.toFixed(4).padStart(10)}  ${JSON.stringify(token)}\n`);
-      terminal.stdout.write(`${bold(logprob.toFixed(4).padStart(10))}  sum, perplexity ${perplexity.toFixed(3)}\n`);
+      const number = (logprob: number) => logprob.toFixed(4).padStart(10);
+      if (others.length > 0) {
+        for (const [i, { logprob, perplexity }] of found.entries())
+          terminal.stdout.write(`${bold(number(logprob))}  perplexity ${perplexity.toFixed(3)}  ${JSON.stringify(continuations[i])}\n`);
+        return 0;
+      }
+      for (const { token, logprob } of only.tokens) terminal.stdout.write(`${number(logprob)}  ${JSON.stringify(token)}\n`);
+      terminal.stdout.write(`${bold(number(only.logprob))}  sum, perplexity ${only.perplexity.toFixed(3)}\n`);
       return 0;
     } finally {
       await model.dispose();

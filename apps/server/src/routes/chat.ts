@@ -1,6 +1,6 @@
 // POST /v1/chat/completions.
 
-import type { GenerateOptions, Message, Part, Result } from "jamba";
+import type { GenerateOptions, Message, Part, Result, TokenLogprob } from "jamba";
 import type { z } from "zod";
 import { badRequest } from "../errors.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
@@ -20,7 +20,6 @@ import {
   templateOf,
   timingsOf,
   tokenLimit,
-  tokenText,
   usageOf,
 } from "../wire.ts";
 
@@ -106,7 +105,7 @@ function completion(service: Service, body: ChatRequest, result: Result) {
           ...(choice.reasoning !== undefined && { reasoning_content: choice.reasoning }),
           ...(calls.length > 0 && (body.isOldForm ? { function_call: calls[0].function } : { tool_calls: calls })),
         },
-        logprobs: choice.logprobs ? logprobsOf(service, logprobsOfText(service.model, choice)) : null,
+        logprobs: choice.logprobs ? logprobsOf(logprobsOfText(service.model, choice)) : null,
         finish_reason: endOf(body, choice),
       };
     }),
@@ -128,7 +127,7 @@ async function* chunks({ service, body, exchange }: Call<ChatRequest>, { parts, 
   });
   const n = body.n ?? 1;
   const logprobs = Array.from({ length: n }, () => new StreamedLogprobs(service.model));
-  const shown = (found: Logprobs) => (found.length > 0 ? logprobsOf(service, found) : null);
+  const shown = (found: Logprobs) => (found.length > 0 ? logprobsOf(found) : null);
   const end = (index: number, one: Result, more: object = {}) =>
     send([choice(index, {}, endOf(body, one), shown(logprobs[index].rest(one)))], more);
   const start = performance.now();
@@ -184,7 +183,7 @@ function* deltas({ pieces }: Part, { isOldForm }: ChatRequest): Generator<object
   }
 }
 
-function logprobsOf({ model }: Service, found: Logprobs): { content: object[]; refusal: null } {
-  const shown = (one: { id: number; logprob: number }) => ({ ...tokenText(model, one.id), logprob: finite(one.logprob) });
+function logprobsOf(found: Logprobs): { content: object[]; refusal: null } {
+  const shown = ({ text: token, bytes, logprob }: TokenLogprob) => ({ token, bytes, logprob: finite(logprob) });
   return { content: found.map(({ top, ...one }) => ({ ...shown(one), top_logprobs: top.map(shown) })), refusal: null };
 }

@@ -7,17 +7,7 @@ import { completionAnswer } from "../schemas/answers.ts";
 import { type CompletionRequest, completionRequest } from "../schemas/requests.ts";
 import { type Answer, newId, type Service } from "../service.ts";
 import { data, done, eventStream } from "../sse.ts";
-import {
-  finishReasonOf,
-  finite,
-  type Logprobs,
-  logprobsOfText,
-  StreamedLogprobs,
-  samplingOptions,
-  timingsOf,
-  tokenText,
-  usageOf,
-} from "../wire.ts";
+import { finishReasonOf, finite, type Logprobs, logprobsOfText, StreamedLogprobs, samplingOptions, timingsOf, usageOf } from "../wire.ts";
 
 export const completionsRoute = withBody({
   method: "post",
@@ -43,7 +33,7 @@ export const completionsRoute = withBody({
         (result.choices ?? [result]).map((choice, i) => ({
           text: echoOf(service, body, prompts[at]) + choice.text,
           index: at * n + i,
-          logprobs: choice.logprobs ? logprobsOf(service, logprobsOfText(service.model, choice)) : null,
+          logprobs: choice.logprobs ? logprobsOf(logprobsOfText(service.model, choice)) : null,
           finish_reason: finishReasonOf(choice),
         })),
       ),
@@ -116,8 +106,8 @@ async function* chunks(
   const shown = (index: number, found: Logprobs) => {
     if (found.length === 0) return null;
     const { offset } = logprobs[index];
-    for (const { id } of found) logprobs[index].offset += tokenText(service.model, id).token.length;
-    return logprobsOf(service, found, offset);
+    for (const { text } of found) logprobs[index].offset += text.length;
+    return logprobsOf(found, offset);
   };
   for await (const { at, part } of together(answers)) {
     const { index: i = 0, result } = part;
@@ -144,13 +134,12 @@ function echoOf({ model }: Service, { echo }: CompletionRequest, prompt: TextPro
 }
 
 /** @param offset characters before */
-function logprobsOf({ model }: Service, found: Logprobs, offset = 0): object {
-  const drawn = found.map((one) => ({ ...one, text: tokenText(model, one.id).token }));
+function logprobsOf(drawn: Logprobs, offset = 0): object {
   let end = offset;
   return {
     tokens: drawn.map(({ text }) => text),
     token_logprobs: drawn.map(({ logprob }) => finite(logprob)),
-    top_logprobs: drawn.map(({ top }) => Object.fromEntries(top.map((one) => [tokenText(model, one.id).token, finite(one.logprob)]))),
+    top_logprobs: drawn.map(({ top }) => Object.fromEntries(top.map(({ text, logprob }) => [text, finite(logprob)]))),
     text_offset: drawn.map(({ text }) => {
       const at = end;
       end += text.length;

@@ -12,7 +12,8 @@ import { type AnswerCall, AnswerParts, type AnswerPartsOptions, type AnswerPiece
 import type { GenerateOptions } from "./options.ts";
 import { expectTokenizer, type ReadPrompt } from "./prompt.ts";
 import { Lookahead } from "./prompt-lookup.ts";
-import { draw, logprobsOf, questionsOf, sampleRow, type TokenLogprob, uniform } from "./sampler.ts";
+import { draw, logprobsOf, questionsOf, sampleRow, uniform } from "./sampler.ts";
+import { type TokenLogprob, withText } from "./token-text.ts";
 
 /** A piece of the answer, as soon as it can't change any more. */
 export interface Part {
@@ -45,9 +46,9 @@ export interface Result {
   readonly toolCalls: readonly AnswerCall[];
   /** Thoughts before the answer. */
   readonly reasoning?: string;
-  readonly logprobs?: readonly (TokenLogprob & { readonly top: readonly TokenLogprob[] })[];
-  /** `cachedTokens`: those of the prompt that a kept state already held. */
-  readonly usage: { readonly promptTokens: number; readonly cachedTokens: number; readonly completionTokens: number };
+  /** Of each of `ids`, with `logprobs` or `topLogprobs`; `top` are the most probable ones there, best first. */
+  readonly logprobs?: readonly DrawnLogprob[];
+  readonly usage: Usage;
   /** Why less than half of the prompt was there already. */
   readonly cacheMissReason?: string;
   /** Keywords of schemas that are not strict which the answer is not bound to, as paths such as `format.schema.not`; check it for them. */
@@ -57,6 +58,18 @@ export interface Result {
   /** With `n`: all answers, of which this is the first. */
   readonly choices?: readonly Result[];
   readonly timings: Timings;
+}
+
+export interface DrawnLogprob extends TokenLogprob {
+  readonly top: readonly TokenLogprob[];
+}
+
+/** In tokens. */
+export interface Usage {
+  readonly promptTokens: number;
+  /** Those of the prompt that a kept state already held. */
+  readonly cachedTokens: number;
+  readonly completionTokens: number;
 }
 
 export interface Timings {
@@ -205,7 +218,7 @@ async function* answerOf(
   const { maxTokens, stop = [], signal, topLogprobs: alternatives = 0, reasoning: apart = form !== undefined } = options;
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 52);
   const ids: number[] = [];
-  const logprobs: (TokenLogprob & { top: TokenLogprob[] })[] = [];
+  const logprobs: DrawnLogprob[] = [];
   const decoder = tokenizer && new StreamDecoder(tokenizer);
   const { vocabSize } = engine.stateShape;
   const questionsAfter = (guesses: readonly number[]) =>
@@ -249,7 +262,10 @@ async function* answerOf(
     }
     ids.push(id);
     if (ids.length === 1) firstTokenAt = performance.now();
-    if (options.logprobs || alternatives) logprobs.push(await logprobsAfter(evidence, id, alternatives));
+    if (options.logprobs || alternatives) {
+      const { top, ...own } = await logprobsAfter(evidence, id, alternatives);
+      logprobs.push({ ...withText(tokenizer, own), top: top.map((one) => withText(tokenizer, one)) });
+    }
     evidence.drawn();
     options.onToken?.(id);
     constraint?.accept(id);

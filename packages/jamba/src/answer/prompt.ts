@@ -5,7 +5,8 @@ import type { Message, Tokenizer } from "@jamba/tokenizer";
 import type { Form } from "../format/format-grammar.ts";
 import type { GenerateOptions } from "./options.ts";
 
-export type Prompt = string | readonly number[] | readonly Message[];
+export type TextOrIds = string | readonly number[];
+export type Prompt = TextOrIds | readonly Message[];
 
 /** What a prompt may bring along for its template. */
 export type PromptOptions = Pick<GenerateOptions, "tools" | "toolChoice" | "documents" | "knobs" | "variables">;
@@ -38,6 +39,13 @@ export function promptIds(tokenizer: Tokenizer | undefined, prompt: Prompt): rea
   return readPrompt(tokenizer, prompt, {}).ids;
 }
 
+/** What follows a prompt: nothing is put before it. @throws as `readPrompt`, but not for nothing */
+export function continuationIds(tokenizer: Tokenizer | undefined, continuation: TextOrIds): readonly number[] {
+  if (typeof continuation === "string") return expectTokenizer(tokenizer).encode(continuation);
+  if (isIds(continuation)) return continuation;
+  throw new JambaError("OPTION", `continuation: expected a text or token ids, found ${JSON.stringify(continuation)?.slice(0, 80)}`);
+}
+
 /** @param text what an answer follows */
 export function formOf(tokenizer: Tokenizer | undefined, text: string): AnswerForm {
   const has = (token: string) => tokenizer?.idOf(token) !== undefined;
@@ -57,7 +65,7 @@ export function expectTokenizer(tokenizer: Tokenizer | undefined): Tokenizer {
   return tokenizer;
 }
 
-function isIds(prompt: Prompt): prompt is readonly number[] {
+export function isIds(prompt: unknown): prompt is readonly number[] {
   return Array.isArray(prompt) && prompt.every((id) => typeof id === "number");
 }
 

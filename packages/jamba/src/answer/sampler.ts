@@ -7,7 +7,7 @@ import { allows, type Bounds, gapsOf, massOf, type Pool, poolOf } from "./pool.t
 
 export { askedIds, type Said, type SamplingOptions } from "./penalties.ts";
 
-export interface TokenLogprob {
+export interface IdLogprob {
   readonly id: number;
   readonly logprob: number;
 }
@@ -101,7 +101,7 @@ export function logprobsOf(
   evidence: Pick<Evidence, "ids" | "values" | "max" | "sumExp" | "asked">,
   id: number,
   count: number,
-): (TokenLogprob & { readonly top: TokenLogprob[] }) | undefined {
+): (IdLogprob & { readonly top: IdLogprob[] }) | undefined {
   const { ids, values, max, sumExp, asked } = evidence;
   const at = ids.indexOf(id);
   const logit = at < 0 ? asked.get(id) : values[at];

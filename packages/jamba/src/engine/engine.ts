@@ -5,6 +5,7 @@ import { JambaError, type StatePart, type StateSpec } from "@jamba/core";
 import { ActivePrompt, sharedWith } from "./active-prompts.ts";
 import { Admission, type Limits } from "./admission.ts";
 import type { Sequence } from "./advance.ts";
+import { bordersOf } from "./borders.ts";
 import {
   candidates,
   evidenceOfKept,
@@ -57,12 +58,6 @@ export interface Opened {
   /** Ends the stay among the running calls. */
   readonly leave: () => void;
 }
-
-/**
- * Distances from the end of a prompt at which states are kept are this and its products with 4, 16, …: at most four times as much is read
- * as had to be. More of them would cut a cold prompt into pieces that are slower to read.
- */
-const leastDistance = 128;
 
 export class Engine {
   readonly #runner: Runner;
@@ -133,13 +128,18 @@ export class Engine {
     await this.#spill.written;
   }
 
+  /** @throws ShapeError, JambaError CONTEXT_FULL or DISPOSED where `ids` are not what a sequence may begin with */
+  expectReadable(ids: readonly number[]): void {
+    this.#runner.expectReadable({ seen: 0, released: false }, ids);
+  }
+
   /**
    * Reads a prompt, as little of it as kept states allow. `end` must follow.
    * @throws the signal's reason; JambaError OPTION, CONTEXT_FULL, OUT_OF_MEMORY, DISPOSED, ShapeError; what a failed step throws
    */
   async open(ids: readonly number[], { maxTokens, priority = 0, questions = noQuestions, signal }: OpenOptions): Promise<Opened> {
     if (ids.length === 0) throw new JambaError("OPTION", "prompt: expected at least one token, found none");
-    this.#runner.expectReadable({ seen: 0, released: false }, ids);
+    this.expectReadable(ids);
     const tokens = Math.min(ids.length + maxTokens, this.#runner.contextLength);
     const due = this.#scheduler.dueOf(ids.length, priority);
     const leave = await this.#admission.enter({ tokens, bytes: this.#runner.bytesOf(tokens) }, due, signal);
@@ -215,22 +215,29 @@ export class Engine {
 
   /**
    * Reads `ids` as a prompt is read, for who wants more of the steps than their end: in line with all calls, in shared steps.
-   * @param from goes on with them; without it they begin a sequence, which is made when the turn of the call has come
+   * @param from goes on with them, or a copy of `copyOf`; without either they begin a sequence. What is new is made when the turn of the
+   * call has come
    * @returns the sequence: `drop` follows
    * @throws as `open`; the sequence is released then
    */
   async readThrough(
     ids: readonly number[],
-    { from, signal, ...options }: Pick<ReadOptions, "reads" | "rows" | "questions" | "take" | "signal"> & { readonly from?: Sequence },
+    {
+      from,
+      copyOf,
+      signal,
+      ...options
+    }: Pick<ReadOptions, "reads" | "rows" | "questions" | "take" | "signal"> & { readonly from?: Sequence; readonly copyOf?: Sequence },
   ): Promise<Sequence> {
     let sequence = from;
     let leave: (() => void) | undefined;
     try {
-      this.#runner.expectReadable(from ?? { seen: 0, released: false }, ids);
-      const tokens = (from?.seen ?? 0) + ids.length;
+      const { seen, released } = from ?? copyOf ?? { seen: 0, released: false };
+      this.#runner.expectReadable({ seen, released }, ids);
+      const tokens = seen + ids.length;
       const due = this.#scheduler.dueOf(ids.length, 0);
       leave = await this.#admission.enter({ tokens, bytes: this.#runner.bytesOf(tokens) }, due, signal);
-      sequence ??= await this.#runner.newSequence();
+      sequence ??= await (copyOf ? this.#runner.fork(copyOf) : this.#runner.newSequence());
       await this.#scheduler.read(sequence, ids, { ...options, due: () => due, signal });
       return sequence;
     } catch (error) {
@@ -348,7 +355,7 @@ export class Engine {
     const { ids } = active;
     const { chunkTokens } = this.#runner.backend.device;
     const keeps = this.#options.cacheBytes > 0;
-    const planned = keeps ? this.#borders(ids, sequence.seen, matched) : [];
+    const planned = keeps ? bordersOf(ids, { from: sequence.seen, parts: matched, stopIds: this.#options.stopIds }) : [];
     for (;;) {
       const wanted = [...planned, ...active.wanted].filter((at) => at > active.at);
       const to = Math.min(ids.length, active.at + chunkTokens, ...wanted);
@@ -385,13 +392,5 @@ export class Engine {
       if (error instanceof JambaError && error.code === "OUT_OF_MEMORY") return undefined;
       throw error;
     }
-  }
-
-  /** Where in `ids`, after `from`, states are to be kept: where the prompt parts from an earlier one, at message ends, at growing distances from the end. */
-  #borders(ids: readonly number[], from: number, parts: number): number[] {
-    const borders = new Set([parts]);
-    for (let i = from; i < ids.length; i++) if (this.#options.stopIds.has(ids[i])) borders.add(i + 1);
-    for (let distance = leastDistance; ids.length - distance >= from + leastDistance; distance *= 4) borders.add(ids.length - distance);
-    return [...borders].filter((at) => at > from && at < ids.length);
   }
 }

@@ -1,0 +1,138 @@
+// What the model finds in texts that it only reads: how probable they are, and a vector for each.
+
+import { BackendError, HostTensor, JambaError } from "@jamba/core";
+import type { GenerateContext } from "./answer/generate.ts";
+import { promptIds } from "./answer/prompt.ts";
+import { logprobsOf } from "./answer/sampler.ts";
+import { type TokenLogprob, withText } from "./answer/token-text.ts";
+import type { Sequence } from "./engine/advance.ts";
+import { evidenceOfStep } from "./engine/evidence.ts";
+import { rowsOf } from "./engine/rows.ts";
+
+export interface Score {
+  /** The sum over `tokens`. */
+  readonly logprob: number;
+  readonly tokens: readonly TokenLogprob[];
+}
+
+type ReadContext = Pick<GenerateContext, "engine" | "tokenizer">;
+
+/** One row for each text. [texts, dModel] */
+export async function embedTexts(
+  { engine, tokenizer }: ReadContext,
+  { dModel, nLayers }: { readonly dModel: number; readonly nLayers: number },
+  texts: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<HostTensor> {
+  const out = new Float32Array(texts.length * dModel);
+  const embedOne = async (text: string, i: number) => {
+    const ids = promptIds(tokenizer, text);
+    const sum = new Float64Array(dModel);
+    const sequence = await engine.readThrough(ids, {
+      reads: { hidden: "final" },
+      take: async ({ step, tokens }) => {
+        const hidden = (await rowsOf(step, `hidden.${nLayers}`, tokens)).data as Float32Array;
+        for (let at = 0; at < hidden.length; at++) sum[at % dModel] += hidden[at];
+        return undefined;
+      },
+      signal: ownSignal(signal),
+    });
+    engine.drop(sequence);
+    out.set(unitVector(sum), i * dModel);
+  };
+  await allOf(texts.map(embedOne));
+  return new HostTensor("float32", out, [texts.length, dModel]);
+}
+
+/** A vector of zeros has no direction and stays what it is. @throws BackendError when some of it is no finite number */
+function unitVector(vector: Float64Array): Float64Array {
+  const norm = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
+  if (!Number.isFinite(norm))
+    throw new BackendError("hidden state: expected finite numbers, found others; the weights are damaged or the backend overflowed");
+  return norm === 0 ? vector : vector.map((value) => value / norm);
+}
+
+/**
+ * Each of `continuations` after `prompt`, which is read once; of each continuation all but the last token is read, for the row after a
+ * token tells of the next one.
+ * @throws as `JambaModel.score`; all that was read is dropped then
+ */
+export async function scoreAll(
+  { engine, tokenizer }: ReadContext,
+  prompt: readonly number[],
+  continuations: readonly (readonly number[])[],
+  signal: AbortSignal | undefined,
+): Promise<Score[]> {
+  const keys = continuations.map((ids) => ids.join());
+  const different = new Map(continuations.map((ids, i) => [keys[i], ids]));
+  different.delete("");
+  if (different.size > 0 && prompt.length === 0)
+    throw new JambaError("OPTION", "score: expected a prompt of at least one token before the continuation, found none");
+  for (const ids of different.values()) engine.expectReadable([...prompt, ...ids]);
+  const found = new Map<string, number[]>();
+  if (different.size === 1) {
+    const [[key, asked]] = different;
+    const ids = [...prompt, ...asked.slice(0, -1)];
+    const { sequence, rows } = await readRows(
+      engine,
+      ids,
+      asked.map((id) => [id]),
+      { signal },
+    );
+    engine.drop(sequence);
+    found.set(key, rows.flat());
+  } else if (different.size > 1) {
+    const firsts = [...new Set([...different.values()].map(([first]) => first))];
+    const { sequence, rows } = await readRows(engine, prompt, [firsts], { signal });
+    const readRest = async ([key, [first, ...asked]]: readonly [string, readonly number[]]) => {
+      found.set(key, [rows[0][firsts.indexOf(first)]]);
+      if (asked.length === 0) return;
+      const ids = [first, ...asked.slice(0, -1)];
+      const rest = await readRows(
+        engine,
+        ids,
+        asked.map((id) => [id]),
+        { copyOf: sequence, signal: ownSignal(signal) },
+      );
+      engine.drop(rest.sequence);
+      found.get(key)!.push(...rest.rows.flat());
+    };
+    await allOf([...different].map(readRest)).finally(() => engine.drop(sequence));
+  }
+  return continuations.map((ids, i) => {
+    const logprobs = found.get(keys[i]) ?? [];
+    const tokens = ids.map((id, at) => withText(tokenizer, { id, logprob: logprobs[at] }));
+    return { logprob: logprobs.reduce((sum, one) => sum + one, 0), tokens };
+  });
+}
+
+/** @returns the log probabilities of `asked` in the rows after the last of `ids`; the sequence is the caller's to drop */
+async function readRows(
+  engine: ReadContext["engine"],
+  ids: readonly number[],
+  asked: readonly (readonly number[])[],
+  from: { readonly copyOf?: Sequence; readonly signal?: AbortSignal },
+): Promise<{ sequence: Sequence; rows: number[][] }> {
+  const rows: number[][] = [];
+  const sequence = await engine.readThrough(ids, {
+    ...from,
+    reads: { top: 1 },
+    rows: asked.length,
+    questions: asked.map((one) => ({ temperature: 1, asked: one })),
+    take: async (slice) => {
+      for (const row of await evidenceOfStep(slice)) rows.push(asked[rows.length].map((id) => logprobsOf(row, id, 0)!.logprob));
+      return undefined;
+    },
+  });
+  return { sequence, rows };
+}
+
+/** For one call of many: node warns of a leak where a signal has many listeners. */
+function ownSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
+  return signal && AbortSignal.any([signal]);
+}
+
+/** Waits for all, so that none goes on behind its caller's back, and then throws the first that failed. */
+async function allOf(work: readonly Promise<void>[]): Promise<void> {
+  for (const one of await Promise.allSettled(work)) if (one.status === "rejected") throw one.reason;
+}
