@@ -135,3 +135,19 @@ test("a template of the model's own reads what else is wrapped", async () => {
   expect((await post("/apply-template", { ...body, chat_template_kwargs: { range: 1 } })).status).toBe(400);
   spy.mockRestore();
 });
+
+test("stop texts: a dozen and more, empty ones among them, on every route", async () => {
+  const stop = ["", ...Array.from({ length: 200 }, (_, i) => `never ${i}`), " time", ""];
+  const asked = [
+    ["/v1/chat/completions", { messages, stop, max_tokens: 20 }, (body: Json) => body.choices[0].message.content],
+    ["/v1/completions", { prompt: "Once", stop, max_tokens: 20 }, (body: Json) => `Once${body.choices[0].text}`],
+    ["/v1/responses", { input: messages[0].content, stop, max_output_tokens: 20 }, (body: Json) => body.output[0].content[0].text],
+  ] as const;
+  for (const [path, body, textOf] of asked) {
+    expect(textOf(await json(path, { ...body, temperature: 0 }))).toBe("Once upon a");
+    for (const none of [null, [], "", ["", ""]]) {
+      const text = textOf(await json(path, { ...body, temperature: 0, stop: none }));
+      expect(text).toMatch(/^Once upon a time[, ]/);
+    }
+  }
+});

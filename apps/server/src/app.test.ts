@@ -250,51 +250,6 @@ describe("completions", () => {
   });
 });
 
-describe("responses", () => {
-  test("a stream tells every item from its beginning to its end", async () => {
-    const { post } = appOf();
-    const response = await post("/v1/responses", { input: messages[0].content, max_output_tokens: 2, stream: true });
-    const text = await response.text();
-    expect(text.startsWith("event: response.created\ndata: ")).toBe(true);
-    const events = eventsOf(text);
-    expect(events.map(({ type }) => type.replace("response.", ""))).toEqual([
-      ...["created", "in_progress", "output_item.added", "content_part.added", "output_text.delta", "output_text.delta"],
-      ...["output_text.done", "content_part.done", "output_item.done", "incomplete"],
-    ]);
-    expect(events.map(({ sequence_number }) => sequence_number)).toEqual(events.map((_, i) => i));
-    expect(events.at(-1)?.response).toMatchObject({
-      status: "incomplete",
-      incomplete_details: { reason: "max_output_tokens" },
-      output: [{ type: "message", content: [{ type: "output_text", text: "Once upon" }] }],
-      usage: { input_tokens: 19, output_tokens: 2, total_tokens: 21 },
-    });
-  });
-
-  test("a conversation comes as items, tools in their flat form", async () => {
-    const { json } = appOf();
-    const parameters = { type: "object", properties: { name: { type: "string" } }, required: ["name"] };
-    const tools = [{ type: "function", name: "call_friend", description: "Call a friend", parameters, strict: true }];
-    const [item] = (await json("/v1/responses", { input: [{ role: "user", content: "Call Omar." }], tools })).output;
-    expect(item).toMatchObject({ type: "function_call", status: "completed", name: "call_friend" });
-    const input = [
-      { role: "user", content: [{ type: "input_text", text: "Call Omar." }] },
-      item,
-      { type: "function_call_output", call_id: item.call_id, output: "He is on his way." },
-    ];
-    const next = await json("/v1/responses", { input, tools, tool_choice: "none", max_output_tokens: 8, instructions: "Be kind." });
-    expect(next.output[0]).toMatchObject({ type: "message", role: "assistant" });
-  });
-
-  test("what needs a memory is refused with the field's name", async () => {
-    const { json } = appOf();
-    for (const [param, value] of Object.entries({ previous_response_id: "resp_1", conversation: "conv_1", background: true }))
-      expect((await json("/v1/responses", { input: "Hi", [param]: value })).error).toMatchObject({
-        param,
-        message: expect.stringMatching(/: expected (false|none)/),
-      });
-  });
-});
-
 describe("what is around", () => {
   test("models, by name or alias", async () => {
     const { app, json } = appOf({ alias: "jamba" }, "ai21labs/tiny");

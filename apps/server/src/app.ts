@@ -5,6 +5,7 @@ import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { cors } from "hono/cors";
 import { ApiError, shuttingDown, toApiError } from "./errors.ts";
+import { headersOf, noteHeaders } from "./notes.ts";
 import { openApiDocument } from "./openapi.ts";
 import { type Env, type Exchange, pathOf, type Route, readBody } from "./route.ts";
 import { routes } from "./routes.ts";
@@ -17,7 +18,7 @@ export function createApp(service: Service): Hono<Env> {
   app.use(exchanges(service));
   app.use(origin(origins));
   if (origins.length > 0) {
-    const exposeHeaders = ["x-request-id", "retry-after"];
+    const exposeHeaders = ["x-request-id", "retry-after", ...Object.values(noteHeaders)];
     app.use(cors({ origin: origins.includes("*") ? "*" : [...origins], exposeHeaders, maxAge: 600 }));
   }
   app.use(keys(service.options.apiKeys));
@@ -37,7 +38,7 @@ export function createApp(service: Service): Hono<Env> {
     throw unknown(c.req.method, c.req.path);
   });
   app.onError((error, c) => {
-    const found = toApiError(error);
+    const found = toApiError(error, c.get("exchange").fieldOf);
     if (!c.get("exchange").left.signal.aborted) c.get("exchange").error = found;
     return found.toResponse();
   });
@@ -66,13 +67,14 @@ function exchanges(service: Service): MiddlewareHandler<Env> {
       // Never the path itself, which may hold anything.
       route: "none",
       facts: {},
+      notes: { notEnforced: [], leftOut: [] },
       left,
       isStream: false,
       end(failure) {
         if (isOver) return;
         isOver = true;
         unfollow();
-        const { route, facts, error = failure === undefined ? undefined : toApiError(failure) } = exchange;
+        const { route, facts, error = failure === undefined ? undefined : toApiError(failure, exchange.fieldOf) } = exchange;
         const status = left.signal.aborted ? 499 : c.res.status;
         metrics.request(route, status);
         const ms = Math.round(performance.now() - start);
@@ -84,6 +86,7 @@ function exchanges(service: Service): MiddlewareHandler<Env> {
           ms,
           stream: exchange.isStream,
           ...facts,
+          ...Object.fromEntries(headersOf(exchange.notes)),
           ...(error && { error: { code: error.details.code, param: error.details.param, type: error.type, ...causeOf(error) } }),
         });
       },
@@ -92,6 +95,7 @@ function exchanges(service: Service): MiddlewareHandler<Env> {
     if (service.draining) c.res = shuttingDown().toResponse();
     else await next();
     c.res.headers.set("x-request-id", exchange.id);
+    for (const [name, value] of headersOf(exchange.notes)) c.res.headers.set(name, value);
     if (!exchange.isStream) exchange.end();
   };
 }

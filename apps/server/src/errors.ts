@@ -1,6 +1,7 @@
 // Every answer that is no answer: OpenAI's error objects. Knows what the engine's error codes mean to a client.
 
 import { JambaError } from "jamba";
+import type { FieldOf } from "./notes.ts";
 
 export interface ErrorBody {
   readonly error: { readonly message: string; readonly type: string; readonly param: string | null; readonly code: string | null };
@@ -69,8 +70,11 @@ const wireNames: Readonly<Record<string, string>> = {
   encode: "content",
 };
 
-/** @param error anything that was thrown while a request was served */
-export function toApiError(error: unknown): ApiError {
+/**
+ * @param error anything that was thrown while a request was served
+ * @param fieldOf the request's own words for the engine's options
+ */
+export function toApiError(error: unknown, fieldOf: FieldOf = () => undefined): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof DOMException && error.name === "TimeoutError")
     return new ApiError(503, "The request took longer than this server allows before its first token.", {
@@ -79,10 +83,10 @@ export function toApiError(error: unknown): ApiError {
       cause: error,
     });
   if (!(error instanceof JambaError)) return internal(error);
-  const { param, message } = onTheWire(error.message);
+  const { param, message } = onTheWire(error.message, fieldOf);
   switch (error.code) {
     case "CONTEXT_FULL":
-      return new ApiError(400, message, { param: "messages", code: "context_length_exceeded", cause: error });
+      return new ApiError(400, message, { param: fieldOf("messages") ?? "messages", code: "context_length_exceeded", cause: error });
     case "OPTION":
     case "SHAPE":
     case "TOKENIZER":
@@ -106,17 +110,12 @@ function internal(cause: unknown): ApiError {
   return new ApiError(500, "The server failed while it answered this request. Its log says why.", { code: "internal_error", cause });
 }
 
-/** The engine's messages begin with what they are about: `maxTokens: expected …`. */
-function onTheWire(message: string): { param?: string; message: string } {
-  // The keys of a schema may be any text.
-  const name = /^([A-Za-z][\w.[\]]*|format\.schema.*?): /s.exec(message)?.[1];
+/** The engine's messages begin with what they are about: `maxTokens: expected …`. The keys of a schema may be any text. */
+function onTheWire(message: string, fieldOf: FieldOf): { param?: string; message: string } {
+  const name = /^([A-Za-z][\w.[\]]*|(?:format\.schema|tools\[\d+\]).*?): /s.exec(message)?.[1];
   if (name === undefined) return { message };
-  if (name.startsWith("format.schema")) return renamed(message, name, `response_format.json_schema${name.slice("format".length)}`);
   const [first] = name.split(/[.[]/, 1);
   const wire = wireNames[first] ?? first.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  return renamed(message, name, wire + name.slice(first.length));
-}
-
-function renamed(message: string, name: string, param: string): { param: string; message: string } {
+  const param = fieldOf(name) ?? wire + name.slice(first.length);
   return { param, message: param + message.slice(name.length) };
 }

@@ -32,7 +32,14 @@ const samples: Readonly<Record<string, object>> = {
     ...{ temperature: 1, top_p: 0.9, top_k: 5, min_p: 0.1, typical_p: 0.9, seed: 3, stop: ["a", "b"], logit_bias: { 5: 1 } },
     ...{ frequency_penalty: 1, presence_penalty: 1, repeat_penalty: 1.1, dry_multiplier: 1, dry_base: 1.5, xtc_probability: 0.5 },
     ...{ dry_allowed_length: 2, dry_penalty_last_n: -1, dry_sequence_breakers: ["."], xtc_threshold: 0.1, ignore_eos: true, id_slot: 0 },
-    ...{ logprobs: true, top_logprobs: 2, tools: [tool], tool_choice: "auto", parallel_tool_calls: false, timings_per_token: true },
+    ...{
+      logprobs: true,
+      top_logprobs: 2,
+      tools: [tool, { type: "custom" }],
+      tool_choice: "auto",
+      parallel_tool_calls: false,
+      timings_per_token: true,
+    },
     ...{
       response_format: { type: "json_schema", json_schema: { name: "a", schema: { type: "object" } } },
       documents: [{ text: "a", title: "b" }],
@@ -54,7 +61,10 @@ const samples: Readonly<Record<string, object>> = {
     input: [
       { role: "user", content: [{ type: "input_text", text: "Hi" }] },
       { type: "function_call", call_id: "a", name: "find", arguments: "{}" },
-      { type: "function_call_output", call_id: "a", output: "x" },
+      { type: "function_call_output", call_id: "a", output: [{ type: "input_text", text: "x" }] },
+      { type: "reasoning", summary: [{ type: "summary_text", text: "x" }] },
+      { role: "assistant", content: [{ type: "refusal", refusal: "No." }] },
+      { type: "web_search_call", id: "ws_1" },
     ],
     ...{
       instructions: "Be kind.",
@@ -65,7 +75,9 @@ const samples: Readonly<Record<string, object>> = {
       text: { format: { type: "json_object" } },
     },
     ...{
-      tools: [{ type: "function", ...tool.function }],
+      tools: [{ type: "function", ...tool.function, strict: false }, { type: "web_search" }],
+      include: ["reasoning.encrypted_content"],
+      stop: ["a", ""],
       tool_choice: { type: "function", name: "find" },
       metadata: { a: "b" },
       store: false,

@@ -5,6 +5,7 @@ import { JambaError, type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type ApiError, toApiError } from "./errors.ts";
 import { type AppOptions, createApp, Service } from "./index.ts";
+import { fieldsOf } from "./tools.ts";
 
 let model: JambaModel;
 beforeAll(async () => {
@@ -42,7 +43,9 @@ describe("a body that does not fit", () => {
     [{ messages, n: 0 }, "n"],
     [{ messages, n: 1e9 }, "n"],
     [{ messages, max_tokens: 1.5 }, "max_tokens"],
-    [{ messages, stop: ["a", "b", "c", "d", "e"] }, "stop"],
+    [{ messages, stop: Array(257).fill("a") }, "stop"],
+    [{ messages, stop: ["a", "b".repeat(1025)] }, "stop[1]"],
+    [{ messages, stop: [null] }, "stop[0]"],
     [{ messages, logit_bias: { fox: 1 } }, "logit_bias.fox"],
     [{ messages, top_logprobs: 3 }, "top_logprobs"],
     [{ messages, logprobs: true, top_logprobs: 21 }, "top_logprobs"],
@@ -245,7 +248,7 @@ describe("errors", () => {
     ["thrown", 500, "internal_error", null],
     [new DOMException("late", "TimeoutError"), 503, "timeout", null],
   ] as const)("%s is %i", ([error, status, code, param]) => {
-    const found = toApiError(error);
+    const found = toApiError(error, fieldsOf({ schema: "response_format.json_schema.schema" }, { places: [] }));
     expect([found.status, found.body.error.code, found.body.error.param]).toEqual([status, code, param]);
     expect(found.message).not.toContain("secret");
   });

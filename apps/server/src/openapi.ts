@@ -25,6 +25,9 @@ const error = jsonSchema(
 export function openApiDocument(served: Served = {}) {
   const { options } = served;
   const listed = routes.filter(({ needsSlots }) => !needsSlots || options?.slotsDir !== undefined);
+  const paths: Record<string, Json> = {};
+  for (const route of listed)
+    for (const path of route.paths) paths[pathOf(path)] = { ...paths[pathOf(path)], [route.method]: operationOf(route, path, served) };
   return {
     openapi: "3.1.0",
     info: {
@@ -38,9 +41,7 @@ export function openApiDocument(served: Served = {}) {
     },
     security: options?.apiKeys?.length ? [{ key: [] }] : [],
     paths: {
-      ...Object.fromEntries(
-        listed.flatMap((route) => route.paths.map((path) => [pathOf(path), { [route.method]: operationOf(route, path, served) }])),
-      ),
+      ...paths,
       "/openapi.json": { get: { summary: "This document", responses: responsesOf("An OpenAPI document", { type: "object" }) } },
     },
   };

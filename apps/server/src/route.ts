@@ -4,10 +4,11 @@ import type { Context } from "hono";
 import type { Result } from "jamba";
 import type { z } from "zod";
 import { ApiError } from "./errors.ts";
+import type { FieldOf, Notes } from "./notes.ts";
 import type { Service } from "./service.ts";
 
 export interface Route {
-  readonly method: "get" | "post";
+  readonly method: "get" | "post" | "delete";
   /** The first is the one to use; others are what older clients and llama.cpp's call it. */
   readonly paths: readonly string[];
   readonly summary: string;
@@ -47,6 +48,9 @@ export interface Exchange {
   route: string;
   /** What else the log tells. */
   readonly facts: Record<string, unknown>;
+  readonly notes: Notes;
+  /** The request's own words for the engine's options, once a handler has read it. */
+  fieldOf?: FieldOf;
   error?: ApiError;
   /** Aborted when the client goes away. */
   readonly left: AbortController;

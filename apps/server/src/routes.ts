@@ -4,7 +4,7 @@ import type { Route } from "./route.ts";
 import { chatRoute } from "./routes/chat.ts";
 import { completionsRoute } from "./routes/completions.ts";
 import { embeddingsRoute } from "./routes/embeddings.ts";
-import { responsesRoute } from "./routes/responses.ts";
+import { responseRoutes } from "./routes/responses.ts";
 import { slotRoutes } from "./routes/slots.ts";
 import { statusRoutes } from "./routes/status.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
@@ -12,7 +12,7 @@ import { tokenRoutes } from "./routes/tokens.ts";
 export const routes: readonly Route[] = [
   chatRoute,
   completionsRoute,
-  responsesRoute,
+  ...responseRoutes,
   embeddingsRoute,
   ...tokenRoutes,
   ...slotRoutes,

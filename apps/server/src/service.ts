@@ -4,6 +4,7 @@ import { randomUUID } from "node:crypto";
 import type { GenerateOptions, JambaModel, Part, Prompt, Result, TextStream } from "jamba";
 import { ApiError, shuttingDown } from "./errors.ts";
 import { Metrics, type ServerStats } from "./metrics.ts";
+import { ResponseStore } from "./response-store.ts";
 import { Slots } from "./slots.ts";
 
 export interface AppOptions {
@@ -29,6 +30,8 @@ export interface AppOptions {
   slotsDir?: string;
   /** How many slots; 4 if not given. */
   slots?: number;
+  /** Bytes of responses that are kept in memory for `previous_response_id`, the newest; 64 MiB if not given, and 0 keeps none. */
+  maxResponseBytes?: number;
   /** Silence after which a stream says that it is still there; 10 seconds if not given. */
   pingMs?: number;
   /** Takes one object for each request, without anything that was asked or answered. */
@@ -45,6 +48,7 @@ const defaults = {
   temperature: 1,
   allowGrammars: false,
   slots: 4,
+  maxResponseBytes: 64 * 2 ** 20,
   pingMs: 10_000,
   log: () => undefined,
 };
@@ -67,6 +71,7 @@ export class Service {
   readonly created = Math.floor(Date.now() / 1000);
   readonly metrics: Metrics;
   readonly slots: Slots | undefined;
+  readonly responses: ResponseStore;
   /** Refuses whoever comes, when a server is about to end. */
   draining = false;
   /** One for each answer under way. */
@@ -84,6 +89,7 @@ export class Service {
       () => this.#model?.calls().waiting ?? 0,
       () => this.#model,
     );
+    this.responses = new ResponseStore(this.options.maxResponseBytes);
     if (this.options.slotsDir !== undefined) this.slots = new Slots(this.options.slotsDir, this.options.slots);
     // At once where it can be, so that a loaded model is there for the first request.
     if (model instanceof Promise) {

@@ -14,7 +14,7 @@ export async function eventStream(
   events: AsyncIterator<string>,
   { service, exchange }: Pick<Call<unknown>, "service" | "exchange">,
   /** What an error is sent as, once it is too late for a status. */
-  errorEvent = (error: unknown) => data(toApiError(error).body),
+  errorEvent = (error: unknown) => data(toApiError(error, exchange.fieldOf).body),
 ): Promise<Response> {
   const encoder = new TextEncoder();
   const first = events.next();

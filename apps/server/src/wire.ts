@@ -7,7 +7,7 @@ import type { Sampling, Template } from "./schemas/fields.ts";
 import type { responseFormat } from "./schemas/requests.ts";
 
 /** What a field leaves out stays undefined: the model's own default holds. */
-export function samplingOptions(body: Sampling, { allowGrammars }: { readonly allowGrammars: boolean }): GenerateOptions {
+export function samplingOptions(body: Partial<Sampling>, { allowGrammars }: { readonly allowGrammars: boolean }): GenerateOptions {
   const dry = body.dry_multiplier
     ? {
         multiplier: body.dry_multiplier,
@@ -22,7 +22,7 @@ export function samplingOptions(body: Sampling, { allowGrammars }: { readonly al
   const format: Format | undefined =
     body.grammar !== undefined
       ? { type: "grammar", grammar: body.grammar }
-      : body.json_schema && { type: "json", schema: body.json_schema };
+      : body.json_schema && { type: "json", schema: body.json_schema, strict: false };
   return {
     temperature: body.temperature,
     topP: body.top_p,
@@ -63,7 +63,8 @@ function orAll(count: number | undefined): number | undefined {
 
 export function formatOf(asked: z.output<typeof responseFormat> | undefined): Format | undefined {
   if (!asked || asked.type === "text") return undefined;
-  return { type: "json", schema: asked.type === "json_schema" ? asked.json_schema.schema : asked.schema };
+  const { schema, strict = false } = asked.type === "json_schema" ? asked.json_schema : { schema: asked.schema };
+  return { type: "json", schema, strict };
 }
 
 const finishReasons = { stop: "stop", length: "length", "tool-calls": "tool_calls", cancelled: "length" } as const;

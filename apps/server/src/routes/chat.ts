@@ -1,14 +1,16 @@
 // POST /v1/chat/completions.
 
-import type { GenerateOptions, Message, Part, Result, TokenLogprob } from "jamba";
+import type { GenerateOptions, Message, Part, Result, TokenLogprob, ToolChoice } from "jamba";
 import type { z } from "zod";
 import { badRequest } from "../errors.ts";
+import { noteLoose } from "../notes.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
 import { chatAnswer } from "../schemas/answers.ts";
 import type { message } from "../schemas/fields.ts";
 import { type ChatRequest, chatRequest } from "../schemas/requests.ts";
 import { type Answer, newId, type Service } from "../service.ts";
 import { data, done, eventStream } from "../sse.ts";
+import { allowedTools, choiceFor, fieldsOf, readTools, type Words } from "../tools.ts";
 import {
   finishReasonOf,
   finite,
@@ -47,11 +49,11 @@ function startAnswer({ service, body, exchange }: Call<ChatRequest>): Answer {
   if (body.top_logprobs !== undefined && !body.logprobs)
     throw badRequest("top_logprobs", "expected it with logprobs: true, found it alone");
   const messages = body.messages.map(toMessage);
-  const { tools } = body;
+  const offered = readTools(body.tools, functionOf, exchange.notes);
   const { knobs, ...others } = templateOf(body);
   const isPlainJson = body.response_format?.type === "json_object";
   const template = {
-    tools: tools?.length ? tools : undefined,
+    tools: offered.tools,
     ...others,
     // Jamba 1.5 was taught a mode for it.
     knobs: isPlainJson ? { response_format: "json_object", ...knobs } : knobs,
@@ -61,16 +63,35 @@ function startAnswer({ service, body, exchange }: Call<ChatRequest>): Answer {
     ...template,
     ...(body.max_completion_tokens !== undefined && { maxTokens: tokenLimit(body.max_completion_tokens) }),
     ...(body.response_format && { format: formatOf(body.response_format) }),
-    // Clients send it even where there are no tools.
-    toolChoice: template.tools || typeof body.tool_choice === "object" || body.tool_choice === "required" ? body.tool_choice : undefined,
+    toolChoice: choiceFor(offered, choiceOf(body.tool_choice)),
     parallelToolCalls: body.isOldForm ? false : body.parallel_tool_calls,
     logprobs: body.logprobs,
     topLogprobs: body.top_logprobs,
     signal: exchange.left.signal,
   };
+  exchange.fieldOf = fieldsOf(wordsOf(body), offered);
+  noteLoose(exchange.notes, options, exchange.fieldOf);
   const slot = body.id_slot === undefined || body.id_slot < 0 ? undefined : service.slots?.at(body.id_slot);
   if (slot && (body.n ?? 1) > 1) throw badRequest("n", "expected 1 with id_slot, which keeps one answer");
   return service.answer(messages, options, slot && ((_, given) => slot.stream(service.model, messages, template, given)));
+}
+
+export function functionOf<T>(tool: { readonly function: T } | { readonly type: string }): T | undefined {
+  return "function" in tool ? tool.function : undefined;
+}
+
+function choiceOf(choice: ChatRequest["tool_choice"]): ToolChoice | undefined {
+  if (typeof choice !== "object" || choice.type === "function") return choice;
+  const { mode, tools } = choice.allowed_tools;
+  const names = tools.map((tool) => functionOf(tool)?.name);
+  return allowedTools(names, mode, "tool_choice.allowed_tools.tools");
+}
+
+function wordsOf({ response_format: format, isOldForm }: ChatRequest): Words {
+  return {
+    schema: !format ? "json_schema" : format.type === "json_schema" ? "response_format.json_schema.schema" : "response_format.schema",
+    parameters: (place) => (isOldForm ? `functions[${place}].parameters` : `tools[${place}].function.parameters`),
+  };
 }
 
 export function toMessage({ role, ...rest }: z.output<typeof message>): Message {

@@ -2,11 +2,13 @@
 
 import type { Part } from "jamba";
 import { badRequest } from "../errors.ts";
+import { noteLoose } from "../notes.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
 import { completionAnswer } from "../schemas/answers.ts";
 import { type CompletionRequest, completionRequest } from "../schemas/requests.ts";
 import { type Answer, newId, type Service } from "../service.ts";
 import { data, done, eventStream } from "../sse.ts";
+import { fieldsOf } from "../tools.ts";
 import { finishReasonOf, finite, type Logprobs, logprobsOfText, StreamedLogprobs, samplingOptions, timingsOf, usageOf } from "../wire.ts";
 
 export const completionsRoute = withBody({
@@ -61,6 +63,8 @@ function startAnswers({ service, body, exchange }: Call<CompletionRequest>, prom
     topLogprobs: body.logprobs,
     signal: exchange.left.signal,
   };
+  exchange.fieldOf = fieldsOf({ messages: "prompt", schema: "json_schema" }, { places: [] });
+  noteLoose(exchange.notes, options, exchange.fieldOf);
   return prompts.map((prompt) => service.answer(prompt, options));
 }
 

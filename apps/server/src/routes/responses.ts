@@ -1,19 +1,23 @@
-// POST /v1/responses without memory: the whole conversation comes with each request.
+// /v1/responses: answers in OpenAI's newer form, and the last of them by their ids.
 
-import type { GenerateOptions, Message, Result } from "jamba";
-import { badRequest, toApiError } from "../errors.ts";
+import type { GenerateOptions, Result, ToolChoice } from "jamba";
+import { z } from "zod";
+import { ApiError, toApiError } from "../errors.ts";
+import { type Notes, noteLoose } from "../notes.ts";
+import { type InputItem, itemsOf, messagesOf } from "../response-input.ts";
 import { ResponseItems } from "../response-items.ts";
-import { type Call, resultFacts, withBody } from "../route.ts";
-import { responseAnswer } from "../schemas/answers.ts";
+import { type Call, type Route, resultFacts, withBody } from "../route.ts";
+import { deletedResponseAnswer, responseAnswer } from "../schemas/answers.ts";
 import { type ResponseRequest, responseRequest } from "../schemas/requests.ts";
 import { type Answer, newId, type Service } from "../service.ts";
 import { data, eventStream } from "../sse.ts";
-import { tokenLimit, usageOf } from "../wire.ts";
+import { allowedTools, choiceFor, fieldsOf, readTools } from "../tools.ts";
+import { samplingOptions, tokenLimit, usageOf } from "../wire.ts";
 
-export const responsesRoute = withBody({
+const answerRoute = withBody({
   method: "post",
   paths: ["/v1/responses", "/responses"],
-  summary: "Answers a conversation, in the form of OpenAI's newer API; keeps nothing",
+  summary: "Answers a conversation, in the form of OpenAI's newer API",
   request: responseRequest,
   returns: "A response, or with `stream` its events",
   answer: responseAnswer,
@@ -21,59 +25,107 @@ export const responsesRoute = withBody({
   async handle(call) {
     const { service, body, c, exchange } = call;
     service.expectModel(body.model);
-    const head = headOf(service, body);
-    const answer = startAnswer(call);
+    const items = itemsOf(body, service.responses);
+    const asked: Asked = { head: headOf(service, body), input: items.own };
+    const answer = startAnswer(call, items.all);
     if (body.stream) {
       const tell = new Teller();
-      return eventStream(events(call, head, answer, tell), call, (error) => {
-        const { message, code } = toApiError(error).body.error;
-        tell.add("response.failed", { response: { ...head, status: "failed", error: { code, message } } });
+      return eventStream(events(call, asked, answer, tell), call, (error) => {
+        const { message, code } = toApiError(error, exchange.fieldOf).body.error;
+        tell.add("response.failed", { response: { ...asked.head, status: "failed", error: { code, message } } });
         return tell.take();
       });
     }
-    const items = new ResponseItems();
-    for await (const { pieces } of answer.parts) for (const piece of pieces) items.push(piece);
+    const output = new ResponseItems();
+    for await (const { pieces } of answer.parts) for (const piece of pieces) output.push(piece);
     const result = await answer.result();
     Object.assign(exchange.facts, resultFacts(result));
-    return c.json(finished(service, head, items, result));
+    return c.json(finished(call, asked, output, result));
   },
 });
 
-function startAnswer({ service, body, exchange }: Call<ResponseRequest>): Answer {
-  const { instructions, input, tools, tool_choice: choice, text, temperature, top_p: topP } = body;
-  const messages: Message[] = [
-    ...(instructions === undefined ? [] : [{ role: "system" as const, content: instructions }]),
-    ...(typeof input === "string" ? [{ role: "user" as const, content: input }] : input.flatMap(toMessages)),
-  ];
-  if (messages.length === 0) throw badRequest("input", "expected a message, found none");
-  const format = text?.format;
+const path = "/v1/responses/:id";
+const id = z.string();
+
+export const responseRoutes: readonly Route[] = [
+  answerRoute,
+  {
+    method: "get",
+    paths: [path],
+    id,
+    summary: "A response that is kept",
+    returns: "The response",
+    answer: responseAnswer,
+    handle: ({ service, c }) => c.json((service.responses.get(c.req.param("id")!) ?? notKept(c.req.param("id")!)).response),
+  },
+  {
+    method: "delete",
+    paths: [path],
+    id,
+    summary: "Forgets a response; those that went on from it can't be gone on from any more",
+    returns: "What was forgotten",
+    answer: deletedResponseAnswer,
+    handle({ service, c }) {
+      const wanted = c.req.param("id")!;
+      return service.responses.delete(wanted) ? c.json({ id: wanted, object: "response", deleted: true }) : notKept(wanted);
+    },
+  },
+];
+
+function notKept(wanted: string): never {
+  throw new ApiError(404, `id: expected a response that this server keeps, found ${JSON.stringify(wanted)}`, {
+    param: "id",
+    code: "response_not_found",
+  });
+}
+
+/** What stands before any answer. */
+interface Asked {
+  readonly head: Head;
+  readonly input: readonly InputItem[];
+}
+
+function startAnswer({ service, body, exchange }: Call<ResponseRequest>, items: readonly InputItem[]): Answer {
+  const { notes } = exchange;
+  noteIgnored(body, notes);
+  const messages = messagesOf(body.instructions, items, notes);
+  const format = body.text?.format;
+  const offered = readTools(
+    body.tools,
+    (tool) => {
+      if (!("name" in tool)) return undefined;
+      const { type: _, ...described } = tool;
+      return described;
+    },
+    notes,
+  );
+  const schema = format?.type === "json_schema" ? format : undefined;
   const options: GenerateOptions = {
-    temperature,
-    topP,
+    ...samplingOptions(body, service.options),
     maxTokens: tokenLimit(body.max_output_tokens),
-    tools: tools?.length ? tools.map(({ type, ...named }) => ({ type, function: named })) : undefined,
-    toolChoice: tools?.length || typeof choice === "object" || choice === "required" ? choice : undefined,
+    tools: offered.tools,
+    toolChoice: choiceFor(offered, choiceOf(body.tool_choice)),
     parallelToolCalls: body.parallel_tool_calls,
-    format:
-      !format || format.type === "text" ? undefined : { type: "json", schema: format.type === "json_schema" ? format.schema : undefined },
+    format: !format || format.type === "text" ? undefined : { type: "json", schema: schema?.schema, strict: schema?.strict ?? false },
     knobs: format?.type === "json_object" ? { response_format: "json_object" } : undefined,
     signal: exchange.left.signal,
   };
+  const words = { messages: "input", schema: "text.format.schema", parameters: (place: number) => `tools[${place}].parameters` };
+  exchange.fieldOf = fieldsOf(words, offered);
+  noteLoose(notes, options, exchange.fieldOf);
   return service.answer(messages, options);
 }
 
-function toMessages(item: Exclude<ResponseRequest["input"], string>[number]): Message[] {
-  if ("role" in item) return [{ role: item.role === "developer" ? "system" : item.role, content: textOf(item.content) }];
-  if (item.type === "function_call") {
-    const called = { name: item.name, arguments: item.arguments };
-    return [{ role: "assistant", content: "", tool_calls: [{ id: item.call_id, type: "function", function: called }] }];
-  }
-  if (item.type === "function_call_output") return [{ role: "tool", content: textOf(item.output), tool_call_id: item.call_id }];
-  return [];
+/** What `include` asks for is not there: no thoughts are encrypted, and no tool ran here. */
+function noteIgnored({ include = [] }: ResponseRequest, { leftOut }: Notes): void {
+  leftOut.push(...include.map((what, i) => `include[${i}] (${what})`));
 }
 
-function textOf(content: string | readonly { text: string }[]): string {
-  return typeof content === "string" ? content : content.map(({ text }) => text).join("");
+function choiceOf(choice: ResponseRequest["tool_choice"]): ToolChoice | undefined {
+  if (typeof choice !== "object") return choice;
+  if ("name" in choice) return { name: choice.name };
+  const names = choice.tools.map((tool) => ("name" in tool ? tool.name : undefined));
+  return allowedTools(names, choice.mode, "tool_choice.tools");
 }
 
 function headOf({ id: model }: Service, body: ResponseRequest) {
@@ -91,8 +143,8 @@ function headOf({ id: model }: Service, body: ResponseRequest) {
     model,
     output: [] as readonly object[],
     parallel_tool_calls: body.parallel_tool_calls ?? true,
-    previous_response_id: null,
-    store: false,
+    previous_response_id: body.previous_response_id ?? null,
+    store: body.store ?? true,
     temperature,
     text: text ?? { format: { type: "text" } },
     tool_choice,
@@ -104,12 +156,12 @@ function headOf({ id: model }: Service, body: ResponseRequest) {
 
 type Head = ReturnType<typeof headOf>;
 
-/** Ends the last item too. */
-function finished({ model }: Service, head: Head, items: ResponseItems, result: Result): Head {
-  const usage = usageOf(model, [result]);
+/** Ends the last item too, and keeps the whole unless that was not wanted. */
+function finished({ service, body }: Call<ResponseRequest>, { head, input }: Asked, items: ResponseItems, result: Result): Head {
+  const usage = usageOf(service.model, [result]);
   const isWhole = result.finishReason === "stop" || result.finishReason === "tool-calls";
   items.end(isWhole ? "completed" : "incomplete");
-  return {
+  const response = {
     ...head,
     status: isWhole ? "completed" : "incomplete",
     incomplete_details: isWhole ? null : { reason: "max_output_tokens" },
@@ -122,9 +174,12 @@ function finished({ model }: Service, head: Head, items: ResponseItems, result: 
       total_tokens: usage.total_tokens,
     },
   };
+  if (response.store) service.responses.put({ response, input, previous: body.previous_response_id });
+  return response;
 }
 
-async function* events(call: Call<ResponseRequest>, head: Head, { parts, result }: Answer, tell: Teller): AsyncGenerator<string, void> {
+async function* events(call: Call<ResponseRequest>, asked: Asked, { parts, result }: Answer, tell: Teller): AsyncGenerator<string, void> {
+  const { head } = asked;
   const items = new ResponseItems(tell.add);
   const begin = () => {
     tell.add("response.created", { response: head });
@@ -140,7 +195,7 @@ async function* events(call: Call<ResponseRequest>, head: Head, { parts, result 
   const whole = await result();
   if (isFirst) begin();
   Object.assign(call.exchange.facts, resultFacts(whole));
-  const response = finished(call.service, head, items, whole);
+  const response = finished(call, asked, items, whole);
   tell.add(`response.${response.status}`, { response });
   yield tell.take();
 }

@@ -3,8 +3,9 @@
 import { withBody } from "../route.ts";
 import { detokenizeAnswer, templateAnswer, tokenizeAnswer } from "../schemas/answers.ts";
 import { applyTemplateRequest, detokenizeRequest, tokenizeRequest } from "../schemas/requests.ts";
+import { readTools } from "../tools.ts";
 import { templateOf, tokenText } from "../wire.ts";
-import { toMessage } from "./chat.ts";
+import { functionOf, toMessage } from "./chat.ts";
 
 export const tokenRoutes = [
   withBody({
@@ -36,8 +37,10 @@ export const tokenRoutes = [
     request: applyTemplateRequest,
     returns: "The text",
     answer: templateAnswer,
-    handle: ({ service: { model }, body: { messages, tools, ...rest }, c }) =>
-      c.json({ prompt: model.tokenizer.renderChat(messages.map(toMessage), { tools, ...templateOf(rest) }) }),
+    handle: ({ service: { model }, body: { messages, tools: all, ...rest }, c, exchange: { notes } }) => {
+      const { tools } = readTools(all, functionOf, notes);
+      return c.json({ prompt: model.tokenizer.renderChat(messages.map(toMessage), { tools, ...templateOf(rest) }) });
+    },
   }),
 ];
 

@@ -113,6 +113,8 @@ export const responseAnswer = z.object({
   }),
 });
 
+export const deletedResponseAnswer = z.object({ id: z.string(), object: z.literal("response"), deleted: z.literal(true) });
+
 export const embeddingsAnswer = z.object({
   object: z.literal("list"),
   data: z.array(z.object({ object: z.literal("embedding"), index: count, embedding: z.union([z.array(z.number()), z.string()]) })),

@@ -18,6 +18,10 @@ export const byServer = {
   dimensions: z.int().min(1),
 };
 
+/** OpenAI takes four; editors send more. Empty ones are ignored, as llama.cpp does. */
+const stopText = z.string().max(1024);
+export const stopTexts = z.array(stopText).max(256);
+
 const share = z.number().min(0).max(1);
 /** llama.cpp's -1: as much as there is. */
 const limit = z.int().min(-1);
@@ -31,7 +35,7 @@ export const sampling = {
   typical_p: optional(share),
   seed: optional(z.int()),
   n: optional(z.int().min(1).max(128)),
-  stop: optional(z.union([z.string(), z.array(z.string().min(1)).max(4)])),
+  stop: optional(z.union([stopText, stopTexts])),
   frequency_penalty: optional(z.number().min(-2).max(2)),
   presence_penalty: optional(z.number().min(-2).max(2)),
   repeat_penalty: optional(z.number().min(0.01).max(100)),
@@ -64,6 +68,9 @@ export const streaming = {
   timings_per_token: optional(z.boolean()),
 };
 
+/** Some clients offer the tools of several servers at once. */
+export const maxTools = 512;
+
 export const functionName = z.string().regex(/^[a-zA-Z0-9_.-]{1,64}$/, "expected 1 to 64 letters, digits, underscores, dots or dashes");
 
 export const functionShape = {
@@ -73,7 +80,24 @@ export const functionShape = {
   strict: optional(z.boolean()),
 };
 
-export const toolsField = optional(z.array(z.object({ type: z.literal("function"), function: z.object(functionShape) })).max(128));
+/** Kinds that only the service they were made for can run. */
+export const otherKind = z.object({ type: z.string().regex(/^(?!function$)/) });
+
+const functionTool = z.object({ type: z.literal("function"), function: z.object(functionShape) });
+export const toolsField = optional(z.array(z.union([functionTool, otherKind])).max(maxTools));
+
+/** A choice among some of the tools; `choice` is how the route names a function. */
+export function allowedShape<T extends z.ZodType>(choice: T) {
+  return {
+    mode: z.enum(["auto", "required"]),
+    tools: z
+      .array(z.union([choice, otherKind]))
+      .min(1)
+      .max(maxTools),
+  };
+}
+
+export const choiceKinds = 'expected "function" or "allowed_tools": this server runs no tools of other kinds';
 
 const asksForCalls = { anyOf: [{ const: "required" }, { type: "object" }] };
 
@@ -81,13 +105,18 @@ const asksForCalls = { anyOf: [{ const: "required" }, { type: "object" }] };
 export const callsNeedTools = {
   if: { required: ["tool_choice"], properties: { tool_choice: asksForCalls } },
   // biome-ignore lint/suspicious/noThenProperty: JSON Schema's word
-  then: { required: ["tools"], properties: { tools: { type: "array", minItems: 1 } } },
+  then: {
+    required: ["tools"],
+    properties: { tools: { type: "array", contains: { required: ["type"], properties: { type: { const: "function" } } } } },
+  },
 };
 
+const functionChoice = z.object({ type: z.literal("function", choiceKinds), function: z.object({ name: z.string().min(1) }) });
 export const toolChoiceField = optional(
   z.union([
     z.enum(["none", "auto", "required"]),
-    z.object({ type: z.literal("function"), function: z.object({ name: z.string().min(1) }) }),
+    functionChoice,
+    z.object({ type: z.literal("allowed_tools", choiceKinds), allowed_tools: z.object(allowedShape(functionChoice)) }),
   ]),
 );
 
@@ -110,6 +139,19 @@ const part = z.discriminatedUnion(
   textOnly,
 );
 export const content = z.union([z.string(), z.array(part)]);
+
+/** As `content`, in the newer API's words. */
+const responsePart = z.discriminatedUnion(
+  "type",
+  [
+    z.object({ type: z.enum(["input_text", "output_text", "text", "summary_text", "reasoning_text"]), text: z.string() }),
+    z
+      .object({ type: z.literal("refusal"), refusal: z.string() })
+      .transform(({ refusal }) => ({ type: "output_text" as const, text: refusal })),
+  ],
+  textOnly,
+);
+export const responseContent = z.union([z.string(), z.array(responsePart)]);
 
 const called = z.object({ name: z.string().min(1), arguments: z.union([z.string(), z.record(z.string(), z.unknown())]) });
 const call = z.object({ id: optional(z.string()), type: z.literal("function").nullish(), function: called });

@@ -2,12 +2,17 @@
 
 import { z } from "zod";
 import {
+  allowedShape,
   byServer,
   callsNeedTools,
+  choiceKinds,
   functionName,
   functionShape,
+  maxTools,
   messages,
   optional,
+  otherKind,
+  responseContent,
   sampling,
   streaming,
   templateFields,
@@ -80,25 +85,28 @@ export const embeddingRequest = z.object({
   dimensions: optional(byServer.dimensions),
 });
 
-const part = z.object({ type: z.enum(["input_text", "output_text", "text"]), text: z.string() });
-const parts = z.union([z.string(), z.array(part)]);
-
-/** Thoughts of earlier answers, which templates drop. */
+/** Thoughts of earlier answers: no conversation by themselves. */
 const thought = { required: ["type"], properties: { type: { const: "reasoning" } } };
+
+const itemKinds = ["message", "function_call", "function_call_output", "reasoning", "item_reference"];
 
 export const responseItem = z.union([
   z.object({
     type: z.literal("message").nullish(),
     role: z.enum(["system", "developer", "user", "assistant"]),
-    content: parts,
+    content: responseContent,
   }),
   z.object({ type: z.literal("function_call"), call_id: z.string(), name: z.string().min(1), arguments: z.string() }),
-  z.object({ type: z.literal("function_call_output"), call_id: z.string(), output: parts }),
-  z.object({
-    type: z.literal("reasoning"),
-    content: optional(z.array(z.object({ type: z.literal("reasoning_text"), text: z.string() }))),
-  }),
+  z.object({ type: z.literal("function_call_output"), call_id: z.string(), output: responseContent }),
+  z.object({ type: z.literal("reasoning"), content: optional(responseContent), summary: optional(responseContent) }),
+  z.object({ type: z.literal("item_reference").nullish(), id: z.string().min(1) }),
+  z.object({ type: z.string().regex(new RegExp(`^(?!(${itemKinds.join("|")})$)`)) }),
 ]);
+
+const { n: _n, max_tokens, id_slot: _slot, grammar: _grammar, json_schema: _schema, ...drawing } = sampling;
+
+const responseChoice = z.object({ type: z.literal("function", choiceKinds), name: z.string().min(1) });
+const nothingKept = "expected none: this server keeps no";
 
 export const responseRequest = z
   .object({
@@ -112,9 +120,8 @@ export const responseRequest = z
     ]),
     instructions: optional(z.string()),
     stream: optional(z.boolean()),
-    max_output_tokens: sampling.max_tokens,
-    temperature: sampling.temperature,
-    top_p: sampling.top_p,
+    max_output_tokens: max_tokens,
+    ...drawing,
     text: optional(
       z.object({
         format: optional(
@@ -126,15 +133,22 @@ export const responseRequest = z
         ),
       }),
     ),
-    tools: optional(z.array(z.object({ type: z.literal("function"), ...functionShape })).max(128)),
+    tools: optional(z.array(z.union([z.object({ type: z.literal("function"), ...functionShape }), otherKind])).max(maxTools)),
     tool_choice: optional(
-      z.union([z.enum(["none", "auto", "required"]), z.object({ type: z.literal("function"), name: z.string().min(1) })]),
+      z.union([
+        z.enum(["none", "auto", "required"]),
+        responseChoice,
+        z.object({ type: z.literal("allowed_tools", choiceKinds), ...allowedShape(responseChoice) }),
+      ]),
     ),
     parallel_tool_calls: optional(z.boolean()),
     metadata: optional(z.record(z.string(), z.string())),
+    include: optional(z.array(z.string()).max(64)),
+    store: optional(z.boolean()),
+    previous_response_id: optional(z.string()),
     background: optional(z.literal(false, "expected false: this server answers at once")),
-    previous_response_id: z.null("expected none: this server keeps no responses; send the whole conversation as input").optional(),
-    conversation: z.null("expected none: this server keeps no conversations; send the whole of it as input").optional(),
+    conversation: z.null(`${nothingKept} conversations; send the whole of it as input, or previous_response_id`).optional(),
+    prompt: z.null(`${nothingKept} prompts; send the text as instructions`).optional(),
   })
   .meta({ allOf: [callsNeedTools] });
 export type ResponseRequest = z.output<typeof responseRequest>;

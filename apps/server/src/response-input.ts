@@ -1,0 +1,92 @@
+// What a response goes on from: its input's items, and those that are kept from earlier ones, as messages.
+
+import type { Message } from "jamba";
+import { ApiError, badRequest } from "./errors.ts";
+import type { Notes } from "./notes.ts";
+import type { ResponseStore } from "./response-store.ts";
+import type { ResponseRequest } from "./schemas/requests.ts";
+
+export type InputItem = Exclude<ResponseRequest["input"], string>[number];
+
+/** All items of the conversation, and of them those that the request brought. @throws ApiError 404 for what is not kept */
+export function itemsOf({ input, previous_response_id: previous }: ResponseRequest, store: ResponseStore) {
+  const before = previous === undefined ? [] : store.historyOf(previous);
+  if (!before)
+    throw new ApiError(
+      404,
+      `previous_response_id: expected a response that this server keeps, found ${JSON.stringify(previous)}; ${lost}`,
+      {
+        param: "previous_response_id",
+        code: "previous_response_not_found",
+      },
+    );
+  const given: readonly InputItem[] = typeof input === "string" ? [{ role: "user", content: input }] : input;
+  const own = given.map((item, i) => (isReference(item) ? referred(item.id, i, store) : item));
+  return { all: [...before, ...own], own };
+}
+
+const lost = "it keeps the last ones in memory, and none of a request with store: false; send the whole conversation as input";
+
+function referred(id: string, i: number, store: ResponseStore): InputItem {
+  const found = store.itemOf(id);
+  if (found) return found;
+  const param = `input[${i}].id`;
+  throw new ApiError(404, `${param}: expected an item that this server keeps, found ${JSON.stringify(id)}; ${lost}`, {
+    param,
+    code: "item_not_found",
+  });
+}
+
+function isReference(item: InputItem): item is Extract<InputItem, { id: string }> {
+  return "id" in item && (item.type === undefined || item.type === null || item.type === "item_reference");
+}
+
+/** @throws ApiError where none is left */
+export function messagesOf(instructions: string | undefined, items: readonly InputItem[], notes: Notes): Message[] {
+  const said = items.flatMap((item, i) => {
+    const message = messageOf(item);
+    if (!message) notes.leftOut.push(`input[${i}] (${item.type})`);
+    return message ?? [];
+  });
+  const messages = joinAnswers([...(instructions === undefined ? [] : [{ role: "system" as const, content: instructions }]), ...said]);
+  if (messages.length === 0) throw badRequest("input", "expected a message, found none");
+  return messages;
+}
+
+function messageOf(item: InputItem): Message | undefined {
+  if ("role" in item) return { role: item.role === "developer" ? "system" : item.role, content: textOf(item.content) };
+  if ("output" in item) return { role: "tool", content: textOf(item.output), tool_call_id: item.call_id };
+  if ("arguments" in item) {
+    const called = { name: item.name, arguments: item.arguments };
+    return { role: "assistant", content: "", tool_calls: [{ id: item.call_id, type: "function", function: called }] };
+  }
+  if (item.type !== "reasoning" || !("content" in item)) return undefined;
+  const { content = [], summary = [] } = item;
+  return { role: "assistant", content: "", reasoning_content: textOf(content.length > 0 ? content : summary) };
+}
+
+function textOf(content: string | readonly { text: string }[]): string {
+  return typeof content === "string" ? content : content.map(({ text }) => text).join("");
+}
+
+/** The thoughts, the text and the calls of one answer as one message; thoughts alone are none. */
+export function joinAnswers(messages: readonly Message[]): Message[] {
+  const joined: Message[] = [];
+  for (const message of messages) {
+    const last = joined.at(-1);
+    if (message.role !== "assistant" || last?.role !== "assistant") joined.push(message);
+    else {
+      const calls = [...(last.tool_calls ?? []), ...(message.tool_calls ?? [])];
+      const reasoning = [last.reasoning_content, message.reasoning_content].filter(Boolean).join("\n");
+      joined[joined.length - 1] = {
+        role: "assistant",
+        content: `${last.content ?? ""}${message.content ?? ""}`,
+        ...(calls.length > 0 && { tool_calls: calls }),
+        ...(reasoning !== "" && { reasoning_content: reasoning }),
+      };
+    }
+  }
+  return joined.filter(({ role, content, tool_calls: calls, reasoning_content: reasoning }) => {
+    return role !== "assistant" || content !== "" || calls !== undefined || reasoning === undefined;
+  });
+}

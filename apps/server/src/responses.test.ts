@@ -1,0 +1,198 @@
+// /v1/responses: items in, items out, and what is kept between requests.
+
+import { type JambaModel, loadModel } from "jamba";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type AppOptions, createApp, Service } from "./index.ts";
+import { responseAnswer } from "./schemas/answers.ts";
+
+let model: JambaModel;
+let app: ReturnType<typeof createApp>;
+const restart = (options: AppOptions = {}) => {
+  app = createApp(new Service(model, "tiny", { temperature: 0, ...options }));
+};
+beforeAll(async () => {
+  model = await loadModel("tiny");
+  restart();
+});
+afterAll(() => model.dispose());
+
+const story = "Write a story about Mia and a fox.";
+
+// biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
+type Json = any;
+
+async function post(path: string, body: object): Promise<Response> {
+  return app.request(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+}
+
+async function json(path: string, body: object): Promise<Json> {
+  const response = await post(path, body);
+  const found = await response.json();
+  if (response.ok) responseAnswer.parse(found);
+  return found;
+}
+
+function eventsOf(text: string): Json[] {
+  return [...text.matchAll(/^data: (\{.*)$/gm)].map(([, event]) => JSON.parse(event));
+}
+
+test("a stream tells every item from its beginning to its end", async () => {
+  const response = await post("/v1/responses", { input: story, max_output_tokens: 2, stream: true });
+  const text = await response.text();
+  expect(text.startsWith("event: response.created\ndata: ")).toBe(true);
+  const events = eventsOf(text);
+  expect(events.map(({ type }) => type.replace("response.", ""))).toEqual([
+    ...["created", "in_progress", "output_item.added", "content_part.added", "output_text.delta", "output_text.delta"],
+    ...["output_text.done", "content_part.done", "output_item.done", "incomplete"],
+  ]);
+  expect(events.map(({ sequence_number }) => sequence_number)).toEqual(events.map((_, i) => i));
+  expect(events.at(-1)?.response).toMatchObject({
+    status: "incomplete",
+    incomplete_details: { reason: "max_output_tokens" },
+    output: [{ type: "message", content: [{ type: "output_text", text: "Once upon" }] }],
+    usage: { input_tokens: 19, output_tokens: 2, total_tokens: 21 },
+  });
+});
+
+test("a conversation comes as items, tools in their flat form", async () => {
+  const parameters = { type: "object", properties: { name: { type: "string" } }, required: ["name"] };
+  const tools = [{ type: "function", name: "call_friend", description: "Call a friend", parameters, strict: true }];
+  const [item] = (await json("/v1/responses", { input: [{ role: "user", content: "Call Omar." }], tools })).output;
+  expect(item).toMatchObject({ type: "function_call", status: "completed", name: "call_friend" });
+  const input = [
+    { role: "user", content: [{ type: "input_text", text: "Call Omar." }] },
+    item,
+    { type: "function_call_output", call_id: item.call_id, output: "He is on his way." },
+  ];
+  const next = await json("/v1/responses", { input, tools, tool_choice: "none", max_output_tokens: 8, instructions: "Be kind." });
+  expect(next.output[0]).toMatchObject({ type: "message", role: "assistant" });
+});
+
+test("what can't be had is refused with the field's name", async () => {
+  for (const [param, value] of Object.entries({ conversation: "conv_1", background: true, prompt: { id: "pmpt_1" } }))
+    expect((await json("/v1/responses", { input: "Hi", [param]: value })).error).toMatchObject({
+      param,
+      message: expect.stringMatching(/: expected (false|none)/),
+    });
+});
+
+test("thoughts, text and calls that follow one another are one answer of the history", async () => {
+  const input = [
+    { role: "developer", content: "Be kind." },
+    {
+      type: "message",
+      role: "user",
+      content: [
+        { type: "input_text", text: "Where is " },
+        { type: "input_text", text: "the kite?" },
+      ],
+    },
+    { type: "reasoning", id: "rs_1", summary: [{ type: "summary_text", text: "Look." }], encrypted_content: "abc" },
+    {
+      type: "message",
+      id: "msg_1",
+      role: "assistant",
+      status: "completed",
+      phase: "commentary",
+      content: [{ type: "output_text", text: "I look.", annotations: [] }],
+    },
+    { type: "function_call", id: "fc_1", call_id: "a", name: "find", arguments: '{"a": 1}', status: "completed" },
+    { type: "function_call", call_id: "b", name: "find", arguments: "{}" },
+    {
+      type: "function_call_output",
+      call_id: "a",
+      output: [
+        { type: "input_text", text: "in the " },
+        { type: "input_text", text: "tree" },
+      ],
+    },
+    { type: "function_call_output", call_id: "b", output: "no" },
+    { role: "assistant", content: [{ type: "refusal", refusal: "I can't tell." }] },
+    { role: "user", content: "Go on." },
+    { type: "reasoning", id: "rs_2", summary: [] },
+  ];
+  const call = (id: string, args: string) => ({ id, type: "function", function: { name: "find", arguments: args } });
+  const messages = [
+    { role: "system", content: "Be kind." },
+    { role: "user", content: "Where is the kite?" },
+    { role: "assistant", content: "I look.", tool_calls: [call("a", '{"a": 1}'), call("b", "{}")] },
+    { role: "tool", tool_call_id: "a", content: "in the tree" },
+    { role: "tool", tool_call_id: "b", content: "no" },
+    { role: "assistant", content: "I can't tell." },
+    { role: "user", content: "Go on." },
+  ];
+  const { prompt } = (await (await post("/apply-template", { messages })).json()) as Json;
+  const tokens = model.tokenizer.encode(prompt).length;
+  expect((await json("/v1/responses", { input, max_output_tokens: 1 })).usage.input_tokens).toBe(tokens);
+});
+
+describe("what is kept", () => {
+  const parameters = { type: "object", properties: { name: { type: "string" } }, required: ["name"] };
+  const tools = [{ type: "function", name: "call_friend", description: "Call a friend", parameters }];
+  const ask = (input: unknown, more: object = {}) => json("/v1/responses", { input, tools, max_output_tokens: 30, ...more });
+
+  test("a response goes on from an earlier one, streamed or not, as if all of it had been sent", async () => {
+    const first = await ask("Call Omar.");
+    const [{ call_id }] = first.output;
+    const result = { type: "function_call_output", call_id, output: "He comes." };
+    const whole = await ask([{ role: "user", content: "Call Omar." }, ...first.output, result], { tool_choice: "none" });
+    const next = await ask([result], { previous_response_id: first.id, tool_choice: "none" });
+    expect(next.previous_response_id).toBe(first.id);
+    expect([next.usage.input_tokens, next.output[0].content]).toEqual([whole.usage.input_tokens, whole.output[0].content]);
+    const streamed = await post("/v1/responses", { input: "Go on.", previous_response_id: next.id, max_output_tokens: 2, stream: true });
+    const last = eventsOf(await streamed.text()).at(-1).response;
+    expect(last.usage.input_tokens).toBeGreaterThan(next.usage.input_tokens);
+    const kept = await (await app.request(`/v1/responses/${last.id}`)).json();
+    expect(kept).toEqual(last);
+    expect((await ask("And?", { previous_response_id: last.id })).usage.input_tokens).toBeGreaterThan(last.usage.input_tokens);
+  });
+
+  test("an item is referred to by its id, with its type or without", async () => {
+    const first = await ask("Call Omar.");
+    const [{ id, call_id }] = first.output;
+    const result = { type: "function_call_output", call_id, output: "He comes." };
+    const asked = { role: "user", content: "Call Omar." };
+    const whole = await ask([asked, ...first.output, result]);
+    for (const reference of [{ type: "item_reference", id }, { id }])
+      expect((await ask([asked, reference, result])).usage.input_tokens).toBe(whole.usage.input_tokens);
+  });
+
+  test("what is unknown, was not to be kept, is forgotten or too old is a 404 that says what to do", async () => {
+    const refused = async (body: object, param: string) => {
+      const response = await post("/v1/responses", { input: "Hi", ...body });
+      expect(response.status).toBe(404);
+      expect(((await response.json()) as Json).error).toMatchObject({
+        param,
+        message: expect.stringContaining("send the whole conversation"),
+      });
+    };
+    await refused({ previous_response_id: "resp_1" }, "previous_response_id");
+    await refused(
+      {
+        input: [
+          { role: "user", content: "Hi" },
+          { type: "item_reference", id: "msg_1" },
+        ],
+      },
+      "input[1].id",
+    );
+    const unkept = await ask("Hi", { store: false });
+    expect(unkept.store).toBe(false);
+    await refused({ previous_response_id: unkept.id }, "previous_response_id");
+    await refused({ input: [{ id: unkept.output[0].id }] }, "input[0].id");
+    const first = await ask("Hi");
+    const second = await ask("Go on.", { previous_response_id: first.id });
+    expect(await (await app.request(`/v1/responses/${first.id}`, { method: "DELETE" })).json()).toMatchObject({
+      id: first.id,
+      deleted: true,
+    });
+    for (const method of ["GET", "DELETE"]) expect((await app.request(`/v1/responses/${first.id}`, { method })).status).toBe(404);
+    await refused({ previous_response_id: second.id }, "previous_response_id");
+    restart({ maxResponseBytes: 5000 });
+    const ids: string[] = [];
+    for (let i = 0; i < 8; i++) ids.push((await ask("Hi", { tools: [] })).id);
+    const there = await Promise.all(ids.map(async (id) => (await app.request(`/v1/responses/${id}`)).status));
+    expect([there[0], there.at(-1)]).toEqual([404, 200]);
+    restart();
+  });
+});
