@@ -130,8 +130,8 @@ test("of the tools that the model is shown it calls only those that are allowed"
       expect(usage.promptTokens).toBe((await model.generate(ask, { tools, maxTokens: 1 })).usage.promptTokens);
     }
   }
-  const hi = [{ role: "user", content: "Hi" }] as const;
-  expect((await model.generate(hi, { tools, toolChoice: { allowed: ["wait"] }, maxTokens: 20 })).content).not.toBe("");
+  const words = { logitBias: { [tokenizer.encode(" fox")[0]]: 100 }, maxTokens: 5 };
+  expect((await model.generate(ask, { tools, toolChoice: { allowed: ["wait"] }, ...words })).content).toMatch(/fox/);
   const refused = { code: "OPTION", message: expect.stringMatching(/^toolChoice: expected/) };
   for (const toolChoice of [{ allowed: ["fly"] }, { allowed: [] }, { allowed: ["wait"], mode: "none" }])
     await expect(model.generate(ask, { tools, toolChoice } as never)).rejects.toMatchObject(refused);

@@ -6,7 +6,7 @@ import type { Engine, KeptState } from "../engine/engine.ts";
 import { nextTurn } from "../engine/event-loop.ts";
 import type { RowEvidence } from "../engine/evidence.ts";
 import type { Constraint, Constraints } from "../format/constraint.ts";
-import { notEnforced } from "../format/format-grammar.ts";
+import { isForced, notEnforced } from "../format/format-grammar.ts";
 import type { Identity } from "../state/identity.ts";
 import { type AnswerCall, AnswerParts, type AnswerPartsOptions, type AnswerPiece } from "./answer-parts.ts";
 import type { GenerateOptions } from "./options.ts";
@@ -312,7 +312,7 @@ async function* answerOf(
 function callsOf({ tools, toolChoice = "auto" }: GenerateOptions): AnswerPartsOptions["calls"] {
   if (toolChoice === "none") return "none";
   if (!tools?.length) return "found";
-  return toolChoice === "auto" ? "offered" : "forced";
+  return isForced(toolChoice) ? "forced" : "offered";
 }
 
 /** A token that was drawn from the whole row may be none of the best. */
