@@ -206,7 +206,7 @@ async function isPreparedFolder(folder: string): Promise<boolean> {
 }
 
 function isCheckpoint(source: ModelSource | Checkpoint): source is Checkpoint {
-  return typeof source === "object" && "tensors" in source;
+  return typeof source === "object" && source !== null && "tensors" in source;
 }
 
 async function fileSystem() {

@@ -17,7 +17,8 @@ import { fetchSource, type ModelSource } from "./source.ts";
 
 /**
  * @throws LoadError for a checkpoint that is missing, damaged or not a Jamba; BackendError and DtypeError when the
- * device can't do what was asked; JambaError OPTION or UNSUPPORTED for options; the signal's reason when aborted
+ * device can't do what was asked; JambaError OPTION or UNSUPPORTED for options, and OPTION for what is no source, with an example of each kind;
+ * the signal's reason when aborted
  */
 export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<JambaModel> {
   checkLoadOptions(options);

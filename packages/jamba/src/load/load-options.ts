@@ -81,6 +81,8 @@ const kvDtypes: readonly FloatDtype[] = ["f32", "bf16", "f16"];
 
 /** @throws JambaError OPTION or UNSUPPORTED */
 export function checkLoadOptions(options: LoadOptions): void {
+  if (typeof options !== "object" || options === null)
+    throw new JambaError("OPTION", `options: expected an object, found ${JSON.stringify(options) ?? typeof options}`);
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
     expectKnown(name, known);

@@ -148,8 +148,8 @@ interface Opened {
 }
 
 async function open(source: Parameters<typeof planMemory>[0], closers: (() => unknown)[], options: PlanOptions): Promise<Opened> {
-  const isObject = typeof source === "object" && source !== null && !(Symbol.iterator in source);
-  if (isObject && !("tensors" in source)) return { name: "config.json", json: source };
+  const isObject = typeof source === "object" && source !== null && Object.getPrototypeOf(source) === Object.prototype;
+  if (isObject && !("tensors" in source)) return { name: "config.json", json: source as Opened["json"] };
   const checkpoint = isObject ? (source as Checkpoint) : await openSource(source as ModelSource, options);
   if (!isObject) closers.push(() => checkpoint.close());
   return { name: checkpoint.name, json: checkpoint.config as Opened["json"], checkpoint };

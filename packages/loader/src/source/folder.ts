@@ -39,8 +39,10 @@ const isWeightsFile = (name: string) => /\.(safetensors|gguf)$/i.test(name);
 
 export async function pathFolder(path: string): Promise<Folder> {
   const { kind, directory, base } = await lookAt(path);
-  if (kind === "absent")
-    throw new LoadError(`${path}: expected a directory or a .safetensors or .gguf file, found nothing; check the path`);
+  if (kind === "absent") {
+    const hint = /[/\\]|\.(safetensors|gguf)$/i.test(path) ? "" : "; a model of the hub is named owner/name";
+    throw new LoadError(`${path}: expected a directory or a .safetensors or .gguf file, found nothing; check the path${hint}`);
+  }
   if (kind === "file" && !isWeightsFile(base)) {
     throw new LoadError(`${path}: expected a directory or a .safetensors or .gguf file, found another file`);
   }
