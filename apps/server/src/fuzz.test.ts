@@ -44,7 +44,7 @@ const samples: Readonly<Record<string, object>> = {
       response_format: { type: "json_schema", json_schema: { name: "a", schema: { type: "object" } } },
       documents: [{ text: "a", title: "b" }],
     },
-    ...{ knobs: { citation_mode: "fast" }, json_schema: { type: "object" } },
+    ...{ knobs: { citation_mode: "fast" }, json_schema: { type: "object" }, continue_final_message: false, add_generation_prompt: true },
   },
   "/v1/completions": {
     prompt: ["Once", "The"],
@@ -86,7 +86,16 @@ const samples: Readonly<Record<string, object>> = {
   "/v1/embeddings": { input: ["a", "b"], encoding_format: "base64", dimensions: 192 },
   "/tokenize": { content: "Hi", add_special: true, with_pieces: true },
   "/detokenize": { tokens: [1, 2, 300] },
-  "/apply-template": { messages: [{ role: "user", content: "Hi" }], tools: [tool], documents: [{ text: "a" }], knobs: {} },
+  "/apply-template": {
+    messages: [
+      { role: "user", content: "Hi" },
+      { role: "assistant", content: "So", prefix: true },
+    ],
+    continue_final_message: true,
+    tools: [tool],
+    documents: [{ text: "a" }],
+    knobs: {},
+  },
   "/slots/:id": { filename: "a" },
 };
 

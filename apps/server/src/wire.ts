@@ -3,7 +3,7 @@
 import type { Format, GenerateOptions, JambaModel, Part, Result } from "jamba";
 import type { z } from "zod";
 import { badRequest } from "./errors.ts";
-import type { Sampling, Template } from "./schemas/fields.ts";
+import type { Sampling, Template, Turn } from "./schemas/fields.ts";
 import type { responseFormat } from "./schemas/requests.ts";
 
 /** What a field leaves out stays undefined: the model's own default holds. */
@@ -50,6 +50,10 @@ export function templateOf(body: Template): Pick<GenerateOptions, "documents" | 
   const { documents: wrappedDocuments, knobs: wrappedKnobs, ...variables } = body.chat_template_kwargs ?? {};
   const { documents = wrappedDocuments, knobs = wrappedKnobs } = body;
   return { documents: documents?.length ? documents : undefined, knobs, variables };
+}
+
+export function turnOf(body: Turn): Pick<GenerateOptions, "continueFinalMessage" | "addGenerationPrompt"> {
+  return { continueFinalMessage: body.continue_final_message, addGenerationPrompt: body.add_generation_prompt };
 }
 
 /** -1 asks for as much as there is. */

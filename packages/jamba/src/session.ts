@@ -6,7 +6,7 @@ import { StreamDecoder } from "@jamba/tokenizer";
 import { AnswerParts } from "./answer/answer-parts.ts";
 import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { checkOptions, type GenerateOptions } from "./answer/options.ts";
-import { expectTokenizer, formOf, type PromptOptions, renderMessages } from "./answer/prompt.ts";
+import { expectTokenizer, type PromptOptions, renderMessages } from "./answer/prompt.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import type { KeptState } from "./engine/engine.ts";
 import { expectIdentity } from "./state/identity.ts";
@@ -54,7 +54,8 @@ export class Session {
   get messages(): readonly Message[] {
     return this.#now.written.map((message) => {
       if (message.role !== "assistant" || typeof message.content !== "string") return message;
-      return readAnswer(message.content, message.callIds);
+      const { callIds, ...said } = message;
+      return { ...said, ...readAnswer(message.content, callIds) };
     });
   }
 
@@ -68,8 +69,8 @@ export class Session {
   }
 
   /**
-   * A turn that fails, or ends before its first token, leaves the session as it was.
-   * @param input what is said; no messages at all for another answer to the last one
+   * A turn that fails, or ends before its first token, leaves the session as it was. One that continues the last message makes it longer.
+   * @param input what is said; no messages at all for another answer to the last one, or for more of it with `continueFinalMessage`
    */
   stream(input: string | readonly Message[], options: GenerateOptions = {}): TextStream {
     const given = checkOptions(options);
@@ -149,19 +150,19 @@ export class Session {
     try {
       const { written, ids, ...rest } = this.#now;
       const messages = [...written, ...added];
-      const text = renderMessages(this.#context.tokenizer, messages, { ...rest.options, ...options });
+      const given = { ...rest.options, ...options };
+      const { text, form, prefix } = renderMessages(this.#context.tokenizer, messages, given);
       let next: Pick<Conversation, "kept" | "ids"> | undefined;
       let content = "";
       const onEnd = (kept: KeptState, ids: readonly number[], written: string) => {
         next = { kept, ids };
-        content = withoutTemplateSpace(written);
+        content = prefix ? prefix + written : withoutTemplateSpace(written);
       };
       const { tokenizer, stopIds } = this.#context;
       const prompt = idsOf(expectTokenizer(tokenizer), text, ids, stopIds);
-      const given = { ...rest.options, ...options };
-      const result = yield* generate(this.#context, { ids: prompt, form: formOf(tokenizer, text), onEnd }, given);
-      const answer: WrittenMessage = { role: "assistant", content, callIds: result.toolCalls.map(({ id }) => id) };
-      if (next) this.#become({ ...this.#now, ...next, written: [...messages, answer] });
+      const result = yield* generate(this.#context, { ids: prompt, form, onEnd }, given);
+      const callIds = result.toolCalls.map(({ id }) => id);
+      if (next) this.#become({ ...this.#now, ...next, written: withAnswer(messages, content, callIds, prefix) });
       return result;
     } finally {
       done();
@@ -235,6 +236,22 @@ function readAnswer(written: string, callIds: readonly string[] = []): Message {
   const { text: content, reasoning } = parts;
   const toolCalls = parts.toolCalls.map((call, i) => ({ ...call, id: callIds[i] ?? call.id }));
   return { role: "assistant", content, ...(reasoning !== undefined && { reasoning }), ...(toolCalls.length > 0 && { toolCalls }) };
+}
+
+/** @param prefix of `content`, the words of the last message, which the answer takes the place of then */
+function withAnswer(
+  messages: readonly WrittenMessage[],
+  content: string,
+  callIds: readonly string[],
+  prefix: string | undefined,
+): readonly WrittenMessage[] {
+  if (prefix === undefined) return [...messages, { role: "assistant", content, callIds }];
+  const { prefix: _, reasoning, reasoning_content, callIds: before = [], ...begun } = messages.at(-1)!;
+  const thoughts = /^\s*<think>/.test(prefix) ? undefined : (reasoning ?? reasoning_content);
+  // A call that it had begun has the id that the rest of it got.
+  const old = (readAnswer(content).toolCalls?.length ?? 0) - callIds.length;
+  const ids = [...before.slice(0, Math.max(0, old)), ...callIds];
+  return [...messages.slice(0, -1), { ...begun, content, ...(thoughts !== undefined && { reasoning: thoughts }), callIds: ids }];
 }
 
 /** Jamba's template writes a space before an answer and the model writes it too: it belongs to the template. */

@@ -3,12 +3,13 @@
 import { Template } from "@huggingface/jinja";
 import { TokenizerError } from "@jamba/core";
 import { renderChatml } from "./chatml-form.ts";
+import { continuesFinal, renderOpen, type TurnOptions } from "./final-message.ts";
 import { renderJamba } from "./jamba-form.ts";
 import { isObject, type Json, show } from "./json.ts";
-import { type Message, toTemplateDocuments, toTemplateMessages, toTemplateTools } from "./messages.ts";
+import { type Message, type TemplateMessage, toTemplateDocuments, toTemplateMessages, toTemplateTools } from "./messages.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
-export interface ChatOptions {
+export interface ChatOptions extends TurnOptions {
   /** A Jinja template, as in tokenizer_config.json. It is a program: take it from where you take weights. */
   readonly template?: string;
   /** A built-in form, when there is no template: Jamba 1.5 to 1.7, or Jamba2 and Reasoning. By default what the vocabulary has. */
@@ -19,8 +20,6 @@ export interface ChatOptions {
   readonly documents?: readonly unknown[];
   /** Jamba 1.5: `response_format: "json_object"`, `citation_mode: "fast"`; without effect when `is_set` is false. */
   readonly knobs?: Json;
-  /** End where the answer begins; true if not given. */
-  readonly addGenerationPrompt?: boolean;
   /** First words of the answer, which the model continues. Jamba 1.5. */
   readonly generationPreamble?: string;
   readonly bosToken?: string;
@@ -34,44 +33,50 @@ const compiled = new Map<string, Template>();
 /** A program meets one or two templates; a server that is sent many must not keep them all. */
 const keptTemplates = 8;
 
-/** @throws TokenizerError for messages that do not fit, or a template that can't be read or refuses them */
+/**
+ * @throws TokenizerError for messages that do not fit, or a template that can't be read or refuses them; JambaError OPTION where
+ * `addGenerationPrompt` and `continueFinalMessage` contradict each other
+ */
 export function renderChat(messages: readonly Message[], options: ChatOptions = {}): string {
-  const { template, knobs, addGenerationPrompt = true, generationPreamble, bosToken, eosToken, variables, tokenizer } = options;
+  const { knobs } = options;
   if (knobs !== undefined && knobs !== null && !isObject(knobs))
     throw new TokenizerError(`knobs: expected an object such as { response_format: "json_object" }, found ${show(knobs)}`);
   const ready = toTemplateMessages(messages);
+  const isOpen = continuesFinal(messages, options);
+  const render = rendererOf({ ...options, addGenerationPrompt: options.addGenerationPrompt ?? !isOpen });
+  return isOpen ? renderOpen(ready, render) : render(ready);
+}
+
+function rendererOf(options: ChatOptions): (messages: readonly TemplateMessage[]) => string {
+  const { template, knobs, addGenerationPrompt = true, generationPreamble, bosToken, eosToken, variables, tokenizer } = options;
   const tools = toTemplateTools(options.tools);
   const documents = toTemplateDocuments(options.documents);
   if (template === undefined) {
     const render = formOf(options) === "jamba" ? renderJamba : renderChatml;
     const hasBos = !tokenizer || tokenizer.idOf("<|startoftext|>") !== undefined;
-    return guard("chat form", () =>
-      render({
-        messages: ready,
-        tools: tools ?? [],
-        documents: documents ?? [],
-        knobs: knobs ?? undefined,
-        addGenerationPrompt,
-        generationPreamble: generationPreamble ?? "",
-        bosToken: bosToken ?? (hasBos ? "<|startoftext|>" : ""),
-      }),
-    );
+    const rest = {
+      tools: tools ?? [],
+      documents: documents ?? [],
+      knobs: knobs ?? undefined,
+      addGenerationPrompt,
+      generationPreamble: generationPreamble ?? "",
+      bosToken: bosToken ?? (hasBos ? "<|startoftext|>" : ""),
+    };
+    return (messages) => guard("chat form", () => render({ messages, ...rest }));
   }
-  return guard("chat template", () =>
-    compile(template).render({
-      ...variables,
-      messages: ready,
-      // Python passes None for these, and templates ask `is not none`.
-      tools: tools ?? null,
-      documents: documents ?? null,
-      // The published template asks for the flag; whoever passes knobs means them.
-      knobs: knobs ? { is_set: true, ...knobs } : {},
-      add_generation_prompt: addGenerationPrompt,
-      ...(generationPreamble !== undefined && { generation_preamble: generationPreamble }),
-      bos_token: bosToken ?? "",
-      eos_token: eosToken ?? "",
-    }),
-  );
+  const given = {
+    ...variables,
+    // Python passes None for these, and templates ask `is not none`.
+    tools: tools ?? null,
+    documents: documents ?? null,
+    // The published template asks for the flag; whoever passes knobs means them.
+    knobs: knobs ? { is_set: true, ...knobs } : {},
+    add_generation_prompt: addGenerationPrompt,
+    ...(generationPreamble !== undefined && { generation_preamble: generationPreamble }),
+    bos_token: bosToken ?? "",
+    eos_token: eosToken ?? "",
+  };
+  return (messages) => guard("chat template", () => compile(template).render({ ...given, messages }));
 }
 
 function compile(template: string): Template {

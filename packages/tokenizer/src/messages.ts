@@ -25,6 +25,8 @@ export interface Message {
   readonly reasoning_content?: string;
   /** Indices of the documents that an answer rests on, for Jamba 1.5 to 1.7. */
   readonly citations?: readonly { readonly documentId: number }[];
+  /** true on a last message of the assistant: the answer goes on from it. An earlier message is whole, whatever it says here. */
+  readonly prefix?: boolean;
 }
 
 /** A message as Hugging Face's templates read it. */
@@ -66,6 +68,7 @@ export function toTemplateMessages(messages: readonly Message[]): TemplateMessag
       reasoning_content: message.reasoning ?? message.reasoning_content,
       tool_call_id: message.toolCallId ?? message.tool_call_id,
     };
+    expectPrefix(message.prefix, role, where);
     const calls = toolCalls(message.toolCalls ?? message.tool_calls ?? [], `${where}.toolCalls`);
     const citations = citedDocuments(message.citations, `${where}.citations`);
     return {
@@ -76,6 +79,12 @@ export function toTemplateMessages(messages: readonly Message[]): TemplateMessag
       ...(citations !== undefined && { citations }),
     };
   });
+}
+
+function expectPrefix(prefix: unknown, role: string, where: string): void {
+  if (prefix === undefined || prefix === null || prefix === false) return;
+  if (prefix !== true) fail(`${where}.prefix`, "true or false", prefix);
+  if (role !== "assistant") fail(`${where}.prefix`, "it on a message of the assistant", role);
 }
 
 function definedTexts(texts: Json, where: string): Record<string, string> {

@@ -31,7 +31,7 @@ export interface Tokenizer {
   isSpecial(id: number): boolean;
   /** Text of one token that is not a byte; the byte of one that is. @throws TokenizerError */
   pieceOf(id: number): string | number;
-  /** `messages` as the model reads them, by the file's template or else the built-in one. @throws TokenizerError */
+  /** `messages` as the model reads them, by the file's template or else the built-in one. @throws as the function `renderChat` */
   renderChat(messages: readonly Message[], options?: Omit<ChatOptions, "tokenizer">): string;
 }
 

@@ -22,6 +22,7 @@ import {
   templateOf,
   timingsOf,
   tokenLimit,
+  turnOf,
   usageOf,
 } from "../wire.ts";
 
@@ -61,6 +62,7 @@ function startAnswer({ service, body, exchange }: Call<ChatRequest>): Answer {
   const options: GenerateOptions = {
     ...samplingOptions(body, service.options),
     ...template,
+    ...turnOf(body),
     ...(body.max_completion_tokens !== undefined && { maxTokens: tokenLimit(body.max_completion_tokens) }),
     ...(body.response_format && { format: formatOf(body.response_format) }),
     toolChoice: choiceFor(offered, choiceOf(body.tool_choice)),

@@ -4,7 +4,7 @@ import { withBody } from "../route.ts";
 import { detokenizeAnswer, templateAnswer, tokenizeAnswer } from "../schemas/answers.ts";
 import { applyTemplateRequest, detokenizeRequest, tokenizeRequest } from "../schemas/requests.ts";
 import { readTools } from "../tools.ts";
-import { templateOf, tokenText } from "../wire.ts";
+import { templateOf, tokenText, turnOf } from "../wire.ts";
 import { functionOf, toMessage } from "./chat.ts";
 
 export const tokenRoutes = [
@@ -39,7 +39,7 @@ export const tokenRoutes = [
     answer: templateAnswer,
     handle: ({ service: { model }, body: { messages, tools: all, ...rest }, c, exchange: { notes } }) => {
       const { tools } = readTools(all, functionOf, notes);
-      return c.json({ prompt: model.tokenizer.renderChat(messages.map(toMessage), { tools, ...templateOf(rest) }) });
+      return c.json({ prompt: model.tokenizer.renderChat(messages.map(toMessage), { tools, ...templateOf(rest), ...turnOf(rest) }) });
     },
   }),
 ];

@@ -129,6 +129,19 @@ const jambaFields = {
 export const templateFields = { ...jambaFields, chat_template_kwargs: optional(z.looseObject(jambaFields)) };
 export type Template = z.output<ReturnType<typeof z.object<typeof templateFields>>>;
 
+/** vLLM's names: whether the answer goes on from the last message. */
+export const turnFields = { continue_final_message: optional(z.boolean()), add_generation_prompt: optional(z.boolean()) };
+
+export type Turn = z.output<ReturnType<typeof z.object<typeof turnFields>>>;
+
+/** For documents: an answer goes on from a message or begins a new one. The engine checks it. */
+export const oneTurn = {
+  not: {
+    required: Object.keys(turnFields),
+    properties: { continue_final_message: { const: true }, add_generation_prompt: { const: true } },
+  },
+};
+
 const textOnly = "expected text: this model reads nothing else";
 const part = z.discriminatedUnion(
   "type",
@@ -165,6 +178,7 @@ export const message = z
     tool_call_id: optional(z.string()),
     function_call: optional(called),
     reasoning_content: optional(z.string()),
+    prefix: optional(z.boolean()),
   })
   .check(({ value, issues }) => {
     if (value.content === undefined && value.role !== "assistant")
@@ -173,7 +187,7 @@ export const message = z
   .meta({
     if: { properties: { role: { not: { const: "assistant" } } } },
     // biome-ignore lint/suspicious/noThenProperty: JSON Schema's word
-    then: { required: ["content"], properties: { content: { not: { type: "null" } } } },
+    then: { required: ["content"], properties: { content: { not: { type: "null" } }, prefix: { not: { const: true } } } },
   })
   // The form of 2023, before there were tools.
   .transform(({ role, function_call: function_, tool_calls = function_ && [{ id: undefined, function: function_ }], ...rest }) => ({

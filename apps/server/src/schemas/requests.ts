@@ -10,6 +10,7 @@ import {
   functionShape,
   maxTools,
   messages,
+  oneTurn,
   optional,
   otherKind,
   responseContent,
@@ -18,6 +19,7 @@ import {
   templateFields,
   toolChoiceField,
   toolsField,
+  turnFields,
 } from "./fields.ts";
 
 const named = { name: functionName, description: optional(z.string()), strict: optional(z.boolean()) };
@@ -52,8 +54,9 @@ export const chatRequest = z
     function_call: optional(z.union([z.enum(["none", "auto"]), z.object({ name: z.string().min(1) })])),
     modalities: optional(z.array(z.literal("text", "expected text: this model writes nothing else"))),
     ...templateFields,
+    ...turnFields,
   })
-  .meta({ allOf: [callsNeedTools, alternativesNeedLogprobs] })
+  .meta({ allOf: [callsNeedTools, alternativesNeedLogprobs, oneTurn] })
   // The form of 2023 asks for tools, and is answered in its own way.
   .transform(({ functions, function_call: choice, ...rest }) => ({
     ...rest,
@@ -161,11 +164,7 @@ export const tokenizeRequest = z.object({
 
 export const detokenizeRequest = z.object({ tokens: ids });
 
-export const applyTemplateRequest = z.object({
-  messages,
-  tools: toolsField,
-  ...templateFields,
-});
+export const applyTemplateRequest = z.object({ messages, tools: toolsField, ...templateFields, ...turnFields }).meta({ allOf: [oneTurn] });
 
 /** A name, never a path: it can't leave the folder. */
 export const slotFile = z.object({

@@ -32,6 +32,8 @@ export interface AnswerPartsOptions {
   readonly leadingSpace?: boolean;
   /** The answer ends before the first of these that its text or its thoughts have whole. Calls are not searched. */
   readonly stop?: readonly string[];
+  /** What the answer goes on from. None of it is given out or searched, but of a call that it begins, which the answer ends. */
+  readonly prefix?: string;
 }
 
 const thinkOpen = "<think>";
@@ -48,7 +50,7 @@ const callTags = ["tool_calls", "tool_call"];
  */
 export class AnswerParts {
   readonly #calls: NonNullable<AnswerPartsOptions["calls"]>;
-  readonly #stops: readonly string[];
+  #stops: readonly string[] = [];
   #leadingSpace: boolean;
   #mode: "start" | "thoughts" | "text" | "calls" | "stopped";
   /** Not yet given out: it may be the beginning of a tag or of a stop text, or white space that a tag or the end would drop. */
@@ -57,6 +59,10 @@ export class AnswerParts {
   #gap = "";
   #block: CallBlock | undefined;
   #nextIndex = 0;
+  /** How many of the characters that are not given out yet, the first ones, the prefix has. */
+  #old = 0;
+  /** What the prefix had, of which nothing else is left. */
+  #had = { text: false, thoughts: false, calls: false };
   #afterThoughts = false;
   #pieces: AnswerPiece[] = [];
   #text = "";
@@ -67,12 +73,13 @@ export class AnswerParts {
   #stopString: string | undefined;
   readonly #toolCalls: AnswerCall[] = [];
 
-  constructor({ thoughts = false, calls = "none", leadingSpace = false, stop = [] }: AnswerPartsOptions) {
+  constructor({ thoughts = false, calls = "none", leadingSpace = false, stop = [], prefix = "" }: AnswerPartsOptions) {
     this.#calls = calls;
-    this.#stops = stop;
-    this.#leadingSpace = leadingSpace;
+    this.#leadingSpace = leadingSpace && prefix === "";
     this.#mode = thoughts ? "thoughts" : "start";
     if (thoughts) this.#reasoning = "";
+    if (prefix !== "") this.#goOnFrom(prefix);
+    this.#stops = stop;
   }
 
   get text(): string {
@@ -95,7 +102,7 @@ export class AnswerParts {
 
   /** How many of the characters that were pushed are part of the answer whatever comes. */
   get settled(): number {
-    return this.#pushed - this.#unsettled;
+    return Math.max(0, this.#pushed - this.#unsettled);
   }
 
   push(text: string): AnswerPiece[] {
@@ -104,6 +111,27 @@ export class AnswerParts {
     let rest: string | undefined = text;
     while (rest !== undefined) rest = this.#read(rest);
     return this.#take();
+  }
+
+  #goOnFrom(prefix: string): void {
+    this.push(prefix);
+    const block = this.#mode === "calls" ? this.#block : undefined;
+    this.#had = { text: this.#hasText, thoughts: Boolean(this.#reasoning), calls: this.#hasCalls };
+    this.#old = this.#gap.length + this.#held.length + (block?.raw.length ?? 0);
+    this.#text = "";
+    this.#reasoning = this.#mode === "thoughts" ? "" : undefined;
+    this.#toolCalls.length = 0;
+    this.#nextIndex = 0;
+    this.#pushed = 0;
+    block?.forget();
+  }
+
+  get #hasText(): boolean {
+    return this.#had.text || this.#text !== "";
+  }
+
+  get #hasCalls(): boolean {
+    return this.#had.calls || this.#toolCalls.length > 0;
   }
 
   /**
@@ -117,7 +145,7 @@ export class AnswerParts {
     else if (this.#calls !== "forced") {
       const unsure = isCut && this.#calls === "offered" ? overlapOfTags(this.#held) : 0;
       const rest = this.#gap + this.#held.slice(0, this.#held.length - unsure);
-      this.#giveText(this.#toolCalls.length > 0 ? rest.trimEnd() : rest);
+      this.#giveText(this.#hasCalls ? rest.trimEnd() : rest);
     }
     this.#held = "";
     return this.#take();
@@ -127,7 +155,8 @@ export class AnswerParts {
     const whole = block.end(this.#calls !== "found");
     for (const piece of whole.pieces) this.#add(piece);
     this.#toolCalls.push(...whole.calls);
-    if (this.#calls === "found" && whole.calls.length === 0) this.#held = block.raw;
+    if (block.hasCalls) this.#had.calls = true;
+    else if (this.#calls === "found") this.#held = block.raw;
   }
 
   #take(): AnswerPiece[] {
@@ -156,7 +185,10 @@ export class AnswerParts {
       return undefined;
     }
     this.#mode = isThought ? "thoughts" : "text";
-    if (isThought) this.#reasoning = "";
+    if (isThought) {
+      this.#reasoning = "";
+      this.#old = 0;
+    }
     return this.#switch(isThought ? begun.slice(thinkOpen.length) : this.#held);
   }
 
@@ -172,7 +204,7 @@ export class AnswerParts {
    * @returns how many of them can be no part of a stop text, or where the one that was found begins
    */
   #endOfSure(within: number, isWhole: boolean): number {
-    const from = Math.min(this.#dropped(), within);
+    const from = Math.min(Math.max(this.#dropped(), this.#old - this.#gap.length), within);
     const text = this.#held.slice(from, within);
     const found = this.#stops
       .map((stop) => ({ stop, at: text.indexOf(stop) }))
@@ -188,16 +220,16 @@ export class AnswerParts {
 
   /** How many characters, of those that are held, no reader would see: stop texts are not meant for them. */
   #dropped(): number {
-    if (this.#mode === "thoughts" || this.#text !== "") return 0;
+    if (this.#mode === "thoughts" || this.#hasText) return 0;
     if (this.#calls === "forced") return this.#held.length;
-    if (this.#afterThoughts || this.#toolCalls.length > 0) return this.#held.length - this.#held.trimStart().length;
+    if (this.#afterThoughts || this.#hasCalls) return this.#held.length - this.#held.trimStart().length;
     return this.#leadingSpace && this.#held.startsWith(" ") ? 1 : 0;
   }
 
   /** Ends the answer within its text. */
   #stop(end: number): undefined {
     const rest = this.#gap + this.#held.slice(0, end);
-    this.#giveText(this.#toolCalls.length > 0 ? rest.trimEnd() : rest);
+    this.#giveText(this.#hasCalls ? rest.trimEnd() : rest);
     this.#held = "";
     this.#mode = "stopped";
   }
@@ -213,6 +245,7 @@ export class AnswerParts {
       return undefined;
     }
     this.#giveThoughts(this.#held.slice(0, end).trimEnd());
+    this.#old = 0;
     const rest = this.#switch(this.#held.slice(close + thinkClose.length));
     this.#mode = this.#stopString === undefined ? "text" : "stopped";
     this.#afterThoughts = true;
@@ -250,6 +283,8 @@ export class AnswerParts {
     if (block.state === "closed") {
       this.#nextIndex = block.nextIndex;
       this.#toolCalls.push(...block.calls);
+      this.#old = Math.min(this.#old, this.#gap.length);
+      if (block.hasCalls) this.#had.calls = true;
     } else {
       // Text from its tag on, with the white space before it.
       this.#nextIndex = this.#calls === "found" ? this.#nextIndex : block.nextIndex + (block.isOut ? 1 : 0);
@@ -261,8 +296,8 @@ export class AnswerParts {
   }
 
   #giveThoughts(text: string): void {
-    const first = this.#reasoning === "";
-    const shown = first ? text.trimStart() : text;
+    const fresh = this.#withoutOld(text);
+    const shown = this.#reasoning === "" && !this.#had.thoughts ? fresh.trimStart() : fresh;
     if (shown === "") return;
     this.#reasoning += shown;
     this.#add({ reasoning: shown });
@@ -270,13 +305,19 @@ export class AnswerParts {
 
   #giveText(text: string): void {
     if (this.#calls === "forced") return;
-    let shown = text;
-    if (this.#text === "" && (this.#afterThoughts || this.#toolCalls.length > 0)) shown = shown.trimStart();
-    else if (this.#text === "" && this.#leadingSpace && shown.startsWith(" ")) shown = shown.slice(1);
+    let shown = this.#withoutOld(text);
+    if (!this.#hasText && (this.#afterThoughts || this.#hasCalls)) shown = shown.trimStart();
+    else if (!this.#hasText && this.#leadingSpace && shown.startsWith(" ")) shown = shown.slice(1);
     if (shown === "") return;
     this.#leadingSpace = false;
     this.#text += shown;
     this.#add({ text: shown });
+  }
+
+  #withoutOld(text: string): string {
+    const fresh = text.slice(this.#old);
+    this.#old = Math.max(0, this.#old - text.length);
+    return fresh;
   }
 
   /** Joins what belongs together. */

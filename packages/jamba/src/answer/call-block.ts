@@ -10,6 +10,8 @@ export class CallBlock {
   raw: string;
   /** Whole ones. */
   readonly calls: AnswerCall[] = [];
+  /** Whether there were any, those that are forgotten among them. */
+  hasCalls = false;
   nextIndex: number;
   /** Whether there is a piece of the call that is being read. */
   isOut = false;
@@ -41,6 +43,14 @@ export class CallBlock {
     if (this.#want === "within") this.#giveArguments();
     this.raw += text.slice(0, at);
     return at;
+  }
+
+  /** The whole calls are no part of the answer; the one that is being read is its first, from its beginning on. */
+  forget(): void {
+    const begun = { index: 0, id: this.#id, name: this.#call.name, argumentsDelta: this.#arguments };
+    this.#pieces = this.isOut ? [{ toolCall: begun }] : [];
+    this.calls.length = 0;
+    this.nextIndex = 0;
   }
 
   /** The pieces since the last time. */
@@ -87,6 +97,7 @@ export class CallBlock {
     if (!call) return false;
     this.#giveArguments();
     if (!this.isOut) this.#give(call.name, "{}");
+    this.hasCalls = true;
     this.calls.push({ id: this.#id, ...call });
     this.nextIndex++;
     this.isOut = false;

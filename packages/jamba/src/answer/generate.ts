@@ -190,7 +190,8 @@ async function constraintOf(
   if (!format && (isFree || (!tools?.length && toolChoice === undefined))) return undefined;
   if (!constraints) expectTokenizer(tokenizer);
   const calls = { tools: isFree ? undefined : tools, toolChoice, parallelToolCalls };
-  return constraints!.open({ format, ...calls, form: form?.name, thoughts: form?.thoughts });
+  const { name, thoughts, prefix } = form ?? {};
+  return constraints!.open({ format, ...calls, form: name, thoughts }, prefix);
 }
 
 type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "notEnforced" | "speculation" | "choices"> & {
@@ -223,9 +224,10 @@ async function* answerOf(
   const { vocabSize } = engine.stateShape;
   const questionsAfter = (guesses: readonly number[]) =>
     questionsOf(options, { prompt, answer: [...ids, ...guesses], isBreaker }, vocabSize);
-  const thoughts = form?.thoughts ?? false;
-  const text = new AnswerParts({ thoughts });
-  const said = new AnswerParts({ thoughts, calls: callsOf(options), leadingSpace: form?.name === "jamba", stop: [stop].flat() });
+  const { name, thoughts, prefix } = form ?? {};
+  const text = new AnswerParts({ thoughts, prefix });
+  const calls = callsOf(options);
+  const said = new AnswerParts({ thoughts, prefix, calls, leadingSpace: name === "jamba", stop: [stop].flat() });
   let written = "";
   /** Of what was drawn, the end that may belong to a stop text. */
   let unsettled = "";

@@ -73,6 +73,10 @@ export interface GenerateOptions {
   knobs?: Readonly<Record<string, unknown>>;
   /** What else the checkpoint's own template reads, by name. */
   variables?: Readonly<Record<string, unknown>>;
+  /** Go on from the last message, which is the assistant's, instead of beginning an answer; so does `prefix: true` on it. */
+  continueFinalMessage?: boolean;
+  /** Whether a prompt of messages ends where an answer begins; true if not given, unless the last message is continued. */
+  addGenerationPrompt?: boolean;
   /** Go on after an end-of-text or end-of-turn token; not where `format` or `toolChoice` ends the answer. */
   ignoreEos?: boolean;
   /** Who goes first when not all can; 0 if not given. Each level more is worth half a minute of waiting. */
@@ -170,6 +174,8 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   documents: list,
   knobs: [isObject, "an object"],
   variables: [isObject, "an object"],
+  continueFinalMessage: boolean,
+  addGenerationPrompt: boolean,
   ignoreEos: boolean,
   n: number(1, 1024, true),
   priority: number(-100, 100),

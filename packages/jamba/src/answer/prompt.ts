@@ -1,7 +1,7 @@
 // What users pass as a prompt: a text, token ids, or messages.
 
 import { JambaError, TokenizerError } from "@jamba/core";
-import type { Message, Tokenizer } from "@jamba/tokenizer";
+import { continuedWords, type Message, type Tokenizer } from "@jamba/tokenizer";
 import type { Form } from "../format/format-grammar.ts";
 import type { GenerateOptions } from "./options.ts";
 
@@ -10,6 +10,9 @@ export type Prompt = TextOrIds | readonly Message[];
 
 /** What a prompt may bring along for its template. */
 export type PromptOptions = Pick<GenerateOptions, "tools" | "toolChoice" | "documents" | "knobs" | "variables">;
+
+/** Where a prompt of messages ends. */
+export type TurnOptions = Pick<GenerateOptions, "addGenerationPrompt" | "continueFinalMessage">;
 
 /** What the model reads, and in which form it answers. */
 export interface ReadPrompt {
@@ -23,15 +26,33 @@ export interface AnswerForm {
   readonly name: Form | undefined;
   /** The answer begins within `<think>`. */
   readonly thoughts: boolean;
+  /** What of the answer the prompt has already, behind that tag. */
+  readonly prefix: string;
+}
+
+/** Messages as the model reads them. */
+interface RenderedMessages {
+  readonly text: string;
+  readonly form: AnswerForm;
+  /** The words of the last message, where the answer goes on from them. */
+  readonly prefix?: string;
 }
 
 /** @throws JambaError OPTION when there is nothing to read, TokenizerError when a text has no tokenizer */
-export function readPrompt(tokenizer: Tokenizer | undefined, prompt: Prompt, options: PromptOptions): ReadPrompt {
-  if (isIds(prompt)) return { ids: expectSome([...prompt]) };
-  if (typeof prompt === "string") return { ids: expectSome(expectTokenizer(tokenizer).encode(prompt, { addBos: tokenizer?.addBos })) };
+export function readPrompt(tokenizer: Tokenizer | undefined, prompt: Prompt, options: PromptOptions & TurnOptions): ReadPrompt {
+  if (isIds(prompt) || typeof prompt === "string") {
+    const ids = typeof prompt === "string" ? expectTokenizer(tokenizer).encode(prompt, { addBos: tokenizer?.addBos }) : [...prompt];
+    const turn = (["continueFinalMessage", "addGenerationPrompt"] as const).find((name) => options[name] !== undefined);
+    if (turn !== undefined)
+      throw new JambaError(
+        "OPTION",
+        `${turn}: expected messages, which it says something about, found ${typeof prompt === "string" ? "a text" : "token ids"} as prompt`,
+      );
+    return { ids: expectSome(ids) };
+  }
   if (!Array.isArray(prompt)) throw new JambaError("OPTION", `prompt: expected a text, token ids or messages, found ${typeof prompt}`);
-  const text = renderMessages(tokenizer, prompt, options);
-  return { ids: expectSome(expectTokenizer(tokenizer).encode(text)), form: formOf(tokenizer, text) };
+  const { text, form } = renderMessages(tokenizer, prompt, options);
+  return { ids: expectSome(expectTokenizer(tokenizer).encode(text)), form };
 }
 
 /** @throws as `readPrompt` */
@@ -46,17 +67,26 @@ export function continuationIds(tokenizer: Tokenizer | undefined, continuation: 
   throw new JambaError("OPTION", `continuation: expected a text or token ids, found ${JSON.stringify(continuation)?.slice(0, 80)}`);
 }
 
-/** @param text what an answer follows */
-export function formOf(tokenizer: Tokenizer | undefined, text: string): AnswerForm {
-  const has = (token: string) => tokenizer?.idOf(token) !== undefined;
-  return { name: has("<|im_start|>") ? "chatml" : has("<|bom|>") ? "jamba" : undefined, thoughts: /<think>\s*$/.test(text) };
+/** What the model reads for `messages`, up to where its answer begins or goes on, and how it answers. @throws as `readPrompt` */
+export function renderMessages(
+  tokenizer: Tokenizer | undefined,
+  messages: readonly Message[],
+  options: PromptOptions & TurnOptions,
+): RenderedMessages {
+  const { tools, toolChoice, documents, knobs, variables, addGenerationPrompt, continueFinalMessage } = options;
+  const shown = toolChoice === "none" ? undefined : tools;
+  const given = { tools: shown, documents, knobs, variables, addGenerationPrompt, continueFinalMessage };
+  const text = expectTokenizer(tokenizer).renderChat(messages, given);
+  const prefix = continuedWords(messages, given, text);
+  return { text, prefix, form: formOf(tokenizer, text, prefix) };
 }
 
-/** The text that the model reads for `messages`, up to where its answer begins. */
-export function renderMessages(tokenizer: Tokenizer | undefined, messages: readonly Message[], options: PromptOptions): string {
-  const { tools, toolChoice, documents, knobs, variables } = options;
-  const shown = toolChoice === "none" ? undefined : tools;
-  return expectTokenizer(tokenizer).renderChat(messages, { tools: shown, documents, knobs, variables });
+function formOf(tokenizer: Tokenizer | undefined, text: string, words = ""): AnswerForm {
+  const has = (token: string) => tokenizer?.idOf(token) !== undefined;
+  const name = has("<|im_start|>") ? "chatml" : has("<|bom|>") ? "jamba" : undefined;
+  const isOpen = /<think>\s*$/.test(text.slice(0, text.length - words.length));
+  const [tag = ""] = (!isOpen && /^\s*<think>/.exec(words)) || [];
+  return { name, thoughts: isOpen || tag !== "", prefix: words.slice(tag.length) };
 }
 
 export function expectTokenizer(tokenizer: Tokenizer | undefined): Tokenizer {

@@ -3,7 +3,7 @@
 import { JambaError } from "@jamba/core";
 import type { Tokenizer } from "@jamba/tokenizer";
 import type { CompiledGrammar, GrammarCompiler, GrammarMatcher } from "@mlc-ai/web-xgrammar";
-import { type AnswerSpec, answerGrammar, isForced, tags } from "./format-grammar.ts";
+import { type AnswerSpec, answerGrammar, boundPart, isForced, tags } from "./format-grammar.ts";
 import { guard, type Instance, isWorn, loadXgrammar } from "./xgrammar.ts";
 
 /** What may come next in one answer. An answer that `maxTokens` cuts is the beginning of one that fits. */
@@ -50,10 +50,13 @@ export class Constraints {
   }
 
   /**
+   * @param given what the answer has already; `thoughts` is about where this begins
    * @returns undefined where everything is allowed
-   * @throws JambaError OPTION for a format or choice that is wrong or can't be enforced, UNSUPPORTED for a model without a stop token
+   * @throws JambaError OPTION for a format or choice that is wrong or can't be enforced, or that no answer with this prefix fits;
+   * UNSUPPORTED for a model without a stop token
    */
-  async open(spec: AnswerSpec): Promise<Constraint | undefined> {
+  async open(whole: AnswerSpec, given = ""): Promise<Constraint | undefined> {
+    const { spec, prefix } = boundPart(whole, given);
     const key = JSON.stringify(spec);
     const tag = answerGrammar(spec, (text) => this.#spell(text));
     if (!tag) return undefined;
@@ -67,6 +70,12 @@ export class Constraints {
     const compiled = table.compiled.get(key) ?? (await this.#compile(table, tag));
     keep(table.compiled, key, compiled);
     const matcher = await guard(table.instance, "format", ({ GrammarMatcher }) => GrammarMatcher.createGrammarMatcher(compiled));
+    try {
+      expectBeginning(matcher, this.#spell(prefix));
+    } catch (error) {
+      matcher.dispose();
+      throw error;
+    }
     const isText = !spec.format && !isForced(spec.toolChoice ?? "auto");
     return new GrammarConstraint(matcher, isText ? table.never : table.onlyInText, this.#tokenizer);
   }
@@ -127,6 +136,25 @@ export class Constraints {
     for (const compiled of table?.compiled.values() ?? []) compiled.dispose();
     table?.compiler.dispose();
   }
+}
+
+/** Moves on by a text. @throws JambaError OPTION where an answer can't begin with it, and where it stops to fit */
+function expectBeginning(matcher: GrammarMatcher, text: string): void {
+  if (text === "" || matcher._acceptString(text)) return;
+  const shown = (some: string) => JSON.stringify(some.replaceAll(control, ""));
+  let fits = "";
+  for (const char of text) {
+    if (!matcher._acceptString(char)) break;
+    fits += char;
+  }
+  const chars = 40;
+  const [before, behind] = [fits.slice(-chars), text.slice(fits.length, fits.length + chars)];
+  throw new JambaError(
+    "OPTION",
+    `continueFinalMessage: expected words that an answer of this format or with these tools can begin with, found ${shown(behind)} behind the first ${
+      fits.replaceAll(control, "").length
+    } characters, which fit and end with ${shown(before)}; what binds an answer binds the words that it goes on from too`,
+  );
 }
 
 /** The one used longest ago goes. Answers under way keep what they need of it. */

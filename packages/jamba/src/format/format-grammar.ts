@@ -89,6 +89,16 @@ export function answerGrammar(spec: AnswerSpec, spell: (text: string) => string)
   return { type: "sequence", elements: [...before, rest] };
 }
 
+/** Of an answer that has begun, what the grammar binds: where calls are all that is asked for, words before them are free. */
+export function boundPart(spec: AnswerSpec, prefix: string): { spec: AnswerSpec; prefix: string } {
+  const { toolChoice, thoughts, form } = spec;
+  if (!isForced(toolChoice ?? "auto")) return { spec, prefix };
+  const from = thoughts ? prefix.indexOf("</think>") : 0;
+  if (from < 0 || prefix === "") return { spec, prefix };
+  const call = form ? prefix.indexOf(callForms[form].tag, from) : -1;
+  return { spec: { ...spec, thoughts: false }, prefix: call < 0 ? "" : prefix.slice(call) };
+}
+
 function body(
   format: Format | undefined,
   tools: readonly Tool[],
