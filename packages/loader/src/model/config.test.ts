@@ -59,12 +59,12 @@ describe("parseConfig", () => {
     expect(parseConfig({ ...v01, ...legacy })).toEqual({ ...parseConfig(v01), contextLength: 4096 });
   });
 
-  test("layers may be named one by one where there are no periods", () => {
-    const lists = { layers_block_type: ["mamba", "attention", "attention"], layers_num_experts: [4, 1, 4] };
-    const named = { ...v01, num_hidden_layers: 3, num_experts: 4 };
-    expect(parseConfig({ ...named, ...lists })).toMatchObject({ layerKinds: lists.layers_block_type, ffnKinds: ["moe", "mlp", "moe"] });
-    for (const wrong of [{ layers_block_type: ["mamba"] }, { layers_block_type: [1, 2, 3] }, { layers_num_experts: [4, 1, 3] }])
-      expect(() => parseConfig({ ...named, ...wrong })).toThrow(/expected 3 times/);
+  test.each(["silu", "swish", "SiLU", "Swish", null, undefined])("hidden_act %j is silu", (hidden_act) => {
+    expect(parseConfig({ ...v01, hidden_act })).toEqual(parseConfig(v01));
+  });
+
+  test.each([-1, null])("pad_token_id %j is none", (pad_token_id) => {
+    expect(parseConfig({ ...v01, pad_token_id }).padId).toBeUndefined();
   });
 
   test("dtRank may be given, and differ from dModel / 16", () => {
@@ -88,6 +88,7 @@ describe("parseConfig", () => {
 
   test.each([
     ["another family", { model_type: "llama" }, "model_type"],
+    ["a list of layers that is too short", { layers_block_type: ["mamba"], num_hidden_layers: 2 }, "layers_block_type"],
     ["an offset that is its period", { attn_layer_offset: 8 }, "attn_layer_offset"],
     ["an expert offset beyond its period", { expert_layer_offset: 5 }, "expert_layer_offset"],
     ["a period of 0", { attn_layer_period: 0 }, "attn_layer_period"],
@@ -105,12 +106,6 @@ describe("parseConfig", () => {
   ])("%s is refused, naming the key", (_, change, key) => {
     expect(() => parseConfig({ ...v01, ...change }, "here/config.json")).toThrow(
       expect.objectContaining({ code: "LOAD", message: expect.stringMatching(`here/config.json: ${key}`) }),
-    );
-  });
-
-  test("a quantised checkpoint is said to be unsupported", () => {
-    expect(() => parseConfig({ ...v01, quantization_config: { quant_method: "fp8" } })).toThrow(
-      expect.objectContaining({ code: "UNSUPPORTED" }),
     );
   });
 

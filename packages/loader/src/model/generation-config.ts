@@ -1,7 +1,7 @@
 // Reads generation_config.json: how the makers of a checkpoint want answers to be drawn, and where these end.
 
 import { LoadError } from "@jamba/core";
-import { reader } from "./config.ts";
+import { configReader, type Json } from "./config-reader.ts";
 
 /** What holds where a call does not say. */
 export interface GenerationDefaults {
@@ -35,7 +35,7 @@ export function parseGenerationConfig(json: unknown, file = "generation_config.j
     throw new LoadError(
       `${file}: expected a JSON object, found ${Array.isArray(json) ? "an array" : json === null ? "null" : typeof json}`,
     );
-  const read = reader(json as Readonly<Record<string, unknown>>, file);
+  const read = configReader(json as Json, file);
   const share = (key: string) => read.within(key, 0, 1);
   const draws = read.has("do_sample") ? read.boolean("do_sample", false) : undefined;
   const stop = read.texts("stop_strings").filter((text) => text !== "");

@@ -2,6 +2,8 @@
 
 import { LoadError, type WeightSource } from "@jamba/core";
 import type { JambaConfig } from "./config.ts";
+import { expectPlainTensors } from "./quantised.ts";
+import { isBuffer, plainNames, spellingsOf } from "./tensor-names.ts";
 import { concatRows, mapValues, type RowRange, reshape, whenRead } from "./weight-sources.ts";
 
 /**
@@ -74,7 +76,7 @@ export function modelTensors(config: JambaConfig): ModelTensor[] {
 /** The part of a checkpoint that weights come from. */
 export interface TensorFile {
   readonly name: string;
-  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly file: string }>;
+  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly file: string; readonly dtype?: string }>;
   weight(name: string): WeightSource;
 }
 
@@ -82,7 +84,8 @@ export interface TensorFile {
  * Where the numbers of each weight are: a source for every tensor of `modelTensors`, under its name. Nothing is read.
  *
  * @param onRead called with every piece that was read
- * @throws LoadError naming tensor, expected and found shape, and file; also for a tensor of the model that the config does not ask for
+ * @throws LoadError naming tensor, expected and found shape, and file; also for a tensor of the model that the config does not ask for;
+ * JambaError UNSUPPORTED for weights that another program quantised, and for an adapter's
  */
 export function modelSources(
   file: TensorFile,
@@ -128,40 +131,22 @@ function expertsOf(name: string, shape: readonly number[], { nExperts, dFf, dMod
   );
 }
 
-/** Today's name of a part, and those it had before; each line was found in a published checkpoint. */
-const spellings: readonly (readonly [now: string, before: string])[] = [
-  [".feed_forward.", ".moe."],
-  [".pre_ff_layernorm.", ".pre_moe_layernorm."],
-  [".b_layernorm.", ".B_layernorm."],
-  [".c_layernorm.", ".C_layernorm."],
-  [".gate_proj.", ".experts.0.gate_proj."],
-  [".up_proj.", ".experts.0.up_proj."],
-  [".down_proj.", ".experts.0.down_proj."],
-];
-
-/** All names under which `name` may be stored, today's first. */
-export function spellingsOf(name: string): string[] {
-  let names = [name];
-  for (const [now, before] of spellings) {
-    const dense = !before.includes(".experts.") || !name.includes(".experts.");
-    if (dense && name.includes(now)) names = names.flatMap((n) => [n, n.replace(now, before)]);
-  }
-  return names;
-}
-
 function tensorReader(file: TensorFile, config: JambaConfig, onRead?: (sizeBytes: number, file: string) => void) {
-  const left = new Set(file.tensors.keys());
-  const find = (name: string) => spellingsOf(name).find((spelling) => file.tensors.has(spelling));
+  expectPlainTensors(file.tensors, file.name);
+  const stored = plainNames(file);
+  const left = new Set(stored.keys());
+  const find = (name: string) => spellingsOf(name).find((spelling) => stored.has(spelling));
   const take = (name: string, ...shapes: (readonly number[])[]): WeightSource => {
-    const found = find(name);
-    if (!found) throw missing(file, name, shapes[0]);
+    const plain = find(name);
+    if (!plain) throw missing(file, name, shapes[0]);
+    const found = stored.get(plain)!;
     const info = file.tensors.get(found)!;
     if (!shapes.some((shape) => info.shape.join() === shape.join())) {
       throw new LoadError(
         `${found}: expected [${shapes.at(-1)!.join(", ")}], found [${info.shape.join(", ")}] in ${info.file}. ${hintFor(name, config)}; is the file from another checkpoint?`,
       );
     }
-    left.delete(found);
+    left.delete(plain);
     const source = file.weight(found);
     return onRead ? whenRead(source, (sizeBytes) => onRead(sizeBytes, info.file)) : source;
   };
@@ -171,8 +156,9 @@ function tensorReader(file: TensorFile, config: JambaConfig, onRead?: (sizeBytes
     ignore: (name: string) => left.delete(name),
     /** A tensor of the model that no layer asked for means that config.json and weights disagree. */
     expectNoneLeft() {
-      const stray = [...left].find((name) => name.startsWith("model.") || name === "lm_head.weight");
-      if (!stray) return;
+      const plain = [...left].find((name) => (name.startsWith("model.") && !isBuffer(name)) || name === "lm_head.weight");
+      if (!plain) return;
+      const stray = stored.get(plain)!;
       throw new LoadError(
         `${stray}: expected only tensors that config.json asks for, found this one in ${file.tensors.get(stray)!.file}. config.json says ${config.nLayers} layers, attention at ${indices(config.layerKinds, "attention")}, experts at ${indices(config.ffnKinds, "moe")}; is it from another checkpoint?`,
       );
@@ -185,7 +171,7 @@ function missing(file: TensorFile, name: string, shape: readonly number[]): Load
   const near = names.filter((n) => n.startsWith(name.split(".").slice(0, 4).join("."))).slice(0, 4);
   const hint =
     name === "lm_head.weight"
-      ? "config.json says tie_word_embeddings = false; set it to true if the embeddings serve as head"
+      ? "config.json says tie_word_embeddings = false; set it to true if the embeddings serve as head, as nothing gives logits in a base model that was saved alone (JambaModel) or in a classifier"
       : `nearby: ${near.join(", ") || names.slice(0, 4).join(", ") || "no tensors at all"}`;
   return new LoadError(`${name}: expected [${shape.join(", ")}], found no such tensor in ${file.name}; ${hint}`);
 }

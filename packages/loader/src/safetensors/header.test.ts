@@ -77,6 +77,7 @@ const hostile: [string, Uint8Array, string][] = [
   ["hole at the start", fileOf(one({ data_offsets: [4, 12] }), 12), inTensor("data_offsets to start at 0, after the header, found a hole")],
   ["bytes at the end", fileOf(one({}), 9), 'm.safetensors: expected the file to end after tensor "w" at 70 bytes, found 1 more'],
   ["metadata not an object", fileOf('{"__metadata__":[]}'), 'm.safetensors: __metadata__: expected "{"'],
+  ["metadata that begins as null does", fileOf('{"__metadata__":nul}'), 'm.safetensors: __metadata__: expected "{"'],
   ["metadata not strings", fileOf('{"__metadata__":{"a":1}}'), "m.safetensors: __metadata__: expected a string"],
   ["metadata twice", fileOf('{"__metadata__":{},"__metadata__":{}}'), 'expected one "__metadata__", found two'],
 ];

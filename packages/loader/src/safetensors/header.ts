@@ -4,7 +4,7 @@ import { DtypeError, LoadError, ShapeError } from "@jamba/core";
 import { allocate, type ByteSource, isCount } from "../source/byte-source.ts";
 import type { TensorInfo } from "../source/tensor-info.ts";
 import { quote } from "../source/untrusted.ts";
-import { expectEnd, fail, type JsonCursor, readCounts, readObject, readString } from "./json-cursor.ts";
+import { expectEnd, fail, type JsonCursor, readCounts, readObject, readString, takeNull } from "./json-cursor.ts";
 
 const dtypeBits = {
   BOOL: 8,
@@ -82,7 +82,7 @@ function parseHeader(cursor: JsonCursor, dataStart: number): { tensors: Map<stri
   readObject(cursor, (name) => {
     if (name === "__metadata__") {
       cursor.where = "__metadata__";
-      readObject(cursor, (key) => metadata.set(key, readString(cursor)));
+      if (!takeNull(cursor)) readObject(cursor, (key) => metadata.set(key, readString(cursor)));
     } else {
       cursor.where = `tensor ${quote(name)}`;
       tensors.set(name, readTensor(cursor, name, dataStart));

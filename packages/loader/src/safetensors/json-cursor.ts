@@ -43,6 +43,14 @@ function expectChar(cursor: JsonCursor, char: string): void {
   if (!take(cursor, char)) fail(cursor, `"${char}"`);
 }
 
+/** Steps over a null, if there is one. */
+export function takeNull(cursor: JsonCursor): boolean {
+  skipSpace(cursor);
+  if (!cursor.text.startsWith("null", cursor.at)) return false;
+  cursor.at += "null".length;
+  return true;
+}
+
 export function expectEnd(cursor: JsonCursor): void {
   skipSpace(cursor);
   if (cursor.at < cursor.text.length) fail(cursor, "nothing but white space after the last brace");

@@ -4,6 +4,9 @@ export function isObject(v: unknown): v is Record<string, unknown> {
   return typeof v === "object" && v !== null && !Array.isArray(v);
 }
 
+/** Hears what was passed over or taken otherwise than written, and what to do. */
+export type Warn = (warning: string) => void;
+
 /** A text from a file, fit for an error message. */
 export function quote(text: string): string {
   const maxLength = 100;
