@@ -227,6 +227,7 @@ export function loadOptions(flags: FlagValues): LoadOptions {
     threads: numberFlag(flags, "threads"),
     contextLength: numberFlag(flags, "context-length"),
     offline: flags.offline as boolean | undefined,
+    ...(flags.quiet === true && { onWarning: () => undefined }),
   };
 }
 

@@ -39,6 +39,7 @@ export interface ModelParts extends GenerateContext {
   readonly runner: Runner;
   readonly device: DeviceInfo;
   readonly dtypes: readonly WeightDtype[];
+  readonly warnings: readonly string[];
   readonly release: () => Promise<void>;
 }
 
@@ -62,6 +63,11 @@ export class JambaModel implements AsyncDisposable {
   /** Of the weights as they are held, the one of most numbers first. Norms and some others are always f32. */
   get dtypes(): readonly WeightDtype[] {
     return this.#parts.dtypes;
+  }
+
+  /** What was passed over or taken otherwise than the files say, and what to do. */
+  get warnings(): readonly string[] {
+    return this.#parts.warnings;
   }
 
   /** @throws TokenizerError when the checkpoint has none */

@@ -40,6 +40,8 @@ export interface Checkpoint {
   readonly metadata?: ReadonlyMap<string, string>;
   /** Metadata of a GGUF file, whole. */
   readonly gguf?: ReadonlyMap<string, GgufValue>;
+  /** What was passed over or taken otherwise than the files say, and what to do. */
+  readonly warnings?: readonly string[];
   /** Where a file lies on the local disk; absent when they don't. */
   pathOf?(file: string): string;
   /** @throws LoadError for an unknown name, DtypeError for a dtype that is neither a float nor one of core's block formats */
@@ -97,8 +99,10 @@ async function openGguf(folder: Folder, file: string, signal?: AbortSignal): Pro
       const name = hfNameOf(tensor.name) ?? tensor.name;
       tensors.set(name, { ...tensor, name, dtype: type, file });
     }
+    const warnings: string[] = [];
+    const warn = (warning: string) => void warnings.push(`${header.file}: ${warning}`);
     const config = ggufConfig(header);
-    return checkpoint(folder, sources, { config, ...ggufTokenizer(header.metadata), tensors, gguf: header.metadata });
+    return checkpoint(folder, sources, { config, ...ggufTokenizer(header.metadata, warn), tensors, gguf: header.metadata, warnings });
   } catch (error) {
     await closeAll(sources).catch(() => undefined);
     throw error;
@@ -109,7 +113,7 @@ async function openGguf(folder: Folder, file: string, signal?: AbortSignal): Pro
 function checkpoint(
   { name: folder, pathOf }: Folder,
   sources: ReadonlyMap<string, ByteSource>,
-  parts: Pick<Checkpoint, "config" | "generationConfig" | "tokenizer" | "tokenizerConfig" | "tensors" | "metadata" | "gguf">,
+  parts: Pick<Checkpoint, "config" | "generationConfig" | "tokenizer" | "tokenizerConfig" | "tensors" | "metadata" | "gguf" | "warnings">,
 ): Checkpoint {
   const { tensors } = parts;
   const find = (name: string): { tensor: TensorInfo; source: ByteSource } => {

@@ -108,9 +108,11 @@ export async function quantize(source: Checkpoint | CheckpointSource, out: strin
     throw new JambaError("OPTION", `${out}: expected a file name that ends in .gguf, by which models of this format are known`);
   const checkpoint = isCheckpoint(source) ? source : await openCheckpoint(source, { signal });
   try {
-    const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
+    const warnings = [...(checkpoint.warnings ?? [])];
+    const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`, (warning) => warnings.push(warning));
     const planned = plan(checkpoint, config, dtype);
-    const { metadata, warnings } = describeGguf(checkpoint, config, fileTypes[dtype]);
+    const { metadata, warnings: lost } = describeGguf(checkpoint, config, fileTypes[dtype]);
+    warnings.push(...lost);
     const again = planned.filter(({ source, dtype }) => isBlockDtype(source.dtype) && source.dtype !== dtype).length;
     const { header, offsets, sizeBytes } = placeGguf(metadata, planned);
     const sources = [...new Set([...checkpoint.tensors.values()].map(({ file }) => file))].flatMap(

@@ -40,10 +40,12 @@ export function checkTokenizerJson(json: unknown): TokenizerFile {
   const bpe = readModel(model, vocabulary);
   const addedTokens = readAddedTokens(added ?? [], vocabulary);
   const { tokenOf, idOf } = vocabulary;
+  const special = new Set(addedTokens.filter((token) => token.special).map((token) => token.id));
+  for (const id of readEqualTokens(json.equal_tokens ?? [], vocabulary)) if (special.has(idOf.get(tokenOf[id]!)!)) special.add(id);
   return {
     tokenOf,
     idOf,
-    special: new Set(addedTokens.filter((token) => token.special).map((token) => token.id)),
+    special,
     decoder: readDecoder(json.decoder),
     addedTokens,
     bpe,
@@ -139,6 +141,22 @@ function readAddedTokens(added: unknown, vocabulary: Vocabulary): AddedToken[] {
       lstrip: readFlag(entry, "lstrip", where) ?? false,
       rstrip: readFlag(entry, "rstrip", where) ?? false,
     };
+  });
+}
+
+/**
+ * Other ids of tokens that the file has already: no text becomes them, and they become the same text. No tokenizer.json of the
+ * library has them; GGUF files do, which list a token for each id. @returns the ids
+ */
+function readEqualTokens(equal: unknown, { tokenOf, idOf, limit }: Vocabulary): number[] {
+  if (!Array.isArray(equal)) fail("equal_tokens", "an array", equal);
+  return equal.map((entry: unknown, i) => {
+    const { id, content } = isObject(entry) ? entry : {};
+    if (typeof content !== "string" || !idOf.has(content)) fail(`equal_tokens[${i}].content`, "a token of the file", content);
+    if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0 || id >= limit || tokenOf[id] !== undefined)
+      fail(`equal_tokens[${i}].id`, "an id that no token has", id);
+    tokenOf[id] = content;
+    return id;
   });
 }
 

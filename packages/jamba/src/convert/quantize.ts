@@ -15,7 +15,20 @@ export interface QuantizeModelOptions extends CalibrateOptions {
   overwrite?: boolean;
 }
 
-const known = ["dtype", "calibrate", "overwrite", "backend", "threads", "revision", "cacheDir", "token", "offline", "signal", "onProgress"];
+const known = [
+  "dtype",
+  "calibrate",
+  "overwrite",
+  "backend",
+  "threads",
+  "revision",
+  "cacheDir",
+  "token",
+  "offline",
+  "signal",
+  "onProgress",
+  "onWarning",
+];
 
 /**
  * Writes `source` as one GGUF file with matrices in fewer bits, which this package and llama.cpp load.

@@ -9,7 +9,7 @@ import { Constraints } from "../format/constraint.ts";
 import { JambaModel } from "../jamba-model.ts";
 import { DiskCache } from "../state/disk-cache.ts";
 import { expectIdentity, type Identity } from "../state/identity.ts";
-import { checkLoadOptions, type LoadOptions, reportTo } from "./load-options.ts";
+import { checkLoadOptions, collectWarnings, type LoadOptions, reportTo } from "./load-options.ts";
 import { closeAll, defaultKvDtype, expectKvDtype, openDevice } from "./open-device.ts";
 import { checkpointOpener, loadWeights } from "./open-weights.ts";
 import { preparedOf, preparedOpener } from "./prepared.ts";
@@ -26,7 +26,9 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
   const checkpoint = await fetchSource(source, options);
   const closers: (() => unknown)[] = [];
   try {
-    const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
+    const { warnings, warn } = collectWarnings(options.onWarning);
+    for (const warning of checkpoint.warnings ?? []) warn(warning);
+    const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`, warn);
     const generation = parseGenerationConfig(checkpoint.generationConfig, `${checkpoint.name}: generation_config.json`);
     const contextLength = options.contextLength ?? config.contextLength;
     if (contextLength > config.contextLength) {
@@ -73,6 +75,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
       identity,
       constraints,
       defaults: generation.defaults,
+      warnings,
       release: () => closeAll(closers),
     });
   } catch (error) {

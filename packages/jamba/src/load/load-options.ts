@@ -39,6 +39,8 @@ export interface LoadOptions {
   offline?: boolean;
   signal?: AbortSignal;
   onProgress?: (progress: LoadProgress) => void;
+  /** Hears, once each, what was passed over or taken otherwise than written, and what to do; without it they go to stderr. */
+  onWarning?: (warning: string) => void;
 }
 
 export interface CacheOptions {
@@ -75,6 +77,7 @@ const known = [
   "offline",
   "signal",
   "onProgress",
+  "onWarning",
 ];
 const dtypes: readonly LoadDtype[] = ["auto", "f32", "bf16", "f16", "q8", "q4_1", "q4_k", "q4", "experts-int8"];
 const kvDtypes: readonly FloatDtype[] = ["f32", "bf16", "f16"];
@@ -96,6 +99,8 @@ export function checkLoadOptions(options: LoadOptions): void {
     throw new JambaError("OPTION", `dtype: expected one of ${dtypes.join(", ")}, found ${JSON.stringify(dtype)}`);
   if (!kvDtypes.includes(kvDtype))
     throw new JambaError("OPTION", `kvDtype: expected one of ${kvDtypes.join(", ")}, found ${JSON.stringify(kvDtype)}`);
+  if (options.onWarning !== undefined && typeof options.onWarning !== "function")
+    throw new JambaError("OPTION", `onWarning: expected a function, found ${typeof options.onWarning}`);
   const { sequences = 1, tokens = 1, bytes = 1 } = limits;
   for (const name of ["bytes", "dirBytes"] as const)
     if (!((cache[name] ?? 0) >= 0)) throw new JambaError("OPTION", `cache.${name}: expected a count of bytes, found ${cache[name]}`);
@@ -108,6 +113,18 @@ export function checkLoadOptions(options: LoadOptions): void {
   })) {
     if (!Number.isSafeInteger(count) || count < 1) throw new JambaError("OPTION", `${name}: expected a positive integer, found ${count}`);
   }
+}
+
+/** Tells each warning once. @returns `warn`, and the list of what it was told */
+// biome-ignore lint/suspicious/noConsole: stderr under Node, and where developers look in a browser
+export function collectWarnings(onWarning: NonNullable<LoadOptions["onWarning"]> = console.warn) {
+  const warnings: string[] = [];
+  const warn = (warning: string): void => {
+    if (warnings.includes(warning)) return;
+    warnings.push(warning);
+    onWarning(warning);
+  };
+  return { warnings: warnings as readonly string[], warn };
 }
 
 /** Reports bytes of the files: those read so far, and at the end also those that the model does not need. */

@@ -101,6 +101,7 @@ function reader({ file, metadata }: GgufHeader) {
     return found as number;
   };
   const optional = (key: string) => (metadata.has(key) ? count(key) : undefined);
+  const tokens = metadata.get("tokenizer.ggml.tokens");
   const ofModel = (key: string) => `${architecture}.${key}`;
   return {
     fail: (key: string, expected: string) => fail(ofModel(key), expected),
@@ -111,7 +112,13 @@ function reader({ file, metadata }: GgufHeader) {
       if (found !== undefined && typeof found !== "number") fail(ofModel(key), "a number");
       return found as number | undefined;
     },
-    token: (name: string) => optional(`tokenizer.ggml.${name}_token_id`),
+    token(name: string): number | undefined {
+      const key = `tokenizer.ggml.${name}_token_id`;
+      const id = metadata.get(key);
+      // What means none, or the id of no token, is told where the tokenizer is read.
+      const isNone = id === -1 || id === 2 ** 32 - 1 || (Array.isArray(tokens) && (id as number) >= tokens.length);
+      return isNone ? undefined : optional(key);
+    },
   };
 }
 

@@ -1,18 +1,12 @@
 // The tokenizer in a GGUF file, as the tokenizer.json and tokenizer_config.json that it was made from would describe it.
 
 import { JambaError, TokenizerError } from "@jamba/core";
-import { quote } from "../source/untrusted.ts";
+import { quote, type Warn } from "../source/untrusted.ts";
 import type { GgufHeader, GgufValue } from "./header.ts";
+import { isByte, looksAdded, looksControl, tokenTypes as type } from "./token-types.ts";
 
 type Metadata = GgufHeader["metadata"];
 type Json = Record<string, unknown>;
-
-/** Numbers of token types, from SentencePiece; 5 is for ids that no token has. */
-const normalType = 1;
-const unknownType = 2;
-const controlType = 3;
-const userDefinedType = 4;
-const byteType = 6;
 
 // Far beyond Jamba's 65536 tokens, which have 32 characters at most and 412878 in all. There are fewer merges than characters, so
 // this keeps a damaged file from taking all time and memory.
@@ -21,17 +15,19 @@ const maxTokenLength = 128;
 
 interface Vocabulary {
   readonly tokens: readonly string[];
+  /** Of tokens that are equal, the id that a text becomes. */
   readonly idOf: ReadonlyMap<string, number>;
-  readonly types: ArrayLike<number>;
+  readonly types: readonly number[];
   /** Undefined when the file only pretends to have them. */
   readonly scores: ArrayLike<number> | undefined;
 }
 
 /**
- * Objects for `loadTokenizer`; undefined for a file without a vocabulary.
+ * Objects for `loadTokenizer`; undefined for a file without a vocabulary. What other readers pass over is passed over here too.
+ * @param warn hears of it, where a text or an answer could become another than somebody expects
  * @throws TokenizerError for a vocabulary that is damaged, JambaError UNSUPPORTED for one that is not a SentencePiece BPE
  */
-export function ggufTokenizer(metadata: Metadata): { tokenizer: Json; tokenizerConfig: Json } | undefined {
+export function ggufTokenizer(metadata: Metadata, warn: Warn = () => undefined): { tokenizer: Json; tokenizerConfig: Json } | undefined {
   const model = metadata.get("tokenizer.ggml.model");
   if (model === undefined || model === "none" || model === "no_vocab") return undefined;
   if (model !== "llama") {
@@ -40,16 +36,19 @@ export function ggufTokenizer(metadata: Metadata): { tokenizer: Json; tokenizerC
       `tokenizer.ggml.model: expected "llama", the SentencePiece BPE of Jamba, found ${show(model)}; use the safetensors files of the model`,
     );
   }
-  const vocabulary = readVocabulary(metadata);
+  const vocabulary = readVocabulary(metadata, warn);
   const { tokens, idOf, types, scores } = vocabulary;
   const given = metadata.get("tokenizer.ggml.merges");
   const { merges, unreachable } =
     given === undefined ? mergesOf(vocabulary) : { merges: texts("tokenizer.ggml.merges", given), unreachable: [] };
-  // Without scores, types are a guess too: a token that no merge makes can only stand for itself.
-  const lost = new Set(scores ? [] : unreachable);
-  const isAdded = (id: number) => [unknownType, controlType, userDefinedType].includes(types[id]) || lost.has(id);
-  const addedTokens = tokens.flatMap((content, id) => (isAdded(id) && !isByte(content) ? [addedToken(id, content, types[id])] : []));
-  const token = (name: string) => tokenText(metadata, name, tokens);
+  // A token that no merge makes can only stand for itself. Without scores, types are a guess too, whatever it looks like.
+  const lost = new Set(scores ? unreachable.filter((id) => looksAdded(tokens[id])) : unreachable);
+  const isAdded = (content: string, id: number) =>
+    ([type.unknown, type.control, type.userDefined].includes(types[id]) || lost.has(id)) && content !== "" && idOf.get(content) === id;
+  const addedTokens = tokens.flatMap((content, id) =>
+    isAdded(content, id) && !isByte(content) ? [addedToken(id, content, types[id])] : [],
+  );
+  const token = (name: string) => tokens[tokenId(metadata, name, tokens.length) ?? -1];
   const space = flag(metadata, "add_space_prefix") ?? false;
 
   return {
@@ -58,6 +57,9 @@ export function ggufTokenizer(metadata: Metadata): { tokenizer: Json; tokenizerC
       truncation: null,
       padding: null,
       added_tokens: addedTokens,
+      ...(idOf.size < tokens.length && {
+        equal_tokens: tokens.flatMap((content, id) => (idOf.get(content) === id ? [] : [{ id, content }])),
+      }),
       normalizer: normalizer(space),
       pre_tokenizer: null,
       post_processor: null,
@@ -65,7 +67,7 @@ export function ggufTokenizer(metadata: Metadata): { tokenizer: Json; tokenizerC
       model: {
         type: "BPE",
         dropout: null,
-        unk_token: token("unknown") ?? tokens[Array.from(types).indexOf(unknownType)] ?? null,
+        unk_token: token("unknown") ?? tokens[types.indexOf(type.unknown)] ?? null,
         continuing_subword_prefix: null,
         end_of_word_suffix: null,
         fuse_unk: true,
@@ -87,22 +89,51 @@ export function ggufTokenizer(metadata: Metadata): { tokenizer: Json; tokenizerC
   };
 }
 
-function readVocabulary(metadata: Metadata): Vocabulary {
+function readVocabulary(metadata: Metadata, warn: Warn): Vocabulary {
   const tokens = texts("tokenizer.ggml.tokens", metadata.get("tokenizer.ggml.tokens"));
   const characters = tokens.reduce((sum, token) => sum + token.length, 0);
   const longest = tokens.find((token) => token.length > maxTokenLength);
   if (longest !== undefined) fail("tokenizer.ggml.tokens", `tokens of at most ${maxTokenLength} characters`, quote(longest));
   if (characters > maxCharacters) fail("tokenizer.ggml.tokens", `at most ${maxCharacters} characters in all`, `${characters}`);
-  const idOf = new Map(tokens.map((token, id) => [token, id]));
-  if (idOf.size < tokens.length) {
-    const id = tokens.findIndex((token, id) => idOf.get(token) !== id);
-    fail("tokenizer.ggml.tokens", "each token once", `${quote(tokens[id])} as ${id} and as ${idOf.get(tokens[id])}`);
-  }
-  const types = numbers(metadata, "token_type", tokens.length) ?? tokens.map((token) => (isByte(token) ? byteType : normalType));
+  const types = readTypes(metadata, tokens, warn);
+  const idOf = idsOf(tokens, types, warn);
   const scores = numbers(metadata, "scores", tokens.length);
   // Converters without SentencePiece's own file write one score for all.
-  const different = new Set(Array.from(scores ?? []).filter((_, id) => types[id] === normalType));
+  const different = new Set(Array.from(scores ?? []).filter((_, id) => types[id] === type.normal));
   return { tokens, idOf, types, scores: different.size > 1 ? scores : undefined };
+}
+
+/** Types as the file has them, and control where a token can be nothing else. */
+function readTypes(metadata: Metadata, tokens: readonly string[], warn: Warn): number[] {
+  const types = Array.from(numbers(metadata, "token_type", tokens.length) ?? tokens.map((t) => (isByte(t) ? type.byte : type.normal)));
+  const named = new Set([...namedIds, "bos", "eos"].map((name) => tokenId(metadata, name, tokens.length, warn)));
+  const plain = tokens.flatMap((token, id) => (looksControl(token, types[id], named.has(id)) ? [id] : []));
+  for (const id of plain) types[id] = type.control;
+  if (plain.length > 0)
+    warn(
+      `tokenizer.ggml.token_type: expected control tokens, found ${listed(plain.map((id) => tokens[id]))} with the type of plain text; read as control tokens, so that prompts hold them whole: a newer conversion of the model has the right types`,
+    );
+  return types;
+}
+
+/** Of tokens that are equal a text becomes the last, as in llama.cpp and transformers, unless that only fills a gap. */
+function idsOf(tokens: readonly string[], types: readonly number[], warn: Warn): ReadonlyMap<string, number> {
+  const idOf = new Map<string, number>();
+  const passedOver: string[] = [];
+  for (const [id, token] of tokens.entries()) {
+    const before = idOf.get(token);
+    const isFill = before !== undefined && types[id] === type.unused;
+    if (!isFill) idOf.set(token, id);
+    if (before !== undefined && !isFill && types[before] !== type.unused) passedOver.push(token);
+  }
+  if (passedOver.length > 0)
+    warn(`tokenizer.ggml.tokens: expected each token once, found ${listed(passedOver)} more than once; texts become the last of equals`);
+  return idOf;
+}
+
+function listed(tokens: readonly string[]): string {
+  const some = tokens.slice(0, 4).map(quote).join(", ");
+  return tokens.length > 4 ? `${some} and ${tokens.length - 4} more` : some;
 }
 
 /**
@@ -114,7 +145,7 @@ function mergesOf({ tokens, idOf, types, scores }: Vocabulary): { merges: [strin
   const found: { rank: number; left: number; right: number }[] = [];
   const unreachable: number[] = [];
   for (const [id, token] of tokens.entries()) {
-    if (types[id] !== normalType) continue;
+    if (types[id] !== type.normal || idOf.get(token) !== id) continue;
     const before = found.length;
     const rank = rankOf(id);
     for (let cut = 1; cut < token.length; cut++) {
@@ -128,9 +159,9 @@ function mergesOf({ tokens, idOf, types, scores }: Vocabulary): { merges: [strin
   return { merges: found.map(({ left, right }) => [tokens[left], tokens[right]]), unreachable };
 }
 
-function addedToken(id: number, content: string, type: number): Json {
+function addedToken(id: number, content: string, tokenType: number): Json {
   // A comma is a token of its own and still text; <|bom|> is none, whatever type it has.
-  const special = type === unknownType || type === controlType || /^<\|.*\|>$/s.test(content);
+  const special = tokenType === type.unknown || tokenType === type.control || /^<\|.*\|>$/s.test(content);
   return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special };
 }
 
@@ -161,12 +192,21 @@ function chatTemplate(metadata: Metadata): unknown {
   return named.length > 0 ? all : main;
 }
 
-function tokenText(metadata: Metadata, name: string, tokens: readonly string[]): string | undefined {
+/** What the file may name a token for, beside the first and the last of a text: answers are right without these. */
+const namedIds = ["unknown", "padding", "eot", "eom", "seperator", "mask"];
+/** Written for "none" by converters, as i32 and as u32. */
+const noId = [-1, 2 ** 32 - 1];
+
+/** The id of a token that the file names; undefined where it names none, or one that there is not and that no answer depends on. */
+function tokenId(metadata: Metadata, name: string, nTokens: number, warn: Warn = () => undefined): number | undefined {
   const key = `tokenizer.ggml.${name}_token_id`;
   const id = metadata.get(key);
-  if (id === undefined) return undefined;
-  if (typeof id !== "number" || tokens[id] === undefined) fail(key, `an id below ${tokens.length}`, show(id));
-  return tokens[id];
+  if (id === undefined || noId.includes(id as number)) return undefined;
+  if (!Number.isSafeInteger(id)) fail(key, `an id below ${nTokens}`, show(id));
+  if ((id as number) >= 0 && (id as number) < nTokens) return id as number;
+  if (!namedIds.includes(name)) fail(key, `an id below ${nTokens}`, show(id));
+  warn(`${key}: expected an id below ${nTokens}, found ${show(id)}; passed over, since no token has it`);
+  return undefined;
 }
 
 function flag(metadata: Metadata, name: string): boolean | undefined {
@@ -189,10 +229,6 @@ function numbers(metadata: Metadata, name: string, length: number): ArrayLike<nu
   if (list.length !== length || !Array.from(list).every((value) => typeof value === "number" && !Number.isNaN(value)))
     fail(key, `a number for each of ${length} tokens`, show(found));
   return list as ArrayLike<number>;
-}
-
-function isByte(token: string): boolean {
-  return /^<0x[0-9A-F]{2}>$/i.test(token);
 }
 
 function show(value: GgufValue | undefined): string {

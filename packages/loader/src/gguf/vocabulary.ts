@@ -3,11 +3,9 @@
 import { TokenizerError } from "@jamba/core";
 import { isObject, quote } from "../source/untrusted.ts";
 import type { GgufValue } from "./header.ts";
+import { isByte, tokenTypes as types } from "./token-types.ts";
 
 type Json = Readonly<Record<string, unknown>>;
-
-/** Numbers of token types, from SentencePiece. */
-const types = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 };
 
 /** Far above any piece of text (Jamba's have 32 characters): finding merges takes the square of it. */
 const maxCharacters = 1024;
@@ -184,10 +182,6 @@ function templatesOf({ chat_template: found }: Json): [name: string, template: s
   if (typeof found === "string") return [["", found]];
   if (!Array.isArray(found)) return [];
   return (found as { name: string; template: string }[]).map(({ name, template }) => [name === "default" ? "" : `.${name}`, template]);
-}
-
-function isByte(token: string): boolean {
-  return /^<0x[0-9A-F]{2}>$/i.test(token);
 }
 
 function fail(where: string, expected: string, found: unknown): never {
