@@ -124,7 +124,7 @@ export class Engine {
   /** Refuses who waits, and puts what is kept on the disk, if there is one. */
   async close(): Promise<void> {
     this.#admission.close();
-    this.#spill.within(Number.POSITIVE_INFINITY, () => this.#tree.clear());
+    this.#spill.within(Number.POSITIVE_INFINITY, () => this.#tree.clear(), worthWaiting + 1); // shorter ones are not looked for
     await this.#spill.written;
   }
 

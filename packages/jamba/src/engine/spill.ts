@@ -11,7 +11,7 @@ export interface SpillOptions {
   readonly onDiskError?: (error: unknown) => void;
 }
 
-/** Tokens: shorter ones are read again as soon as found. */
+/** Tokens: shorter ones are read again as soon as found, and writing them would hold up calls. */
 const worthSpilling = 64;
 
 /** States that wait to be written still take memory. */
@@ -22,6 +22,7 @@ export class Spill {
   readonly #options: SpillOptions;
   #waiting = 0;
   #limit = mostWaiting;
+  #least = worthSpilling;
   #written: Promise<void> = Promise.resolve();
 
   constructor(runner: Runner, options: SpillOptions) {
@@ -34,17 +35,19 @@ export class Spill {
     return this.#written;
   }
 
-  /** Runs `drop`, which gives states to `take`, with so many of them waiting at most. */
-  within(limit: number, drop: () => void): void {
+  /** Runs `drop`, which gives states to `take`, with so many of them waiting at most, each of so many tokens at least. */
+  within(limit: number, drop: () => void, least = worthSpilling): void {
     this.#limit = limit;
+    this.#least = least;
     drop();
     this.#limit = mostWaiting;
+    this.#least = worthSpilling;
   }
 
   /** Takes over `state`, which is released in the end. @param ids what it has read; without them it is not worth writing */
   take(state: Sequence, ids: (() => number[]) | undefined): void {
     const { disk, onDiskError } = this.#options;
-    if (!disk || !ids || state.seen < worthSpilling || this.#waiting >= this.#limit) {
+    if (!disk || !ids || state.seen < this.#least || this.#waiting >= this.#limit) {
       this.#runner.release(state);
       return;
     }
