@@ -5,23 +5,26 @@ import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { cors } from "hono/cors";
 import { ApiError, shuttingDown, toApiError } from "./errors.ts";
+import { follow } from "./follow.ts";
 import { headersOf, noteHeaders } from "./notes.ts";
 import { openApiDocument } from "./openapi.ts";
-import { type Env, type Exchange, pathOf, type Route, readBody } from "./route.ts";
+import { type Call, type Env, type Exchange, pathOf, type Route, readBody } from "./route.ts";
 import { routes } from "./routes.ts";
-import { newId, type Service } from "./service.ts";
+import { newId, Service } from "./service.ts";
+import { Services } from "./services.ts";
 
-/** @param service what all requests share; see `serve` for a server that listens */
-export function createApp(service: Service): Hono<Env> {
+/** @param of what all requests share, or the only model; see `serve` for a server that listens */
+export function createApp(of: Service | Services): Hono<Env> {
+  const services = of instanceof Service ? new Services(of) : of;
   const app = new Hono<Env>();
-  const { maxBodyBytes, cors: origins } = service.options;
-  app.use(exchanges(service));
+  const { maxBodyBytes, cors: origins, apiKeys } = services.options;
+  app.use(exchanges(services));
   app.use(origin(origins));
   if (origins.length > 0) {
     const exposeHeaders = ["x-request-id", "retry-after", ...Object.values(noteHeaders)];
     app.use(cors({ origin: origins.includes("*") ? "*" : [...origins], exposeHeaders, maxAge: 600 }));
   }
-  app.use(keys(service.options.apiKeys));
+  app.use(keys(apiKeys));
   app.use(
     bodyLimit({
       maxSize: maxBodyBytes,
@@ -32,8 +35,8 @@ export function createApp(service: Service): Hono<Env> {
       },
     }),
   );
-  for (const route of routes) app.on(route.method.toUpperCase(), [...route.paths], handler(service, route));
-  app.get("/openapi.json", (c) => c.json(openApiDocument({ options: service.options, model: service.loaded })));
+  for (const route of routes) app.on(route.method.toUpperCase(), [...route.paths], handler(services, route));
+  app.get("/openapi.json", (c) => c.json(openApiDocument({ options: services.options, model: services.only?.loaded })));
   app.notFound((c) => {
     throw unknown(c.req.method, c.req.path);
   });
@@ -45,18 +48,24 @@ export function createApp(service: Service): Hono<Env> {
   return app;
 }
 
-function handler(service: Service, { request, paths, query, handle }: Route): (c: Context<Env>) => Response | Promise<Response> {
+function handler(services: Services, route: Route): (c: Context<Env>) => Response | Promise<Response> {
+  const { request, paths, query, needsNoModel, handle } = route;
   return async (c) => {
     const exchange = c.get("exchange");
     exchange.route = pathOf(paths[0]);
-    const body = request && !query ? await readBody(c, request) : undefined;
-    return handle({ service, body, c, exchange });
+    const body = request && (await readBody(c, request, { isOptional: query !== undefined }));
+    if (needsNoModel) return handle({ services, c, exchange } as Call<unknown>);
+    const named = (body as { model?: string } | undefined)?.model ?? c.req.query("model");
+    const { service, release } = await services.use(named, exchange.left.signal);
+    exchange.release = release;
+    if (services.all.length > 1) exchange.facts.model = service.id;
+    return handle({ services, service, body, c, exchange });
   };
 }
 
 /** Opens an exchange for each request; logs and counts it once its answer is out. */
-function exchanges(service: Service): MiddlewareHandler<Env> {
-  const { options, metrics } = service;
+function exchanges(services: Services): MiddlewareHandler<Env> {
+  const { options, metrics } = services;
   return async (c, next) => {
     const start = performance.now();
     const left = new AbortController();
@@ -70,10 +79,12 @@ function exchanges(service: Service): MiddlewareHandler<Env> {
       notes: { notEnforced: [], leftOut: [] },
       left,
       isStream: false,
+      release: () => undefined,
       end(failure) {
         if (isOver) return;
         isOver = true;
         unfollow();
+        exchange.release();
         const { route, facts, error = failure === undefined ? undefined : toApiError(failure, exchange.fieldOf) } = exchange;
         const status = left.signal.aborted ? 499 : c.res.status;
         metrics.request(route, status);
@@ -92,23 +103,12 @@ function exchanges(service: Service): MiddlewareHandler<Env> {
       },
     };
     c.set("exchange", exchange);
-    if (service.draining) c.res = shuttingDown().toResponse();
+    if (services.draining) c.res = shuttingDown().toResponse();
     else await next();
     c.res.headers.set("x-request-id", exchange.id);
     for (const [name, value] of headersOf(exchange.notes)) c.res.headers.set(name, value);
     if (!exchange.isStream) exchange.end();
   };
-}
-
-/**
- * Aborts `controller` with `signal`, until what is returned is called. A function of its own, so that the listener holds nothing else:
- * node keeps the signals that a Request was made from, and whatever their listeners hold, for ever if that leads to the Request.
- */
-function follow(controller: AbortController, signal: AbortSignal): () => void {
-  const abort = () => controller.abort(signal.reason);
-  if (signal.aborted) abort();
-  signal.addEventListener("abort", abort);
-  return () => signal.removeEventListener("abort", abort);
 }
 
 /** Why the server itself failed. What is wrong with a request could quote it. */

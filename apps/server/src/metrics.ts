@@ -20,6 +20,13 @@ export interface ServerStats {
   readonly memory: { readonly weights: number; readonly states: number; readonly process: number };
 }
 
+/** A model that may come and go. */
+export interface Watched {
+  readonly id: string;
+  readonly loaded: JambaModel | undefined;
+  readonly loads: number;
+}
+
 export class Metrics {
   readonly registry = new Registry();
   requests = 0;
@@ -27,6 +34,10 @@ export class Metrics {
   cachedTokens = 0;
   completionTokens = 0;
   #longest = 0;
+  /** Of models that are gone. */
+  readonly #retired = { steps: 0, sequences: 0 };
+  /** Over the models that are there. */
+  readonly #sum: (of: (model: JambaModel) => number) => number;
   /** Tokens drawn, by second. */
   readonly #drawn = new Map<number, number>();
   readonly #http: Counter;
@@ -42,7 +53,10 @@ export class Metrics {
   readonly #betweenTokens: Histogram;
   readonly #whole: Histogram;
 
-  constructor(waiting: () => number, model: () => JambaModel | undefined) {
+  constructor(watched: () => readonly Watched[]) {
+    const sum = (of: (model: JambaModel) => number) =>
+      watched().reduce((total, { loaded }) => total + (loaded === undefined ? 0 : of(loaded)), 0);
+    this.#sum = sum;
     const registers = [this.registry];
     const counter = (name: string, help: string, labelNames: string[] = []) =>
       new Counter({ name: prefix + name, help, registers, labelNames });
@@ -72,7 +86,10 @@ export class Metrics {
       [0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 3],
     );
     this.#whole = histogram("e2e_seconds", "From a request to the end of its answer", [0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000]);
-    const steps = () => model()?.steps() ?? { steps: 0, sequences: 0 };
+    const steps = () => {
+      const { steps, sequences } = this.#retired;
+      return { steps: steps + sum((model) => model.steps().steps), sequences: sequences + sum((model) => model.steps().sequences) };
+    };
     new Counter({
       name: `${prefix}n_decode_total`,
       help: "Steps of the model that calls shared",
@@ -83,15 +100,58 @@ export class Metrics {
       },
     });
     gauge(`${prefix}n_busy_slots_per_decode`, "Calls in a shared step, on average", () => steps().sequences / Math.max(1, steps().steps));
-    gauge(`${prefix}requests_processing`, "Calls that run", () => model()?.calls().running ?? 0);
-    gauge(`${prefix}requests_deferred`, "Calls that wait until there is room", waiting);
+    gauge(`${prefix}requests_processing`, "Calls that run", () => sum((model) => model.calls().running));
+    gauge(`${prefix}requests_deferred`, "Calls that wait until there is room", () => sum((model) => model.calls().waiting));
     gauge(`${prefix}n_tokens_max`, "Tokens of the longest conversation", () => this.#longest);
     gauge(`${prefix}predicted_tokens_seconds`, "Tokens drawn per second, over the last 10", () => this.tokensPerSecond());
-    gauge(`${prefix}state_snapshots`, "States kept for later prompts", () => model()?.cached().states ?? 0);
-    gauge(`${prefix}state_snapshots_bytes`, "Bytes of states kept for later prompts", () => model()?.cached().bytes ?? 0);
-    gauge(`${prefix}weights_bytes`, "Bytes of the model's weights", () => model()?.memory().weightBytes ?? 0);
-    gauge(`${prefix}states_bytes`, "Bytes set aside for states", () => model()?.memory().stateBytes ?? 0);
+    gauge(`${prefix}state_snapshots`, "States kept for later prompts", () => sum((model) => model.cached().states));
+    gauge(`${prefix}state_snapshots_bytes`, "Bytes of states kept for later prompts", () => sum((model) => model.cached().bytes));
+    gauge(`${prefix}weights_bytes`, "Bytes of the models' weights", () => sum((model) => model.memory().weightBytes));
+    gauge(`${prefix}states_bytes`, "Bytes set aside for states", () => sum((model) => model.memory().stateBytes));
+    new Gauge({
+      name: `${prefix}model_loaded`,
+      help: "1 while a model is there, else 0",
+      labelNames: ["model"],
+      registers,
+      collect() {
+        for (const { id, loaded } of watched()) this.set({ model: id }, Number(loaded !== undefined));
+      },
+    });
+    new Counter({
+      name: `${prefix}model_loads_total`,
+      help: "How often a model was loaded",
+      labelNames: ["model"],
+      registers,
+      collect() {
+        this.reset();
+        for (const { id, loads } of watched()) this.inc({ model: id }, loads);
+      },
+    });
     gauge("process_resident_memory_bytes", "Bytes of the process in memory", () => process.memoryUsage.rss());
+  }
+
+  /** Counts on after `model` is gone. */
+  retire(model: JambaModel): void {
+    const { steps, sequences } = model.steps();
+    this.#retired.steps += steps;
+    this.#retired.sequences += sequences;
+  }
+
+  stats(): ServerStats {
+    const { requests, promptTokens, cachedTokens, completionTokens } = this;
+    const sum = this.#sum;
+    return {
+      requests: { running: sum((model) => model.calls().running), waiting: sum((model) => model.calls().waiting), total: requests },
+      tokensPerSecond: this.tokensPerSecond(),
+      promptTokens,
+      cachedTokens,
+      completionTokens,
+      memory: {
+        weights: sum((model) => model.memory().weightBytes),
+        states: sum((model) => model.memory().stateBytes),
+        process: process.memoryUsage.rss(),
+      },
+    };
   }
 
   request(route: string, status: number): void {

@@ -47,7 +47,8 @@ export function openApiDocument(served: Served = {}) {
   };
 }
 
-function operationOf({ summary, id, request, query, returns, answer, streams, paths, isOpen }: Route, path: string, served: Served) {
+function operationOf(route: Route, path: string, served: Served) {
+  const { method, summary, id, request, query, returns, answer, streams, paths, isOpen, needsNoModel } = route;
   const parameters = [
     ...[...path.matchAll(/:(\w+)/g)].map(([, name]) => ({ name, in: "path", required: true, schema: id && jsonSchema(id) })),
     ...Object.entries(query ?? {}).map(([name, values]) => ({
@@ -56,6 +57,8 @@ function operationOf({ summary, id, request, query, returns, answer, streams, pa
       required: true,
       schema: { type: "string", enum: values },
     })),
+    // Requests with a body have it there.
+    ...(method === "get" && !needsNoModel ? [{ name: "model", in: "query", required: false, schema: { type: "string" } }] : []),
   ];
   const schema = request && jsonSchema(request, served);
   return {

@@ -6,6 +6,7 @@ import type { z } from "zod";
 import { ApiError } from "./errors.ts";
 import type { FieldOf, Notes } from "./notes.ts";
 import type { Service } from "./service.ts";
+import type { Services } from "./services.ts";
 
 export interface Route {
   readonly method: "get" | "post" | "delete";
@@ -16,7 +17,7 @@ export interface Route {
   readonly id?: z.ZodType;
   /** Of the body. Without one, none is read. */
   readonly request?: z.ZodType;
-  /** What may stand behind the `?`. A route with one reads its body by itself: it may need none. */
+  /** What has to stand behind the `?`. A route with one needs no body. */
   readonly query?: Readonly<Record<string, readonly string[]>>;
   readonly returns: string;
   /** Of an answer in JSON; without one it is text. */
@@ -25,12 +26,16 @@ export interface Route {
   readonly streams?: boolean;
   /** Whether who has no key may ask too. */
   readonly isOpen?: boolean;
+  /** Whether no model has to be there for it. */
+  readonly needsNoModel?: boolean;
   /** Whether it is there only if the server has a folder for slots. */
   readonly needsSlots?: boolean;
   readonly handle: (call: Call<unknown>) => Response | Promise<Response>;
 }
 
 export interface Call<Body> {
+  readonly services: Services;
+  /** Of the model that the request names, which stays until the answer has ended. */
   readonly service: Service;
   readonly body: Body;
   readonly c: Context<Env>;
@@ -56,6 +61,8 @@ export interface Exchange {
   readonly left: AbortController;
   /** A stream goes on after the handler, and calls `end` when it is over. */
   isStream: boolean;
+  /** Lets the model go. */
+  release(): void;
   end(error?: unknown): void;
 }
 
@@ -74,15 +81,29 @@ export function withBody<T extends z.ZodType>(route: TypedRoute<T>): Route {
   return route as unknown as Route;
 }
 
+/** Gives the handler of a route for which no model has to be there nothing that would have to do with one. */
+export function withoutModel(
+  route: Omit<Route, "handle" | "needsNoModel"> & {
+    readonly handle: (call: Omit<Call<unknown>, "service" | "body">) => Response | Promise<Response>;
+  },
+): Route {
+  return { ...route, needsNoModel: true };
+}
+
 /** Nothing that anyone asks for lies deeper, and recursion over it must end. */
 const deepest = 64;
 
-/** @throws ApiError 415, 413 or 400 with the field at fault */
-export async function readBody<T extends z.ZodType>(c: Context, schema: T): Promise<z.output<T>> {
+/**
+ * @param isOptional whether no body at all is as good as {}
+ * @throws ApiError 415, 413 or 400 with the field at fault
+ */
+export async function readBody<T extends z.ZodType>(c: Context, schema: T, { isOptional = false } = {}): Promise<z.output<T>> {
+  const text = await c.req.text();
+  if (isOptional && text === "") return schema.parse({});
   const type = c.req.header("content-type") ?? "";
   if (!/^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type))
     throw new ApiError(415, `content-type: expected application/json, found ${JSON.stringify(type)}`);
-  const value = parseJson(await c.req.text());
+  const value = parseJson(text);
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const { path, message } = deepestIssue(parsed.error.issues);

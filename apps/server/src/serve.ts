@@ -8,19 +8,26 @@ import { createApp } from "./app.ts";
 import { ApiError } from "./errors.ts";
 import type { ServerStats } from "./metrics.ts";
 import { type AppOptions, Service } from "./service.ts";
+import { type ModelsOptions, Services } from "./services.ts";
 
-export interface ServeOptions extends AppOptions {
+export interface ListenOptions {
   /** "127.0.0.1" if not given. Another than a loopback one needs `apiKeys`. */
   host?: string;
   /** 8080 if not given; 0 takes any that is free. */
   port?: number;
 }
 
+export interface ServeOptions extends AppOptions, ListenOptions {}
+/** For models that the server loads and disposes. */
+export interface ServeModelsOptions extends ModelsOptions, ListenOptions {}
+
 export interface Server {
   readonly url: string;
   readonly port: number;
+  /** Resolves when the first model is there. @throws what loading it throws */
+  readonly ready: Promise<void>;
   stats(): ServerStats;
-  /** Takes no more requests, lets those under way end for `graceMs` (10 seconds), then cancels them. The model stays open. */
+  /** Takes no more requests, lets those under way end for `graceMs` (10 seconds), then cancels them. A model that was given stays open. */
   close(options?: { graceMs?: number }): Promise<void>;
 }
 
@@ -32,13 +39,24 @@ const [headersTimeout, requestTimeout, stuckTimeout] = [10_000, 60_000, 60_000];
  * @param name the model's id for clients, unless there is an `alias`
  * @throws JambaError OPTION for a host that others reach without a key, and where the port can't be had
  */
-export async function serve(model: JambaModel | Promise<JambaModel>, name: string, options: ServeOptions = {}): Promise<Server> {
+export async function serve(model: JambaModel | Promise<JambaModel>, name: string, options?: ServeOptions): Promise<Server>;
+/**
+ * The same for several models, each loaded when a request first names it; the first at once. While one loads its requests wait.
+ * @throws JambaError OPTION also for models that can't be told apart by name
+ */
+export async function serve(options: ServeModelsOptions): Promise<Server>;
+export async function serve(
+  of: JambaModel | Promise<JambaModel> | ServeModelsOptions,
+  name = "",
+  given: ServeOptions = {},
+): Promise<Server> {
+  const options = "models" in of ? of : given;
   const { host = "127.0.0.1", port = 8080 } = options;
   if (!isLoopback(host) && !options.apiKeys?.length)
     throw new JambaError("OPTION", `host: expected a loopback address or apiKeys, found ${host} without any; anyone could ask`);
-  const service = new Service(model, name, options);
+  const services = new Services("models" in of ? of : new Service(of, name, given));
   const server = createAdaptorServer({
-    fetch: guarded(createApp(service).fetch, !options.apiKeys?.length),
+    fetch: guarded(createApp(services).fetch, !options.apiKeys?.length),
     serverOptions: { headersTimeout, requestTimeout, connectionsCheckingInterval: 2000, maxHeaderSize: 16_384 },
   }) as HttpServer;
   server.setTimeout(stuckTimeout, dropStuck);
@@ -54,13 +72,16 @@ export async function serve(model: JambaModel | Promise<JambaModel>, name: strin
     );
     server.listen(port, host, resolve);
   });
+  const ready = "models" in of ? services.begin() : Promise.resolve(of).then(() => undefined);
+  ready.catch(() => undefined); // heard of by who awaits it, and by every request
   const address = server.address() as AddressInfo;
   const shown = address.family === "IPv6" ? `[${address.address}]` : address.address;
   return {
     url: `http://${shown}:${address.port}`,
     port: address.port,
-    stats: () => service.stats(),
-    close: ({ graceMs = 10_000 } = {}) => close(server, service, graceMs, () => answering === 0),
+    ready,
+    stats: () => services.stats(),
+    close: ({ graceMs = 10_000 } = {}) => close(server, services, graceMs, () => answering === 0),
   };
 }
 
@@ -105,10 +126,10 @@ function refuseBroken(error: NodeJS.ErrnoException, socket: Socket): void {
   socket.end(`HTTP/1.1 ${status}\r\n${headers}\r\n\r\n${body}`);
 }
 
-async function close(server: HttpServer, service: Service, graceMs: number, isQuiet: () => boolean): Promise<void> {
-  service.draining = true;
+async function close(server: HttpServer, services: Services, graceMs: number, isQuiet: () => boolean): Promise<void> {
+  services.drain();
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  const grace = setTimeout(() => service.stop(), graceMs);
+  const grace = setTimeout(() => services.stop(), graceMs);
   // Clients keep connections open that ask nothing any more, or never did.
   const sweep = () => isQuiet() && server.closeAllConnections();
   sweep();
@@ -118,5 +139,5 @@ async function close(server: HttpServer, service: Service, graceMs: number, isQu
   clearTimeout(grace);
   clearTimeout(last);
   clearInterval(sweeping);
-  await service.dispose();
+  await services.dispose();
 }

@@ -1,10 +1,10 @@
-// What all routes share: the model once it is there, who may still come, what was done. Knows no HTTP.
+// One model as routes see it: what it is called, itself while it is there, who may still come. Knows no HTTP.
 
 import { randomUUID } from "node:crypto";
 import type { GenerateOptions, JambaModel, Part, Prompt, Result, TextStream } from "jamba";
 import { ApiError, shuttingDown } from "./errors.ts";
-import { Metrics, type ServerStats } from "./metrics.ts";
-import { ResponseStore } from "./response-store.ts";
+import { follow } from "./follow.ts";
+import { Metrics } from "./metrics.ts";
 import { Slots } from "./slots.ts";
 
 export interface AppOptions {
@@ -38,6 +38,9 @@ export interface AppOptions {
   log?: (line: object) => void;
 }
 
+/** All that an application may want to know of its options. */
+export type AppSettings = AppOptions & typeof defaults;
+
 const defaults = {
   apiKeys: [] as readonly string[],
   cors: [] as readonly string[],
@@ -53,6 +56,10 @@ const defaults = {
   log: () => undefined,
 };
 
+export function settingsOf(options: AppOptions): AppSettings {
+  return { ...defaults, ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) };
+}
+
 /** New tokens where neither the request nor the model says how many: the engine's own default. */
 const defaultMaxTokens = 1024;
 
@@ -64,16 +71,17 @@ export interface Answer {
 }
 
 export class Service {
-  readonly options: AppOptions & typeof defaults;
+  readonly options: AppSettings;
   /** The model's id. */
   readonly id: string;
   readonly name: string;
-  readonly created = Math.floor(Date.now() / 1000);
+  readonly created = unixSeconds();
   readonly metrics: Metrics;
   readonly slots: Slots | undefined;
-  readonly responses: ResponseStore;
-  /** Refuses whoever comes, when a server is about to end. */
-  draining = false;
+  /** When a request last asked for the model or was done with it, in Unix seconds. */
+  lastUsed: number | undefined;
+  /** How often the model came. */
+  loads = 0;
   /** One for each answer under way. */
   readonly #running = new Set<AbortController>();
   #model: JambaModel | undefined;
@@ -81,27 +89,22 @@ export class Service {
   /** Answers under way, running or not. */
   #answers = 0;
 
-  constructor(model: JambaModel | Promise<JambaModel>, name: string, options: AppOptions = {}) {
-    this.options = { ...defaults, ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) };
+  /** @param model undefined for one that comes and goes: see `become` */
+  constructor(model: JambaModel | Promise<JambaModel> | undefined, name: string, options: AppOptions = {}, metrics?: Metrics) {
+    this.options = settingsOf(options);
     this.name = name;
     this.id = options.alias ?? name;
-    this.metrics = new Metrics(
-      () => this.#model?.calls().waiting ?? 0,
-      () => this.#model,
-    );
-    this.responses = new ResponseStore(this.options.maxResponseBytes);
+    this.metrics = metrics ?? new Metrics(() => [this]);
     if (this.options.slotsDir !== undefined) this.slots = new Slots(this.options.slotsDir, this.options.slots);
     // At once where it can be, so that a loaded model is there for the first request.
     if (model instanceof Promise) {
       model.then(
-        (loaded) => {
-          this.#model = loaded;
-        },
+        (loaded) => this.become(loaded),
         (error) => {
           this.#failed = error;
         },
       );
-    } else this.#model = model;
+    } else if (model) this.become(model);
   }
 
   get loaded(): JambaModel | undefined {
@@ -111,9 +114,15 @@ export class Service {
   /** @throws ApiError while there is none */
   get model(): JambaModel {
     if (this.#model) return this.#model;
-    if (this.#failed)
-      throw new ApiError(503, "The model could not be loaded. The server's log says why.", { code: "model_failed", cause: this.#failed });
-    throw new ApiError(503, "Loading model", { type: "unavailable_error", code: "model_loading", retryAfter: 1 });
+    if (this.#failed) throw modelFailed(this.#failed);
+    throw modelLoading();
+  }
+
+  /** @param model undefined when it goes; what counts of it stays */
+  become(model: JambaModel | undefined): void {
+    if (model) this.loads++;
+    else if (this.#model) this.metrics.retire(this.#model);
+    this.#model = model;
   }
 
   /** What an answer is drawn with where its request does not say. */
@@ -125,15 +134,6 @@ export class Service {
   get fingerprint(): string {
     const { device, dtypes } = this.model;
     return `fp_${[device.kind, ...dtypes].join("_")}`;
-  }
-
-  /** @throws ApiError for another model's id */
-  expectModel(id: string | undefined): void {
-    if (id === undefined || id === this.id || id === this.name) return;
-    throw new ApiError(404, `model: expected ${JSON.stringify(this.id)}, found ${JSON.stringify(id)}`, {
-      param: "model",
-      code: "model_not_found",
-    });
   }
 
   /**
@@ -185,9 +185,7 @@ export class Service {
   ): AsyncGenerator<Part, void> {
     this.#answers += answers;
     this.#running.add(controller);
-    const leave = () => controller.abort(signal?.reason);
-    if (signal?.aborted) leave();
-    signal?.addEventListener("abort", leave);
+    const unfollow = signal && follow(controller, signal);
     // Cut short by a timeout it is a whole answer of its kind; cut short by the end of the server it is none.
     const expectServing = () => {
       if (controller.signal.reason instanceof ApiError) throw controller.signal.reason;
@@ -205,7 +203,7 @@ export class Service {
       if (isEmpty) throw whole.cancelReason;
     } finally {
       clearTimeout(timer);
-      signal?.removeEventListener("abort", leave);
+      unfollow?.();
       this.#running.delete(controller);
       this.#answers -= answers;
       // Also of an answer that was cancelled after its first token.
@@ -216,20 +214,6 @@ export class Service {
     }
   }
 
-  stats(): ServerStats {
-    const { requests, promptTokens, cachedTokens, completionTokens } = this.metrics;
-    const { running, waiting } = this.#model?.calls() ?? { running: 0, waiting: 0 };
-    const { weightBytes = 0, stateBytes = 0 } = this.#model?.memory() ?? {};
-    return {
-      requests: { running, waiting, total: requests },
-      tokensPerSecond: this.metrics.tokensPerSecond(),
-      promptTokens,
-      cachedTokens,
-      completionTokens,
-      memory: { weights: weightBytes, states: stateBytes, process: process.memoryUsage.rss() },
-    };
-  }
-
   /** Cancels every answer under way. */
   stop(): void {
     for (const controller of this.#running) controller.abort(shuttingDown());
@@ -238,6 +222,18 @@ export class Service {
   async dispose(): Promise<void> {
     await this.slots?.dispose();
   }
+}
+
+export function modelFailed(cause: unknown): ApiError {
+  return new ApiError(503, "The model could not be loaded. The server's log says why.", { code: "model_failed", cause });
+}
+
+export function modelLoading(): ApiError {
+  return new ApiError(503, "Loading model", { type: "unavailable_error", code: "model_loading", retryAfter: 1 });
+}
+
+export function unixSeconds(): number {
+  return Math.floor(Date.now() / 1000);
 }
 
 export type TextStreamer = (prompt: Prompt, options: GenerateOptions) => TextStream;

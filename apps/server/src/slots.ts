@@ -1,6 +1,7 @@
 // Conversations with a number, which can be saved to files and come back from them. Knows messages, no HTTP.
 
-import { mkdir, stat } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { copyFile, mkdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { GenerateOptions, JambaModel, Message, Session, SessionOptions, TextStream } from "jamba";
 import { ApiError, badRequest } from "./errors.ts";
@@ -10,9 +11,11 @@ type Template = Pick<SessionOptions, "tools" | "documents" | "knobs" | "variable
 /** One conversation at a time: the last that asked for this slot. Its state stays in memory. */
 class Slot {
   #session: Session | undefined;
+  /** Where it lies while its model is not there. */
+  #asleep: { readonly path: string; readonly tokens: number } | undefined;
 
   get tokens(): number {
-    return this.#session?.tokens.length ?? 0;
+    return this.#session?.tokens.length ?? this.#asleep?.tokens ?? 0;
   }
 
   /** What the conversation before shares with this one is not read again: its state is kept like any other. */
@@ -22,6 +25,7 @@ class Slot {
   }
 
   async save(path: string): Promise<void> {
+    if (this.#asleep) return copyFile(this.#asleep.path, path);
     if (!this.#session)
       throw new ApiError(404, "id: expected a slot with a conversation, found an empty one; ask with id_slot first", { param: "id" });
     await this.#session.save(path);
@@ -35,12 +39,30 @@ class Slot {
   async erase(): Promise<void> {
     const session = this.#session;
     this.#session = undefined;
+    await this.#forgetFile();
     await session?.dispose();
+  }
+
+  /** Into the file `path`, since its model goes. */
+  async sleep(path: string): Promise<void> {
+    const session = this.#session;
+    if (!session) return;
+    await session.save(path);
+    this.#asleep = { path, tokens: session.tokens.length };
+    this.#session = undefined;
+    await session.dispose();
   }
 
   #become(session: Session): void {
     void this.#session?.dispose();
+    void this.#forgetFile();
     this.#session = session;
+  }
+
+  async #forgetFile(): Promise<void> {
+    const asleep = this.#asleep;
+    this.#asleep = undefined;
+    if (asleep) await rm(asleep.path, { force: true });
   }
 }
 
@@ -79,6 +101,11 @@ export class Slots {
       throw new ApiError(404, `filename: expected a saved slot, found none of the name ${filename}`, { param: "filename" });
     await this.at(id).restore(model, path);
     return found.size;
+  }
+
+  /** Puts all conversations into files of `folder`, since their model goes. */
+  async sleep(folder: string): Promise<void> {
+    await Promise.all(this.#slots.map((slot) => slot.sleep(join(folder, `slot-${randomUUID()}`))));
   }
 
   async dispose(): Promise<void> {

@@ -36,7 +36,6 @@ export const chatRoute = withBody({
   streams: true,
   async handle(call) {
     const { service, body, c, exchange } = call;
-    service.expectModel(body.model);
     const answer = startAnswer(call);
     if (body.stream) return eventStream(chunks(call, answer), call);
     for await (const _ of answer.parts);

@@ -21,7 +21,6 @@ export const completionsRoute = withBody({
   streams: true,
   async handle(call) {
     const { service, body, c, exchange } = call;
-    service.expectModel(body.model);
     const prompts = promptsOf(body);
     const answers = startAnswers(call, prompts);
     if (body.stream) return eventStream(chunks(call, prompts, answers), call);

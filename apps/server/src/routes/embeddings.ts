@@ -15,7 +15,6 @@ export const embeddingsRoute = withBody({
   returns: "A list of embeddings",
   answer: embeddingsAnswer,
   async handle({ service, body, c, exchange }) {
-    service.expectModel(body.model);
     const { model } = service;
     const texts = textsOf(body.input, model);
     const { dModel } = model.config;

@@ -6,7 +6,7 @@ import { ApiError, toApiError } from "../errors.ts";
 import { type Notes, noteLoose } from "../notes.ts";
 import { type InputItem, itemsOf, messagesOf } from "../response-input.ts";
 import { ResponseItems } from "../response-items.ts";
-import { type Call, type Route, resultFacts, withBody } from "../route.ts";
+import { type Call, type Route, resultFacts, withBody, withoutModel } from "../route.ts";
 import { deletedResponseAnswer, responseAnswer } from "../schemas/answers.ts";
 import { type ResponseRequest, responseRequest } from "../schemas/requests.ts";
 import { type Answer, newId, type Service } from "../service.ts";
@@ -23,9 +23,8 @@ const answerRoute = withBody({
   answer: responseAnswer,
   streams: true,
   async handle(call) {
-    const { service, body, c, exchange } = call;
-    service.expectModel(body.model);
-    const items = itemsOf(body, service.responses);
+    const { services, service, body, c, exchange } = call;
+    const items = itemsOf(body, services.responses);
     const asked: Asked = { head: headOf(service, body), input: items.own };
     const answer = startAnswer(call, items.all);
     if (body.stream) {
@@ -49,27 +48,27 @@ const id = z.string();
 
 export const responseRoutes: readonly Route[] = [
   answerRoute,
-  {
+  withoutModel({
     method: "get",
     paths: [path],
     id,
     summary: "A response that is kept",
     returns: "The response",
     answer: responseAnswer,
-    handle: ({ service, c }) => c.json((service.responses.get(c.req.param("id")!) ?? notKept(c.req.param("id")!)).response),
-  },
-  {
+    handle: ({ services, c }) => c.json((services.responses.get(c.req.param("id")!) ?? notKept(c.req.param("id")!)).response),
+  }),
+  withoutModel({
     method: "delete",
     paths: [path],
     id,
     summary: "Forgets a response; those that went on from it can't be gone on from any more",
     returns: "What was forgotten",
     answer: deletedResponseAnswer,
-    handle({ service, c }) {
+    handle({ services, c }) {
       const wanted = c.req.param("id")!;
-      return service.responses.delete(wanted) ? c.json({ id: wanted, object: "response", deleted: true }) : notKept(wanted);
+      return services.responses.delete(wanted) ? c.json({ id: wanted, object: "response", deleted: true }) : notKept(wanted);
     },
-  },
+  }),
 ];
 
 function notKept(wanted: string): never {
@@ -157,7 +156,7 @@ function headOf({ id: model }: Service, body: ResponseRequest) {
 type Head = ReturnType<typeof headOf>;
 
 /** Ends the last item too, and keeps the whole unless that was not wanted. */
-function finished({ service, body }: Call<ResponseRequest>, { head, input }: Asked, items: ResponseItems, result: Result): Head {
+function finished({ services, service, body }: Call<ResponseRequest>, { head, input }: Asked, items: ResponseItems, result: Result): Head {
   const usage = usageOf(service.model, [result]);
   const isWhole = result.finishReason === "stop" || result.finishReason === "tool-calls";
   items.end(isWhole ? "completed" : "incomplete");
@@ -174,7 +173,7 @@ function finished({ service, body }: Call<ResponseRequest>, { head, input }: Ask
       total_tokens: usage.total_tokens,
     },
   };
-  if (response.store) service.responses.put({ response, input, previous: body.previous_response_id });
+  if (response.store) services.responses.put({ response, input, previous: body.previous_response_id });
   return response;
 }
 

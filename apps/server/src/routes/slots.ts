@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { ApiError, badRequest } from "../errors.ts";
-import { type Route, readBody } from "../route.ts";
+import { type Route, withBody } from "../route.ts";
 import { slotAnswer, slotsAnswer } from "../schemas/answers.ts";
 import { slotFile } from "../schemas/requests.ts";
 import type { Service } from "../service.ts";
@@ -23,7 +23,7 @@ export const slotRoutes: readonly Route[] = [
       return c.json(slotsOf(service).all.map(({ tokens }, id) => ({ id, n_ctx: contextLength, n_tokens: tokens })));
     },
   },
-  {
+  withBody({
     method: "post",
     paths: ["/slots/:id"],
     needsSlots: true,
@@ -33,7 +33,7 @@ export const slotRoutes: readonly Route[] = [
     query: { action: actions },
     returns: "What was done",
     answer: slotAnswer,
-    async handle({ service, c }) {
+    async handle({ service, body, c }) {
       const slots = slotsOf(service);
       const { model } = service;
       const given = c.req.param("id") ?? "";
@@ -41,7 +41,6 @@ export const slotRoutes: readonly Route[] = [
       const slot = slots.all[id];
       if (!slot) throw new ApiError(404, `id: expected a slot in [0, ${slots.all.length - 1}], found another`, { param: "id" });
       const action = c.req.query("action");
-      const body: z.output<typeof slotFile> = (await c.req.text()) === "" ? { filename: undefined } : await readBody(c, slotFile);
       const start = performance.now();
       if (action === "erase") {
         const erased = slot.tokens;
@@ -58,7 +57,7 @@ export const slotRoutes: readonly Route[] = [
           : { id_slot: id, filename, n_restored: slot.tokens, n_read: bytes, timings: { restore_ms: ms } },
       );
     },
-  },
+  }),
 ];
 
 function slotsOf({ slots }: Service): Slots {

@@ -1,32 +1,34 @@
-// What the server and its model are, and how they fare: /health, /v1/models, /props, /metrics.
+// What the server and its models are, and how they fare: /health, /v1/models, /props, /metrics.
 
+import type { JambaModel } from "jamba";
 import { z } from "zod";
-import type { Route } from "../route.ts";
+import { type Route, withoutModel } from "../route.ts";
 import { healthAnswer, modelAnswer, modelsAnswer, propsAnswer } from "../schemas/answers.ts";
 import type { Service } from "../service.ts";
+import type { Services } from "../services.ts";
 
 export const statusRoutes: readonly Route[] = [
-  {
+  withoutModel({
     method: "get",
     paths: ["/health", "/v1/health"],
     isOpen: true,
-    summary: "Whether the model is there; needs no key",
-    returns: '{ "status": "ok" }, or 503 while the model loads',
+    summary: "Whether the server can answer; needs no key",
+    returns: '{ "status": "ok" }, or 503 until the first model was loaded',
     answer: healthAnswer,
-    handle({ service, c }) {
-      void service.model; // throws what is the matter, if it is not there
+    handle({ services, c }) {
+      services.expectReady();
       return c.json({ status: "ok" });
     },
-  },
-  {
+  }),
+  withoutModel({
     method: "get",
     paths: ["/v1/models", "/models"],
-    summary: "The model that is served",
-    returns: "A list of one",
+    summary: "The models that are served, and which of them are there",
+    returns: "A list",
     answer: modelsAnswer,
-    handle: ({ service, c }) => c.json({ object: "list", data: [modelOf(service)] }),
-  },
-  {
+    handle: ({ services, c }) => c.json({ object: "list", data: services.all.map((service) => modelOf(services, service)) }),
+  }),
+  withoutModel({
     method: "get",
     // Ids of the hub have a slash.
     paths: ["/v1/models/:id{.+}", "/models/:id{.+}"],
@@ -34,11 +36,8 @@ export const statusRoutes: readonly Route[] = [
     summary: "The model of an id",
     returns: "A model",
     answer: modelAnswer,
-    handle({ service, c }) {
-      service.expectModel(c.req.param("id"));
-      return c.json(modelOf(service));
-    },
-  },
+    handle: ({ services, c }) => c.json(modelOf(services, services.find(c.req.param("id")))),
+  }),
   {
     method: "get",
     paths: ["/props"],
@@ -63,31 +62,31 @@ export const statusRoutes: readonly Route[] = [
       });
     },
   },
-  {
+  withoutModel({
     method: "get",
     paths: ["/metrics"],
     summary: "Counts and times for Prometheus",
     returns: "Prometheus' text format",
-    async handle({ service, c }) {
-      const { registry } = service.metrics;
+    async handle({ services, c }) {
+      const { registry } = services.metrics;
       return c.text(await registry.metrics(), 200, { "content-type": registry.contentType });
     },
-  },
+  }),
 ];
 
-function modelOf({ id, created, model }: Service) {
+/** OpenAI's fields, whether the model is there, and what is known of it while it is. */
+function modelOf(services: Services, service: Service) {
+  const { id, created, loaded } = service;
+  return { id, object: "model", created, owned_by: "jamba", ...services.stateOf(service), ...(loaded && { meta: metaOf(loaded) }) };
+}
+
+function metaOf(model: JambaModel) {
   const { config, contextLength } = model;
   return {
-    id,
-    object: "model",
-    created,
-    owned_by: "jamba",
-    meta: {
-      n_ctx: contextLength,
-      n_ctx_train: config.contextLength,
-      n_vocab: config.vocabSize,
-      n_embd: config.dModel,
-      size: model.memory().weightBytes,
-    },
+    n_ctx: contextLength,
+    n_ctx_train: config.contextLength,
+    n_vocab: config.vocabSize,
+    n_embd: config.dModel,
+    size: model.memory().weightBytes,
   };
 }

@@ -127,9 +127,14 @@ export const modelAnswer = z.object({
   object: z.literal("model"),
   created: count,
   owned_by: z.string(),
-  meta: z.object({ n_ctx: count, n_ctx_train: count, n_vocab: count, n_embd: count, size: count }),
+  loaded: z.boolean(),
+  loading: z.literal(true).optional(),
+  /** Unix seconds. */
+  last_used: count.optional(),
+  memory_bytes: count.optional(),
+  meta: z.object({ n_ctx: count, n_ctx_train: count, n_vocab: count, n_embd: count, size: count }).optional(),
 });
-export const modelsAnswer = z.object({ object: z.literal("list"), data: z.array(modelAnswer).length(1) });
+export const modelsAnswer = z.object({ object: z.literal("list"), data: z.array(modelAnswer).min(1) });
 
 export const tokenizeAnswer = z.object({
   tokens: z.union([z.array(count), z.array(z.object({ id: count, piece: z.union([z.string(), z.array(count)]) }))]),

@@ -156,18 +156,24 @@ export const responseRequest = z
   .meta({ allOf: [callsNeedTools] });
 export type ResponseRequest = z.output<typeof responseRequest>;
 
+const forModel = { model: streaming.model };
+
 export const tokenizeRequest = z.object({
+  ...forModel,
   content: z.string(),
   add_special: optional(z.boolean()),
   with_pieces: optional(z.boolean()),
 });
 
-export const detokenizeRequest = z.object({ tokens: ids });
+export const detokenizeRequest = z.object({ ...forModel, tokens: ids });
 
-export const applyTemplateRequest = z.object({ messages, tools: toolsField, ...templateFields, ...turnFields }).meta({ allOf: [oneTurn] });
+export const applyTemplateRequest = z
+  .object({ ...forModel, messages, tools: toolsField, ...templateFields, ...turnFields })
+  .meta({ allOf: [oneTurn] });
 
 /** A name, never a path: it can't leave the folder. */
 export const slotFile = z.object({
+  ...forModel,
   filename: optional(
     z.string().regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,126}$/, "expected a name of letters, digits, dots, dashes and underscores"),
   ),

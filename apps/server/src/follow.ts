@@ -1,0 +1,12 @@
+// Signals that abort others.
+
+/**
+ * Aborts `controller` with `signal`, until what is returned is called. A function of its own, so that the listener holds nothing else:
+ * node keeps the signals that a Request was made from, and whatever their listeners hold, for ever if that leads to the Request.
+ */
+export function follow(controller: AbortController, signal: AbortSignal): () => void {
+  const abort = () => controller.abort(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort);
+  return () => signal.removeEventListener("abort", abort);
+}

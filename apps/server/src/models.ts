@@ -1,0 +1,287 @@
+// Which models are there: each is loaded once somebody asks for it, what nobody uses makes room for what is asked for.
+// Knows neither HTTP nor what a model is.
+
+import { ApiError, shuttingDown } from "./errors.ts";
+
+/** How one model comes and goes. */
+export interface Lifetime<T> {
+  /**
+   * Bytes that it takes while it is there, and those that there are now for all.
+   * @param budget what there is for all models, if that is known already
+   */
+  needs(budget: number | undefined, signal: AbortSignal): Promise<{ readonly bytes: number; readonly freeBytes: number }>;
+  load(signal: AbortSignal): Promise<T>;
+  /** Called while nobody uses it. */
+  unload(model: T): Promise<void>;
+  /** Bytes that it takes at the moment, where that may be more than it was to need. */
+  takes?(model: T): number;
+}
+
+export interface ModelsOptions {
+  /** Bytes for all models together; what is free when the first is asked for, if not given. */
+  readonly memoryBytes?: number;
+  /** After so long without use a model is unloaded; never if not given. */
+  readonly idleUnloadMs?: number;
+  /** Requests that may wait for one model to come; more are refused (429). */
+  readonly maxWaiting?: number;
+}
+
+/** The right to use a model until `release` is called. */
+export interface Lease<T> {
+  readonly model: T;
+  release(): void;
+}
+
+interface Waiting<T> {
+  grant(model: Lease<T>): void;
+  refuse(error: unknown): void;
+}
+
+interface Entry<T> {
+  readonly name: string;
+  readonly lifetime: Lifetime<T>;
+  state: "absent" | "loading" | "loaded" | "unloading";
+  model?: T;
+  /** Bytes that it will take; undefined while that is not known. */
+  need?: number;
+  users: number;
+  /** Those that use it may end, others wait: its room is wanted. */
+  isLeaving: boolean;
+  /** A clock that counts uses. */
+  lastUsed: number;
+  waiting: Set<Waiting<T>>;
+  timer?: NodeJS.Timeout;
+}
+
+export class Models<T> {
+  readonly #entries: ReadonlyMap<string, Entry<T>>;
+  readonly #options: ModelsOptions;
+  readonly #stop = new AbortController();
+  /** Asked for and not there, who was first first. */
+  #line: Entry<T>[] = [];
+  #budget: number | undefined;
+  #clock = 0;
+  #closing: Promise<void> | undefined;
+  #whenEmpty: (() => void) | undefined;
+
+  constructor(lifetimes: ReadonlyMap<string, Lifetime<T>>, options: ModelsOptions = {}) {
+    const entryOf = (name: string, lifetime: Lifetime<T>): Entry<T> => {
+      return { name, lifetime, state: "absent", users: 0, isLeaving: false, lastUsed: 0, waiting: new Set() };
+    };
+    this.#entries = new Map([...lifetimes].map(([name, lifetime]) => [name, entryOf(name, lifetime)]));
+    this.#options = options;
+    this.#budget = options.memoryBytes;
+  }
+
+  state(name: string): Entry<T>["state"] {
+    return this.#entries.get(name)!.state;
+  }
+
+  /**
+   * The model, once it is there. A wait that `signal` ends changes nothing for others who wait.
+   * @throws ApiError 507 for one that takes more than there is for all, 429 where too many wait, 503 once `close` was called; what its
+   * lifetime throws, for all who wait then: the next call tries again
+   */
+  async acquire(name: string, signal?: AbortSignal): Promise<Lease<T>> {
+    signal?.throwIfAborted();
+    if (this.#stop.signal.aborted) throw shuttingDown();
+    const entry = this.#entries.get(name)!;
+    if (entry.state === "loaded" && !entry.isLeaving) return this.#leaseOf(entry);
+    if (entry.waiting.size >= (this.#options.maxWaiting ?? Number.POSITIVE_INFINITY)) throw tooMany(entry);
+    return new Promise((resolve, reject) => {
+      const settle = <V>(how: (value: V) => void) => {
+        return (value: V) => {
+          entry.waiting.delete(waiting);
+          signal?.removeEventListener("abort", leave);
+          how(value);
+        };
+      };
+      const waiting: Waiting<T> = { grant: settle(resolve), refuse: settle(reject) };
+      const leave = () => {
+        waiting.refuse(signal?.reason);
+        if (entry.waiting.size === 0) this.#line = this.#line.filter((other) => other !== entry);
+        this.#arrange();
+      };
+      entry.waiting.add(waiting);
+      signal?.addEventListener("abort", leave);
+      if (entry.state === "absent") this.#enqueue(entry);
+    });
+  }
+
+  /** Refuses who waits, stops what loads, and unloads each model once nobody uses it. */
+  close(): Promise<void> {
+    this.#closing ??= new Promise((resolve) => {
+      this.#whenEmpty = resolve;
+      this.#stop.abort(shuttingDown());
+      this.#line = [];
+      for (const entry of this.#entries.values()) {
+        refuseAll(entry, shuttingDown());
+        if (entry.state === "loaded" && entry.users === 0) this.#unload(entry);
+      }
+      this.#resolveIfEmpty();
+    });
+    return this.#closing;
+  }
+
+  #leaseOf(entry: Entry<T>): Lease<T> {
+    clearTimeout(entry.timer);
+    entry.users++;
+    entry.lastUsed = ++this.#clock;
+    let isHeld = true;
+    const release = () => {
+      if (!isHeld) return;
+      isHeld = false;
+      entry.users--;
+      entry.lastUsed = ++this.#clock;
+      if (entry.users === 0) this.#rest(entry);
+    };
+    return { model: entry.model!, release };
+  }
+
+  /** Nobody uses it any more, or yet. */
+  #rest(entry: Entry<T>): void {
+    const { idleUnloadMs } = this.#options;
+    if (this.#stop.signal.aborted) this.#unload(entry);
+    else if (entry.isLeaving) this.#arrange();
+    else if (idleUnloadMs !== undefined) {
+      clearTimeout(entry.timer);
+      entry.timer = setTimeout(() => this.#unload(entry), idleUnloadMs).unref();
+    }
+  }
+
+  #enqueue(entry: Entry<T>): void {
+    if (this.#line.includes(entry)) return;
+    this.#line.push(entry);
+    entry.need = undefined;
+    entry.lifetime.needs(this.#budget, this.#stop.signal).then(
+      ({ bytes, freeBytes }) => {
+        entry.need = bytes;
+        this.#budget ??= freeBytes;
+        this.#arrange();
+      },
+      (error) => this.#fail(entry, error),
+    );
+  }
+
+  /**
+   * Loads whatever has room, and lets go of what is in the way of the others, idle ones first, of these the one that was used longest ago.
+   * Nobody takes room that somebody before them in the line is waiting for.
+   */
+  #arrange(): void {
+    if (this.#stop.signal.aborted) return;
+    for (const entry of this.#entries.values()) if (entry.state === "loaded") entry.isLeaving = false;
+    let [now, later] = [0, 0];
+    for (const entry of this.#entries.values()) {
+      now += bytesOf(entry);
+      if (entry.state !== "unloading") later += bytesOf(entry);
+    }
+    for (const entry of [...this.#line]) {
+      const { need } = entry;
+      if (need === undefined) continue;
+      const budget = this.#budget!;
+      if (need > budget) {
+        this.#fail(entry, tooLarge(entry.name, need, budget));
+        continue;
+      }
+      for (const victim of this.#victims(later + need - budget)) {
+        victim.isLeaving = true;
+        later -= bytesOf(victim);
+      }
+      later += need;
+      if (now + need > budget || later > budget) continue;
+      now += need;
+      void this.#load(entry);
+    }
+    for (const entry of this.#entries.values()) {
+      if (entry.state !== "loaded") continue;
+      if (!entry.isLeaving) this.#grantAll(entry);
+      else if (entry.users === 0) this.#unload(entry);
+    }
+  }
+
+  /** Those that have to go so that `excess` bytes are free; none where that is not enough. */
+  #victims(excess: number): Entry<T>[] {
+    const candidates = [...this.#entries.values()].filter(({ state, isLeaving }) => state === "loaded" && !isLeaving);
+    candidates.sort((a, b) => Number(a.users > 0) - Number(b.users > 0) || a.lastUsed - b.lastUsed);
+    const victims: Entry<T>[] = [];
+    for (let left = excess; left > 0; ) {
+      const victim = candidates.shift();
+      if (!victim) return [];
+      victims.push(victim);
+      left -= bytesOf(victim);
+    }
+    return victims;
+  }
+
+  async #load(entry: Entry<T>): Promise<void> {
+    this.#line = this.#line.filter((other) => other !== entry);
+    entry.state = "loading";
+    try {
+      entry.model = await entry.lifetime.load(this.#stop.signal);
+      entry.state = "loaded";
+      entry.lastUsed = ++this.#clock;
+    } catch (error) {
+      entry.state = "absent";
+      refuseAll(entry, error);
+      this.#resolveIfEmpty();
+    }
+    if (entry.state === "loaded" && entry.waiting.size === 0) this.#rest(entry);
+    else if (entry.state === "loaded") this.#grantAll(entry);
+    this.#arrange();
+  }
+
+  #unload(entry: Entry<T>): void {
+    clearTimeout(entry.timer);
+    entry.state = "unloading";
+    entry.isLeaving = false;
+    const gone = () => {
+      entry.state = "absent";
+      entry.model = undefined;
+      if (entry.waiting.size > 0) this.#enqueue(entry);
+      this.#arrange();
+      this.#resolveIfEmpty();
+    };
+    entry.lifetime.unload(entry.model!).then(gone, gone);
+  }
+
+  #grantAll(entry: Entry<T>): void {
+    for (const waiting of entry.waiting) waiting.grant(this.#leaseOf(entry));
+  }
+
+  #fail(entry: Entry<T>, error: unknown): void {
+    this.#line = this.#line.filter((other) => other !== entry);
+    refuseAll(entry, error);
+    this.#arrange();
+  }
+
+  #resolveIfEmpty(): void {
+    if ([...this.#entries.values()].every(({ state }) => state === "absent")) this.#whenEmpty?.();
+  }
+}
+
+/** Bytes that are taken or set aside. */
+function bytesOf<T>({ state, need = 0, model, lifetime }: Entry<T>): number {
+  if (state === "absent") return 0;
+  return state === "loaded" ? Math.max(need, lifetime.takes?.(model!) ?? 0) : need;
+}
+
+function refuseAll<T>({ waiting }: Entry<T>, error: unknown): void {
+  for (const one of waiting) one.refuse(error);
+}
+
+function tooMany<T>({ name, waiting }: Entry<T>): ApiError {
+  return new ApiError(429, `Too many requests: ${waiting.size} wait already for ${JSON.stringify(name)}. Try again later.`, {
+    type: "rate_limit_error",
+    code: "rate_limit_exceeded",
+    retryAfter: 2,
+  });
+}
+
+function tooLarge(name: string, need: number, budget: number): ApiError {
+  return new ApiError(
+    507,
+    `model: ${JSON.stringify(name)} takes ${need.toLocaleString("en")} bytes, and this server has ${budget.toLocaleString("en")} for all its models; ask for another one`,
+    // Clients that try again after a 5xx would only fail again.
+    { code: "model_too_large", param: "model", headers: { "x-should-retry": "false" } },
+  );
+}

@@ -1,0 +1,275 @@
+// One server with several models, which come when they are asked for and go when there is no room or no use for them.
+
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { planMemory } from "jamba";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { type ModelsOptions, type Server, Service, Services, serve } from "./index.ts";
+
+// biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
+type Json = any;
+
+const root = mkdtempSync(join(tmpdir(), "jamba-services-"));
+afterAll(() => rmSync(root, { recursive: true }));
+const tiny = dirname(createRequire(import.meta.url).resolve("@jamba/tiny-model/package.json"));
+
+const contextLength = 2048;
+/** Bytes that one takes. */
+let each = 0;
+beforeAll(async () => {
+  each = (await planMemory("tiny", { contextLength })).totalBytes;
+});
+
+const open: Server[] = [];
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((server) => server.close({ graceMs: 0 })));
+});
+
+const one = { source: "tiny", contextLength };
+async function start(options: Partial<ModelsOptions> = {}): Promise<Server> {
+  const server = await serve({ models: { one, two: one }, port: 0, ...options });
+  open.push(server);
+  return server;
+}
+
+function post(server: Server, path: string, body: object, signal?: AbortSignal): Promise<Response> {
+  const headers = { "content-type": "application/json" };
+  return fetch(`${server.url}${path}`, { method: "POST", headers, body: JSON.stringify(body), signal });
+}
+
+const messages = [{ role: "user", content: "Write a story about Mia, a fox and a red kite that flies over the green hill by the sea." }];
+const chat = async (server: Server, model: string | undefined, more: object = {}): Promise<Json> =>
+  (await post(server, "/v1/chat/completions", { model, messages, max_tokens: 4, temperature: 0, ...more })).json();
+const get = async (server: Server, path: string): Promise<Json> => (await fetch(`${server.url}${path}`)).json();
+const loaded = async (server: Server): Promise<string> => {
+  const { data } = await get(server, "/v1/models");
+  return data
+    .filter((one: Json) => one.loaded)
+    .map(({ id }: Json) => id)
+    .join();
+};
+
+describe("names", () => {
+  test("a request goes to the model of its id, source, last part of a path or alias, and to the first without any", async () => {
+    const folder = join(root, "Mia-3B");
+    cpSync(tiny, folder, { recursive: true, filter: (from) => !from.includes("node_modules") });
+    const server = await start({ models: { small: one, [folder]: { ...one, source: folder, aliases: ["big"] } } });
+    for (const [name, expected] of [
+      [undefined, "small"],
+      [null, "small"],
+      ["small", "small"],
+      ["tiny", "small"],
+      [folder, folder],
+      ["Mia-3B", folder],
+      ["big", folder],
+    ] as const)
+      expect([name, (await chat(server, name as string)).model]).toEqual([name, expected]);
+    expect((await get(server, "/v1/models/Mia-3B")).id).toBe(folder);
+    for (const name of ["other", "", "SMALL", "mia-3b", root]) {
+      const response = await post(server, "/v1/chat/completions", { model: name, messages });
+      expect([response.status, (await response.json()) as Json]).toMatchObject([
+        404,
+        {
+          error: {
+            code: "model_not_found",
+            param: "model",
+            message: `model: expected one of "small", ${JSON.stringify(folder)}, found ${JSON.stringify(name)}`,
+          },
+        },
+      ]);
+    }
+  });
+
+  test("every route takes the model's name", async () => {
+    const server = await start({ slotsDir: join(root, "slots-of-all") });
+    const bodies: [path: string, body: object][] = [
+      ["/v1/completions", { prompt: "Once", max_tokens: 1 }],
+      ["/v1/responses", { input: "Hi", max_output_tokens: 1 }],
+      ["/v1/embeddings", { input: "Hi" }],
+      ["/tokenize", { content: "Hi" }],
+      ["/detokenize", { tokens: [5] }],
+      ["/apply-template", { messages }],
+      ["/slots/0?action=erase", {}],
+    ];
+    for (const [path, body] of bodies) {
+      expect([path, (await post(server, path, { ...body, model: "two" })).status]).toEqual([path, 200]);
+      expect([path, (await post(server, path, { ...body, model: "three" })).status]).toEqual([path, 404]);
+    }
+    expect((await get(server, "/props?model=two")).model_alias).toBe("two");
+    expect((await get(server, "/props")).model_alias).toBe("one");
+    expect((await fetch(`${server.url}/slots?model=three`)).status).toBe(404);
+  });
+
+  test("that two models would share, or no model at all, is an error before anything listens", async () => {
+    const twice = { one, two: { ...one, aliases: ["one"] } };
+    for (const models of [twice, {}])
+      await expect(serve({ models, port: 0 })).rejects.toMatchObject({ code: "OPTION", message: expect.stringMatching(/^models: /) });
+    // A source that several have names none of them.
+    const services = new Services({ models: { one, two: one } });
+    expect(() => services.find("tiny")).toThrow(/expected one of "one", "two"/);
+  });
+});
+
+test("the first model is loaded at once, others when they are asked for; the list and the metrics tell which are there", async () => {
+  const before = Math.floor(Date.now() / 1000);
+  const server = await start();
+  await server.ready;
+  expect(await get(server, "/health")).toEqual({ status: "ok" });
+  const [first, second] = (await get(server, "/v1/models")).data;
+  expect(first).toMatchObject({ id: "one", object: "model", owned_by: "jamba", loaded: true, meta: { n_ctx: contextLength } });
+  expect(first.memory_bytes).toBeGreaterThanOrEqual(first.meta.size);
+  expect(second).toEqual({ id: "two", object: "model", created: expect.any(Number), owned_by: "jamba", loaded: false });
+  await chat(server, "two");
+  const { loaded, last_used, loading } = await get(server, "/v1/models/two");
+  expect([loaded, loading]).toEqual([true, undefined]);
+  expect(last_used).toBeGreaterThanOrEqual(before);
+  expect(last_used).toBeLessThanOrEqual(Date.now() / 1000);
+  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  expect(metrics).toContain('jamba_model_loaded{model="two"} 1\n');
+  expect(metrics).toContain('jamba_model_loads_total{model="one"} 1\n');
+});
+
+describe("within memory for one model", () => {
+  const tight = () => start({ memoryBytes: Math.round(1.5 * each) });
+
+  test("the other makes room, and comes back with the states of its conversations", async () => {
+    const server = await tight();
+    const first = await chat(server, "one", { max_tokens: 60, ignore_eos: true });
+    const next = [...messages, first.choices[0].message, { role: "user", content: "Go on." }];
+    expect(await loaded(server)).toBe("one");
+    await chat(server, "two");
+    expect(await loaded(server)).toBe("two");
+    const { usage } = await chat(server, "one", { messages: next });
+    expect(await loaded(server)).toBe("one");
+    expect(usage.prompt_tokens_details.cached_tokens).toBeGreaterThan(usage.prompt_tokens / 2);
+    const metrics = await (await fetch(`${server.url}/metrics`)).text();
+    expect(metrics).toContain('jamba_model_loads_total{model="one"} 2\n');
+    expect(Number(/^jamba_n_decode_total (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThan(60); // also of what is gone
+  });
+
+  test("an answer that runs is not cut", async () => {
+    const server = await tight();
+    const stream = await post(server, "/v1/chat/completions", { model: "one", messages, max_tokens: 150, ignore_eos: true, stream: true });
+    const [text, other] = await Promise.all([stream.text(), chat(server, "two")]);
+    expect(text).toMatch(/"finish_reason":"length"[\s\S]*\[DONE\]/);
+    expect(other.choices[0].finish_reason).toBe("length");
+  });
+
+  test("many requests for both at once are all answered, each by its model", async () => {
+    const server = await tight();
+    const names = Array.from({ length: 12 }, (_, i) => ["one", "two"][i % 2]);
+    const answers = await Promise.all(names.map((name, seed) => chat(server, name, { seed })));
+    expect(answers.map(({ model }) => model)).toEqual(names);
+    expect(new Set(answers.map(({ choices }) => choices[0].message.content)).size).toBe(1);
+  });
+
+  test("a slot's conversation outlives its model", async () => {
+    const server = await start({ memoryBytes: Math.round(1.5 * each), slotsDir: join(root, "slots") });
+    await chat(server, "one", { id_slot: 1 });
+    const [, before] = await get(server, "/slots?model=one");
+    await chat(server, "two");
+    const saved = (await (await post(server, "/slots/1?action=save", { model: "one", filename: "kept" })).json()) as Json;
+    expect(saved).toMatchObject({ n_saved: before.n_tokens, n_written: expect.any(Number) });
+    expect((await (await post(server, "/slots/0?action=restore", { model: "one", filename: "kept" })).json()) as Json).toMatchObject({
+      n_restored: before.n_tokens,
+    });
+  });
+});
+
+test("a model that takes more than there is for all is refused with both numbers, one whose conversations can be shorter is not", async () => {
+  const server = await start({ memoryBytes: Math.round(0.99 * each), models: { one: { source: "tiny" }, two: one } });
+  await chat(server, "one");
+  expect((await get(server, "/v1/models/one")).meta.n_ctx).toBeLessThan(contextLength);
+  const response = await post(server, "/v1/chat/completions", { model: "two", messages });
+  expect([response.status, response.headers.get("x-should-retry"), await response.json()]).toEqual([
+    507,
+    "false",
+    {
+      error: {
+        code: "model_too_large",
+        param: "model",
+        type: "server_error",
+        message: `model: "two" takes ${each.toLocaleString("en")} bytes, and this server has ${Math.round(0.99 * each).toLocaleString("en")} for all its models; ask for another one`,
+      },
+    },
+  ]);
+  expect(await loaded(server)).toBe("one");
+});
+
+test("a model that can't be loaded is told as such, and tried again", async () => {
+  const folder = join(root, "late");
+  const lines: Json[] = [];
+  const server = await start({ models: { one, late: { ...one, source: folder } }, log: (line) => lines.push(line) });
+  const failed = await Promise.all([1, 2].map(() => post(server, "/v1/chat/completions", { model: "late", messages })));
+  for (const response of failed)
+    expect([response.status, await response.json()]).toMatchObject([503, { error: { code: "model_failed", type: "server_error" } }]);
+  expect(JSON.stringify(lines)).toContain(folder); // the log says why
+  cpSync(tiny, folder, { recursive: true, filter: (from) => !from.includes("node_modules") });
+  expect((await chat(server, "late", { max_tokens: 2 })).usage.completion_tokens).toBe(2);
+});
+
+test("what nobody uses is unloaded after its time, also an only one, and comes back with its states", async () => {
+  const server = await start({ models: { one }, idleUnloadMs: 30 });
+  const { usage } = await chat(server, "one", { max_tokens: 60, ignore_eos: true });
+  await expect.poll(() => loaded(server)).toBe("");
+  expect(await get(server, "/health")).toEqual({ status: "ok" });
+  expect(server.stats().memory.weights).toBe(0);
+  const again = await chat(server, "one");
+  expect(again.usage.prompt_tokens).toBe(usage.prompt_tokens);
+  expect(again.usage.prompt_tokens_details.cached_tokens).toBeGreaterThan(usage.prompt_tokens / 2);
+});
+
+test("a client that leaves while its model loads stops nothing for another", async () => {
+  const server = await start();
+  const controller = new AbortController();
+  const leaver = post(server, "/v1/chat/completions", { model: "two", messages }, controller.signal);
+  const other = chat(server, "two");
+  controller.abort();
+  await expect(leaver).rejects.toThrow();
+  expect((await other).model).toBe("two");
+});
+
+describe("the end", () => {
+  const folders = () => readdirSync(tmpdir()).filter((name) => name.startsWith("jamba-states-"));
+
+  test("while a model loads is clean: who waits is told, nothing stays", async () => {
+    const before = folders();
+    const server = await serve({ models: { one, two: one }, port: 0 });
+    const waiting = post(server, "/v1/chat/completions", { model: "one", messages });
+    await expect.poll(async () => (await get(server, "/v1/models/one")).loading || (await get(server, "/v1/models/one")).loaded).toBe(true);
+    await server.close();
+    await Promise.allSettled([server.ready]);
+    const response = await waiting;
+    if (response.status !== 200) expect([response.status, ((await response.json()) as Json).error.code]).toEqual([503, "shutting_down"]);
+    expect(folders()).toEqual(before);
+  });
+
+  test("comes after the answers that run, and takes the folder of states along", async () => {
+    const before = folders();
+    const server = await serve({ models: { one }, port: 0 });
+    const answer = await post(server, "/v1/chat/completions", { messages, max_tokens: 60, ignore_eos: true, stream: true });
+    const [text] = await Promise.all([answer.text(), server.close()]);
+    expect(text).toMatch(/"finish_reason":"length"[\s\S]*\[DONE\]/);
+    expect(folders()).toEqual(before);
+  });
+
+  test("leaves states in a folder that was chosen", async () => {
+    const dir = join(root, "states");
+    const models = { one: { ...one, cache: { dir } } };
+    const ask = async () => {
+      const server = await serve({ models, port: 0 });
+      const { usage } = await chat(server, "one");
+      await server.close();
+      return usage.prompt_tokens_details.cached_tokens;
+    };
+    expect([await ask(), await ask()]).toEqual([0, expect.any(Number)]);
+    expect(existsSync(dir) && readdirSync(dir).length).toBeGreaterThan(0);
+  });
+});
+
+test("a service that was given its model tells of it in the same list", () => {
+  const services = new Services(new Service(Promise.reject(new Error("x")), "owner/name:Q4_K_M"));
+  expect(services.find("name:Q4_K_M")).toBe(services.find("owner/name:Q4_K_M"));
+});
