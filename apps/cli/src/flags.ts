@@ -138,6 +138,31 @@ export function numberFlag(flags: FlagValues, name: string): number | undefined 
   return number;
 }
 
+/** Bytes. */
+export function sizeFlag(flags: FlagValues, name: string): number | undefined {
+  const text = textFlag(flags, name);
+  if (text === undefined) return undefined;
+  const [, number, unit = ""] = /^(\d+(?:\.\d+)?) ?([kMGT]i?B|B|)$/.exec(text) ?? [];
+  const bytes = Math.round(Number(number) * (unit.includes("i") ? 1024 : 1000) ** " kMGT".indexOf(unit.replace(/i?B/, "") || " "));
+  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  throw new UsageError(`--${name}: expected a size such as 80GB or 24GiB, found ${JSON.stringify(text)}`);
+}
+
+const milliseconds: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** Timers of JavaScript take no more. */
+const longestMs = 2 ** 31 - 1;
+
+/** Milliseconds. */
+export function durationFlag(flags: FlagValues, name: string): number | undefined {
+  const text = textFlag(flags, name);
+  if (text === undefined) return undefined;
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)];
+  const ms = Math.round(parts.reduce((sum, [, number, unit]) => sum + Number(number) * milliseconds[unit], 0));
+  if (text !== "" && parts.map(([part]) => part).join("") === text && ms <= longestMs) return ms;
+  throw new UsageError(`--${name}: expected a time such as 90s, 10m or 1h30m, 24 days at most, found ${JSON.stringify(text)}`);
+}
+
 export function textFlag(flags: FlagValues, name: string): string | undefined {
   return flags[name] as string | undefined;
 }

@@ -3,7 +3,7 @@ import type { Checkpoint } from "@jamba/loader";
 import { type JambaConfig, JambaError, type MemoryPlan, type PlanOptions, parseConfig, planMemory, preparedOf } from "jamba";
 import { checkpointOf } from "../checkpoint.ts";
 import type { Command } from "../cli.ts";
-import { commonFlags, type FlagValues, loadOptions, numberFlag, splitModel, textFlag, UsageError } from "../flags.ts";
+import { commonFlags, type FlagValues, loadOptions, numberFlag, sizeFlag, splitModel, UsageError } from "../flags.ts";
 import { bar } from "../pictures.ts";
 import { bytesText, coloursFor, type Terminal, widthOf, wrapped } from "../terminal.ts";
 
@@ -112,14 +112,6 @@ async function readConfig(path: string): Promise<Record<string, unknown>> {
   } catch (cause) {
     throw new JambaError("LOAD", `${path}: expected JSON: ${(cause as Error).message}`, { cause });
   }
-}
-
-function sizeFlag(flags: FlagValues, name: string): number | undefined {
-  const text = textFlag(flags, name);
-  if (text === undefined) return undefined;
-  const [, number, unit] = /^(\d+(?:\.\d+)?) ?([kMGT]i?B|B|)$/.exec(text) ?? [];
-  if (number === undefined) throw new UsageError(`--${name}: expected a size such as 80GB or 24GiB, found ${JSON.stringify(text)}`);
-  return Math.round(Number(number) * (unit.includes("i") ? 1024 : 1000) ** " kMGT".indexOf(unit.replace(/i?B/, "") || " "));
 }
 
 function show(found: Found, flags: FlagValues, terminal: Terminal): number {

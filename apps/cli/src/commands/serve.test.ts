@@ -1,10 +1,12 @@
 // The server's own tests say what it answers; these say how the command starts it, shows it and stops it.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { jamba, type Options } from "../../test/jamba.ts";
+import { durationFlag } from "../flags.ts";
 import { liveLine } from "./serve.ts";
 
 /** Serves, does `ask` with its address once it is healthy, then Ctrl-C. */
@@ -73,6 +75,69 @@ test("a port that is taken is an error of the command line", async () => {
     const { code, stderr } = await jamba(["serve", "--port", new URL(url).port, "-q"]);
     expect([code, stderr]).toEqual([2, expect.stringMatching(/port: expected one that is free/)]);
   });
+});
+
+test("several models: each by its names, the one that is not used goes, and all are told", async () => {
+  const root = mkdtempSync(join(tmpdir(), "jamba-cli-serve-"));
+  const other = join(root, "other");
+  try {
+    cpSync(dirname(createRequire(import.meta.url).resolve("@jamba/tiny-model/package.json")), other, {
+      recursive: true,
+      filter: (from) => !from.includes("node_modules"),
+    });
+    const args = ["tiny", other, "--alias", `big=${other}`, "--idle-unload", "50ms", "--memory", "2GiB", "--context-length", "1024"];
+    const { code, stderr } = await served(args, async (url) => {
+      const ask = async (model: string) => {
+        const body = JSON.stringify({ model, prompt: "Once upon", max_tokens: 2, temperature: 0 });
+        const response = await fetch(`${url}/v1/completions`, { method: "POST", headers: { "content-type": "application/json" }, body });
+        const found = (await response.json()) as { model: string; error?: { code: string } };
+        return found.error?.code ?? found.model;
+      };
+      const names = ["tiny", "big", other, "other", "third"];
+      expect(await Promise.all(names.map(ask))).toEqual(["tiny", "big", "big", "big", "model_not_found"]);
+      const loaded = async () => {
+        const { data } = (await (await fetch(`${url}/v1/models`)).json()) as { data: { id: string; loaded: boolean }[] };
+        return data.map(({ id, loaded }) => [id, loaded]);
+      };
+      await expect.poll(loaded).toEqual([
+        ["tiny", false],
+        ["big", false],
+      ]);
+    });
+    const events = [...stderr.matchAll(/"event":"(\w+)"/g)].map(([, event]) => event);
+    expect([code, events.toSorted()]).toEqual([0, ["listening", "loaded", "loaded", "stopped", "unloaded", "unloaded"]]);
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+});
+
+test.each([
+  [["tiny", "tiny"], /each model once, found "tiny" twice/],
+  [["tiny", "hello"], /expected models, found "hello"/],
+  [["tiny", "./b", "--alias", "name"], /--alias: expected NAME=MODEL with one of tiny, \.\/b, found "name"/],
+  [["tiny", "./b", "--alias", "a=./c"], /--alias/],
+  [["--alias", ""], /--alias/],
+  [["tiny", "./b", "--alias", "a=tiny", "--alias", "a=./b"], /--alias: expected another name for each model, found "a" twice/],
+  ...["10", "m", "10x", "-5m", "", "1h 30m", "1.5.m", "100d", "ten minutes", "10M"].map(
+    (time) => [["--idle-unload", time], /--idle-unload: expected a time such as/] as const,
+  ),
+  ...["0GB", "12Gi", "-1GB", "GiB", "12 gib x", "99999999TB"].map(
+    (size) => [["--memory", size], /--memory: expected a size such as/] as const,
+  ),
+] as [string[], RegExp][])("%j is an error of the command line", async (args, said) => {
+  const { code, stderr, stdout } = await jamba(["serve", "--port", "0", "-q", ...args]);
+  expect([code, stderr, stdout]).toEqual([2, expect.stringMatching(said), ""]);
+});
+
+test.each([
+  ["90s", 90_000],
+  ["10m", 600_000],
+  ["1h30m", 5_400_000],
+  ["0s", 0],
+  ["1.5s", 1500],
+  ["24d", 2_073_600_000],
+])("a time of %s is %i ms", (text, ms) => {
+  expect(durationFlag({ time: text }, "time")).toBe(ms);
 });
 
 test("on a terminal a line shows what goes on", async () => {

@@ -1,25 +1,40 @@
-import type { Server, ServerStats } from "@jamba/server";
-import { type JambaModel, loadModel } from "jamba";
+import type { AppOptions, ListenOptions, ServedModels, Server, ServerStats } from "@jamba/server";
+import { type LoadOptions, loadModel } from "jamba";
 import type { Command } from "../cli.ts";
-import { commonFlags, type FlagValues, loadOptions, numberFlag, splitModel, textFlag, textOf, UsageError } from "../flags.ts";
+import {
+  commonFlags,
+  durationFlag,
+  type FlagValues,
+  loadOptions,
+  numberFlag,
+  sizeFlag,
+  splitModel,
+  textFlag,
+  textOf,
+  UsageError,
+} from "../flags.ts";
 import { bytesText, coloursFor, loadBar, type Terminal, widthOf } from "../terminal.ts";
 
 const network = { type: "string", group: "network" } as const;
 const limit = { type: "string", group: "limits" } as const;
+const several = { type: "string", group: "models" } as const;
 
 export const serve: Command = {
-  words: "[MODEL]",
+  words: "[MODEL …]",
   summary: "OpenAI's API over HTTP",
-  about: `Listens at once; GET /health is 503 until the model is loaded. On a terminal a
-line shows what goes on; elsewhere stderr has a JSON line for each request,
-without what was asked or answered.`,
+  about: `Listens at once; GET /health is 503 until the first model is loaded. Others
+come when a request names them. On a terminal a line shows what goes on, else
+stderr has a JSON line for each request, without what was asked or answered.`,
   flags: {
-    host: { ...network, value: "H", fallback: "127.0.0.1", help: "address to listen at; others need a key" },
+    host: { ...network, value: "H", fallback: "127.0.0.1", help: "listens here; others need a key" },
     port: { ...network, value: "N", fallback: "8080", help: "0 takes any that is free" },
-    alias: { ...network, value: "NAME", help: "the model's id for clients" },
     "api-key": { ...network, value: "KEY", multiple: true, help: "who brings none of these may not ask" },
     "api-key-file": { ...network, value: "FILE", help: "the same, one a line" },
     cors: { ...network, value: "ORIGIN", multiple: true, help: "whose pages may ask from a browser" },
+    alias: { ...several, value: "NAME[=MODEL]", multiple: true, help: "a model's id for clients" },
+    "idle-unload": { ...several, value: "TIME", help: "after so long unused, such as 10m; off" },
+    memory: { ...several, value: "SIZE", help: "for all models, as 12GiB; what is free" },
+    states: { ...several, value: "DIR", help: "keeps states that have no room in memory" },
     parallel: { ...limit, value: "N", fallback: "32", help: "answers at the same time; others wait" },
     "max-queue": { ...limit, value: "N", fallback: "64", help: "that may wait; 429 for those beyond" },
     timeout: { ...limit, value: "SECONDS", fallback: "600", help: "that an answer may take" },
@@ -30,52 +45,34 @@ without what was asked or answered.`,
 runs ten seconds to end, then exit with 0; a second one ends it, with 130.`,
 
   async run({ flags, words }, terminal) {
-    const { model: source, rest } = splitModel(words);
-    if (rest.length > 0) throw new UsageError(`serve: expected a model at most, found ${JSON.stringify(rest.join(" "))}`);
+    const sources = sourcesOf(words);
     const quiet = Boolean(flags.quiet);
     const isLive = Boolean(terminal.stderr.isTTY) && !quiet;
-    const apiKeys = await keysOf(flags);
-    const seconds = numberFlag(flags, "timeout");
-    const { jsonLog, serve } = await import("@jamba/server");
+    const { jsonLog } = await import("@jamba/server");
     const log = quiet || isLive ? undefined : jsonLog(terminal.stderr);
+    const options = { ...(await listenOptions(flags)), log };
     const stop = new AbortController();
     const stopped = new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve()));
     const off = terminal.onInterrupt(() => (stop.signal.aborted ? terminal.exit(130) : stop.abort(new Error("stopped"))), {
       terminate: true,
     });
-    let begin!: () => void;
-    const loaded = new Promise<void>((resolve) => {
-      begin = resolve;
-    }).then(() => {
-      const limits = { sequences: numberFlag(flags, "parallel") };
-      return loadModel(source, { ...loadOptions(flags), limits, signal: stop.signal, onProgress: bar.onProgress }).finally(bar.stop);
-    });
-    loaded.catch(() => undefined); // met below
-    let server: Server | undefined;
-    let model: JambaModel | undefined;
     const bar = loadBar(terminal, isLive);
+    const load: LoadOptions = {
+      ...loadOptions(flags),
+      limits: { sequences: numberFlag(flags, "parallel") },
+      cache: { dir: textFlag(flags, "states") },
+      onProgress: bar.onProgress,
+    };
+    let serving: Serving | undefined;
     try {
       // What is wrong with the options shows before anything is loaded.
-      server = await serve(loaded, source, {
-        host: textFlag(flags, "host"),
-        port: numberFlag(flags, "port"),
-        alias: textFlag(flags, "alias"),
-        apiKeys,
-        cors: flags.cors as string[] | undefined,
-        maxQueue: numberFlag(flags, "max-queue"),
-        requestTimeoutMs: seconds === undefined ? undefined : seconds * 1000,
-        slotsDir: textFlag(flags, "slots"),
-        log,
-      });
-      const { url, port } = server;
+      serving = await (isPlain(sources, flags) ? serveOne : serveSeveral)(sources, { flags, load, options, signal: stop.signal });
+      const { url, port, ready } = serving.server;
       if (flags.json) terminal.stdout.write(`${JSON.stringify({ url, port, pid: process.pid })}\n`);
-      log?.({ event: "listening", url, port, pid: process.pid, model: source });
-      if (isLive) terminal.stderr.write(`${source} at ${coloursFor(terminal.stderr, terminal).cyan(url)}; Ctrl-C stops\n`);
-      begin();
-      model = await loaded;
-      const { name: device, passedOver } = model.device;
-      log?.({ event: "loaded", model: source, device, passedOver });
-      const live = isLive ? showLive(server, terminal) : undefined;
+      log?.({ event: "listening", url, port, pid: process.pid, model: sources.length === 1 ? sources[0] : sources });
+      if (isLive) terminal.stderr.write(`${sources.join(", ")} at ${coloursFor(terminal.stderr, terminal).cyan(url)}; Ctrl-C stops\n`);
+      await Promise.race([ready.finally(bar.stop), stopped]);
+      const live = isLive && !stop.signal.aborted ? showLive(serving.server, terminal) : undefined;
       await stopped;
       live?.();
       return 0;
@@ -83,13 +80,119 @@ runs ten seconds to end, then exit with 0; a second one ends it, with 130.`,
       if (stop.signal.aborted) return 0;
       throw error;
     } finally {
-      await server?.close();
-      await model?.dispose();
+      await serving?.close();
       off();
-      if (server) log?.({ event: "stopped" });
+      if (serving) log?.({ event: "stopped" });
     }
   },
 };
+
+interface Asked {
+  readonly flags: FlagValues;
+  readonly load: LoadOptions;
+  readonly options: AppOptions & ListenOptions;
+  readonly signal: AbortSignal;
+}
+
+interface Serving {
+  readonly server: Server;
+  close(): Promise<void>;
+}
+
+/** One model that stays, in all the memory there is. */
+async function serveOne([source]: readonly string[], { flags, load, options, signal }: Asked): Promise<Serving> {
+  const { serve } = await import("@jamba/server");
+  let begin!: () => void;
+  const loaded = new Promise<void>((resolve) => {
+    begin = resolve;
+  }).then(() => loadModel(source, { ...load, signal }));
+  const [alias] = aliasesOf([source], flags).get(source)!;
+  const server = await serve(loaded, source, { ...options, alias });
+  begin();
+  loaded.then(
+    ({ device }) => options.log?.({ event: "loaded", model: source, device: device.name, passedOver: device.passedOver }),
+    () => undefined, // told by the server's `ready`
+  );
+  return {
+    server,
+    async close() {
+      await server.close();
+      await loaded.then(
+        (model) => model.dispose(),
+        () => undefined,
+      );
+    },
+  };
+}
+
+async function serveSeveral(sources: readonly string[], { flags, load, options }: Asked): Promise<Serving> {
+  const { serve } = await import("@jamba/server");
+  const names = aliasesOf(sources, flags);
+  let isFirst = true;
+  const models: ServedModels = Object.fromEntries(
+    sources.map((source) => {
+      const [id = source, ...aliases] = names.get(source)!;
+      // The bar is for whoever waits for the start.
+      const { onProgress, ...rest } = load;
+      const shown = isFirst && { onProgress };
+      isFirst = false;
+      return [id, { ...rest, ...shown, source, aliases }];
+    }),
+  );
+  const server = await serve({
+    models,
+    memoryBytes: sizeFlag(flags, "memory"),
+    idleUnloadMs: durationFlag(flags, "idle-unload"),
+    ...options,
+  });
+  return { server, close: () => server.close() };
+}
+
+function isPlain(sources: readonly string[], flags: FlagValues): boolean {
+  return (
+    sources.length === 1 &&
+    !["memory", "idle-unload"].some((name) => flags[name] !== undefined) &&
+    ((flags.alias as string[] | undefined)?.length ?? 0) < 2
+  );
+}
+
+/** @throws UsageError for a word that is no model, and for one that is there twice */
+function sourcesOf(words: readonly string[]): readonly string[] {
+  const odd = words.find((word) => splitModel([word]).rest.length > 0);
+  if (odd !== undefined) throw new UsageError(`serve: expected models, found ${JSON.stringify(odd)}`);
+  const twice = words.find((word, i) => words.indexOf(word) !== i);
+  if (twice !== undefined) throw new UsageError(`serve: expected each model once, found ${JSON.stringify(twice)} twice`);
+  return words.length === 0 ? ["tiny"] : words;
+}
+
+/** For each model the names that --alias gives it. @throws UsageError for a name that is no model's, or two models' */
+function aliasesOf(sources: readonly string[], flags: FlagValues): ReadonlyMap<string, string[]> {
+  const names = new Map(sources.map((source) => [source, [] as string[]]));
+  for (const given of (flags.alias ?? []) as string[]) {
+    const at = given.indexOf("=");
+    const own = at > 0 ? names.get(given.slice(at + 1)) : undefined;
+    if (own) own.push(given.slice(0, at));
+    else if (sources.length === 1 && given !== "") names.get(sources[0])!.push(given);
+    else throw new UsageError(`--alias: expected NAME=MODEL with one of ${sources.join(", ")}, found ${JSON.stringify(given)}`);
+  }
+  const ids = sources.map((source) => names.get(source)![0] ?? source);
+  const twice = ids.find((id, i) => ids.indexOf(id) !== i);
+  if (twice !== undefined) throw new UsageError(`--alias: expected another name for each model, found ${JSON.stringify(twice)} twice`);
+  return names;
+}
+
+async function listenOptions(flags: FlagValues): Promise<AppOptions & ListenOptions> {
+  const seconds = numberFlag(flags, "timeout");
+  return {
+    host: textFlag(flags, "host"),
+    port: numberFlag(flags, "port"),
+    apiKeys: await keysOf(flags),
+    cors: flags.cors as string[] | undefined,
+    maxQueue: numberFlag(flags, "max-queue"),
+    requestTimeoutMs: seconds === undefined ? undefined : seconds * 1000,
+    slotsDir: textFlag(flags, "slots"),
+  };
+}
 
 async function keysOf(flags: FlagValues): Promise<string[]> {
   const file = textFlag(flags, "api-key-file");
