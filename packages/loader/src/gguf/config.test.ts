@@ -113,12 +113,36 @@ describe("the config of a GGUF file", () => {
     expect(ggufConfig({ ...header, tensors }).vocab_size).toBe(2);
   });
 
-  it("accepts one number of KV heads when every layer has attention, and lists of any width", () => {
-    const attention = parseConfig({ ...models["a model without Mamba"], num_hidden_layers: 32 });
-    expect(parseConfig(ggufConfig(headerOf(attention, { "jamba.attention.head_count_kv": 8 })))).toEqual(attention);
-    const kvHeads = config.layerKinds.map((kind) => (kind === "attention" ? 8 : 0));
-    expect(read({ "jamba.attention.head_count_kv": kvHeads })).toEqual(config);
-    expect(read({ "jamba.attention.head_count_kv": Uint32Array.from(kvHeads) })).toEqual(config);
+  const each = (count: number, ofMamba = count) => config.layerKinds.map((kind) => (kind === "attention" ? count : ofMamba));
+  const [ff, heads, kv] = ["jamba.feed_forward_length", "jamba.attention.head_count", "jamba.attention.head_count_kv"];
+  const without = (key: string): Record<string, GgufValue | undefined> => ({ [key]: undefined });
+  it.each<[string, Record<string, GgufValue | undefined>]>([
+    ["widths for each layer", { [ff]: Int32Array.from(each(config.dFf)) }],
+    ["widths for each layer, as 64 bits", { [ff]: each(config.dFf) }],
+    ["widths for each layer, as floats", { [ff]: Float32Array.from(each(config.dFf)) }],
+    ["heads for each layer", { [heads]: Uint32Array.from(each(8)) }],
+    ["heads for each layer of attention", { [heads]: Int32Array.from(each(8, 0)) }],
+    ["heads for each layer of attention, and one number of KV heads", { [heads]: Int32Array.from(each(8, 0)), [kv]: 8 }],
+    ["one number of KV heads: tensors say which layers", { [kv]: 8 }],
+    ["no number of KV heads: tensors say how many", without(kv)],
+    ["KV heads as a list of 64 bits", { [kv]: each(8, 0) }],
+    ["KV heads as u32", { [kv]: Uint32Array.from(each(8, 0)) }],
+    ["KV heads as f32", { [kv]: Float32Array.from(each(8, 0)) }],
+    ["KV heads as u8", { [kv]: Uint8Array.from(each(8, 0)) }],
+    ["layers of attention as truth values: tensors say how many heads", { [kv]: Uint8Array.from(each(1, 0)) }],
+    ["no width: tensors say it", without(ff)],
+    ["a state size for each layer", { "jamba.ssm.state_size": Int32Array.from(each(config.dState)) }],
+    ["an epsilon for each layer", { "jamba.attention.layer_norm_rms_epsilon": Float32Array.from(each(1e-6)) }],
+  ])("may say %s", (_, changes) => {
+    expect(read(changes)).toEqual(config);
+  });
+
+  it("may have one number of KV heads when every layer has attention or none has", () => {
+    for (const name of ["a model without Mamba", "a model without attention"]) {
+      const all = parseConfig(models[name]);
+      const one = headerOf(all, { [kv]: all.layerKinds[0] === "mamba" ? 0 : 8 });
+      expect(parseConfig(ggufConfig(one))).toEqual(all);
+    }
   });
 
   const kvHeads = (...heads: number[]) => ({ "jamba.attention.head_count_kv": Int32Array.from(heads) });
@@ -128,20 +152,44 @@ describe("the config of a GGUF file", () => {
     ["too many layers", { "jamba.block_count": 2 ** 31 }, /jamba\.block_count: expected at most 4096 layers, found 2147483648/],
     ["a width in words", { "jamba.embedding_length": "4096" }, /jamba\.embedding_length: expected a count, found "4096"/],
     ["a negative width", { "jamba.feed_forward_length": -1 }, /feed_forward_length: expected a count, found -1/],
-    ["half a head", { "jamba.attention.head_count": 0.5 }, /head_count: expected a count, found 0\.5/],
+    ["half a head", { "jamba.attention.head_count": 0.5 }, /head_count: expected one count, or one for each of 9 layers, found 0\.5/],
     ["a long width", { "jamba.ssm.inner_size": 2n ** 60n }, /inner_size: expected a count, found 1152921504606846976/],
     ["an epsilon in words", { "jamba.attention.layer_norm_rms_epsilon": "small" }, /epsilon: expected a number, found "small"/],
     ["an id in words", { "tokenizer.ggml.eos_token_id": "</s>" }, /eos_token_id: expected a count/],
-    ["no layout", { "jamba.attention.head_count_kv": undefined }, /head_count_kv: expected one number for each of 9 layers.*found none/],
-    ["a layout in words", { "jamba.attention.head_count_kv": ["0"] }, /found a list of 1/],
-    ["a short layout", kvHeads(0, 8), /one number for each of 9 layers.*found a list of 2: "0 8"/],
-    ["KV heads that differ", kvHeads(0, 0, 0, 0, 8, 0, 0, 0, 4), /the same for all attention, found a list of 9/],
-    ["negative KV heads", kvHeads(0, 0, 0, 0, -8, 0, 0, 0, 0), /the same for all attention, found a list of 9/],
+    ["no heads", { "jamba.attention.head_count": undefined }, /head_count: expected a count, found none/],
     [
-      "one number though there is Mamba",
-      { "jamba.attention.head_count_kv": 8 },
-      /blk\.0: expected attn_q\.weight, .*layer of attention, found blk\.0\.ssm_in/,
+      "widths that differ",
+      { [ff]: Int32Array.from(each(config.dFf).with(3, 7)) },
+      /feed_forward_length: .* same number for all layers, found 14336 for layer 0 and 7 for layer 3/,
     ],
+    [
+      "too few widths",
+      { [ff]: Int32Array.of(8, 8) },
+      /feed_forward_length: expected one number, or one for each of 9 layers, found a list of 2: "8 8"/,
+    ],
+    [
+      "a width of none",
+      { [ff]: Int32Array.from(each(config.dFf, 0)) },
+      /feed_forward_length: .* found 0 for layer 0 and 14336 for layer 4/,
+    ],
+    [
+      "heads that differ",
+      { [kv]: Int32Array.from(each(8, 0).with(8, 8)), [heads]: Int32Array.from(each(8).with(8, 4)) },
+      /head_count: expected the same count for all layers of attention, found 8 for layer 4 and 4 for layer 8/,
+    ],
+    [
+      "attention without heads",
+      { [heads]: Int32Array.from(each(8).with(4, 0)), [kv]: Int32Array.from(each(8, 0)) },
+      /head_count: expected heads for layer 4, which has attention, found 0/,
+    ],
+    ["a layout in words", { "jamba.attention.head_count_kv": ["0"] }, /found a list of 1/],
+    ["a short layout", kvHeads(0, 8), /head_count_kv: expected one count, or one for each of 9 layers, found a list of 2: "0 8"/],
+    [
+      "KV heads that differ",
+      kvHeads(0, 0, 0, 0, 8, 0, 0, 0, 4),
+      /expected the same count for all layers of attention, found 8 for layer 4 and 4 for layer 8/,
+    ],
+    ["negative KV heads", kvHeads(0, 0, 0, 0, -8, 0, 0, 0, 0), /one for each of 9 layers, found a list of 9: "0 0 0 0 -8/],
     ["attention in another place", kvHeads(0, 0, 0, 8, 0, 0, 0, 0, 0), /blk\.3: expected attn_q\.weight, .* found blk\.3\.ssm_in/],
     ["no attention though there is", kvHeads(0, 0, 0, 0, 0, 0, 0, 0, 0), /blk\.4: expected ssm_in\.weight, .* found blk\.4\.attn_q/],
   ])("is refused for %s", (_, changes, message) => {
@@ -150,15 +198,18 @@ describe("the config of a GGUF file", () => {
     expect(() => read(changes)).toThrow(/^m\.gguf: /);
   });
 
-  it("is refused as unsupported for another family", () => {
-    const error = (() => {
-      try {
-        return read({ "general.architecture": "llama" });
-      } catch (thrown) {
-        return thrown;
-      }
-    })();
-    expect(error).toBeInstanceOf(JambaError);
-    expect(error).toMatchObject({ code: "UNSUPPORTED", message: expect.stringContaining('expected "jamba", found "llama"') });
+  it.each<[string, Record<string, GgufValue>, string]>([
+    ["another family", { "general.architecture": "llama" }, 'general.architecture: expected "jamba", found "llama"; not a Jamba'],
+    ["a related family", { "general.architecture": "granitehybrid" }, 'expected "jamba", found "granitehybrid"; not a Jamba'],
+    ["an adapter", { "general.type": "adapter" }, 'general.type: expected "model", found "adapter"; merge it into its base model'],
+    [
+      "what sees for a model",
+      { "general.type": "mmproj", "general.architecture": "clip" },
+      'general.type: expected "model", found "mmproj"',
+    ],
+  ])("is refused as unsupported for %s", (_, changes, message) => {
+    expect(() => read(changes)).toThrow(JambaError);
+    expect(() => read(changes)).toThrow(expect.objectContaining({ code: "UNSUPPORTED", message: expect.stringContaining(message) }));
+    expect(read({ "general.type": "model" })).toEqual(config);
   });
 });
