@@ -1,6 +1,6 @@
 import { cp, mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { DtypeError, JambaError, LoadError } from "@jamba/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -23,6 +23,7 @@ async function directoryOf(files: Record<string, string | Uint8Array | object>):
   await mkdir(directory);
   for (const [name, content] of Object.entries({ "config.json": "{}", ...files })) {
     const raw = typeof content === "string" || ArrayBuffer.isView(content);
+    await mkdir(dirname(join(directory, name)), { recursive: true });
     await writeFile(join(directory, name), raw ? content : JSON.stringify(content));
   }
   return directory;
@@ -152,17 +153,39 @@ describe("configs", () => {
     expect([all.generationConfig, all.tokenizer, all.tokenizerConfig]).toEqual([{ g: 1 }, [1], { t: 1 }]);
   });
 
+  const own = { "tokenizer_config.json": { t: 1, chat_template: "own" } };
+  const several = { "tokenizer_config.json": { t: 1, chat_template: [{ name: "rag", template: "own rag" }] } };
   const jinja = { "chat_template.jinja": "from jinja" };
+  const more = { "additional_chat_templates/tool_use.jinja": "with tools", "additional_chat_templates/rag.jinja": "with documents" };
   const json = { "chat_template.json": { chat_template: "from json" } };
-  it.each([
-    ["its own key first", { "tokenizer_config.json": { chat_template: "own" }, ...jinja, ...json }, { chat_template: "own" }],
-    ["then the .jinja file", { "tokenizer_config.json": { t: 1 }, ...jinja, ...json }, { t: 1, chat_template: "from jinja" }],
-    ["then the .json file", { "tokenizer_config.json": { t: 1, chat_template: null }, ...json }, { t: 1, chat_template: "from json" }],
-    ["a template alone", jinja, { chat_template: "from jinja" }],
-    ["another JSON as it is", { "tokenizer_config.json": [], ...jinja }, []],
+  const named = (name: string, template: string) => ({ name, template });
+  const both = [named("rag", "with documents"), named("tool_use", "with tools")];
+  it.each<[string, Record<string, string | object>, unknown]>([
+    ["its own key", own, "own"],
+    ["its own list", several, [named("rag", "own rag")]],
+    ["the .jinja file before its own key", { ...own, ...jinja, ...json }, "from jinja"],
+    ["the .jinja file before its own list", { ...several, ...jinja }, "from jinja"],
+    ["an empty .jinja file before its own key", { ...own, "chat_template.jinja": "" }, ""],
+    ["the .jinja file and those with names", { ...own, ...jinja, ...more }, [named("default", "from jinja"), ...both]],
+    ["those with names alone before its own key", { ...own, ...more, ...json }, both],
+    ["a default among those with names", { ...jinja, "additional_chat_templates/default.jinja": "D" }, "D"],
+    ["its own key where the folder has other files", { ...own, "additional_chat_templates/README.md": "x" }, "own"],
+    ["its own key before the .json file", { ...own, ...json }, "own"],
+    ["the .json file", { "tokenizer_config.json": { t: 1, chat_template: null }, ...json }, "from json"],
   ])("the chat template is %s", async (_, files, expected) => {
     await using checkpoint = await open(files);
-    expect(checkpoint.tokenizerConfig).toEqual(expected);
+    expect(checkpoint.tokenizerConfig).toEqual({ ...("tokenizer_config.json" in files && { t: 1 }), chat_template: expected });
+    const picked = Object.entries({ "model.safetensors": a, "config.json": {}, ...files }).map(([name, content]) => ({
+      name: `model/${name}`,
+      blob: new Blob([content instanceof Uint8Array || typeof content === "string" ? (content as BlobPart) : JSON.stringify(content)]),
+    }));
+    await using inPage = await openCheckpoint(picked);
+    expect(inPage.tokenizerConfig).toEqual(checkpoint.tokenizerConfig);
+  });
+
+  it("another JSON than a config stays as it is", async () => {
+    await using checkpoint = await open({ "tokenizer_config.json": [], ...jinja });
+    expect(checkpoint.tokenizerConfig).toEqual([]);
   });
 
   it.each([

@@ -33,7 +33,7 @@ export interface Checkpoint {
   readonly generationConfig?: unknown;
   /** tokenizer.json, or what the metadata of a GGUF file says in its form: tens of megabytes, so who is done with it may take it out. */
   tokenizer?: unknown;
-  /** tokenizer_config.json; its chat_template may come from chat_template.jinja or chat_template.json. */
+  /** tokenizer_config.json; its chat_template may come from files beside it, see `readTokenizerConfig`. */
   readonly tokenizerConfig?: unknown;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** `__metadata__` of safetensors files. */

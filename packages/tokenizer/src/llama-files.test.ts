@@ -113,18 +113,6 @@ describe("the config", () => {
     expect(() => tokenizer.encode("a", { addBos: true })).toThrow(/addBos/);
   });
 
-  test("of several templates the default is used, tool_use for tools, and one of its own file before all", () => {
-    const chat_template = [
-      { name: "default", template: "plain" },
-      { name: "tool_use", template: "tools" },
-    ];
-    const tools = [{ type: "function", function: { name: "f" } }];
-    const tokenizer = loadTokenizer(llama, { chat_template });
-    expect([tokenizer.chatTemplate, tokenizer.renderChat([]), tokenizer.renderChat([], { tools })]).toEqual(["plain", "plain", "tools"]);
-    expect(tokenizer.renderChat([], { tools: [] })).toBe("plain");
-    expect(loadTokenizer(llama, { chat_template }, { chatTemplate: "own" }).renderChat([], { tools })).toBe("own");
-  });
-
   test("add_bos_token false is heeded", () => {
     expect(loadTokenizer(llama, { bos_token: "<s>", add_bos_token: false }).addBos).toBe(false);
   });

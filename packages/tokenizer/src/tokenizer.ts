@@ -4,6 +4,7 @@ import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { TokenizerError } from "@jamba/core";
 import { makeBpe } from "./bpe.ts";
 import { type ChatOptions, renderChat } from "./chat.ts";
+import { chooseTemplate, readTemplates } from "./chat-templates.ts";
 import type { DecoderRules } from "./components.ts";
 import { isObject, type Json, show } from "./json.ts";
 import type { Message } from "./messages.ts";
@@ -17,7 +18,7 @@ export interface Tokenizer {
   readonly eosId: number | undefined;
   /** Whether a plain text should begin with `bosId`; chat templates write it themselves. */
   readonly addBos: boolean;
-  /** The file's own Jinja template. */
+  /** The file's own Jinja template; of several, the default. */
   readonly chatTemplate: string | undefined;
   /** What decoding drops from the front of a text. */
   readonly lead: DecoderRules["lead"];
@@ -31,7 +32,11 @@ export interface Tokenizer {
   isSpecial(id: number): boolean;
   /** Text of one token that is not a byte; the byte of one that is. @throws TokenizerError */
   pieceOf(id: number): string | number;
-  /** `messages` as the model reads them, by the file's template or else the built-in one. @throws as the function `renderChat` */
+  /**
+   * `messages` as the model reads them, by the file's template or else the built-in one. Of several templates that is the one named
+   * tool_use where there are tools, else the default; `template` may name another.
+   * @throws as the function `renderChat`
+   */
   renderChat(messages: readonly Message[], options?: Omit<ChatOptions, "tokenizer">): string;
 }
 
@@ -85,6 +90,7 @@ function makeTokenizer(encodeText: (text: string) => number[], file: TokenizerFi
   const { tokenOf, idOf, special, decoder } = file;
   const [bosToken, eosToken] = [tokenText(config, "bos_token", idOf), tokenText(config, "eos_token", idOf)];
   const bosId = idOf.get(bosToken ?? "");
+  const templates = readTemplates(config);
   const pieces = new Map<number, string | number>();
 
   const tokenizer: Tokenizer = {
@@ -92,7 +98,7 @@ function makeTokenizer(encodeText: (text: string) => number[], file: TokenizerFi
     bosId,
     eosId: idOf.get(eosToken ?? ""),
     addBos: config.add_bos_token !== false && bosId !== undefined,
-    chatTemplate: templateOf(config, false),
+    chatTemplate: typeof templates === "string" ? templates : templates?.get("default"),
     lead: decoder.lead,
 
     encode(text, { addBos = false } = {}) {
@@ -133,8 +139,9 @@ function makeTokenizer(encodeText: (text: string) => number[], file: TokenizerFi
     },
 
     renderChat(messages, options = {}) {
-      const fromFile = options.form === undefined ? templateOf(config, (options.tools?.length ?? 0) > 0) : undefined;
-      return renderChat(messages, { bosToken, eosToken, ...options, template: options.template ?? fromFile, tokenizer });
+      const { form, tools, template: asked } = options;
+      const template = form === undefined ? chooseTemplate(templates, asked, (tools?.length ?? 0) > 0) : asked;
+      return renderChat(messages, { bosToken, eosToken, ...options, template, tokenizer });
     },
   };
   return tokenizer;
@@ -150,15 +157,6 @@ function tokenText(config: Json, key: string, idOf: ReadonlyMap<string, number>)
       `tokenizer_config.json: ${key}: expected a token of tokenizer.json, found ${show(text)}; are the two files of one model?`,
     );
   return text;
-}
-
-/** One template, or a list of named ones, of which "tool_use" serves requests with tools. */
-function templateOf(config: Json, withTools: boolean): string | undefined {
-  const found = config.chat_template;
-  if (!Array.isArray(found)) return typeof found === "string" ? found : undefined;
-  const named = (name: string): string | undefined =>
-    found.find((entry) => isObject(entry) && entry.name === name && typeof entry.template === "string")?.template;
-  return (withTools ? named("tool_use") : undefined) ?? named("default");
 }
 
 /** What the library throws has no type; ours has. */

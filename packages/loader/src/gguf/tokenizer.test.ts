@@ -206,6 +206,7 @@ describe("the files that a GGUF file stands for", () => {
     ];
     expect(template({ [main]: "A", [tools]: "B", "tokenizer.chat_templates": ["tool_use"] })).toEqual(both);
     expect(template({ [tools]: "B" })).toEqual(both.slice(1));
+    expect(template({ [main]: "A", [`${main}.default`]: "C", [tools]: "B" })).toEqual(both);
   });
 
   it("keep tokens that JavaScript has other plans for", () => {

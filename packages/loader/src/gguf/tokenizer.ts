@@ -184,7 +184,7 @@ function decoder(space: boolean): Json {
 function chatTemplate(metadata: Metadata): unknown {
   const key = "tokenizer.chat_template";
   const named = [...metadata]
-    .filter(([name]) => name.startsWith(`${key}.`))
+    .filter(([name]) => name.startsWith(`${key}.`) && !(name === `${key}.default` && metadata.has(key)))
     .map(([name, template]) => ({ name: name.slice(key.length + 1), template }));
   const main = metadata.get(key);
   const all = main === undefined ? named : [{ name: "default", template: main }, ...named];

@@ -145,6 +145,8 @@ describe("the file's other keys", () => {
     ];
     const found = ggufVocabulary(made, { chat_template: templates }, room).metadata;
     expect([found.get("tokenizer.chat_template"), found.get("tokenizer.chat_template.tool_use")]).toEqual(["a", "b"]);
+    const byName = { chat_template: { default: "a", tool_use: "b" } };
+    expect([...ggufVocabulary(made, byName, room).metadata]).toEqual([...found]);
   });
 
   test("what is written is read back as the same vocabulary, specials and template", () => {

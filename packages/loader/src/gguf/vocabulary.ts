@@ -180,8 +180,10 @@ function partsOf(found: unknown, key: string): Json[] {
 /** Chat templates, each with the end of its metadata key. */
 function templatesOf({ chat_template: found }: Json): [name: string, template: string][] {
   if (typeof found === "string") return [["", found]];
-  if (!Array.isArray(found)) return [];
-  return (found as { name: string; template: string }[]).map(({ name, template }) => [name === "default" ? "" : `.${name}`, template]);
+  const named: [string, string][] = Array.isArray(found)
+    ? (found as { name: string; template: string }[]).map(({ name, template }) => [name, template])
+    : Object.entries(isObject(found) ? (found as Record<string, string>) : {});
+  return named.map(([name, template]) => [name === "default" ? "" : `.${name}`, template]);
 }
 
 function fail(where: string, expected: string, found: unknown): never {

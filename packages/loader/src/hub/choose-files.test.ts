@@ -19,6 +19,9 @@ it("takes configs and tokenizer, and of the weights the single safetensors file,
     "onnx/model.onnx",
     "original/model.safetensors",
     "tf_model.h5",
+    "additional_chat_templates/README.md",
+    "additional_chat_templates/old/a.jinja",
+    "examples/a.jinja",
     "m.gguf",
     "model.safetensors.index.json",
   ];
@@ -29,6 +32,8 @@ it("takes configs and tokenizer, and of the weights the single safetensors file,
     "tokenizer_config.json",
     "chat_template.jinja",
     "special_tokens_map.json",
+    "additional_chat_templates/rag.jinja",
+    "additional_chat_templates/tool_use.jinja",
     "model.safetensors",
   ];
   expect(await choose([...others, ...wanted.toReversed()])).toEqual({ files: wanted });

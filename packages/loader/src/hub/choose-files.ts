@@ -2,6 +2,7 @@
 
 import { LoadError } from "@jamba/core";
 import { ggufShards } from "../gguf/shards.ts";
+import { templateFolder } from "../source/folder.ts";
 import { isObject, quote } from "../source/untrusted.ts";
 import { expectSafePath } from "./hub-id.ts";
 
@@ -43,9 +44,14 @@ export async function chooseFiles(shelf: Shelf, wanted: string | undefined): Pro
   return choice;
 }
 
+function configsOf(sizes: ReadonlyMap<string, number>): string[] {
+  const templates = [...sizes.keys()].filter((file) => file.startsWith(`${templateFolder}/`) && /^[^/]+\/[^/]+\.jinja$/.test(file));
+  return [...smallFiles.filter((file) => sizes.has(file)), ...templates.sort()];
+}
+
 async function chooseModel(shelf: Shelf): Promise<Choice> {
   const { name, sizes } = shelf;
-  const configs = smallFiles.filter((file) => sizes.has(file));
+  const configs = configsOf(sizes);
   // As in transformers, the single file goes before an index beside it.
   if (sizes.has(singleFile)) return { files: [...configs, singleFile] };
   if (sizes.has(indexFile)) return { files: [...configs, indexFile, ...(await shardsOf(shelf))] };
@@ -60,7 +66,7 @@ async function chooseModel(shelf: Shelf): Promise<Choice> {
 
 function chooseNamed(shelf: Shelf, wanted: string): Choice {
   const { name, sizes } = shelf;
-  if (/\.safetensors$/i.test(wanted)) return { files: [...smallFiles.filter((file) => sizes.has(file)), wanted], file: wanted };
+  if (/\.safetensors$/i.test(wanted)) return { files: [...configsOf(sizes), wanted], file: wanted };
   const models = ggufModels(sizes);
   const exact = models.find((file) => [file, file.replace(/\.gguf$/i, "")].includes(wanted)) ?? (ggufShards(wanted) && wanted);
   if (exact !== undefined) return chooseGguf(exact);

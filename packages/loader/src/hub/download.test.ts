@@ -92,6 +92,7 @@ describe("what is fetched", () => {
       "config.json": config,
       "tokenizer.json": text("{}"),
       "chat_template.jinja": text("x"),
+      "additional_chat_templates/tool_use.jinja": text("y"),
       "model.safetensors.index.json": text({ weight_map: { a: shards[1], b: shards[0], c: shards[1] } }),
       [shards[0]]: weights,
       [shards[1]]: { bytes: randomBytes(500), lfs: true },
@@ -100,7 +101,8 @@ describe("what is fetched", () => {
     });
     const reports: DownloadProgress[] = [];
     const { files, totalBytes } = await get(id, { onProgress: (report) => reports.push(report) });
-    expect(files).toEqual(["config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors.index.json", ...shards]);
+    const templates = ["chat_template.jinja", "additional_chat_templates/tool_use.jinja"];
+    expect(files).toEqual(["config.json", "tokenizer.json", ...templates, "model.safetensors.index.json", ...shards]);
     expect(new Set(reports.map((report) => report.totalBytes))).toEqual(new Set([totalBytes]));
   });
 

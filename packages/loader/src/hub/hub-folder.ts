@@ -1,6 +1,6 @@
 // A repository on the hub as a folder that is read by ranges: headers and small files, without a download.
 
-import type { Folder } from "../source/folder.ts";
+import { type Folder, namesWithin } from "../source/folder.ts";
 import { openUrl } from "../source/http-source.ts";
 import { chooseFiles } from "./choose-files.ts";
 import { hubClient } from "./client.ts";
@@ -37,5 +37,5 @@ export async function hubFolder(id: string, options: HubFolderOptions, local: (p
   };
   const sizes = new Map([...files.values()].map(({ path, sizeBytes }) => [path, sizeBytes]));
   const { file } = await chooseFiles({ name: `${repo} at ${endpoint}`, sizes, readText }, wanted);
-  return { name: id, weightsFile: file, open, list: async () => [...files.keys()] };
+  return { name: id, weightsFile: file, open, list: async (within) => namesWithin([...files.keys()], within) };
 }

@@ -1,4 +1,4 @@
-// One flat folder of files: a directory, a URL or a browser's files.
+// One folder of files: a directory, a URL or a browser's files.
 
 import { JambaError, LoadError } from "@jamba/core";
 import { openBlob } from "./blob-source.ts";
@@ -6,6 +6,9 @@ import type { ByteSource } from "./byte-source.ts";
 import { listDirectory, lookAt, openFile } from "./file-source.ts";
 import { openUrl } from "./http-source.ts";
 import { quote } from "./untrusted.ts";
+
+/** Beside the weights, as in transformers: `NAME.jinja` for each chat template that is not the default. */
+export const templateFolder = "additional_chat_templates";
 
 export interface NamedBlob {
   readonly name: string;
@@ -26,13 +29,18 @@ export interface Folder {
   pathOf?(file: string): string;
   /** Throws when the file is absent; `isAbsent` tells. */
   open(file: string, options: OpenOptions): Promise<ByteSource>;
-  /** Names of files; undefined where they can't be listed. */
-  list(): Promise<readonly string[] | undefined>;
+  /** Names of files, in a folder within, if given; undefined where they can't be listed. */
+  list(within?: string): Promise<readonly string[] | undefined>;
 }
 
 export function isAbsent(error: unknown): boolean {
   const { code, status } = ((error as { cause?: unknown } | null)?.cause ?? {}) as { code?: unknown; status?: unknown };
   return code === "ENOENT" || status === 404 || status === 410;
+}
+
+function noneIfAbsent(error: unknown): readonly string[] {
+  if (isAbsent(error)) return [];
+  throw error;
 }
 
 const isWeightsFile = (name: string) => /\.(safetensors|gguf)$/i.test(name);
@@ -53,7 +61,7 @@ export async function pathFolder(path: string): Promise<Folder> {
     weightsFile: kind === "directory" ? undefined : base,
     pathOf,
     open: (file, { signal }) => openFile(pathOf(file), { signal }),
-    list: () => listDirectory(root),
+    list: (within) => (within === undefined ? listDirectory(root) : listDirectory(pathOf(within)).catch(noneIfAbsent)),
   };
 }
 
@@ -74,7 +82,7 @@ export function urlFolder(source: string): Folder {
     weightsFile,
     open: (file, options) => {
       const url = new URL(base);
-      url.pathname = root + encodeURIComponent(file);
+      url.pathname = root + file.split("/").map(encodeURIComponent).join("/");
       return openUrl(url.href, options);
     },
     list: async () => undefined,
@@ -84,8 +92,10 @@ export function urlFolder(source: string): Folder {
 export function blobFolder(source: Iterable<File | NamedBlob>): Folder {
   const blobs = new Map<string, Blob[]>();
   for (const [name, blob] of namedBlobs(source)) {
-    const base = name.replace(/^.*[/\\]/s, "");
-    blobs.set(base, [...(blobs.get(base) ?? []), blob]);
+    const [base, parent] = name.split(/[/\\]/).reverse();
+    // Of folders this one has a meaning.
+    const key = parent === templateFolder ? `${parent}/${base}` : base;
+    blobs.set(key, [...(blobs.get(key) ?? []), blob]);
   }
   const name = `${blobs.size} files`;
   return {
@@ -97,7 +107,7 @@ export function blobFolder(source: Iterable<File | NamedBlob>): Folder {
         throw new LoadError(`${file}: expected one file of this name, found ${others.length + 1}; pass one model's files`);
       return openBlob(blob, file);
     },
-    list: async () => [...blobs.keys()].sort(),
+    list: async (within) => namesWithin([...blobs.keys()].sort(), within),
   };
 }
 
@@ -106,13 +116,20 @@ function namedBlobs(source: Iterable<File | NamedBlob>): [string, Blob][] {
     return [...source].map((item) => {
       const blob = item instanceof Blob ? item : item.blob;
       if (!(blob instanceof Blob) || typeof item.name !== "string") throw new TypeError("an item has no name or no blob");
-      return [item.name, blob];
+      // A file that was picked with its folder has its path beside its name.
+      return [(item as Partial<File>).webkitRelativePath || item.name, blob];
     });
   } catch (cause) {
     throw new JambaError("OPTION", "openCheckpoint: expected a path, a URL or a list of File or { name, blob }, found something else", {
       cause,
     });
   }
+}
+
+/** Of paths, those of files in a folder, without it. */
+export function namesWithin(paths: readonly string[], within: string | undefined): readonly string[] {
+  if (within === undefined) return paths;
+  return paths.filter((path) => path.startsWith(`${within}/`)).map((path) => path.slice(within.length + 1));
 }
 
 export function nameFiles(files: readonly string[] | undefined): string {

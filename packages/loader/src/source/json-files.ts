@@ -1,7 +1,7 @@
 // The JSON files and templates beside the weights. Only their syntax is checked here.
 
 import { LoadError } from "@jamba/core";
-import { type Folder, isAbsent } from "./folder.ts";
+import { type Folder, isAbsent, templateFolder } from "./folder.ts";
 import { isObject } from "./untrusted.ts";
 
 const mebibyte = 2 ** 20;
@@ -24,22 +24,37 @@ export async function readJson(folder: Folder, file: string, signal?: AbortSigna
   }
 }
 
-/** tokenizer_config.json; newer repositories keep its chat template in a file of its own. */
+/**
+ * tokenizer_config.json. Chat templates in files of their own take the place of all that it has, as in transformers; chat_template.json,
+ * which only processors of images write, is for a config without any.
+ */
 export async function readTokenizerConfig(folder: Folder, signal?: AbortSignal): Promise<unknown> {
   const config = await readJson(folder, "tokenizer_config.json", signal);
   if (config !== undefined && !isObject(config)) return config;
+  const files = await readTemplateFiles(folder, signal);
+  if (files !== undefined) return { ...config, chat_template: files };
   if (config?.chat_template !== undefined && config.chat_template !== null) return config;
-  const template = await readChatTemplate(folder, signal);
-  return template === undefined ? config : { ...config, chat_template: template };
+  const json = await readJson(folder, "chat_template.json", signal);
+  if (json === undefined) return config;
+  if (isObject(json) && typeof json.chat_template === "string") return { ...config, chat_template: json.chat_template };
+  throw new LoadError(`${folder.name}: chat_template.json: expected { "chat_template": string }, found something else`);
 }
 
-async function readChatTemplate(folder: Folder, signal?: AbortSignal): Promise<string | undefined> {
-  const jinja = await readText(folder, "chat_template.jinja", signal);
-  if (jinja) return jinja.text;
-  const json = await readJson(folder, "chat_template.json", signal);
-  if (json === undefined) return undefined;
-  if (isObject(json) && typeof json.chat_template === "string") return json.chat_template;
-  throw new LoadError(`${folder.name}: chat_template.json: expected { "chat_template": string }, found something else`);
+/** One text where there is only the default, else a list as in tokenizer_config.json. */
+async function readTemplateFiles(folder: Folder, signal?: AbortSignal): Promise<unknown> {
+  const found = new Map<string, string>();
+  const add = async (name: string, file: string) => {
+    const read = await readText(folder, file, signal);
+    if (read) found.set(name, read.text);
+  };
+  await add("default", "chat_template.jinja");
+  const listed = await folder.list(templateFolder);
+  // Where nothing can be listed, the one that is chosen without being named.
+  const names = (listed ?? ["tool_use.jinja"]).filter((file) => /^[^/]+\.jinja$/.test(file)).map((file) => file.slice(0, -".jinja".length));
+  for (const name of names) await add(name, `${templateFolder}/${name}.jinja`);
+  if (found.size === 0) return undefined;
+  if (found.size === 1 && found.has("default")) return found.get("default");
+  return [...found].map(([name, template]) => ({ name, template }));
 }
 
 async function readText(folder: Folder, file: string, signal?: AbortSignal): Promise<{ name: string; text: string } | undefined> {
