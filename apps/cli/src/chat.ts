@@ -1,9 +1,9 @@
 // A conversation with branches, and what its /commands do. It knows nothing of lines, prompts and Ctrl-C.
 
 import type { GenerateOptions, JambaModel, Result, Session, TextStream } from "jamba";
-import { nearest } from "./flags.ts";
+import { nearest } from "./nearest.ts";
 import { gauges } from "./pictures.ts";
-import { bytesText, coloursFor, type Terminal, widthOf, wrapped } from "./terminal.ts";
+import { bytesText, coloursFor, counted, type Terminal, widthOf, wrapped } from "./terminal.ts";
 
 interface Action {
   readonly words: string;
@@ -111,7 +111,7 @@ export class Chat {
     if (!(Number.isSafeInteger(n) && n >= 1 && n <= asked.length))
       return this.tell(`  /rewind: expected a number of questions, at most ${asked.length}, found ${count || "1"}\n`);
     await this.session.rewind(asked[asked.length - n]);
-    this.tell(`  ${asked.length - n} questions left\n`);
+    this.tell(`  ${counted(asked.length - n, "question")} left\n`);
   }
 
   /** Tried on a fork: an answer that never comes costs nothing. */
@@ -141,7 +141,7 @@ export class Chat {
     if (text === "") return this.tell("  /system: expected a text, found none\n");
     const messages = this.session.messages.filter(({ role }, i) => !(i === 0 && role === "system"));
     await this.#become(this.model.session({ system: text, messages, ...this.#withDocuments() }));
-    this.tell(`  kept, with ${messages.length} messages after it\n`);
+    this.tell(`  kept, with ${counted(messages.length, "message")} after it\n`);
   }
 
   async reset(): Promise<void> {
@@ -153,14 +153,14 @@ export class Chat {
   async save(file: string, signal: AbortSignal): Promise<void> {
     if (file === "") return this.tell("  /save: expected a file, found none\n");
     await this.session.save(file, { signal });
-    this.tell(`  ${file}: ${this.session.messages.length} messages, ${this.session.tokens.length} tokens\n`);
+    this.tell(`  ${file}: ${this.#size()}\n`);
   }
 
   async load(file: string, signal: AbortSignal): Promise<void> {
     if (file === "") return this.tell("  /load: expected a file, found none\n");
     await this.session.load(file, { signal });
     this.#last = undefined;
-    this.tell(`  ${file}: ${this.session.messages.length} messages, ${this.session.tokens.length} tokens\n`);
+    this.tell(`  ${file}: ${this.#size()}\n`);
   }
 
   /** How much of the last prompt was there before, and how full the context is. */
@@ -183,13 +183,13 @@ export class Chat {
       const { usage, timings, cacheMissReason } = this.#last;
       const share = ((100 * usage.cachedTokens) / Math.max(1, usage.promptTokens)).toFixed(0);
       said.push(
-        `last answer: ${usage.promptTokens} tokens read, ${share} % of them kept from before; ${usage.completionTokens} written, ${timings.tokensPerSecond.toFixed(1)} tokens/s, first after ${(timings.firstTokenMs / 1000).toFixed(2)} s`,
+        `last answer: ${counted(usage.promptTokens, "token")} read, ${share} % of them kept from before; ${usage.completionTokens} written, ${timings.tokensPerSecond.toFixed(1)} tokens/s, first after ${(timings.firstTokenMs / 1000).toFixed(2)} s`,
         cacheMissReason ? `read again: ${cacheMissReason}` : "nothing had to be read again",
       );
     }
     said.push(
       `memory: weights ${bytesText(weightBytes)}${mapped}, states ${bytesText(stateBytes)}, scratch ${bytesText(arenaBytes)}, process ${bytesText(process.memoryUsage.rss())}`,
-      `kept for later prompts: ${states} states, ${bytesText(bytes)}`,
+      `kept for later prompts: ${counted(states, "state")}, ${bytesText(bytes)}`,
     );
     const width = widthOf(this.terminal.stderr) - 4;
     const lines = said.flatMap((text) => wrapped(text, width).map((line, i) => `${i === 0 ? "  " : "    "}${line}\n`));
@@ -210,6 +210,10 @@ export class Chat {
     const before = this.session;
     this.branches.set(this.name, session);
     await before.dispose();
+  }
+
+  #size(): string {
+    return `${counted(this.session.messages.length, "message")}, ${counted(this.session.tokens.length, "token")}`;
   }
 
   #names(): string {

@@ -8,7 +8,9 @@ import { jamba } from "../test/jamba.ts";
 
 const fixture = fileURLToPath(new URL("../../../tooling/golden/fixtures/base", import.meta.url));
 
-const commandNames = "run chat serve inspect download prepare quantize tokenize score eval bench devices completion".split(" ");
+const commandNames = "run chat serve inspect download prepare quantize tokenize score eval bench devices completion help version".split(
+  " ",
+);
 const start = ", a little girl named Ines lived near";
 
 describe("help", () => {
@@ -22,7 +24,25 @@ describe("help", () => {
 
   test("without a command it is shown with exit code 2; --version is one line", async () => {
     expect(await jamba([])).toMatchObject({ code: 2, stdout: expect.stringMatching(/jamba run/) });
-    expect(await jamba(["--version"])).toMatchObject({ code: 0, stdout: "1.2.3\n" });
+    for (const word of ["--version", "-v", "-V", "version"]) expect(await jamba([word])).toMatchObject({ code: 0, stdout: "1.2.3\n" });
+    expect(await jamba(["version", "--json"])).toMatchObject({ code: 0, stdout: '{"version":"1.2.3"}\n', stderr: "" });
+  });
+
+  test.each([...commandNames, "model"])("jamba help %s", async (name) => {
+    const { code, stdout, stderr } = await jamba(["help", name]);
+    expect([code, stderr, stdout.length > 100 || name === "version"]).toEqual([0, "", true]);
+    if (name !== "model") expect(stdout).toBe((await jamba([name, "--help"])).stdout);
+    const lines = stdout.trimEnd().split("\n");
+    expect([lines.length <= 24, lines.every((line) => line.length <= 80)]).toEqual([true, true]);
+    expect(JSON.parse((await jamba(["help", name, "--json"])).stdout)).toEqual({ text: stdout });
+  });
+
+  test("jamba help alone is the whole list, and a command that is none is an error", async () => {
+    const { stdout } = await jamba(["help"]);
+    for (const name of commandNames) expect(stdout).toMatch(new RegExp(`^  jamba ${name}\\b`, "m"));
+    expect(await jamba(["--help"])).toMatchObject({ code: 0, stdout });
+    expect(await jamba(["help", "rnu"])).toMatchObject({ code: 2, stdout: "", stderr: expect.stringMatching(/did you mean jamba run\?/) });
+    expect(await jamba(["help", "run", "chat"])).toMatchObject({ code: 2, stderr: expect.stringMatching(/expected one command/) });
   });
 });
 
@@ -95,7 +115,7 @@ describe("what is wrong with a command line", () => {
   test.each([
     [["fly"], 2, /fly: expected a command/],
     [["rnu"], 2, /did you mean jamba run\?$/m],
-    [["serve", "--host", "0.0.0.0", "--port", "0"], 2, /expected a loopback address or apiKeys/],
+    [["serve", "--host", "0.0.0.0", "--port", "0"], 2, /--host: expected a loopback address or --api-key,/],
     [["serve", "--port", "x"], 2, /--port: expected a number/],
     [["serve", "--api-key", ""], 2, /--api-key: expected a key/],
     [["serve", "--api-key-file", "/no/such"], 2, /--api-key-file: expected a text file/],
@@ -113,13 +133,26 @@ describe("what is wrong with a command line", () => {
     [["run", "--json-schema", "/no/such"], 2, /--json-schema: expected a text file/],
     [["run", "--json-schema", '{"type":"nothing"}'], 2, /type/],
     [["run", "--logit-bias", "x"], 2, /--logit-bias: expected a token id/],
-    [["run", "--xtc-threshold", "0.5"], 2, /xtc: expected/],
+    [["run", "--xtc-threshold", "0.5"], 2, /--xtc-threshold: expected --xtc-probability beside it/],
     [["run", "--ids", "1", "--file", "x"], 2, /found --file/],
     [["run", "--load", "x", "--system", "y", "z"], 2, /--system: expected it where/],
     [["run", "Mia is", "--json-schema", '{"type":"object"}', "-n", "1", "-q"], 1, /\[CUT\] --json-schema: expected a whole JSON value/],
     [["run", "--max-token", "3"], 2, /did you mean --max-tokens/],
     [["run", "--max-tokens", "x"], 2, /--max-tokens: expected a number/],
-    [["run", "--temperature", "-1"], 2, /temperature/],
+    [["run", "--temperature", "-1"], 2, /--temperature: expected/],
+    [["run", "hi", "--n", "0"], 2, /\] --n: expected/],
+    [["run", "hi", "--top-p", "9"], 2, /--top-p: expected a number/],
+    [["run", "hi", "--threads", "0"], 2, /--threads: expected/],
+    [["run", "hi", "--dtype", "q9"], 2, /--dtype: expected one of auto/],
+    [["run", "hi", "--context-length", "999999999"], 2, /--context-length: expected at most the model's/],
+    [["run", "one two three four", "--context-length", "2"], 1, /at most --context-length = 2 tokens.*a larger --context-length/],
+    [["run", "hi", "--regex", "("], 2, /--regex: expected a regular expression/],
+    [["run", "hi", "--json-schema", '{"type":"nothing"}'], 2, /--json-schema\.type: expected/],
+    [["run", "hi", "--dry-base", "2"], 2, /--dry-base: expected --dry-multiplier beside it/],
+    [["run", "hi", "--logprobs", "x"], 2, /--logprobs: expected a number/],
+    [["run", "hi", "--logprobs", "999"], 2, /--logprobs: expected an integer/],
+    [["download", "a/b", "--cache-dir", ""], 2, /--cache-dir: expected a text/],
+    [["serve", "--parallel", "0", "--port", "0", "-q"], 2, /--parallel: expected a positive integer/],
     [["run", "--ids", "1,x"], 2, /--ids: expected token ids/],
     [["run", "--backend", "gpu"], 2, /"gpu"/],
     [["run", "--backend", "cuda"], 1, /cuda: not part of this version/],
@@ -133,7 +166,7 @@ describe("what is wrong with a command line", () => {
     [["score", "--prompt", "x"], 2, /--continuation/],
     [["tokenize"], 2, /expected a text/],
     [["bench", "--prompt", "8,x"], 2, /--prompt: expected a positive integer/],
-    [["prepare", "tiny", "--dtype", "q4"], 2, /a model and a folder, found 1 words/],
+    [["prepare", "tiny", "--dtype", "q4"], 2, /a model and a folder, found 1 word;/],
     [["prepare", "tiny", fixture], 2, /--dtype/],
     [["prepare", "tiny", fixture, "--dtype", "int4"], 2, /"int4"/],
     [["prepare", "tiny", fixture, "--dtype", "q4"], 2, /an empty folder or none, found config\.json/],
@@ -204,7 +237,7 @@ describe("prepare", async () => {
 
   test("a folder that is there is refused with exit code 2, and replaced with --overwrite", async () => {
     const again = ["prepare", "tiny", folder, "--dtype", "q8"];
-    expect(await jamba(again)).toMatchObject({ code: 2, stderr: expect.stringMatching(/overwrite/) });
+    expect(await jamba(again)).toMatchObject({ code: 2, stderr: expect.stringMatching(/; pass --overwrite to replace/) });
     expect(await jamba([...again, "--overwrite"])).toMatchObject({
       code: 0,
       stdout: "",

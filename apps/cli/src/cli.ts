@@ -7,6 +7,7 @@ import { completion } from "./commands/completion.ts";
 import { devices } from "./commands/devices.ts";
 import { download } from "./commands/download.ts";
 import { evaluate } from "./commands/eval.ts";
+import { help, unknownCommand } from "./commands/help.ts";
 import { inspect } from "./commands/inspect.ts";
 import { prepare } from "./commands/prepare.ts";
 import { quantize } from "./commands/quantize.ts";
@@ -14,8 +15,11 @@ import { run } from "./commands/run.ts";
 import { score } from "./commands/score.ts";
 import { serve } from "./commands/serve.ts";
 import { tokenize } from "./commands/tokenize.ts";
-import { FailedError, type Flags, nearest, type Parsed, parseFlags, UsageError } from "./flags.ts";
-import { commandHelp } from "./help.ts";
+import { version } from "./commands/version.ts";
+import { inFlags } from "./flag-names.ts";
+import { FailedError, type Flags, type FlagValues, type Parsed, parseFlags, UsageError } from "./flags.ts";
+import { commandHelp, generalHelp } from "./help.ts";
+import { nearestIds } from "./model-word.ts";
 import { coloursFor, type Terminal } from "./terminal.ts";
 
 /** What parsing, help and completion know of a command. */
@@ -26,6 +30,8 @@ export interface Command {
   readonly summary: string;
   /** Lines of at most 78 columns, before the flags. */
   readonly about?: string;
+  /** What completion offers in place of files for the words. */
+  choices?(): readonly string[];
   readonly flags: Flags;
   /** The same, after them. */
   readonly notes?: string;
@@ -49,57 +55,50 @@ const commands: Commands = {
   bench,
   devices,
   completion: completion(() => commands),
+  help: help(() => commands),
+  version,
 };
 
-const help = `jamba: run Jamba models in this terminal
-
-${Object.entries(commands)
-  .map(([name, { words, summary }]) => `  jamba ${`${name} ${words}`.padEnd(26)} ${summary}`)
-  .join("\n")}
-
-MODEL is a hub id (OWNER/NAME, OWNER/NAME:Q4_K_M), a directory, a .safetensors
-or .gguf file, a URL, or tiny (if left out). All commands take --json --quiet
---backend --dtype --threads --context-length --offline; --help tells the rest.
-
-Text goes to stdout, everything else to stderr; NO_COLOR is respected.
-Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.
-`;
+const aliases: Readonly<Record<string, string>> = {
+  "--help": "help",
+  "-h": "help",
+  "--version": "version",
+  "-v": "version",
+  "-V": "version",
+};
 
 /** @returns the exit code */
 export async function main(args: readonly string[], terminal: Terminal): Promise<number> {
-  const [name, ...rest] = args;
-  if (name === undefined || name === "--help" || name === "-h" || name === "help") {
-    terminal.stdout.write(help);
-    return name === undefined ? 2 : 0;
+  const [given, ...rest] = args;
+  if (given === undefined) {
+    terminal.stdout.write(generalHelp(commands));
+    return 2;
   }
-  if (name === "--version" || name === "-v") {
-    terminal.stdout.write(`${terminal.version}\n`);
-    return 0;
-  }
-  const json = args.includes("--json");
+  const name = Object.hasOwn(aliases, given) ? aliases[given] : given;
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  let parsed: Parsed = { flags: { json: args.includes("--json") }, words: [] };
   try {
-    const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-    if (!command) {
-      const near = nearest(name, Object.keys(commands));
-      const hint = near ? `did you mean jamba ${near}?` : "see jamba --help";
-      throw new UsageError(`${name}: expected a command (${Object.keys(commands).join(", ")}), found this; ${hint}`);
-    }
-    const parsed = parseFlags(rest, command.flags);
+    if (!command) throw unknownCommand(name, commands);
+    parsed = parseFlags(rest, command.flags);
     if (parsed.flags.help) {
       terminal.stdout.write(commandHelp(name, command));
       return 0;
     }
     return await command.run(parsed, terminal);
   } catch (error) {
-    return report(error, json, terminal);
+    return await report(error, parsed.flags, command?.flags ?? {}, terminal);
   }
 }
 
-function report(error: unknown, json: boolean, terminal: Terminal): number {
+async function report(error: unknown, given: FlagValues, flags: Flags, terminal: Terminal): Promise<number> {
   const code =
     error instanceof JambaError || error instanceof FailedError ? error.code : error instanceof UsageError ? "USAGE" : "UNEXPECTED";
-  const message = error instanceof Error ? error.message : String(error);
-  if (json) terminal.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);
+  const said = error instanceof Error ? error.message : String(error);
+  const [, absent] = /^(\S+): the hub answers 40[14]\b/.exec(said) ?? [];
+  const near = absent === undefined ? [] : await nearestIds(absent);
+  const hint = near.length > 0 ? `; did you mean ${near.join(" or ")}?` : "";
+  const message = error instanceof JambaError ? inFlags(said, flags, given) + hint : said;
+  if (given.json) terminal.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);
   const { red } = coloursFor(terminal.stderr, terminal);
   terminal.stderr.write(`${red("jamba:")} [${code}] ${message}\n`);
   if (terminal.env.JAMBA_DEBUG && error instanceof Error) terminal.stderr.write(`${error.stack}\n`);

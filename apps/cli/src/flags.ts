@@ -1,9 +1,9 @@
 // Command lines to options. Everything wrong with one is a UsageError: exit code 2.
 
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import type { BackendName, Format, GenerateOptions, LoadOptions } from "jamba";
+import type { BackendName, Format, GenerateOptions, LoadDtype, LoadOptions } from "jamba";
+import { nearest } from "./nearest.ts";
 
 export class UsageError extends Error {}
 
@@ -46,11 +46,26 @@ const sampling = (value: string, fallback: string, help: string, short?: string)
   ...(short && { short }),
 });
 
+/** Records, so that a name that the library gets is missed here by the compiler. */
+const backends: Readonly<Record<BackendName, true>> = { auto: true, cuda: true, webgpu: true, cpu: true, wasm: true, reference: true };
+const dtypes: Readonly<Record<LoadDtype, true>> = {
+  auto: true,
+  f32: true,
+  bf16: true,
+  f16: true,
+  q8: true,
+  q4_1: true,
+  q4_k: true,
+  q4: true,
+  "experts-int8": true,
+};
+const oneOf = (names: object) => Object.keys(names).join("|");
+
 export const commonFlags: Flags = {
   json: everywhere({ type: "boolean", help: "one JSON document on stdout, nothing else" }),
   quiet: everywhere({ type: "boolean", short: "q", help: "nothing on stderr but errors" }),
-  backend: everywhere({ type: "string", value: "auto|cuda|webgpu|cpu|wasm|reference", fallback: "auto", help: "what computes" }),
-  dtype: everywhere({ type: "string", value: "auto|f32|bf16|f16|q8|q4|experts-int8", fallback: "auto", help: "what weights are held as" }),
+  backend: everywhere({ type: "string", value: oneOf(backends), fallback: "auto", help: "what computes" }),
+  dtype: everywhere({ type: "string", value: oneOf(dtypes), fallback: "auto", help: "what weights are held as" }),
   threads: everywhere({ type: "string", value: "N", help: "as many as cores if left out" }),
   "context-length": everywhere({ type: "string", value: "N", help: "tokens a conversation may hold" }),
   offline: everywhere({ type: "boolean", help: "of the hub, only what is here already" }),
@@ -97,26 +112,6 @@ export function parseFlags(args: readonly string[], spec: Flags): Parsed {
     const near = nearest(name.replaceAll("_", "-"), Object.keys(spec));
     throw new UsageError(`--${name}: expected a known flag, found this one; ${near ? `did you mean --${near}?` : "see --help"}`);
   }
-}
-
-/** What somebody who typed `name` may have meant. */
-export function nearest(name: string, known: readonly string[]): string | undefined {
-  const begun = known.filter((one) => name.length > 1 && one.startsWith(name));
-  if (begun.length === 1) return begun[0];
-  const far = (one: string) => editDistance(one, name);
-  const [best] = [...known].sort((a, b) => far(a) - far(b));
-  return far(best) <= Math.min(3, Math.ceil(name.length / 2)) ? best : undefined;
-}
-
-/** Levenshtein's. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
-    row = next;
-  }
-  return row[b.length];
 }
 
 /** `--temperature -1` is a value, not a flag: what is wrong with it is said by who knows its range. */
@@ -180,7 +175,13 @@ export function generateOptions(flags: FlagValues): GenerateOptions {
   const number = (name: string) => numberFlag(flags, name);
   const [multiplier, base, allowedLength, lastN] = ["multiplier", "base", "allowed-length", "last-n"].map((name) => number(`dry-${name}`));
   const [probability, threshold] = [number("xtc-probability"), number("xtc-threshold")];
-  // Without its first number the library says what is missing.
+  for (const [first, ...more] of [
+    ["xtc-probability", "xtc-threshold"],
+    ["dry-multiplier", "dry-base", "dry-allowed-length", "dry-last-n"],
+  ]) {
+    const lonely = flags[first] === undefined ? more.find((name) => flags[name] !== undefined) : undefined;
+    if (lonely !== undefined) throw new UsageError(`--${lonely}: expected --${first} beside it, found none`);
+  }
   const group = <T>(values: T) =>
     Object.values(values as object).some((value) => value !== undefined) ? (values as Required<T>) : undefined;
   return {
@@ -254,11 +255,4 @@ export function loadOptions(flags: FlagValues): LoadOptions {
     offline: flags.offline as boolean | undefined,
     ...(flags.quiet === true && { onWarning: () => undefined }),
   };
-}
-
-/** The first word is a model if it looks like one; otherwise all words are text for the small model. */
-export function splitModel(words: readonly string[]): { model: string; rest: readonly string[] } {
-  const [first, ...rest] = words;
-  const looks = /^(tiny|https?:\/\/.*|\.{0,2}\/.*|.*\.(gguf|safetensors)|[\w.-]+\/[\w.-]+(:[\w.-]+)?)$/;
-  return first !== undefined && (looks.test(first) || existsSync(first)) ? { model: first, rest } : { model: "tiny", rest: words };
 }

@@ -1,6 +1,6 @@
 // What --help prints, made from the same tables that parse the command lines.
 
-import type { Command } from "./cli.ts";
+import type { Command, Commands } from "./cli.ts";
 import type { Flag } from "./flags.ts";
 import { wrapped } from "./terminal.ts";
 
@@ -10,6 +10,38 @@ const [margin, indent] = [12, 37];
 
 /** Groups of flags that most people never look at: side by side instead of one a line. */
 const packed = ["more", "sampling", "general"];
+
+/** What can be done, in one screen. */
+export function generalHelp(commands: Commands): string {
+  const lines = Object.entries(commands).map(([name, { words, summary }]) => `  jamba ${`${name} ${words}`.padEnd(26)} ${summary}`);
+  return `jamba: run Jamba models in this terminal
+
+${lines.join("\n")}
+
+MODEL is a hub id, a name such as Jamba2-3B, a folder, a file, a URL, or tiny;
+jamba help model tells more. jamba help COMMAND, or --help, tells of the flags.
+Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted. NO_COLOR is respected.
+`;
+}
+
+export const modelHelp = `MODEL: what commands take as a model
+
+  tiny                     the small one that comes along; if MODEL is left out
+  OWNER/NAME               of the hub; OWNER/NAME:Q4_K_M, OWNER/NAME:FILE.gguf
+                           one file of it
+  Jamba2-3B                the family without ai21labs/ and AI21-, in any case;
+                           also the NAME alone of what jamba list shows
+  ./FOLDER  ~/FILE  a/b/c  a folder, a .gguf or .safetensors file
+  https://HOST/PATH        the same on a web server, read by ranges
+
+  Where a text may follow (run, tokenize), the first word is MODEL if it has one
+  of these forms or something of that name is here. It is an error if it is
+  none and yet looks like one: a slip of the keyboard in one of the names above,
+  a name with its size or its quantisation (mistral-7b, llama3:8b), a path.
+  Anything else begins the text, which goes to tiny: jamba run hello. With the
+  model in front every text is taken as it is: jamba run tiny tyni. So is one
+  in quotes that has a space in it: jamba run "a/b or c".
+`;
 
 /** Twenty-four lines of 80 columns at most; a test counts them. */
 export function commandHelp(name: string, { words, summary, about, flags, notes }: Command): string {

@@ -2,6 +2,11 @@ import { type JambaModel, loadModel } from "jamba";
 import { type FlagValues, loadOptions } from "./flags.ts";
 import { interruptible, loadBar, type Terminal } from "./terminal.ts";
 
+/** Whose an answer is. */
+export function origin(source: string, { device, dtypes }: Pick<JambaModel, "device" | "dtypes">): string {
+  return `${source} on ${device.kind}, ${dtypes[0]} weights`;
+}
+
 /** Loads the model that the flags ask for, runs `body` to its exit code, and gives the memory back. An interrupt aborts the signal: 130. */
 export function withModel(
   source: string,

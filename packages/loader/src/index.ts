@@ -3,6 +3,14 @@ export { fingerprint, hexOf, sha256, tokenizerFingerprint } from "./fingerprint.
 export { encodeBlocks } from "./gguf/encode-blocks.ts";
 export { type GgufHeader, type GgufTensor, type GgufValue, parseGgufHeader } from "./gguf/header.ts";
 export { type PlacedGguf, placeGguf, type UnplacedGgufTensor } from "./gguf/write.ts";
+export {
+  type CachedRepository,
+  type CachedRevision,
+  type CacheOptions,
+  listCached,
+  type RemovedFiles,
+  removeCached,
+} from "./hub/cached.ts";
 export { type Download, type DownloadOptions, type DownloadProgress, download } from "./hub/download.ts";
 export { isHubId } from "./hub/hub-id.ts";
 export { type JambaConfig, parseConfig } from "./model/config.ts";

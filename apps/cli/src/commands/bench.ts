@@ -1,7 +1,8 @@
 import { type JambaModel, loadModel } from "jamba";
 import type { Command } from "../cli.ts";
-import { commonFlags, loadOptions, numberFlag, splitModel, textFlag, UsageError } from "../flags.ts";
-import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
+import { commonFlags, loadOptions, numberFlag, textFlag, UsageError } from "../flags.ts";
+import { modelOf } from "../model-word.ts";
+import { bytesText, coloursFor, counted, interruptible, loadBar } from "../terminal.ts";
 
 /** Tokens read before the ones whose writing is timed. */
 const decodePrompt = 16;
@@ -25,8 +26,8 @@ do in a text. Times include the choice of each token.`,
   },
 
   async run({ flags, words }, terminal) {
-    const { model: source, rest } = splitModel(words);
-    if (rest.length > 0) throw new UsageError(`bench: expected a model, found ${JSON.stringify(rest.join(" "))}; is the path right?`);
+    if (words.length > 1) throw new UsageError(`bench: expected one model, found ${JSON.stringify(words.join(" "))}`);
+    const source = await modelOf(words[0]);
     const prompts = (textFlag(flags, "prompt") ?? "128,512").split(",").map((text) => count("--prompt", Number(text)));
     const written = count("--max-tokens", numberFlag(flags, "max-tokens") ?? 64);
     const repeat = count("--repeat", numberFlag(flags, "repeat") ?? 3);
@@ -52,9 +53,7 @@ do in a text. Times include the choice of each token.`,
         const { bold, dim } = coloursFor(terminal.stdout, terminal);
         const line = (what: string, { median, min, max }: Spread) =>
           `  ${what.padEnd(12)}${bold(short(median).padStart(8))} tokens/s ${dim(`[${short(min)} … ${short(max)}]`)}\n`;
-        terminal.stdout.write(
-          `${bold(source)}  ${dtypes[0]} weights, ${device.name}, ${device.threads} thread${device.threads === 1 ? "" : "s"}\n`,
-        );
+        terminal.stdout.write(`${bold(source)}  ${dtypes[0]} weights, ${device.name}, ${counted(device.threads, "thread")}\n`);
         for (const why of device.passedOver ?? []) terminal.stdout.write(dim(`  ${why}\n`));
         for (const { tokens, tokensPerSecond } of prefill) terminal.stdout.write(line(`read ${tokens}`, tokensPerSecond));
         terminal.stdout.write(line(`write ${written}`, write));

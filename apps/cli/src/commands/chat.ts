@@ -3,17 +3,8 @@ import { createInterface, type Interface } from "node:readline/promises";
 import { JambaError, type JambaModel, loadModel, type TextStream } from "jamba";
 import { Chat } from "../chat.ts";
 import type { Command } from "../cli.ts";
-import {
-  commonFlags,
-  type FlagValues,
-  generateFlags,
-  generateOptions,
-  loadOptions,
-  splitModel,
-  textFlag,
-  textOf,
-  UsageError,
-} from "../flags.ts";
+import { commonFlags, type FlagValues, generateFlags, generateOptions, loadOptions, textFlag, textOf, UsageError } from "../flags.ts";
+import { modelOf } from "../model-word.ts";
 import { coloursFor, loadBar, type Terminal } from "../terminal.ts";
 import { summary } from "./run.ts";
 
@@ -35,8 +26,8 @@ export const chat: Command = {
 Ctrl-C stops an answer; a second one, or one at the prompt, leaves.`,
 
   async run({ flags, words }, terminal) {
-    const { model: source, rest } = splitModel(words);
-    if (rest.length > 0) throw new UsageError(`chat: expected a model at most, found ${JSON.stringify(rest.join(" "))}`);
+    if (words.length > 1) throw new UsageError(`chat: expected a model at most, found ${JSON.stringify(words.join(" "))}`);
+    const source = await modelOf(words[0]);
     if (flags.load !== undefined && (flags.system !== undefined || flags.file !== undefined))
       throw new UsageError("--load: expected neither --system nor --file beside it, for a conversation has its own");
     const files = (flags.file ?? []) as string[];
@@ -103,7 +94,7 @@ async function converse(chat: Chat, flags: FlagValues, source: string, terminal:
           answers.push({ text: said, result });
           // Nothing was there before the first answer.
           const miss = answers.length > 1 && result.cacheMissReason ? `\n  read again: ${result.cacheMissReason}` : "";
-          if (!quiet) stderr.write(`${dim(`${summary(result, chat.model)}${miss}`)}\n`);
+          if (!quiet) stderr.write(`${dim(`${summary(result, source, chat.model)}${miss}`)}\n`);
           if (!quiet && stderr.isTTY) stderr.write(chat.pictures());
         }
       } catch (error) {

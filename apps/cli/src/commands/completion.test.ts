@@ -22,6 +22,19 @@ describe("bash", () => {
       ["jamba", "quantize", "--dtype", "q4"],
       ["q4", "q4_k_m"],
     ],
+    [
+      ["jamba", "run", "--dtype", ""],
+      ["auto", "f32", "bf16", "f16", "q8", "q4_1", "q4_k", "q4", "experts-int8"],
+    ],
+    [
+      ["jamba", "quantize", "--dtype", ""],
+      ["f32", "f16", "q4", "q8", "experts-int8", "q4_k_m", "bf16"],
+    ],
+    [["jamba", "help", "co"], ["completion"]],
+    [
+      ["jamba", "completion", ""],
+      ["bash", "zsh", "fish"],
+    ],
     [["jamba", "chat", "--file", "/etc/host"], expect.arrayContaining(["/etc/hosts"])],
     [["jamba", "run", "--seed", ""], []],
     [["jamba", "fly", "--x"], []],
@@ -33,10 +46,19 @@ COMP_WORDS=(${words.map((word) => `'${word}'`).join(" ")}); COMP_CWORD=${words.l
   });
 });
 
+test.each([
+  ["run", ["x"]],
+  ["quantize", ["tiny", "x.gguf"]],
+])("%s --dtype completes what the library takes, all of it", async (command, words) => {
+  const [, known] = /expected one of ([^;]*), found/.exec((await jamba([command, ...words, "--dtype", "none"])).stderr)!;
+  expect(await scriptOf("bash")).toContain(`compgen -W "${known.split(", ").join(" ")}"`);
+});
+
 test.each(["zsh", "fish"])("%s takes its script", async (shell) => {
   const script = await scriptOf(shell);
   // Each flag of run is in it, whether or not the shell is here to read it.
   for (const name of ["max-tokens", "json-schema", "xtc-threshold", "offline"]) expect(script).toContain(name);
+  expect(script).toMatch(/\(?auto f32 bf16 f16 q8 q4_1 q4_k q4 experts-int8/);
 });
 
 for (const shell of ["zsh", "fish"])

@@ -12,6 +12,7 @@ export function completion(all: () => Commands): Command {
     about: `bash   source <(jamba completion bash)           in ~/.bashrc
 zsh    source <(jamba completion zsh)            in ~/.zshrc
 fish   jamba completion fish | source            in ~/.config/fish/config.fish`,
+    choices: () => Object.keys(shells),
     flags: commonFlags,
     async run({ flags, words }, { stdout }) {
       const [shell] = words;
@@ -57,10 +58,10 @@ function bash(commands: Commands): string {
     }),
   );
   const words = Object.entries(commands).map(
-    ([command, { flags }]) =>
+    ([command, { flags, choices }]) =>
       `    ${command}) all="${Object.keys(flags)
         .map((name) => `--${name}`)
-        .join(" ")}" ;;`,
+        .join(" ")}"${choices ? ` words="${choices().join(" ")}"` : ""} ;;`,
   );
   return `# bash completion for jamba
 _jamba_reply() {
@@ -68,7 +69,7 @@ _jamba_reply() {
   [ "$1" = : ] || while IFS= read -r one; do COMPREPLY+=("$one"); done < <("$@" -- "$cur")
 }
 _jamba() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} command=\${COMP_WORDS[1]} all=
+  local cur=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} command=\${COMP_WORDS[1]} all= words=
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
     _jamba_reply "$cur" compgen -W "${Object.keys(commands).join(" ")} --help --version"
@@ -82,7 +83,7 @@ ${words.join("\n")}
   esac
   case $cur in
     -*) _jamba_reply "$cur" compgen -W "$all" ;;
-    *) _jamba_reply "$cur" compgen -f ;;
+    *) if [ -n "$words" ]; then _jamba_reply "$cur" compgen -W "$words"; else _jamba_reply "$cur" compgen -f; fi ;;
   esac
 }
 complete -o filenames -F _jamba jamba
@@ -106,8 +107,8 @@ function zsh(commands: Commands): string {
       .map((one) => `      '${flag.multiple ? "*" : ""}${one}[${quoted(flag.help)}]${action(takes(flag))}'`)
       .join(" \\\n");
   const cases = Object.entries(commands).map(
-    ([command, { flags }]) =>
-      `    ${command}) _arguments -s \\\n${Object.entries(flags).map(spec).join(" \\\n")} \\\n      '*:model or text:_files' ;;`,
+    ([command, { flags, choices }]) =>
+      `    ${command}) _arguments -s \\\n${Object.entries(flags).map(spec).join(" \\\n")} \\\n      '*:${choices ? `word:(${choices().join(" ")})` : "model or text:_files"}' ;;`,
   );
   return `#compdef jamba
 _jamba() {
@@ -130,8 +131,9 @@ compdef _jamba jamba
 
 function fish(commands: Commands): string {
   const quoted = (text: string) => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
-  const lines = Object.entries(commands).flatMap(([command, { summary, flags }]) => [
+  const lines = Object.entries(commands).flatMap(([command, { summary, flags, choices }]) => [
     `complete -c jamba -n __fish_use_subcommand -f -a ${command} -d ${quoted(summary)}`,
+    ...(choices ? [`complete -c jamba -n '__fish_seen_subcommand_from ${command}' -f -a ${quoted(choices().join(" "))}`] : []),
     ...Object.entries(flags).map(([name, flag]) => {
       const given = takes(flag);
       const values =

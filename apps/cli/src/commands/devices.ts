@@ -1,7 +1,7 @@
 import { listDevices } from "jamba";
 import type { Command } from "../cli.ts";
 import { commonFlags } from "../flags.ts";
-import { coloursFor, widthOf, wrapped } from "../terminal.ts";
+import { coloursFor, counted, widthOf, wrapped } from "../terminal.ts";
 
 export const devices: Command = {
   words: "",
@@ -17,8 +17,9 @@ export const devices: Command = {
     const { green, dim } = coloursFor(terminal.stdout, terminal);
     const lines = (text: string) => wrapped(text, widthOf(terminal.stdout) - indent);
     for (const { backend, usable, reason = "", device } of all) {
-      const threads = `${device?.threads} thread${device?.threads === 1 ? "" : "s"}`;
-      const [first, ...rest] = device ? [`${device.name}, ${threads}`, ...device.features.flatMap(lines)] : lines(reason);
+      const [first, ...rest] = device
+        ? [`${device.name}, ${counted(device.threads, "thread")}`, ...device.features.flatMap(lines)]
+        : lines(reason);
       terminal.stdout.write(`${usable ? green("yes") : dim("no ")} ${backend.padEnd(indent - 4)}${device ? first : dim(first)}\n`);
       for (const line of rest) terminal.stdout.write(`${" ".repeat(indent)}${dim(line)}\n`);
     }

@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { download as downloadModel } from "@jamba/loader";
 import type { Command } from "../cli.ts";
 import { commonFlags, textFlag, UsageError } from "../flags.ts";
-import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
+import { hubIdOf } from "../model-word.ts";
+import { bytesText, coloursFor, counted, interruptible, loadBar } from "../terminal.ts";
 
 export const download: Command = {
   words: "ID",
@@ -22,8 +23,9 @@ for gated and private models; HF_ENDPOINT names another hub. Of what all
 commands take, --backend, --dtype and --threads change nothing here.`,
 
   async run({ flags, words }, terminal) {
-    if (words.length !== 1) throw new UsageError(`download: expected one hub id, found ${words.length} words; see jamba download --help`);
-    const [id] = words;
+    if (words.length !== 1)
+      throw new UsageError(`download: expected one hub id, found ${counted(words.length, "word")}; see jamba download --help`);
+    const id = await hubIdOf(words[0]);
     const quiet = Boolean(flags.quiet || flags.json);
     const bar = loadBar(terminal, !quiet);
     const started = performance.now();

@@ -1,9 +1,10 @@
 import type { JambaModel } from "jamba";
 import type { Command } from "../cli.ts";
-import { commonFlags, numberFlag, splitModel, textOf, UsageError } from "../flags.ts";
+import { commonFlags, numberFlag, textOf, UsageError } from "../flags.ts";
+import { modelOf } from "../model-word.ts";
 import { asQuestion, isRight, parseLines, type Question } from "../questions.ts";
-import { coloursFor, type Terminal } from "../terminal.ts";
-import { withModel } from "../with-model.ts";
+import { coloursFor, counted, type Terminal } from "../terminal.ts";
+import { origin, withModel } from "../with-model.ts";
 
 /** Which continuation a model takes for the most probable one. */
 interface Choice {
@@ -43,7 +44,8 @@ Each may name its task; there is a line in the table for each task.`,
 
   async run({ flags, words }, terminal) {
     // A file may look like a model, but a model is not named .jsonl.
-    const { model: source, rest: files } = words[0]?.endsWith(".jsonl") ? { model: "tiny", rest: words } : splitModel(words);
+    const files = words[0]?.endsWith(".jsonl") ? words : words.slice(1);
+    const source = files === words ? "tiny" : await modelOf(words[0]);
     if (files.length === 0) throw new UsageError("eval: expected a file of questions, found none; see jamba eval --help");
     const limit = numberFlag(flags, "limit") ?? Number.POSITIVE_INFINITY;
     if (!(limit >= 1)) throw new UsageError(`--limit: expected a positive number, found ${limit}`);
@@ -68,6 +70,8 @@ Each may name its task; there is a line in the table for each task.`,
       if (tasks.length === 1) rows.shift();
       if (flags.json) terminal.stdout.write(`${JSON.stringify({ model: source, rows, device: model.device })}\n`);
       else show(rows, terminal);
+      if (!flags.quiet && !flags.json)
+        terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(`  ${origin(source, model)}`)}\n`);
       return 0;
     });
   },
@@ -79,7 +83,8 @@ function read(line: object): Question | Choice {
   const isText = (text: unknown) => typeof text === "string" && text !== "";
   if (!isText(prompt) || !Array.isArray(continuations) || !continuations.every(isText)) throw new Error("no prompt with continuations");
   const isIndex = Number.isSafeInteger(answer) && answer! >= 0 && answer! < continuations.length;
-  if (continuations.length !== 1 && !isIndex) throw new Error(`${continuations.length} continuations and no answer, which counts from 0`);
+  if (continuations.length !== 1 && !isIndex)
+    throw new Error(`${counted(continuations.length, "continuation")} and no answer, which counts from 0`);
   return { task, prompt, continuations: continuations as string[], answer: continuations.length > 1 ? answer : undefined };
 }
 

@@ -3,9 +3,10 @@ import type { Checkpoint } from "@jamba/loader";
 import { type JambaConfig, JambaError, type MemoryPlan, type PlanOptions, parseConfig, planMemory, preparedOf } from "jamba";
 import { checkpointOf } from "../checkpoint.ts";
 import type { Command } from "../cli.ts";
-import { commonFlags, type FlagValues, loadOptions, numberFlag, sizeFlag, splitModel, UsageError } from "../flags.ts";
+import { commonFlags, type FlagValues, loadOptions, numberFlag, sizeFlag, UsageError } from "../flags.ts";
+import { modelOf } from "../model-word.ts";
 import { bar } from "../pictures.ts";
-import { bytesText, coloursFor, type Terminal, widthOf, wrapped } from "../terminal.ts";
+import { bytesText, coloursFor, counted, type Terminal, widthOf, wrapped } from "../terminal.ts";
 
 /** What a file's bytes are: the first pattern that a tensor's name fits. */
 const kinds = [
@@ -53,8 +54,8 @@ feed-forward is a mixture of experts.`,
 --json has the plan and the assumptions too.`,
 
   async run({ flags, words }, terminal) {
-    const { model: source, rest } = splitModel(words);
-    if (rest.length > 0) throw new UsageError(`inspect: expected a model, found ${JSON.stringify(rest.join(" "))}; is the path right?`);
+    if (words.length > 1) throw new UsageError(`inspect: expected one model, found ${JSON.stringify(words.join(" "))}`);
+    const source = words[0]?.endsWith(".json") ? words[0] : await modelOf(words[0]);
     const { offline: _, ...load } = loadOptions(flags);
     const options: PlanOptions = { ...load, batch: numberFlag(flags, "batch"), memoryBytes: sizeFlag(flags, "memory") };
     if (source.endsWith(".json")) {
@@ -136,7 +137,7 @@ function show(found: Found, flags: FlagValues, terminal: Terminal): number {
     write(shownConfig.map((key) => tied(`${key} ${config[key]}`)).join(", "));
   }
   if (prepared) stdout.write(`  prepared as ${prepared.dtype}, for a backend of layout ${prepared.layout}\n`);
-  if (dtypes) stdout.write(`  ${tensors.length} tensors  ${dtypes.join(", ")}\n`);
+  if (dtypes) stdout.write(`  ${counted(tensors.length, "tensor")}  ${dtypes.join(", ")}\n`);
   if (planError) write(`memory can't be planned: ${planError.message}`);
   if (plan) draw(plan, terminal, write);
   if (plan && flags.assumptions) write(plan.assumptions.join("; "), dim);
@@ -155,8 +156,11 @@ function draw(plan: MemoryPlan, terminal: Terminal, write: Write): void {
   const { stdout } = terminal;
   const { bold, cyan, green, red } = coloursFor(stdout, terminal);
   const { weights, kv, state, workspace, totalBytes, memory, fits, contextLength, batch } = plan;
-  const sequences = batch === 1 ? "1 sequence" : `${batch} sequences`;
-  write(`${countText(plan.parameters)} parameters on ${plan.backend}, ${plan.dtype}: ${sequences} of ${contextLength} tokens`, bold);
+  const sequences = counted(batch, "sequence");
+  write(
+    `${countText(plan.parameters)} parameters on ${plan.backend}, ${plan.dtype}: ${sequences} of ${counted(contextLength, "token")}`,
+    bold,
+  );
   const parts = { ...weights.byPart, [`KV ${kv.dtype}`]: kv.bytes, state: state.bytes, workspace: workspace.bytes };
   const line = (part: string, bytes: number, rest: string) => stdout.write(`  ${part.padEnd(10)}${bytesText(bytes).padStart(9)} ${rest}\n`);
   for (const [part, bytes] of Object.entries(parts)) if (bytes > 0) line(part, bytes, cyan(bar(bytes / totalBytes, widthOf(stdout) - 22)));
@@ -170,7 +174,7 @@ function draw(plan: MemoryPlan, terminal: Terminal, write: Write): void {
 }
 
 function verdict({ fits, dtypes, largestContext, contextLength, memory }: MemoryPlan): string {
-  const context = `the longest context that fits is ${largestContext} tokens`;
+  const context = `the longest context that fits is ${counted(largestContext, "token")}`;
   if (fits) return `fits; ${context}`;
   const other = dtypes.find((dtype) => dtype.fits);
   const would = other ? `${other.dtype} would (${bytesText(other.totalBytes)})` : "no other dtype would";

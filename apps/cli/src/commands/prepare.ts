@@ -1,7 +1,8 @@
 import { type LoadDtype, prepareModel } from "jamba";
 import type { Command } from "../cli.ts";
 import { commonFlags, loadOptions, textFlag, UsageError } from "../flags.ts";
-import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
+import { modelOf } from "../model-word.ts";
+import { bytesText, coloursFor, counted, interruptible, loadBar } from "../terminal.ts";
 
 export const prepare: Command = {
   words: "MODEL FOLDER",
@@ -17,13 +18,14 @@ most), experts-int8 (experts as q8), auto, f32, bf16 or f16.`,
 in another way; it then says so, and the model has to be prepared again.`,
 
   async run({ flags, words }, terminal) {
-    const [source, folder] = words;
+    const folder = words[1];
     const dtype = textFlag(flags, "dtype") as LoadDtype | undefined;
     if (words.length !== 2)
-      throw new UsageError(`prepare: expected a model and a folder, found ${words.length} words; see jamba prepare --help`);
+      throw new UsageError(`prepare: expected a model and a folder, found ${counted(words.length, "word")}; see jamba prepare --help`);
     if (dtype === undefined) throw new UsageError("prepare: expected --dtype, found none; q8 and q4 are the usual ones");
     if (flags["context-length"] !== undefined)
       throw new UsageError("--context-length: expected where a model is loaded, found it in prepare");
+    const source = await modelOf(words[0]);
     const quiet = Boolean(flags.quiet || flags.json);
     const bar = loadBar(terminal, !quiet);
     const started = performance.now();

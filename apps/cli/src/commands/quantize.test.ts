@@ -69,7 +69,7 @@ describe("quantize", () => {
       stdout: "",
       stderr: expect.stringMatching(/^ {2}\S+bf16\.gguf: 13\.5 MB as bf16, \d+\.\d s\n$/),
     });
-    expect(await jamba(args)).toMatchObject({ code: 2, stdout: "", stderr: expect.stringMatching(/overwrite/) });
+    expect(await jamba(args)).toMatchObject({ code: 2, stdout: "", stderr: expect.stringMatching(/; pass --overwrite to replace it/) });
     expect(await jamba([...args, "--overwrite", "--quiet"])).toEqual({ code: 0, stdout: "", stderr: "" });
   });
 
@@ -154,7 +154,7 @@ describe("score", () => {
 
 describe("what is wrong with a command line", () => {
   test.each<[string[], RegExp]>([
-    [["quantize", "tiny"], /a model and a file, found 1 words/],
+    [["quantize", "tiny"], /a model and a file, found 1 word;/],
     [["quantize", "tiny", "x.gguf"], /--dtype/],
     [["quantize", "tiny", "x.gguf", "--dtype", "int4"], /"int4"/],
     [["quantize", "tiny", "x.bin", "--dtype", "q4"], /ends in \.gguf/],

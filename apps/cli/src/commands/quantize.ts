@@ -1,7 +1,9 @@
+import { quantizeDtypes } from "@jamba/loader";
 import { type QuantizeModelOptions, quantizeModel } from "jamba";
 import type { Command } from "../cli.ts";
 import { commonFlags, loadOptions, textFlag, textOf, UsageError } from "../flags.ts";
-import { bytesText, coloursFor, interruptible, loadBar } from "../terminal.ts";
+import { modelOf } from "../model-word.ts";
+import { bytesText, coloursFor, counted, interruptible, loadBar } from "../terminal.ts";
 
 export const quantize: Command = {
   words: "IN OUT.gguf",
@@ -19,21 +21,22 @@ most), q4_k_m (4 bits with finer scales, 6 where it hurts most), experts-int8
     },
     overwrite: { type: "boolean", help: "replace an OUT that is there" },
     ...commonFlags,
-    dtype: { ...commonFlags.dtype, value: "q8|q4|q4_k_m|experts-int8|bf16|f16|f32", fallback: undefined },
+    dtype: { ...commonFlags.dtype, value: quantizeDtypes.join("|"), fallback: undefined },
   },
   notes: `OUT appears whole or not at all. What a killed run left beside it is removed
 by the next one, which starts anew. jamba score shows what is lost.`,
 
   async run({ flags, words }, terminal) {
-    const [source, out] = words;
+    const out = words[1];
     const dtype = textFlag(flags, "dtype") as QuantizeModelOptions["dtype"] | undefined;
     if (words.length !== 2)
-      throw new UsageError(`quantize: expected a model and a file, found ${words.length} words; see jamba quantize --help`);
+      throw new UsageError(`quantize: expected a model and a file, found ${counted(words.length, "word")}; see jamba quantize --help`);
     if (dtype === undefined) throw new UsageError("quantize: expected --dtype, found none; q4_k_m and q8 are the usual ones");
     if (flags["context-length"] !== undefined)
       throw new UsageError("--context-length: expected where a model is loaded, found it in quantize");
     const calibration = textFlag(flags, "calibrate");
     const calibrate = calibration === undefined ? undefined : await textOf("--calibrate", calibration);
+    const source = await modelOf(words[0]);
     const quiet = Boolean(flags.quiet || flags.json);
     const bar = loadBar(terminal, !quiet);
     const started = performance.now();

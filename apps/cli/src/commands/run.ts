@@ -10,13 +10,13 @@ import {
   idsFlag,
   jsonOf,
   numberFlag,
-  splitModel,
   textFlag,
   textOf,
   UsageError,
 } from "../flags.ts";
-import { coloursFor, type Terminal } from "../terminal.ts";
-import { withModel } from "../with-model.ts";
+import { splitModel } from "../model-word.ts";
+import { coloursFor, counted, type Terminal } from "../terminal.ts";
+import { origin, withModel } from "../with-model.ts";
 
 const prompt = { type: "string", group: "prompt" } as const;
 const more = { type: "string", group: "more" } as const;
@@ -25,7 +25,7 @@ const answer = { type: "string", group: "answer" } as const;
 export const run: Command = {
   words: "[MODEL] [PROMPT]",
   summary: "write on from a text, or answer it",
-  about: "PROMPT may come from stdin. Words that do not look like a model are a prompt.",
+  about: "PROMPT may come from stdin. What is taken for a MODEL: jamba help model.",
   flags: {
     file: { ...prompt, value: "FILE", multiple: true, help: "text before PROMPT; - is stdin" },
     system: { ...prompt, value: "TEXT", help: "answer PROMPT as a message, under TEXT" },
@@ -45,7 +45,7 @@ export const run: Command = {
   },
 
   async run({ flags, words }, terminal) {
-    const { model: source, rest } = splitModel(words);
+    const { model: source, rest } = await splitModel(words, "run");
     const options = await optionsOf(flags);
     const ask = await questionOf(flags, rest, source, terminal);
     return withModel(source, flags, terminal, async (model, signal) => {
@@ -59,7 +59,8 @@ export const run: Command = {
       if (flags.json)
         terminal.stdout.write(`${JSON.stringify({ ...documentOf(result, flags.load !== undefined), device: model.device })}\n`);
       else for (const choice of result.choices ?? [result]) terminal.stdout.write(restOf(choice, isWhole, isJson));
-      if (!flags.json && !flags.quiet) terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(summary(result, model))}\n`);
+      if (!flags.json && !flags.quiet)
+        terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(summary(result, source, model))}\n`);
       const save = textFlag(flags, "save");
       if (session && save !== undefined) await session.save(save);
       await session?.dispose();
@@ -152,7 +153,7 @@ function wholeJson({ content, usage, finishReason }: Result): string {
   } catch {
     throw new FailedError(
       "CUT",
-      `--json-schema: expected a whole JSON value, found one that ended after ${usage.completionTokens} tokens (${finishReason}); raise --max-tokens`,
+      `--json-schema: expected a whole JSON value, found one that ended after ${counted(usage.completionTokens, "token")} (${finishReason}); raise --max-tokens`,
     );
   }
 }
@@ -178,13 +179,13 @@ function documentOf(result: Result, isLoaded: boolean): object {
   };
 }
 
-/** The line under an answer: what it took, and on what. */
-export function summary(result: Result, { device, dtypes }: Pick<JambaModel, "device" | "dtypes">): string {
+/** The line under an answer: what it took, and from which model on what. */
+export function summary(result: Result, source: string, model: Pick<JambaModel, "device" | "dtypes">): string {
   const { usage, timings, finishReason } = result;
   const read =
     usage.cachedTokens > 0 ? `${usage.promptTokens - usage.cachedTokens} read, ${usage.cachedTokens} kept` : `${usage.promptTokens} read`;
   const speed = timings.tokensPerSecond > 0 ? `, ${timings.tokensPerSecond.toFixed(1)} tokens/s` : "";
-  const slow = (device.passedOver ?? []).map((why) => `\n  ${why}`);
+  const slow = (model.device.passedOver ?? []).map((why) => `\n  ${why}`);
   const first = (timings.firstTokenMs / 1000).toFixed(2);
-  return `  ${read}, ${usage.completionTokens} written (${finishReason})${speed}, first after ${first} s, ${device.kind}, ${dtypes[0]} weights${slow.join("")}`;
+  return `  ${read}, ${usage.completionTokens} written (${finishReason})${speed}, first after ${first} s; ${origin(source, model)}${slow.join("")}`;
 }

@@ -1,8 +1,10 @@
 import { type JambaModel, type LoadOptions, type LoadProgress, loadModel } from "jamba";
 import type { Command } from "../cli.ts";
-import { commonFlags, type FlagValues, loadOptions, splitModel, textFlag, textOf, UsageError } from "../flags.ts";
+import { commonFlags, type FlagValues, loadOptions, textFlag, textOf, UsageError } from "../flags.ts";
+import { modelOf } from "../model-word.ts";
 import { isRight, parseQuestions, type Question } from "../questions.ts";
 import { bytesText, coloursFor, interruptible, loadBar, type Terminal } from "../terminal.ts";
+import { origin } from "../with-model.ts";
 
 /** Tokens that are read as one text; each such window begins anew. */
 const windowTokens = 512;
@@ -28,10 +30,10 @@ continuations a line each, and the prompt is read once.`,
 
   async run({ flags, words }, terminal) {
     if (flags.file !== undefined || flags.questions !== undefined) return compare(flags, words, terminal);
-    const { model: source, rest } = splitModel(words);
+    const source = await modelOf(words[0]);
     const prompt = textFlag(flags, "prompt");
     const continuations = (flags.continuation ?? []) as string[];
-    if (prompt === undefined || continuations.length === 0 || continuations.includes("") || rest.length > 0) {
+    if (prompt === undefined || continuations.length === 0 || continuations.includes("") || words.length > 1) {
       throw new UsageError(
         "score: expected a model, --prompt and --continuation (or --file, or --questions), found something else; see jamba score --help",
       );
@@ -53,6 +55,7 @@ continuations a line each, and the prompt is read once.`,
         return 0;
       }
       const { bold } = coloursFor(terminal.stdout, terminal);
+      if (!flags.quiet) terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(`  ${origin(source, model)}`)}\n`);
       const number = (logprob: number) => logprob.toFixed(4).padStart(10);
       if (others.length > 0) {
         for (const [i, { logprob, perplexity }] of found.entries())
@@ -89,7 +92,7 @@ async function compare(flags: FlagValues, words: readonly string[], terminal: Te
   const text = file === undefined ? undefined : await textOf("--file", file);
   if (text === "") throw new UsageError("--file: expected a text, found an empty file");
   const questions = asking === undefined ? undefined : parseQuestions("--questions", await textOf("--questions", asking));
-  const models = words.length > 0 ? words : ["tiny"];
+  const models = words.length > 0 ? await Promise.all(words.map(modelOf)) : ["tiny"];
   const dtypes = (textFlag(flags, "dtype") ?? "auto").split(",") as NonNullable<LoadOptions["dtype"]>[];
   const rows: Row[] = [];
   const table = tableOf(terminal, models, { text, questions });

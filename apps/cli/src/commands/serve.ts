@@ -1,19 +1,9 @@
 import type { AppOptions, ListenOptions, ServedModels, Server, ServerStats } from "@jamba/server";
 import { type LoadOptions, loadModel } from "jamba";
 import type { Command } from "../cli.ts";
-import {
-  commonFlags,
-  durationFlag,
-  type FlagValues,
-  loadOptions,
-  numberFlag,
-  sizeFlag,
-  splitModel,
-  textFlag,
-  textOf,
-  UsageError,
-} from "../flags.ts";
-import { bytesText, coloursFor, loadBar, type Terminal, widthOf } from "../terminal.ts";
+import { commonFlags, durationFlag, type FlagValues, loadOptions, numberFlag, sizeFlag, textFlag, textOf, UsageError } from "../flags.ts";
+import { modelOf } from "../model-word.ts";
+import { bytesText, coloursFor, counted, loadBar, type Terminal, widthOf } from "../terminal.ts";
 
 const network = { type: "string", group: "network" } as const;
 const limit = { type: "string", group: "limits" } as const;
@@ -45,7 +35,7 @@ stderr has a JSON line for each request, without what was asked or answered.`,
 runs ten seconds to end, then exit with 0; a second one ends it, with 130.`,
 
   async run({ flags, words }, terminal) {
-    const sources = sourcesOf(words);
+    const sources = await sourcesOf(words);
     const quiet = Boolean(flags.quiet);
     const isLive = Boolean(terminal.stderr.isTTY) && !quiet;
     const { jsonLog } = await import("@jamba/server");
@@ -157,12 +147,11 @@ function isPlain(sources: readonly string[], flags: FlagValues): boolean {
 }
 
 /** @throws UsageError for a word that is no model, and for one that is there twice */
-function sourcesOf(words: readonly string[]): readonly string[] {
-  const odd = words.find((word) => splitModel([word]).rest.length > 0);
-  if (odd !== undefined) throw new UsageError(`serve: expected models, found ${JSON.stringify(odd)}`);
-  const twice = words.find((word, i) => words.indexOf(word) !== i);
+async function sourcesOf(words: readonly string[]): Promise<readonly string[]> {
+  const sources = await Promise.all(words.map(modelOf));
+  const twice = sources.find((source, i) => sources.indexOf(source) !== i);
   if (twice !== undefined) throw new UsageError(`serve: expected each model once, found ${JSON.stringify(twice)} twice`);
-  return words.length === 0 ? ["tiny"] : words;
+  return sources.length === 0 ? ["tiny"] : sources;
 }
 
 /** For each model the names that --alias gives it. @throws UsageError for a name that is no model's, or two models' */
@@ -220,7 +209,7 @@ function showLive(server: Server, terminal: Terminal): () => void {
 export function liveLine({ requests, tokensPerSecond, promptTokens, cachedTokens, memory }: ServerStats, width: number): string {
   const { running, waiting, total } = requests;
   const parts = [
-    `${running} running${waiting > 0 ? `, ${waiting} waiting` : ""}, ${total} requests`,
+    `${running} running${waiting > 0 ? `, ${waiting} waiting` : ""}, ${counted(total, "request")}`,
     `${tokensPerSecond.toFixed(1)} tokens/s`,
     `cache ${promptTokens === 0 ? "–" : `${((100 * cachedTokens) / promptTokens).toFixed(0)} %`}`,
     `memory ${bytesText(memory.process)}`,

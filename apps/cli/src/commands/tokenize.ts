@@ -1,8 +1,9 @@
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
 import { checkpointOf } from "../checkpoint.ts";
 import type { Command } from "../cli.ts";
-import { commonFlags, type FlagValues, idsFlag, splitModel, UsageError } from "../flags.ts";
-import { coloursFor } from "../terminal.ts";
+import { commonFlags, type FlagValues, idsFlag, UsageError } from "../flags.ts";
+import { splitModel } from "../model-word.ts";
+import { coloursFor, counted } from "../terminal.ts";
 
 export const tokenize: Command = {
   words: "[MODEL] TEXT",
@@ -17,7 +18,7 @@ export const tokenize: Command = {
   notes: "--json gives { ids, tokens, count } or { text }.",
 
   async run({ flags, words }, terminal) {
-    const { model: source, rest } = splitModel(words);
+    const { model: source, rest } = await splitModel(words, "tokenize");
     const { stdin, stdout, stderr } = terminal;
     const tokenizer = await open(source, flags);
     const given = idsFlag(flags);
@@ -41,7 +42,7 @@ export const tokenize: Command = {
       const shown = tokenizer.isSpecial(id) ? cyan(tokens[i]) : JSON.stringify(tokens[i]).slice(1, -1);
       stdout.write(`${dim(String(id).padStart(6))}  ${shown}\n`);
     }
-    if (!flags.quiet) stderr.write(`${ids.length} tokens\n`);
+    if (!flags.quiet) stderr.write(`${counted(ids.length, "token")}, ${source}\n`);
     return 0;
   },
 };

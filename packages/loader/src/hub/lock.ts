@@ -29,13 +29,6 @@ export async function withLock<T>(
         throw error;
       },
     );
-  const isStale = async (holder: string) => {
-    const state = await files.stat(path).catch(ifAbsent);
-    // Killed between making and writing it, its holder left it empty.
-    if (!state || Date.now() - state.mtimeMs > (holder === "" ? emptyMs : staleMs)) return true;
-    const { pid, host } = parse(holder);
-    return host === os.hostname() && pid !== undefined && !isAlive(pid);
-  };
   const breakLock = async (holder: string) => {
     const aside = `${path}-${randomUUID()}`;
     // Only one process can rename it; if that one got a newer lock than it looked at, it is put back.
@@ -50,7 +43,7 @@ export async function withLock<T>(
     if (await isDone()) return undefined;
     if (await take()) break;
     const holder = (await read()) ?? "";
-    if (await isStale(holder)) await breakLock(holder);
+    if (!(await isHeld({ files, os }, path, holder))) await breakLock(holder);
     else await wait(pollMs, signal);
   }
   const touch = () => void files.utimes(path, new Date(), new Date()).catch(() => undefined);
@@ -62,6 +55,16 @@ export async function withLock<T>(
     clearInterval(timer);
     if ((await read().catch(() => undefined)) === mine) await files.rm(path, { force: true });
   }
+}
+
+/** Whether whoever made the lock still lives. @param holder what the lock says, if that was read already */
+export async function isHeld({ files, os }: Pick<Node, "files" | "os">, path: string, holder?: string): Promise<boolean> {
+  const state = await files.stat(path).catch(ifAbsent);
+  const text = holder ?? (await files.readFile(path, "utf8").catch(ifAbsent)) ?? "";
+  // Killed between making and writing it, its holder left it empty.
+  if (!state || Date.now() - state.mtimeMs > (text === "" ? emptyMs : staleMs)) return false;
+  const { pid, host } = parse(text);
+  return host !== os.hostname() || pid === undefined || isAlive(pid);
 }
 
 function parse(text: string): { pid?: number; host?: string } {
