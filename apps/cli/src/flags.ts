@@ -223,7 +223,7 @@ export async function formatFlag(flags: FlagValues): Promise<Format | undefined>
   if (given > 1) throw new UsageError("expected one of --json-schema, --regex and --grammar, found more");
   if (pattern !== undefined) return { type: "regex", pattern };
   if (file !== undefined) return { type: "grammar", grammar: await textOf("--grammar", file) };
-  return schema === undefined ? undefined : { type: "json", schema: await jsonOf("--json-schema", schema) };
+  return schema === undefined ? undefined : { type: "json", schema: (await jsonOf("--json-schema", schema)) as object };
 }
 
 /** JSON as it is written, or the name of a file that has it. */

@@ -1,7 +1,7 @@
 // Questions with known answers: how much of what a model can do is left in fewer bits.
 
 import { isDeepStrictEqual } from "node:util";
-import type { JambaModel, Message } from "jamba";
+import type { JambaModel, Message, WrappedTool } from "jamba";
 import { UsageError } from "./flags.ts";
 
 /** A line of `tooling/tiny-model/eval/questions.jsonl`, whose README says what the checks mean. */
@@ -9,7 +9,7 @@ export interface Question {
   readonly task: string;
   readonly prompt?: string;
   readonly messages?: readonly Message[];
-  readonly tools?: readonly unknown[];
+  readonly tools?: readonly WrappedTool[];
   readonly documents?: readonly unknown[];
   readonly knobs?: Readonly<Record<string, unknown>>;
   readonly maxTokens: number;

@@ -1,12 +1,12 @@
 // Tools as requests list them: functions, which the model may call, and kinds that only the service they were made for can run.
 
-import type { GenerateOptions, ToolChoice } from "jamba";
+import type { NamedTool, ToolChoice, WrappedTool } from "jamba";
 import { badRequest } from "./errors.ts";
 import type { FieldOf, Notes } from "./notes.ts";
 
 export interface ReadTools {
   /** What the model is shown; undefined where there is none. */
-  readonly tools: GenerateOptions["tools"];
+  readonly tools: readonly WrappedTool[] | undefined;
   /** Of each of `tools`: where it stands in the request. */
   readonly places: readonly number[];
 }
@@ -14,10 +14,10 @@ export interface ReadTools {
 /** Reads functions by `read`, which gives undefined for another kind: those are left out, with a note. */
 export function readTools<T extends { type?: string | null }>(
   all: readonly T[] | undefined,
-  read: (tool: T) => object | undefined,
+  read: (tool: T) => NamedTool | undefined,
   notes: Notes,
 ): ReadTools {
-  const tools: object[] = [];
+  const tools: WrappedTool[] = [];
   const places: number[] = [];
   for (const [place, tool] of (all ?? []).entries()) {
     const found = read(tool);

@@ -2,9 +2,10 @@
 
 import { type DeviceInfo, type HostState, type HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
-import type { Tokenizer } from "@jamba/tokenizer";
+import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
-import { checkOptions, expectKnown, type GenerateOptions } from "./answer/options.ts";
+import { expectKnown } from "./answer/known-names.ts";
+import { checkOptions, type GenerateOptions } from "./answer/options.ts";
 import { continuationIds, expectTokenizer, isIds, type Prompt, promptIds, readPrompt, type TextOrIds } from "./answer/prompt.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import type { Sequence } from "./engine/advance.ts";
@@ -114,15 +115,24 @@ export class JambaModel implements AsyncDisposable {
     this.#parts.engine.clear();
   }
 
-  async generate(prompt: Prompt, options: GenerateOptions = {}): Promise<Result> {
+  async generate<Parsed = unknown, Arguments = Record<string, unknown>>(
+    prompt: Prompt,
+    options: GenerateOptions<Parsed, Arguments> = {},
+  ): Promise<Result<Parsed>> {
     return this.stream(prompt, options).result;
   }
 
-  stream(prompt: Prompt, options: GenerateOptions = {}): TextStream {
+  stream<Parsed = unknown, Arguments = Record<string, unknown>>(
+    prompt: Prompt,
+    options: GenerateOptions<Parsed, Arguments> = {},
+  ): TextStream<Parsed> {
     const { context } = this.#use();
     const { n = 1, ...given } = checkOptions(options);
     const read = readPrompt(context.tokenizer, prompt, given);
+    if (given.runners?.size && n > 1)
+      throw new JambaError("OPTION", `n: expected one answer where tools run, found ${n}; ask so many times, which shares what was read`);
     return new TextStream(given, (signal) => {
+      if (given.runners?.size) return Session.answer(context, prompt as readonly Message[], { ...given, signal });
       if (n === 1) return generate(context, read, { ...given, signal });
       const seed = given.seed ?? Math.floor(Math.random() * 2 ** 52);
       // A signal for each: node warns of a leak where one has many listeners.

@@ -5,8 +5,9 @@ import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { StreamDecoder } from "@jamba/tokenizer";
 import { AnswerParts } from "./answer/answer-parts.ts";
 import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
-import { checkOptions, type GenerateOptions } from "./answer/options.ts";
+import { type CheckedOptions, checkOptions, type GenerateOptions } from "./answer/options.ts";
 import { expectTokenizer, type PromptOptions, renderMessages } from "./answer/prompt.ts";
+import { answerInRounds } from "./answer/run-tools.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import type { KeptState } from "./engine/engine.ts";
 import { expectIdentity } from "./state/identity.ts";
@@ -26,7 +27,7 @@ type WrittenMessage = Message & { readonly callIds?: readonly string[] };
 interface Conversation {
   /** As the template sees them. */
   readonly written: readonly WrittenMessage[];
-  readonly options: PromptOptions;
+  readonly options: CheckedOptions;
   /** The state after the last turn, pinned, and the tokens that it has read. */
   readonly kept?: KeptState;
   readonly ids: readonly number[];
@@ -51,6 +52,12 @@ export class Session {
     return new Session(context, { written: [...first, ...messages], options: checkOptions(options), ids: [] });
   }
 
+  /** One turn of a conversation that nobody goes on with: tools run as in a session. */
+  static async *answer(context: GenerateContext, messages: readonly Message[], options: CheckedOptions): AsyncGenerator<Part, Result> {
+    await using session = new Session(context, { written: messages, options: {}, ids: [] });
+    return yield* session.#turn([], options);
+  }
+
   get messages(): readonly Message[] {
     return this.#now.written.map((message) => {
       if (message.role !== "assistant" || typeof message.content !== "string") return message;
@@ -64,15 +71,22 @@ export class Session {
     return this.#now.ids;
   }
 
-  async send(input: string | readonly Message[], options: GenerateOptions = {}): Promise<Result> {
+  async send<Parsed = unknown, Arguments = Record<string, unknown>>(
+    input: string | readonly Message[],
+    options: GenerateOptions<Parsed, Arguments> = {},
+  ): Promise<Result<Parsed>> {
     return this.stream(input, options).result;
   }
 
   /**
-   * A turn that fails, or ends before its first token, leaves the session as it was. One that continues the last message makes it longer.
+   * A turn that fails, or ends before its first token, leaves the session as it was. Where tools run, each of the turn's rounds is kept
+   * once its answer is, with what the tools returned. One that continues the last message makes it longer.
    * @param input what is said; no messages at all for another answer to the last one, or for more of it with `continueFinalMessage`
    */
-  stream(input: string | readonly Message[], options: GenerateOptions = {}): TextStream {
+  stream<Parsed = unknown, Arguments = Record<string, unknown>>(
+    input: string | readonly Message[],
+    options: GenerateOptions<Parsed, Arguments> = {},
+  ): TextStream<Parsed> {
     const given = checkOptions(options);
     if ((given.n ?? 1) > 1) throw new JambaError("OPTION", `n: expected one answer a turn, found ${given.n}; fork the session for more`);
     const added: readonly Message[] = typeof input === "string" ? [{ role: "user", content: input }] : input;
@@ -99,14 +113,16 @@ export class Session {
   }
 
   /**
-   * Writes messages, options and state to a file; what `path` has stays until the new file is whole.
+   * Writes messages, options and state to a file; what `path` has stays until the new file is whole. What runs tools is no part of it:
+   * pass the tools again with the next turn.
    * @throws LoadError where nothing can be written, the signal's reason
    */
   save(path: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     return this.#inLine(async () => {
       const { engine, identity } = this.#context;
       const { kept, ids, written, options } = this.#now;
-      const header = { ...expectIdentity(identity), meta: { messages: written, options } };
+      const { runners: _, answerSchema: __, ...plain } = options;
+      const header = { ...expectIdentity(identity), meta: { messages: written, options: plain } };
       await writeStateFile(path, header, ids, engine.stateShape.spec, engine.export(kept), { signal });
     });
   }
@@ -144,29 +160,40 @@ export class Session {
     return this.dispose();
   }
 
-  async *#turn(added: readonly Message[], options: GenerateOptions): AsyncGenerator<Part, Result> {
+  async *#turn(added: readonly Message[], given: CheckedOptions): AsyncGenerator<Part, Result> {
     // In line from the first read on: a stream that is never read must not hold up the others.
     const done = await this.#enter();
     try {
-      const { written, ids, ...rest } = this.#now;
-      const messages = [...written, ...added];
-      const given = { ...rest.options, ...options };
-      const { text, form, prefix } = renderMessages(this.#context.tokenizer, messages, given);
-      let next: Pick<Conversation, "kept" | "ids"> | undefined;
-      let content = "";
-      const onEnd = (kept: KeptState, ids: readonly number[], written: string) => {
-        next = { kept, ids };
-        content = prefix ? prefix + written : withoutTemplateSpace(written);
+      const options = { ...this.#now.options, ...given };
+      if (!options.runners?.size) return yield* this.#answer(added, options);
+      let asked = added;
+      const answer = (options: CheckedOptions) => {
+        const said = asked;
+        asked = [];
+        return this.#answer(said, options);
       };
-      const { tokenizer, stopIds } = this.#context;
-      const prompt = idsOf(expectTokenizer(tokenizer), text, ids, stopIds);
-      const result = yield* generate(this.#context, { ids: prompt, form, onEnd }, given);
-      const callIds = result.toolCalls.map(({ id }) => id);
-      if (next) this.#become({ ...this.#now, ...next, written: withAnswer(messages, content, callIds, prefix) });
-      return result;
+      const add = (messages: readonly Message[]) => this.#become({ ...this.#now, written: [...this.#now.written, ...messages] });
+      return yield* answerInRounds({ answer, add }, options);
     } finally {
       done();
     }
+  }
+
+  async *#answer(added: readonly Message[], options: CheckedOptions): AsyncGenerator<Part, Result> {
+    const { tokenizer, stopIds } = this.#context;
+    const messages = [...this.#now.written, ...added];
+    const { text, form, prefix } = renderMessages(tokenizer, messages, options);
+    let next: Pick<Conversation, "kept" | "ids"> | undefined;
+    let content = "";
+    const onEnd = (kept: KeptState, ids: readonly number[], written: string) => {
+      next = { kept, ids };
+      content = prefix ? prefix + written : withoutTemplateSpace(written);
+    };
+    const ids = idsOf(expectTokenizer(tokenizer), text, this.#now.ids, stopIds);
+    const result = yield* generate(this.#context, { ids, form, onEnd }, options);
+    const callIds = result.toolCalls.map(({ id }) => id);
+    if (next) this.#become({ ...this.#now, ...next, written: withAnswer(messages, content, callIds, prefix) });
+    return result;
   }
 
   #become(next: Conversation): void {
@@ -201,11 +228,11 @@ export class Session {
 }
 
 /** @throws LoadError when what a file says beside its state is not what `save` writes */
-function expectMeta(path: string, meta: unknown): { messages: Message[]; options: PromptOptions } {
+function expectMeta(path: string, meta: unknown): { messages: Message[]; options: CheckedOptions } {
   const { messages, options } = (meta ?? {}) as { messages?: unknown; options?: unknown };
   if (!Array.isArray(messages) || typeof options !== "object" || options === null)
     throw new LoadError(`${path}: expected the messages and options of a session, found a state of something else`);
-  return { messages, options: checkOptions(options) };
+  return { messages, options: checkOptions(options as GenerateOptions) };
 }
 
 /**

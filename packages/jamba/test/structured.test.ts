@@ -175,9 +175,9 @@ describe("a keyword that can't be enforced", () => {
 
   test("of a tool is named by its place, unless the tool is strict: then it is refused", async () => {
     const described = { name: "tag", parameters: loose };
-    const all = [tools[1], { type: "function", function: described }, described];
+    const all = [tools[1], { type: "function", function: described }, { ...described, name: "label" }];
     const { notEnforced: found } = await model.generate(ask, { tools: all, maxTokens: 1 });
-    expect([...found!].sort()).toEqual([...paths("tools[1].function.parameters"), ...paths("tools[2].parameters")]);
+    expect([...found!].sort()).toEqual([...paths("tools[1].function.parameters"), ...paths("tools[2].function.parameters")]);
     expect(notEnforced({ tools: all, toolChoice: "none" })).toEqual([]);
     const strict = [{ type: "function", function: { ...described, strict: true } }];
     const message = expect.stringMatching(/^tools\[0\]\.function\.parameters\.not: expected a schema that can be enforced/);

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { JambaModel, Message } from "../src/index.ts";
+import type { JambaModel, Message, WrappedTool } from "../src/index.ts";
 import { loadModel } from "../src/index.ts";
 
 let model: JambaModel;
@@ -15,7 +15,7 @@ afterAll(() => model.dispose());
 interface Expected {
   prompt?: string;
   messages?: Message[];
-  tools?: unknown[];
+  tools?: WrappedTool[];
   documents?: unknown[];
   knobs?: Record<string, unknown>;
   promptIds: number[];

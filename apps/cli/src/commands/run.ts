@@ -76,7 +76,7 @@ async function optionsOf(flags: FlagValues): Promise<GenerateOptions> {
     ...generateOptions(flags),
     n: numberFlag(flags, "n"),
     format: await formatFlag(flags),
-    tools: tools === undefined ? undefined : ((await jsonOf("--tools", tools)) as unknown[]),
+    tools: tools === undefined ? undefined : ((await jsonOf("--tools", tools)) as GenerateOptions["tools"]),
     toolChoice: isNamed ? { name: choice } : (choice as GenerateOptions["toolChoice"]),
     logprobs: alternatives === undefined ? undefined : true,
     topLogprobs: alternatives,

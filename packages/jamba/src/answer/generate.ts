@@ -6,12 +6,14 @@ import type { Engine, KeptState } from "../engine/engine.ts";
 import { nextTurn } from "../engine/event-loop.ts";
 import type { RowEvidence } from "../engine/evidence.ts";
 import type { Constraint, Constraints } from "../format/constraint.ts";
-import { isForced, notEnforced } from "../format/format-grammar.ts";
+import { isForced, unenforced } from "../format/format-grammar.ts";
+import { type SchemaIssue, validate } from "../format/standard-schema.ts";
 import type { Identity } from "../state/identity.ts";
 import { type AnswerCall, AnswerParts, type AnswerPartsOptions, type AnswerPiece } from "./answer-parts.ts";
-import type { GenerateOptions } from "./options.ts";
+import type { CheckedOptions } from "./options.ts";
 import { expectTokenizer, type ReadPrompt } from "./prompt.ts";
 import { Lookahead } from "./prompt-lookup.ts";
+import type { Round, ToolResult } from "./run-tools.ts";
 import { draw, logprobsOf, questionsOf, sampleRow, uniform } from "./sampler.ts";
 import { type TokenLogprob, withText } from "./token-text.ts";
 
@@ -28,9 +30,13 @@ export interface Part {
   readonly index?: number;
   /** With `n`: that answer has ended, in a part of its own that has nothing else. */
   readonly result?: Result;
+  /** With tools that run: of which answer, from 0. */
+  readonly round?: number;
+  /** A call that was run, in a part of its own that has nothing else. */
+  readonly toolResult?: ToolResult;
 }
 
-export interface Result {
+export interface Result<Parsed = unknown> {
   /** Of the new tokens, without the one that ended the answer and without thoughts; special tokens and calls within it are spelled out. */
   readonly text: string;
   /** What is said: `text` without calls. */
@@ -44,6 +50,15 @@ export interface Result {
   readonly stopString?: string;
   /** The last one may be incomplete where something else than the model ended the answer. */
   readonly toolCalls: readonly AnswerCall[];
+  /**
+   * With `format: { type: "json" }`: the value of a whole answer, as the schema's library makes it of the JSON where it is one's schema.
+   * Undefined for an answer that was cut, and for one that the library refuses.
+   */
+  readonly parsed?: Parsed;
+  /** Why the schema's library refuses the value: what a grammar can't enforce, such as its own refinements. */
+  readonly parseIssues?: readonly SchemaIssue[];
+  /** With tools that run: the answers before this one, with their calls and what came of them. `usage` counts them too. */
+  readonly rounds?: readonly Round[];
   /** Thoughts before the answer. */
   readonly reasoning?: string;
   /** Of each of `ids`, with `logprobs` or `topLogprobs`; `top` are the most probable ones there, best first. */
@@ -56,7 +71,7 @@ export interface Result {
   /** With `promptLookup`: tokens that were tried ahead, and those of them that the answer has. */
   readonly speculation?: { readonly drafted: number; readonly accepted: number };
   /** With `n`: all answers, of which this is the first. */
-  readonly choices?: readonly Result[];
+  readonly choices?: readonly Result<Parsed>[];
   readonly timings: Timings;
 }
 
@@ -90,7 +105,7 @@ export interface GenerateContext {
   readonly constraints: Constraints | undefined;
   readonly identity: Identity | JambaError;
   /** From generation_config.json, for options that are not given. */
-  readonly defaults: Partial<GenerateOptions>;
+  readonly defaults: Omit<CheckedOptions, "tools" | "runners">;
 }
 
 export interface Request extends ReadPrompt {
@@ -102,7 +117,7 @@ export interface Request extends ReadPrompt {
 const defaultMaxTokens = 1024;
 
 /** Yields text as it comes and returns the whole. An abort ends the answer with what there is, which may be nothing. */
-export async function* generate(context: GenerateContext, request: Request, given: GenerateOptions): AsyncGenerator<Part, Result> {
+export async function* generate(context: GenerateContext, request: Request, given: CheckedOptions): AsyncGenerator<Part, Result> {
   try {
     return yield* answerTo(context, request, given);
   } catch (error) {
@@ -113,7 +128,7 @@ export async function* generate(context: GenerateContext, request: Request, give
 }
 
 /** @throws the signal's reason where it aborts before the first token */
-async function* answerTo(context: GenerateContext, request: Request, given: GenerateOptions): AsyncGenerator<Part, Result> {
+async function* answerTo(context: GenerateContext, request: Request, given: CheckedOptions): AsyncGenerator<Part, Result> {
   const { engine } = context;
   const options = { ...context.defaults, ...given };
   const { maxTokens = defaultMaxTokens, priority, signal } = options;
@@ -121,7 +136,7 @@ async function* answerTo(context: GenerateContext, request: Request, given: Gene
   signal?.throwIfAborted();
   if (maxTokens === 0) return noAnswer("length", request);
   const constraint = await constraintOf(context, request, options);
-  const loose = constraint ? notEnforced(options) : [];
+  const loose = constraint ? unenforced(options) : [];
   const isBreaker = breakersOf(context.tokenizer, options.dry?.breakers);
   const said = { prompt: request.ids, answer: [], isBreaker };
   const questions = questionsOf(options, said, engine.stateShape.vocabSize);
@@ -144,6 +159,7 @@ async function* answerTo(context: GenerateContext, request: Request, given: Gene
     const completionTokens = answer.ids.length;
     return {
       ...found,
+      ...(await parsedValue(answer, request, options)),
       usage: { promptTokens: request.ids.length, cachedTokens: opened.cachedTokens, completionTokens },
       cacheMissReason: opened.cacheMissReason,
       ...(loose.length > 0 && { notEnforced: loose }),
@@ -183,7 +199,7 @@ function noAnswer(finishReason: "length" | "cancelled", { ids }: ReadPrompt, can
 async function constraintOf(
   { constraints, tokenizer }: GenerateContext,
   { form }: ReadPrompt,
-  { format, tools, toolChoice, parallelToolCalls }: GenerateOptions,
+  { format, tools, toolChoice, parallelToolCalls }: CheckedOptions,
 ): Promise<Constraint | undefined> {
   // A plain text calls tools in a form of its own, if at all.
   const isFree = !form && (toolChoice === undefined || toolChoice === "auto" || toolChoice === "none");
@@ -192,6 +208,22 @@ async function constraintOf(
   const calls = { tools: isFree ? undefined : tools, toolChoice, parallelToolCalls };
   const { name, thoughts, prefix } = form ?? {};
   return constraints!.open({ format, ...calls, form: name, thoughts }, prefix);
+}
+
+/** What a whole answer in JSON says, together with what of it the prompt has. */
+async function parsedValue(
+  { written, finishReason, stopString }: Answer,
+  { form }: ReadPrompt,
+  { format, answerSchema }: CheckedOptions,
+): Promise<Pick<Result, "parsed" | "parseIssues">> {
+  if (format?.type !== "json" || finishReason !== "stop" || stopString !== undefined) return {};
+  const whole = new AnswerParts({ thoughts: form?.thoughts });
+  whole.push((form?.prefix ?? "") + written);
+  whole.end();
+  const parsed: unknown = JSON.parse(whole.text);
+  if (!answerSchema) return { parsed };
+  const { value, issues } = await validate(answerSchema, parsed);
+  return issues ? { parseIssues: issues } : { parsed: value };
 }
 
 type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "notEnforced" | "speculation" | "choices"> & {
@@ -214,7 +246,7 @@ async function* answerOf(
   { engine, tokenizer, stopIds }: GenerateContext,
   { ids: prompt, form }: ReadPrompt,
   { ahead, constraint, isBreaker, first }: Sources,
-  options: GenerateOptions & { maxTokens: number },
+  options: CheckedOptions & { maxTokens: number },
 ): AsyncGenerator<Part, Answer> {
   const { maxTokens, stop = [], signal, topLogprobs: alternatives = 0, reasoning: apart = form !== undefined } = options;
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 52);
@@ -311,7 +343,7 @@ async function* answerOf(
 }
 
 /** With tools the answer is bound to whole calls of them, see `constraintOf`; a model may write calls unasked. */
-function callsOf({ tools, toolChoice = "auto" }: GenerateOptions): AnswerPartsOptions["calls"] {
+function callsOf({ tools, toolChoice = "auto" }: CheckedOptions): AnswerPartsOptions["calls"] {
   if (toolChoice === "none") return "none";
   if (!tools?.length) return "found";
   return isForced(toolChoice) ? "forced" : "offered";

@@ -1,11 +1,14 @@
 // Options of generate, stream and sessions, checked at the door.
 
 import { JambaError } from "@jamba/core";
-import type { Format, ToolChoice } from "../format/format-grammar.ts";
+import { type Format, type ToolChoice, unenforced } from "../format/format-grammar.ts";
+import { isStandardSchema, jsonSchemaOf, type StandardSchema } from "../format/standard-schema.ts";
+import { expectKnown } from "./known-names.ts";
 import type { PromptLookup } from "./prompt-lookup.ts";
+import { type RunTool, readTools, type ToolDefinition, type Tools } from "./tools.ts";
 
 /** What is not given is as the checkpoint's generation_config.json says (`model.defaults`), and else as said here. */
-export interface GenerateOptions {
+export interface GenerateOptions<Parsed = unknown, Arguments = Record<string, never>> {
   /** New tokens at most; 1024 unless generation_config.json says otherwise. */
   maxTokens?: number;
   /** 0 (the default unless generation_config.json says otherwise): always the most probable token. */
@@ -56,7 +59,13 @@ export interface GenerateOptions {
   logprobs?: boolean;
   /** Report this many alternatives per token. */
   topLogprobs?: number;
-  tools?: readonly unknown[];
+  /**
+   * What the model may call, by name or in a list. Calls of tools that all have `run` are answered, and the model goes on until it calls
+   * none (see `Result.rounds`); other calls end the answer with "tool-calls".
+   */
+  tools?: Tools<Arguments>;
+  /** With tools that run: answers at most, of which the last may end with calls that nobody ran; 10 if not given. */
+  maxRounds?: number;
   /**
    * "auto" (default): as the model likes; "required": one call or more; { name }: one call of that tool; { allowed, mode }: as the mode
    * says, but of these tools only. Calls fit their tool's parameters.
@@ -65,7 +74,7 @@ export interface GenerateOptions {
   /** false: at most one call, which ends the answer. */
   parallelToolCalls?: boolean;
   /** What the answer is bound to: JSON of a schema, a regular expression or a grammar (xgrammar's EBNF, rule `root`). */
-  format?: Format;
+  format?: Format<Parsed>;
   /** Whether thoughts (`<think>`) are kept apart from the text; by default those of answers to messages are. */
   reasoning?: boolean;
   documents?: readonly unknown[];
@@ -145,7 +154,8 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   seed: number(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, true),
   logprobs: boolean,
   topLogprobs: number(0, 100, true),
-  tools: list,
+  tools: [(v) => typeof v === "object" && v !== null, "an array of tools, or tools by name"],
+  maxRounds: number(1, 1000, true),
   toolChoice: [
     (v) =>
       ["auto", "none", "required"].includes(v as string) ||
@@ -163,9 +173,14 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   parallelToolCalls: boolean,
   format: [
     (v) =>
-      fields({ type: [(t) => t === "json", ""], schema: [(s) => isObject(s) || typeof s === "boolean", ""], strict: boolean }, ["type"])(
-        v,
-      ) ||
+      fields(
+        {
+          type: [(t) => t === "json", ""],
+          schema: [(s) => isObject(s) || typeof s === "boolean" || isStandardSchema(s), ""],
+          strict: boolean,
+        },
+        ["type"],
+      )(v) ||
       fields({ type: [(t) => t === "regex", ""], pattern: [isText, ""] }, ["type", "pattern"])(v) ||
       fields({ type: [(t) => t === "grammar", ""], grammar: [isText, ""] }, ["type", "grammar"])(v),
     '{ type: "json", schema?, strict? }, { type: "regex", pattern } or { type: "grammar", grammar }',
@@ -189,39 +204,49 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   onToken: [(v) => typeof v === "function", "a function"],
 };
 
+/** Options as the rest of the package reads them. */
+export interface CheckedOptions extends Omit<GenerateOptions, "tools"> {
+  tools?: readonly ToolDefinition[];
+  /** Of `tools`, what runs them. */
+  runners?: ReadonlyMap<string, RunTool>;
+  /** What judges an answer in `format`, beside its JSON schema. */
+  answerSchema?: StandardSchema;
+}
+
 /**
- * @returns the options without those that are undefined, which must not hide a default
+ * @returns the options without those that are undefined, which must not hide a default; schemas of libraries as JSON schemas
  * @throws JambaError OPTION for an unknown name or a value out of range
  */
-export function checkOptions<T extends GenerateOptions>(options: T): T {
+export function checkOptions(options: GenerateOptions): CheckedOptions {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   for (const [name, value] of given) {
     expectKnown(name, Object.keys(checks));
     const [valid, expected] = checks[name as keyof GenerateOptions];
     if (!valid(value)) throw new JambaError("OPTION", `${name}: expected ${expected}, found ${describe(value)}`);
   }
-  return Object.fromEntries(given) as T;
+  const { tools, format, ...rest } = Object.fromEntries(given) as GenerateOptions;
+  return { ...rest, ...(tools && toolOptions(tools)), ...(format && formatOptions(format)) };
 }
 
-/** @throws JambaError OPTION, with the known name that is nearest */
-export function expectKnown(name: string, known: readonly string[]): void {
-  if (known.includes(name)) return;
-  const near = known
-    .map((k) => ({ k, distance: editDistance(k.toLowerCase(), name.toLowerCase().replaceAll("_", "")) }))
-    .sort((a, b) => a.distance - b.distance)[0];
-  const hint = near.distance <= 3 ? `did you mean ${near.k}?` : `known are ${known.join(", ")}`;
-  throw new JambaError("OPTION", `${name}: expected a known option, found this one; ${hint}`);
+function toolOptions(tools: Tools): Pick<CheckedOptions, "tools" | "runners"> {
+  const { definitions, runners } = readTools(tools);
+  return { tools: definitions, runners };
 }
 
-/** Levenshtein's. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
-    row = next;
-  }
-  return row[b.length];
+/** What the grammar of a library's schema leaves open its own check finds: it need not be strict. */
+function formatOptions(format: Format): Pick<CheckedOptions, "format" | "answerSchema"> {
+  if (format.type !== "json" || !isStandardSchema(format.schema)) return { format };
+  const schema = jsonSchemaOf(format.schema, "format.schema");
+  return { format: { strict: false, ...format, schema }, answerSchema: format.schema as StandardSchema };
+}
+
+/**
+ * What answers with these options are not bound to: keywords of schemas that are not strict, by their paths in the options, such as
+ * `format.schema.properties.name.not` or `tools[0].function.parameters.if` (in whichever form the tools are written).
+ * @throws JambaError OPTION for a schema that is wrong, or strict with a keyword that can't be enforced
+ */
+export function notEnforced(options: GenerateOptions): readonly string[] {
+  return unenforced(checkOptions(options));
 }
 
 function describe(value: unknown): string {

@@ -3,13 +3,16 @@
 import { JambaError, TokenizerError } from "@jamba/core";
 import { continuedWords, type Message, type Tokenizer } from "@jamba/tokenizer";
 import type { Form } from "../format/format-grammar.ts";
-import type { GenerateOptions } from "./options.ts";
+import type { CheckedOptions, GenerateOptions } from "./options.ts";
 
 export type TextOrIds = string | readonly number[];
 export type Prompt = TextOrIds | readonly Message[];
 
 /** What a prompt may bring along for its template. */
-export type PromptOptions = Pick<GenerateOptions, "tools" | "toolChoice" | "documents" | "knobs" | "variables">;
+export type PromptOptions = Pick<GenerateOptions, (typeof forTemplate)[number] | "toolChoice">;
+type CheckedPromptOptions = Pick<CheckedOptions, keyof PromptOptions | keyof TurnOptions>;
+
+const forTemplate = ["tools", "documents", "knobs", "variables"] as const;
 
 /** Where a prompt of messages ends. */
 export type TurnOptions = Pick<GenerateOptions, "addGenerationPrompt" | "continueFinalMessage">;
@@ -38,16 +41,11 @@ interface RenderedMessages {
   readonly prefix?: string;
 }
 
-/** @throws JambaError OPTION when there is nothing to read, TokenizerError when a text has no tokenizer */
-export function readPrompt(tokenizer: Tokenizer | undefined, prompt: Prompt, options: PromptOptions & TurnOptions): ReadPrompt {
+/** @throws JambaError OPTION when there is nothing to read, or nothing that shows an option; TokenizerError when a text has no tokenizer */
+export function readPrompt(tokenizer: Tokenizer | undefined, prompt: Prompt, options: CheckedPromptOptions): ReadPrompt {
   if (isIds(prompt) || typeof prompt === "string") {
+    expectNothingForMessages(options, typeof prompt === "string" ? "a text" : "token ids");
     const ids = typeof prompt === "string" ? expectTokenizer(tokenizer).encode(prompt, { addBos: tokenizer?.addBos }) : [...prompt];
-    const turn = (["continueFinalMessage", "addGenerationPrompt"] as const).find((name) => options[name] !== undefined);
-    if (turn !== undefined)
-      throw new JambaError(
-        "OPTION",
-        `${turn}: expected messages, which it says something about, found ${typeof prompt === "string" ? "a text" : "token ids"} as prompt`,
-      );
     return { ids: expectSome(ids) };
   }
   if (!Array.isArray(prompt)) throw new JambaError("OPTION", `prompt: expected a text, token ids or messages, found ${typeof prompt}`);
@@ -71,7 +69,7 @@ export function continuationIds(tokenizer: Tokenizer | undefined, continuation: 
 export function renderMessages(
   tokenizer: Tokenizer | undefined,
   messages: readonly Message[],
-  options: PromptOptions & TurnOptions,
+  options: CheckedPromptOptions,
 ): RenderedMessages {
   const { tools, toolChoice, documents, knobs, variables, addGenerationPrompt, continueFinalMessage } = options;
   const shown = toolChoice === "none" ? undefined : tools;
@@ -93,6 +91,21 @@ export function expectTokenizer(tokenizer: Tokenizer | undefined): Tokenizer {
   if (!tokenizer)
     throw new TokenizerError("prompt: expected a tokenizer.json beside the weights, found none; pass token ids instead of text");
   return tokenizer;
+}
+
+/** What only a template, or a turn of a conversation, gives a meaning. */
+function expectNothingForMessages(options: CheckedPromptOptions, found: string): void {
+  const isSome = (name: keyof CheckedPromptOptions) => {
+    const value = options[name];
+    if (name === "tools" && options.toolChoice === "none") return false;
+    return typeof value === "object" ? Object.keys(value).length > 0 : value !== undefined;
+  };
+  const name = ([...forTemplate, "continueFinalMessage", "addGenerationPrompt"] as const).find(isSome);
+  if (name === undefined) return;
+  throw new JambaError(
+    "OPTION",
+    `${name}: expected messages, which it says something about, found ${found} as prompt; write [{ role: "user", content }]`,
+  );
 }
 
 export function isIds(prompt: unknown): prompt is readonly number[] {

@@ -11,11 +11,11 @@ import type { GenerateOptions } from "./options.ts";
  * and its result says why: `finishReason: "cancelled"`, `cancelReason`. With `throwOnCancel` the loop and `result` throw the reason.
  * A signal that was aborted before the call throws it in any case.
  */
-export class TextStream implements AsyncIterable<Part> {
+export class TextStream<Parsed = unknown> implements AsyncIterable<Part> {
   readonly #left = new AbortController();
   readonly #parts: AsyncGenerator<Part, Result>;
-  readonly #result: Promise<Result>;
-  #settle!: { resolve(result: Result): void; reject(error: unknown): void };
+  readonly #result: Promise<Result<Parsed>>;
+  #settle!: { resolve(result: Result<Parsed>): void; reject(error: unknown): void };
   readonly #throwOnCancel: boolean;
   #started = false;
 
@@ -33,7 +33,7 @@ export class TextStream implements AsyncIterable<Part> {
     this.#result.catch(() => undefined);
   }
 
-  get result(): Promise<Result> {
+  get result(): Promise<Result<Parsed>> {
     if (!this.#started) void this.#finish();
     return this.#result;
   }
@@ -63,7 +63,7 @@ export class TextStream implements AsyncIterable<Part> {
       const answers = next.done && this.#throwOnCancel ? (next.value.choices ?? [next.value]) : [];
       const cancelled = answers.find(({ finishReason }) => finishReason === "cancelled");
       if (cancelled) throw cancelled.cancelReason;
-      if (next.done) this.#settle.resolve(next.value);
+      if (next.done) this.#settle.resolve(next.value as Result<Parsed>);
       return next;
     } catch (error) {
       this.#settle.reject(error);

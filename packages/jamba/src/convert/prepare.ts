@@ -11,7 +11,7 @@ import {
   parseConfig,
   safetensorsHeader,
 } from "@jamba/loader";
-import { expectKnown } from "../answer/options.ts";
+import { expectKnown } from "../answer/known-names.ts";
 import { checkLoadOptions, type LoadOptions, reportTo } from "../load/load-options.ts";
 import { deviceText } from "../load/open-backend.ts";
 import { closeAll, openDevice } from "../load/open-device.ts";

@@ -2,7 +2,7 @@
 
 import { type Backend, JambaError } from "@jamba/core";
 import { type Quantized, type QuantizeOptions, quantize } from "@jamba/loader";
-import { expectKnown } from "../answer/options.ts";
+import { expectKnown } from "../answer/known-names.ts";
 import { closeAll, openDevice } from "../load/open-device.ts";
 import { fetchSource, type ModelSource } from "../load/source.ts";
 import { type CalibrateOptions, calibrate } from "./calibrate.ts";

@@ -4,17 +4,19 @@ import { JambaError } from "@jamba/core";
 import type { StructuralTagFormat, TagFormat } from "@mlc-ai/web-xgrammar";
 import { regexGrammar } from "./regex-grammar.ts";
 import { anyJsonGrammar, schemaGrammar } from "./schema-grammar.ts";
+import type { SchemaOf } from "./standard-schema.ts";
 
 /**
  * What the whole answer must be.
  * - `json`: a JSON value that satisfies `schema`, or any object or array; on one line, see `schemaGrammar` for what is narrower. A keyword
- *   that can't be enforced is refused, unless `strict` is false: then it is left out, and `Result.notEnforced` names it.
+ *   that can't be enforced is refused, unless `strict` is false: then it is left out, and `Result.notEnforced` names it. A schema of zod,
+ *   valibot or another library is not strict unless that is asked for, since it judges the answer itself: `Result.parsed`, `parseIssues`.
  * - `regex`: a text that `pattern` matches from its first character to its last.
  * - `grammar`: a text of this EBNF (GBNF's syntax, mostly) from its rule `root`. A grammar is a program: one that is made to can take
  *   for ever to compile.
  */
-export type Format =
-  | { readonly type: "json"; readonly schema?: unknown; readonly strict?: boolean }
+export type Format<Parsed = unknown> =
+  | { readonly type: "json"; readonly schema?: SchemaOf<Parsed>; readonly strict?: boolean }
   | { readonly type: "regex"; readonly pattern: string }
   | { readonly type: "grammar"; readonly grammar: string };
 
@@ -59,7 +61,7 @@ export const tags = ["<think>", "</think>", "<tool_calls>", "</tool_calls>", "<t
  * `format.schema.properties.name.not` or `tools[0].function.parameters.if`.
  * @throws JambaError OPTION for a schema that is wrong, or strict with a keyword that can't be enforced
  */
-export function notEnforced({ format, tools, toolChoice }: Pick<AnswerSpec, "format" | "tools" | "toolChoice">): readonly string[] {
+export function unenforced({ format, tools, toolChoice }: Pick<AnswerSpec, "format" | "tools" | "toolChoice">): readonly string[] {
   const found = new Set<string>();
   if (format) formatGrammar(format, found);
   for (const tool of callable(tools, toolChoice)) parametersGrammar(tool, found);
@@ -109,7 +111,11 @@ function body(
 ): StructuralTagFormat | undefined {
   const formatted = format && grammar(formatGrammar(format));
   if (tools.length === 0) return formatted;
-  if (!form) throw new JambaError("OPTION", "tools: expected messages, which a template shows tools with, found a plain text as prompt");
+  if (!form)
+    throw new JambaError(
+      "OPTION",
+      "tools: expected messages for a model that calls tools (<|im_start|> or <|bom|> in its vocabulary), found a plain text or another vocabulary",
+    );
   if (!forced && !formatted) return textWithCalls(tools, form, single, spell);
   const calls = callBlock(tools, form, single, spell(callForms[form].tag), spell);
   return !forced && formatted ? { type: "or", elements: [calls, formatted] } : calls;

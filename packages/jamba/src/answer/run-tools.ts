@@ -1,0 +1,122 @@
+// Answers whose calls of tools are run, and answered in turn, until the model calls none.
+
+import type { Message } from "@jamba/tokenizer";
+import type { AnswerCall } from "./answer-parts.ts";
+import type { Part, Result } from "./generate.ts";
+import type { CheckedOptions } from "./options.ts";
+import type { RunTool } from "./tools.ts";
+
+/** What came of a call. */
+export interface ToolResult {
+  readonly id: string;
+  readonly name: string;
+  readonly arguments: unknown;
+  /** What the tool returned. */
+  readonly result?: unknown;
+  /** What it threw, or why it was not awaited; the model is told its message. */
+  readonly error?: unknown;
+}
+
+/** One answer with its calls, and what came of them, in the calls' order. */
+export interface Round {
+  readonly answer: Result;
+  readonly toolResults: readonly ToolResult[];
+}
+
+/** A conversation that goes on. */
+export interface Conversing {
+  /** Answers what was said. */
+  answer(options: CheckedOptions): AsyncGenerator<Part, Result>;
+  /** Adds to what was said. */
+  add(messages: readonly Message[]): void;
+}
+
+const defaultMaxRounds = 10;
+
+/**
+ * All calls of an answer run at the same time. Where one has no `run`, or no round is left, the answer with its calls is the last one.
+ * Only the first round has to call, or goes on from the last message: what `toolChoice` demands, and `continueFinalMessage`, hold for that.
+ */
+export async function* answerInRounds(conversation: Conversing, options: CheckedOptions): AsyncGenerator<Part, Result> {
+  const { runners, maxRounds = defaultMaxRounds, signal } = options;
+  const rounds: Round[] = [];
+  for (;;) {
+    const round = rounds.length;
+    const answer = yield* numbered(conversation.answer(round === 0 ? options : afterFirst(options)), round);
+    const calls = answer.finishReason === "tool-calls" ? answer.toolCalls : [];
+    if (calls.length === 0 || round + 1 >= maxRounds || !calls.every(({ name }) => runners?.has(name)))
+      return { ...answer, rounds, usage: sumOf([...rounds.map((one) => one.answer), answer]) };
+    const toolResults: ToolResult[] = [];
+    for await (const [i, found] of settled(calls.map((call) => runCall(runners!.get(call.name)!, call, signal)))) {
+      toolResults[i] = found;
+      yield { text: "", pieces: [], ids: [], round, toolResult: found };
+    }
+    rounds.push({ answer, toolResults });
+    conversation.add(toolResults.map(messageOf));
+    if (signal?.aborted)
+      return { ...answer, finishReason: "cancelled", cancelReason: signal.reason, rounds, usage: sumOf(rounds.map((one) => one.answer)) };
+  }
+}
+
+async function* numbered(answer: AsyncGenerator<Part, Result>, round: number): AsyncGenerator<Part, Result> {
+  try {
+    for (;;) {
+      const next = await answer.next();
+      if (next.done) return next.value;
+      yield { ...next.value, round };
+    }
+  } finally {
+    await answer.return(undefined as never);
+  }
+}
+
+async function runCall(run: RunTool, call: AnswerCall, signal = new AbortController().signal): Promise<ToolResult> {
+  const { id, name, arguments: args } = call;
+  let cancel!: () => void;
+  // A tool that does not look at the signal must not hold up the cancel.
+  const cancelled = new Promise<never>((_, reject) => {
+    cancel = () => reject(signal.reason);
+  });
+  signal.addEventListener("abort", cancel);
+  try {
+    signal.throwIfAborted();
+    const result = await Promise.race([run(args, { id, name, signal }), cancelled]);
+    textOf(result);
+    return { id, name, arguments: args, result };
+  } catch (error) {
+    return { id, name, arguments: args, error };
+  } finally {
+    signal.removeEventListener("abort", cancel);
+  }
+}
+
+/** Each as soon as it is there, with its place. */
+async function* settled<T>(work: readonly Promise<T>[]): AsyncGenerator<readonly [number, T]> {
+  const open = new Map(work.map((one, i) => [i, one.then((found) => [i, found] as const)]));
+  while (open.size > 0) {
+    const next = await Promise.race(open.values());
+    open.delete(next[0]);
+    yield next;
+  }
+}
+
+function messageOf({ id, name, result, error }: ToolResult): Message {
+  const content = error === undefined ? textOf(result) : JSON.stringify({ error: error instanceof Error ? error.message : String(error) });
+  return { role: "tool", toolCallId: id, name, content };
+}
+
+/** @throws TypeError for what has no JSON */
+function textOf(result: unknown): string {
+  return typeof result === "string" ? result : (JSON.stringify(result) ?? "null");
+}
+
+function afterFirst({ continueFinalMessage: _, ...options }: CheckedOptions): CheckedOptions {
+  const { toolChoice } = options;
+  if (typeof toolChoice === "object" && "allowed" in toolChoice) return { ...options, toolChoice: { ...toolChoice, mode: "auto" } };
+  return { ...options, toolChoice: toolChoice === "none" ? toolChoice : "auto" };
+}
+
+function sumOf(answers: readonly Result[]): Result["usage"] {
+  const sum = (key: keyof Result["usage"]) => answers.reduce((total, { usage }) => total + usage[key], 0);
+  return { promptTokens: sum("promptTokens"), cachedTokens: sum("cachedTokens"), completionTokens: sum("completionTokens") };
+}
