@@ -13,7 +13,9 @@ const input = await new Promise((resolve) => {
 });
 
 const write = (document) => process.stdout.write(`${JSON.stringify(document)}\n`);
-const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", maxThreads: 1 });
+const warnings = [];
+const logger = (level, message) => (level === "warn" ? warnings.push(message) : process.stderr.write(`${message}\n`));
+const llama = await getLlama({ gpu: false, build: "never", logLevel: "warn", logger, maxThreads: 1 });
 write({ release: llama.llamaCppRelease.release });
 
 for (const { file, ids, steps, texts } of input.jobs) {
@@ -36,6 +38,6 @@ for (const { file, ids, steps, texts } of input.jobs) {
   }
   const tokens = texts.map((text) => [...model.tokenize(text, true)]);
   const ends = [...Array(20).keys()].filter((id) => model.isEogToken(id));
-  write({ logits, greedy, tokens, ends });
+  write({ logits, greedy, tokens, ends, warnings: warnings.splice(0) });
   await model.dispose();
 }

@@ -20,6 +20,8 @@ export interface Answer {
   readonly tokens: number[][];
   /** Ids below 20 that end a text. */
   readonly ends: number[];
+  /** What it said of the file while it was loaded. */
+  readonly warnings: string[];
 }
 
 /** What llama.cpp answers, as far as it came before it ended. */

@@ -1,10 +1,10 @@
 // What was passed over or taken otherwise than written is told: in `model.warnings`, and to whoever listens.
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type GgufValue, openCheckpoint, quantize } from "@jamba/loader";
+import { type GgufValue, openFile, parseGgufHeader, placeGguf, quantize } from "@jamba/loader";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { loadModel } from "../src/index.ts";
 
@@ -13,13 +13,25 @@ let folder: string;
 let plain: string;
 let file: string;
 
-/** The small model as a GGUF file whose metadata was changed. */
-async function changed(change: (gguf: Map<string, GgufValue>) => void): Promise<string> {
-  await using checkpoint = await openCheckpoint(plain);
-  const gguf = new Map(checkpoint.gguf);
+/** A GGUF file with other metadata. */
+async function changed(path: string, out: string, change: (gguf: Map<string, GgufValue>) => void): Promise<string> {
+  const source = await openFile(path);
+  const { metadata, tensors } = await parseGgufHeader(source);
+  const gguf = new Map(metadata);
   change(gguf);
-  const out = join(folder, "changed.gguf");
-  await quantize({ ...checkpoint, gguf }, out, { dtype: "bf16" });
+  const listed = [...tensors.values()].map(({ name, dtype, shape, offset, sizeBytes }) => ({
+    name,
+    dtype: dtype!,
+    shape,
+    offset,
+    sizeBytes,
+  }));
+  const { header, offsets, sizeBytes } = placeGguf(gguf, listed);
+  const bytes = new Uint8Array(sizeBytes);
+  bytes.set(header);
+  for (const [i, tensor] of listed.entries()) bytes.set(await source.read(tensor.offset, tensor.sizeBytes), offsets[i]);
+  await source.close();
+  await writeFile(out, bytes);
   return out;
 }
 
@@ -27,7 +39,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "warnings-"));
   plain = join(folder, "plain.gguf");
   await quantize(tiny, plain, { dtype: "bf16" });
-  file = await changed((gguf) => {
+  file = await changed(plain, join(folder, "changed.gguf"), (gguf) => {
     const tokens = [...(gguf.get("tokenizer.ggml.tokens") as string[])];
     const types = Int32Array.from(gguf.get("tokenizer.ggml.token_type") as Int32Array);
     for (const token of ["<|eom|>", "<|bom|>", "<|user|>"]) types[tokens.indexOf(token)] = 1;
@@ -65,6 +77,14 @@ test("without a listener each warning goes to stderr once", async () => {
   } finally {
     warn.mockRestore();
   }
+});
+
+test("a file that is written from it is right, and its writer is told what was not", async () => {
+  const again = join(folder, "again.gguf");
+  const { warnings } = await quantize(file, again, { dtype: "bf16" });
+  expect(warnings).toEqual([expect.stringContaining("padding_token_id"), expect.stringContaining("token_type")]);
+  await using model = await loadModel(again);
+  expect(model.warnings).toEqual([]);
 });
 
 test("a listener that is none is refused", async () => {

@@ -2,7 +2,9 @@
 
 import type { JambaConfig } from "../model/config.ts";
 import { parseGenerationConfig } from "../model/generation-config.ts";
+import { endKeys, turnEnds } from "./ends.ts";
 import type { GgufValue } from "./header.ts";
+import { tokenTypes } from "./token-types.ts";
 import { ggufVocabulary } from "./vocabulary.ts";
 
 type Metadata = ReadonlyMap<string, GgufValue>;
@@ -88,6 +90,7 @@ function tokenizerOf({ gguf, tokenizer, tokenizerConfig, generationConfig }: Ori
     warnings.push("there is no tokenizer: the file takes and gives token ids only");
     return given;
   }
+  if (gguf) mendVocabulary(given, tokenizer, config, warnings);
   // Of a file whose scores are real, nothing has to be found out.
   if (gguf && hasScores(given)) return given;
   const { vocabSize: nTokens, bosId, padId } = config;
@@ -99,6 +102,29 @@ function tokenizerOf({ gguf, tokenizer, tokenizerConfig, generationConfig }: Ori
   }
   if (!gguf) return metadata;
   return given.set("tokenizer.ggml.scores", metadata.get("tokenizer.ggml.scores")!);
+}
+
+/** What was read otherwise than written is written as it was read, and each end of an answer where llama.cpp looks for it. */
+function mendVocabulary(given: Map<string, GgufValue>, tokenizer: unknown, config: JambaConfig, warnings: string[]): void {
+  const key = (name: string) => `tokenizer.ggml.${name}`;
+  const tokens = given.get(key("tokens")) as string[];
+  const types = given.get(key("token_type"));
+  const { added_tokens: added = [], equal_tokens: equal } = tokenizer as {
+    added_tokens?: readonly { id: number; special: boolean }[];
+    equal_tokens?: readonly unknown[];
+  };
+  if (types instanceof Int32Array) {
+    const { normal, undefined: none, byte, control, userDefined } = tokenTypes;
+    const isPlain = ({ id }: { id: number }) => [normal, none, byte].includes(types[id]);
+    const mended = Int32Array.from(types);
+    for (const { id, special } of added.filter(isPlain)) mended[id] = special ? control : userDefined;
+    given.set(key("token_type"), mended);
+  }
+  for (const name of given.keys())
+    if (/^tokenizer\.ggml\.\w+_token_id$/.test(name) && !((given.get(name) as number) < tokens.length)) given.delete(name);
+  const turns = turnEnds.map((token) => tokens.indexOf(token)).filter((id) => id >= 0);
+  for (const [name, id] of endKeys([...config.eosIds, ...turns], tokens)) if (!given.has(name)) given.set(name, id);
+  if (equal) warnings.push("llama.cpp can't load this model: it expects each token once, found some more than once");
 }
 
 /** Converters without SentencePiece's own file write one score for all, which an engine that reads scores can't use. */

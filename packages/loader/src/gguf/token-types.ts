@@ -1,7 +1,7 @@
 // What kinds of tokens GGUF files tell apart, and which texts can be of one kind only.
 
 /** Numbers of token types, from SentencePiece; "unused" is for ids that no token has. */
-export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 };
+export const tokenTypes = { undefined: 0, normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 };
 
 export function isByte(token: string): boolean {
   return /^<0x[0-9A-F]{2}>$/i.test(token);

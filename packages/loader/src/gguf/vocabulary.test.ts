@@ -131,6 +131,31 @@ describe("the file's other keys", () => {
     expect(["bos", "eos", "eot", "padding"].map((name) => found.get(`tokenizer.ggml.${name}_token_id`))).toEqual([1, 2, 4, 0]);
   });
 
+  test.each<[turn: string, eosIds: number[], ends: (number | undefined)[]]>([
+    // llama.cpp knows ChatML's end by its text, and Jamba 1.5's by no other key than these.
+    ["<|im_end|>", [2], [2, 4, undefined, undefined, undefined]],
+    ["<|eom|>", [2], [2, 4, undefined, 4, undefined]],
+    ["<|eom|>", [2, 4], [2, 4, undefined, 4, undefined]],
+    ["<|stop|>", [2, 4], [2, 4, undefined, 4, undefined]],
+    ["<|stop|>", [2, 4, 0], [2, 4, 0, 4, 0]],
+    ["<|stop|>", [2], [2, undefined, undefined, undefined, undefined]],
+    ["<|eom|>", [2, 9999], [2, 4, undefined, 4, undefined]],
+  ])("ends are where llama.cpp looks for them: %s, %j", (turn, eosIds, ends) => {
+    const renamed = JSON.parse(JSON.stringify(made).replaceAll("<|eom|>", turn));
+    const found = ggufVocabulary(renamed, config, { ...room, eosIds }).metadata;
+    const keys = ["eos", "eot", "eom", "fim_pad", "fim_rep"].map((name) => found.get(`tokenizer.ggml.${name}_token_id`));
+    expect(keys).toEqual(ends);
+  });
+
+  test("an end in brackets is a control token, whatever its file says", () => {
+    const text = (token: string) => ({ ...made, added_tokens: made.added_tokens.map((t) => ({ ...t, special: t.content !== token })) });
+    const typeOf = (token: string, eosIds = [2]) =>
+      (ggufVocabulary(text(token), config, { ...room, eosIds }).metadata.get("tokenizer.ggml.token_type") as Int32Array)[
+        special.indexOf(token)
+      ];
+    expect([typeOf("<|eom|>"), typeOf("<|endoftext|>"), typeOf("<|pad|>"), typeOf("<|pad|>", [2, 0])]).toEqual([3, 3, 4, 3]);
+  });
+
   test("a space in front is said, in both of its spellings", () => {
     const prepend = { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, spaces] };
     const metaspace = { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: false };

@@ -2,6 +2,7 @@
 
 import { TokenizerError } from "@jamba/core";
 import { isObject, quote } from "../source/untrusted.ts";
+import { endKeys, isControlEnd, turnEnds } from "./ends.ts";
 import type { GgufValue } from "./header.ts";
 import { isByte, tokenTypes as types } from "./token-types.ts";
 
@@ -9,9 +10,6 @@ type Json = Readonly<Record<string, unknown>>;
 
 /** Far above any piece of text (Jamba's have 32 characters): finding merges takes the square of it. */
 const maxCharacters = 1024;
-
-/** End-of-turn tokens, which are not the end of the text: Jamba 1.5's and ChatML's. */
-const turnEnds = ["<|eom|>", "<|im_end|>"];
 
 export interface Vocabulary {
   readonly metadata: ReadonlyMap<string, GgufValue>;
@@ -45,17 +43,18 @@ export function ggufVocabulary(
     tokens[id] = token;
     tokenTypes[id] = isByte(token) ? types.byte : types.normal;
   }
-  for (const { content, id, special } of added) {
-    // A comma that no merge may take stays text; what is in brackets is none.
-    tokenTypes[id] = content === unknown ? types.unknown : special && /^[<[].*[>\]]$/s.test(content) ? types.control : types.userDefined;
-  }
-  const { scores, unreachable } = scoresOf(tokens, tokenTypes, merges);
   const config = isObject(tokenizerConfig) ? tokenizerConfig : {};
   const idFor = (key: string) => {
     const found = config[key];
     return idOf.get(isObject(found) ? (found.content as string) : (found as string));
   };
-  const eos = idFor("eos_token") ?? eosIds[0];
+  const ends = [idFor("eos_token") ?? eosIds[0] ?? [], ...turnEnds.map((token) => idOf.get(token) ?? []), ...eosIds].flat();
+  for (const { content, id, special } of added) {
+    // A comma that no merge may take stays text; what is in brackets is none.
+    const isControl = (special && /^[<[].*[>\]]$/s.test(content)) || isControlEnd(id, content, ends);
+    tokenTypes[id] = content === unknown ? types.unknown : isControl ? types.control : types.userDefined;
+  }
+  const { scores, unreachable } = scoresOf(tokens, tokenTypes, merges);
   const entries: [string, GgufValue | undefined][] = [
     ["model", "llama"],
     ["pre", "default"],
@@ -63,8 +62,6 @@ export function ggufVocabulary(
     ["scores", scores],
     ["token_type", tokenTypes],
     ["bos_token_id", idFor("bos_token") ?? bosId],
-    ["eos_token_id", eos],
-    ["eot_token_id", turnEnds.map((token) => idOf.get(token)).find((id) => id !== undefined) ?? eosIds.find((id) => id !== eos)],
     ["unknown_token_id", idOf.get(unknown ?? "")],
     ["padding_token_id", idFor("pad_token") ?? padId],
     ["add_bos_token", config.add_bos_token !== false],
@@ -73,6 +70,7 @@ export function ggufVocabulary(
   ];
   const metadata = new Map<string, GgufValue>();
   for (const [key, value] of entries) if (value !== undefined) metadata.set(`tokenizer.ggml.${key}`, value);
+  for (const [key, id] of endKeys(ends, tokens)) metadata.set(key, id);
   for (const [name, template] of templatesOf(config)) metadata.set(`tokenizer.chat_template${name}`, template);
   return { metadata, unreachable };
 }
