@@ -128,7 +128,7 @@ export class JambaModel implements AsyncDisposable {
   ): TextStream<Parsed> {
     const { context } = this.#use();
     const { n = 1, ...given } = checkOptions(options);
-    const read = readPrompt(context.tokenizer, prompt, given);
+    const read = readPrompt(context, prompt, given);
     if (given.runners?.size && n > 1)
       throw new JambaError("OPTION", `n: expected one answer where tools run, found ${n}; ask so many times, which shares what was read`);
     return new TextStream(given, (signal) => {
@@ -249,7 +249,7 @@ export class JambaModel implements AsyncDisposable {
   /** Tokens of `prompt` as `generate` with the same options would read it. @throws as `generate` does for what it can't read */
   countTokens(prompt: Prompt, options: GenerateOptions = {}): number {
     const { context } = this.#use();
-    return isIds(prompt) ? prompt.length : readPrompt(context.tokenizer, prompt, checkOptions(options)).ids.length;
+    return isIds(prompt) ? prompt.length : readPrompt(context, prompt, checkOptions(options)).ids.length;
   }
 
   /** Calls that are under way reject with code DISPOSED. */

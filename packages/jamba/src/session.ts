@@ -9,6 +9,7 @@ import { type CheckedOptions, checkOptions, type GenerateOptions } from "./answe
 import { expectTokenizer, type PromptOptions, renderMessages } from "./answer/prompt.ts";
 import { answerInRounds } from "./answer/run-tools.ts";
 import { TextStream } from "./answer/text-stream.ts";
+import { readFitting } from "./answer/truncate.ts";
 import type { KeptState } from "./engine/engine.ts";
 import { expectIdentity } from "./state/identity.ts";
 import { readStateFile, writeStateFile } from "./state/state-file.ts";
@@ -180,17 +181,19 @@ export class Session {
   }
 
   async *#answer(added: readonly Message[], options: CheckedOptions): AsyncGenerator<Part, Result> {
-    const { tokenizer, stopIds } = this.#context;
+    const { tokenizer, contextLength, stopIds } = this.#context;
     const messages = [...this.#now.written, ...added];
-    const { text, form, prefix } = renderMessages(tokenizer, messages, options);
+    const { prefix, ...prompt } = readFitting(messages, options, contextLength, (kept) => {
+      const { text, ...rendered } = renderMessages(tokenizer, kept, options);
+      return { ids: idsOf(expectTokenizer(tokenizer), text, this.#now.ids, stopIds), ...rendered };
+    });
     let next: Pick<Conversation, "kept" | "ids"> | undefined;
     let content = "";
     const onEnd = (kept: KeptState, ids: readonly number[], written: string) => {
       next = { kept, ids };
       content = prefix ? prefix + written : withoutTemplateSpace(written);
     };
-    const ids = idsOf(expectTokenizer(tokenizer), text, this.#now.ids, stopIds);
-    const result = yield* generate(this.#context, { ids, form, onEnd }, options);
+    const result = yield* generate(this.#context, { ...prompt, onEnd }, options);
     const callIds = result.toolCalls.map(({ id }) => id);
     if (next) this.#become({ ...this.#now, ...next, written: withAnswer(messages, content, callIds, prefix) });
     return result;

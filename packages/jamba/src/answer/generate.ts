@@ -66,6 +66,8 @@ export interface Result<Parsed = unknown> {
   readonly usage: Usage;
   /** Why less than half of the prompt was there already. */
   readonly cacheMissReason?: string;
+  /** With `truncation: "auto"`: the indices of the messages that the model did not see, rising; none where all fit. */
+  readonly dropped?: readonly number[];
   /** Keywords of schemas that are not strict which the answer is not bound to, as paths such as `format.schema.not`; check it for them. */
   readonly notEnforced?: readonly string[];
   /** With `promptLookup`: tokens that were tried ahead, and those of them that the answer has. */
@@ -101,6 +103,7 @@ export interface Timings {
 export interface GenerateContext {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer | undefined;
+  readonly contextLength: number;
   readonly stopIds: ReadonlySet<number>;
   readonly constraints: Constraints | undefined;
   readonly identity: Identity | JambaError;
@@ -162,6 +165,7 @@ async function* answerTo(context: GenerateContext, request: Request, given: Chec
       ...(await parsedValue(answer, request, options)),
       usage: { promptTokens: request.ids.length, cachedTokens: opened.cachedTokens, completionTokens },
       cacheMissReason: opened.cacheMissReason,
+      ...(request.dropped && { dropped: request.dropped }),
       ...(loose.length > 0 && { notEnforced: loose }),
       speculation: options.promptLookup && ahead.counts,
       timings: {
@@ -182,13 +186,14 @@ async function* answerTo(context: GenerateContext, request: Request, given: Chec
 }
 
 /** Nothing read and nothing said. */
-function noAnswer(finishReason: "length" | "cancelled", { ids }: ReadPrompt, cancelReason?: unknown): Result {
+function noAnswer(finishReason: "length" | "cancelled", { ids, dropped }: ReadPrompt, cancelReason?: unknown): Result {
   return {
     text: "",
     content: "",
     ids: [],
     finishReason,
     ...(finishReason === "cancelled" && { cancelReason }),
+    ...(dropped && { dropped }),
     toolCalls: [],
     usage: { promptTokens: ids.length, cachedTokens: 0, completionTokens: 0 },
     timings: { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0, fullRowDraws: 0 },
@@ -226,7 +231,7 @@ async function parsedValue(
   return issues ? { parseIssues: issues } : { parsed: value };
 }
 
-type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "notEnforced" | "speculation" | "choices"> & {
+type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "dropped" | "notEnforced" | "speculation" | "choices"> & {
   firstTokenAt: number;
   fullRowDraws: number;
   written: string;

@@ -78,6 +78,13 @@ export interface GenerateOptions<Parsed = unknown, Arguments = Record<string, ne
   /** Whether thoughts (`<think>`) are kept apart from the text; by default those of answers to messages are. */
   reasoning?: boolean;
   documents?: readonly unknown[];
+  /**
+   * What becomes of messages that are longer than the context. "none" (default): refused, with code CONTEXT_FULL. "auto": the oldest turns
+   * are left out, as few as leave room for `maxTokens` (if that is not given for 1024, or a quarter of the context if that is less), and
+   * `Result.dropped` says which. System messages, the last message of the user, and a result apart from its call never are; if the rest
+   * is still too long it is refused. Texts and ids are not cut.
+   */
+  truncation?: "none" | "auto";
   /** Template variables of Jamba 1.5 (`response_format`, `citation_mode`, …). */
   knobs?: Readonly<Record<string, unknown>>;
   /** What else the checkpoint's own template reads, by name. */
@@ -187,6 +194,7 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   ],
   reasoning: boolean,
   documents: list,
+  truncation: [(v) => v === "none" || v === "auto", '"none" or "auto"'],
   knobs: [isObject, "an object"],
   variables: [isObject, "an object"],
   continueFinalMessage: boolean,

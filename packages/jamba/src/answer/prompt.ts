@@ -4,13 +4,14 @@ import { JambaError, TokenizerError } from "@jamba/core";
 import { continuedWords, type Message, type Tokenizer } from "@jamba/tokenizer";
 import type { Form } from "../format/format-grammar.ts";
 import type { CheckedOptions, GenerateOptions } from "./options.ts";
+import { readFitting } from "./truncate.ts";
 
 export type TextOrIds = string | readonly number[];
 export type Prompt = TextOrIds | readonly Message[];
 
 /** What a prompt may bring along for its template. */
-export type PromptOptions = Pick<GenerateOptions, (typeof forTemplate)[number] | "toolChoice">;
-type CheckedPromptOptions = Pick<CheckedOptions, keyof PromptOptions | keyof TurnOptions>;
+export type PromptOptions = Pick<GenerateOptions, (typeof forTemplate)[number] | "toolChoice" | "truncation">;
+type CheckedPromptOptions = Pick<CheckedOptions, keyof PromptOptions | keyof TurnOptions | "maxTokens">;
 
 const forTemplate = ["tools", "documents", "knobs", "variables"] as const;
 
@@ -21,6 +22,8 @@ export type TurnOptions = Pick<GenerateOptions, "addGenerationPrompt" | "continu
 export interface ReadPrompt {
   readonly ids: readonly number[];
   readonly form?: AnswerForm;
+  /** With `truncation: "auto"`, the indices of messages that are not in `ids`. */
+  readonly dropped?: readonly number[];
 }
 
 /** How answers to messages are written. */
@@ -41,21 +44,30 @@ interface RenderedMessages {
   readonly prefix?: string;
 }
 
-/** @throws JambaError OPTION when there is nothing to read, or nothing that shows an option; TokenizerError when a text has no tokenizer */
-export function readPrompt(tokenizer: Tokenizer | undefined, prompt: Prompt, options: CheckedPromptOptions): ReadPrompt {
+/**
+ * @param contextLength tokens that the prompt and its answer may take
+ * @throws JambaError OPTION when there is nothing to read, or nothing that shows an option; TokenizerError when a text has no tokenizer
+ */
+export function readPrompt(
+  { tokenizer, contextLength }: { readonly tokenizer: Tokenizer | undefined; readonly contextLength: number },
+  prompt: Prompt,
+  options: CheckedPromptOptions,
+): ReadPrompt {
   if (isIds(prompt) || typeof prompt === "string") {
     expectNothingForMessages(options, typeof prompt === "string" ? "a text" : "token ids");
     const ids = typeof prompt === "string" ? expectTokenizer(tokenizer).encode(prompt, { addBos: tokenizer?.addBos }) : [...prompt];
     return { ids: expectSome(ids) };
   }
   if (!Array.isArray(prompt)) throw new JambaError("OPTION", `prompt: expected a text, token ids or messages, found ${typeof prompt}`);
-  const { text, form } = renderMessages(tokenizer, prompt, options);
-  return { ids: expectSome(expectTokenizer(tokenizer).encode(text)), form };
+  return readFitting(prompt, options, contextLength, (kept) => {
+    const { text, form } = renderMessages(tokenizer, kept, options);
+    return { ids: expectSome(expectTokenizer(tokenizer).encode(text)), form };
+  });
 }
 
 /** @throws as `readPrompt` */
 export function promptIds(tokenizer: Tokenizer | undefined, prompt: Prompt): readonly number[] {
-  return readPrompt(tokenizer, prompt, {}).ids;
+  return readPrompt({ tokenizer, contextLength: 0 }, prompt, {}).ids;
 }
 
 /** What follows a prompt: nothing is put before it. @throws as `readPrompt`, but not for nothing */

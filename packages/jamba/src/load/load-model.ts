@@ -71,6 +71,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
       device,
       tokenizer,
       dtypes,
+      contextLength,
       stopIds,
       identity,
       constraints,
