@@ -23,6 +23,7 @@ export {
   type Quantized,
   type QuantizeOptions,
   type TensorPart,
+  type Warn,
 } from "@jamba/loader";
 export type { Message, Tokenizer, ToolCall } from "@jamba/tokenizer";
 export type { AnswerCall, AnswerPiece } from "./answer/answer-parts.ts";

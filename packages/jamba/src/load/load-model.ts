@@ -29,7 +29,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const { warnings, warn } = collectWarnings(options.onWarning);
     for (const warning of checkpoint.warnings ?? []) warn(warning);
     const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`, warn);
-    const generation = parseGenerationConfig(checkpoint.generationConfig, `${checkpoint.name}: generation_config.json`);
+    const generation = parseGenerationConfig(checkpoint.generationConfig, `${checkpoint.name}: generation_config.json`, warn);
     const contextLength = options.contextLength ?? config.contextLength;
     if (contextLength > config.contextLength) {
       throw new JambaError("OPTION", `contextLength: expected at most the model's ${config.contextLength}, found ${contextLength}`);

@@ -86,4 +86,21 @@ describe("generation_config.json", () => {
   test.each([null, [], "x", 7])("%j is none", (json) => {
     expect(() => parseGenerationConfig(json)).toThrow(expect.objectContaining({ code: "LOAD" }));
   });
+
+  test.each<[json: object, named: string | undefined]>([
+    [{}, undefined],
+    [
+      { num_beams: 1, no_repeat_ngram_size: 0, min_length: 0, encoder_repetition_penalty: 1, bad_words_ids: null, guidance_scale: null },
+      undefined,
+    ],
+    [{ num_beams: 4, do_sample: true }, "num_beams"],
+    [{ no_repeat_ngram_size: 3, suppress_tokens: [5] }, "no_repeat_ngram_size, suppress_tokens"],
+    [{ min_new_tokens: 5 }, "min_new_tokens"],
+    [{ eta_cutoff: 0.1 }, undefined],
+    [{ eta_cutoff: 0.1, do_sample: true }, "eta_cutoff"],
+  ])("of %j what this package lacks is told: %s", (json, named) => {
+    const warnings: string[] = [];
+    parseGenerationConfig(json, "here", (warning) => warnings.push(warning));
+    expect(warnings.map((warning) => warning.split(": ")[1])).toEqual(named === undefined ? [] : [named]);
+  });
 });

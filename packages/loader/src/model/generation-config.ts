@@ -1,6 +1,7 @@
 // Reads generation_config.json: how the makers of a checkpoint want answers to be drawn, and where these end.
 
 import { LoadError } from "@jamba/core";
+import type { Warn } from "../source/untrusted.ts";
 import { configReader, type Json } from "./config-reader.ts";
 
 /** What holds where a call does not say. */
@@ -21,15 +22,37 @@ export interface GenerationConfig {
   readonly defaults: GenerationDefaults;
 }
 
+/** What transformers has beside these, with the values that change nothing; null never does. */
+const lacking: Readonly<Record<string, readonly unknown[]>> = {
+  num_beams: [1],
+  no_repeat_ngram_size: [0],
+  encoder_repetition_penalty: [1],
+  encoder_no_repeat_ngram_size: [0],
+  bad_words_ids: [],
+  force_words_ids: [],
+  suppress_tokens: [],
+  begin_suppress_tokens: [],
+  forced_bos_token_id: [],
+  forced_eos_token_id: [],
+  sequence_bias: [],
+  exponential_decay_length_penalty: [],
+  min_length: [0],
+  min_new_tokens: [0],
+  guidance_scale: [1],
+  penalty_alpha: [0],
+};
+const lackingInDraws: Readonly<Record<string, readonly unknown[]>> = { epsilon_cutoff: [0], eta_cutoff: [0], top_h: [] };
+
 /**
  * As transformers reads it: an answer is drawn only where `do_sample` is true, at temperature 1 if none is given; without it, and what
  * `do_sample: false` says in so many words, the most probable token is taken whatever else stands there. `repetition_penalty`,
  * `stop_strings` and `max_new_tokens` hold for both. Null is as good as absent.
  *
  * `max_length`, which counts the prompt too, does not count: files have it from a time when it named the context, which is the model's own here.
+ * @param warn hears of what this package does not have
  * @throws LoadError naming the key of a value that is out of range or no number
  */
-export function parseGenerationConfig(json: unknown, file = "generation_config.json"): GenerationConfig {
+export function parseGenerationConfig(json: unknown, file = "generation_config.json", warn: Warn = () => undefined): GenerationConfig {
   if (json === undefined) return { eosIds: [], defaults: {} };
   if (typeof json !== "object" || json === null || Array.isArray(json))
     throw new LoadError(
@@ -52,6 +75,11 @@ export function parseGenerationConfig(json: unknown, file = "generation_config.j
     stop: stop.length > 0 ? stop : undefined,
     maxTokens: read.optionalInteger("max_new_tokens", 1, Number.MAX_SAFE_INTEGER),
   };
+  const passedOver = Object.entries({ ...lacking, ...(draws && lackingInDraws) })
+    .filter(([key, neutral]) => read.has(key) && !neutral.includes(read.value(key)))
+    .map(([key]) => key);
+  if (passedOver.length > 0)
+    warn(`${file}: ${passedOver.join(", ")}: passed over, since there is no such option; answers do not follow it`);
   const given = Object.entries(defaults).filter(([, value]) => value !== undefined);
   return { eosIds: read.ids("eos_token_id", []), defaults: Object.fromEntries(given) };
 }
