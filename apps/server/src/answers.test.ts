@@ -151,3 +151,33 @@ test("stop texts: a dozen and more, empty ones among them, on every route", asyn
     }
   }
 });
+
+test("a forced call that max_tokens cuts is the same whole and streamed, on both routes", async () => {
+  app = createApp(new Service(model, "tiny", { temperature: 0 }));
+  const parameters = { type: "object", properties: { where: { enum: ["the old well", "the tall tree"] } }, required: ["where"] };
+  const described = { name: "look", parameters };
+  const chat = { messages, tools: [{ type: "function", function: described }], tool_choice: "required", parallel_tool_calls: false };
+  const responses = { input: "Look!", tools: [{ type: "function", ...described }], tool_choice: "required", parallel_tool_calls: false };
+  let cuts = 0;
+  for (let max = 1; max <= 40; max += 3) {
+    const body = { ...chat, max_tokens: max, stop: ["[", '"', "look"] };
+    const { message, finish_reason } = (await json("/v1/chat/completions", body)).choices[0];
+    const calls = (message.tool_calls ?? []).map(({ function: called }: Json) => called);
+    const streamed = eventsOf(await (await post("/v1/chat/completions", { ...body, stream: true })).text());
+    const deltas = streamed.flatMap(({ choices }) => choices[0].delta.tool_calls ?? []);
+    const joined = deltas.map((delta) => delta.function.arguments ?? "").join("");
+    expect(deltas.length > 0).toBe(calls.length > 0);
+    expect(message.content || "").toBe("");
+    expect(streamed.map(({ choices }) => choices[0].delta.content ?? "").join("")).toBe("");
+    expect(streamed.at(-1).choices[0].finish_reason).toBe(finish_reason);
+    if (finish_reason === "length") cuts++;
+    if (calls.length > 0) expect(calls).toEqual([{ name: "look", arguments: joined }]);
+
+    const response = await json("/v1/responses", { ...responses, max_output_tokens: max });
+    const events = eventsOf(await (await post("/v1/responses", { ...responses, max_output_tokens: max, stream: true })).text());
+    const essence = ({ output, status }: Json) => [status, output.map(({ type, name, arguments: args }: Json) => [type, name, args])];
+    expect(essence(events.at(-1).response)).toEqual(essence(response));
+    expect(JSON.stringify(response.output)).not.toContain("tool_call>");
+  }
+  expect(cuts).toBeGreaterThan(3);
+});

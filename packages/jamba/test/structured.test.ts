@@ -55,7 +55,7 @@ describe.each(ways)("drawn with %o", (way) => {
     const { toolCalls, finishReason, content } = await stream.result;
     expect([finishReason, content]).toEqual(["tool-calls", ""]);
     const calls = pieces.flatMap((piece) => ("toolCall" in piece ? [piece.toolCall] : []));
-    expect(toolCalls).toEqual([{ id: calls[0].id, name: "find", arguments: { what: expect.stringMatching(/^(ring|bell)$/) } }]);
+    expect(toolCalls).toMatchObject([{ id: calls[0].id, name: "find", arguments: { what: expect.stringMatching(/^(ring|bell)$/) } }]);
     expect(calls[0]).toMatchObject({ index: 0, name: "find" });
     expect(JSON.parse(calls.map(({ argumentsDelta }) => argumentsDelta).join(""))).toEqual(toolCalls[0].arguments);
   });
@@ -86,12 +86,8 @@ test.each(["auto", "required", { name: "find" }] as const)(
         }
       const { toolCalls, finishReason, content } = await stream.result;
       expect([content, finishReason]).toEqual(["", maxTokens < whole.ids.length ? "length" : "tool-calls"]);
-      const given = toolCalls.map(({ incomplete, ...call }) => ({
-        ...call,
-        arguments: incomplete ? call.arguments : JSON.stringify(call.arguments),
-      }));
-      const plain = (json: string, i: number) => (toolCalls[i].incomplete ? json : JSON.stringify(JSON.parse(json)));
-      expect(given).toEqual(calls.map(({ id, name, json }, i) => ({ id, name, arguments: plain(json, i) })));
+      expect(toolCalls.map(({ id, name, json }) => ({ id, name, json }))).toEqual(calls);
+      for (const { incomplete, json, arguments: args } of toolCalls) expect(args).toEqual(incomplete ? json : JSON.parse(json));
       expect(toolCalls.slice(0, -1).some(({ incomplete }) => incomplete)).toBe(false);
     }
   },
@@ -107,7 +103,8 @@ test.each(["auto", "required"] as const)(
     const options = { tools: tools.slice(1), toolChoice, logitBias, maxTokens: 120 };
     expect((await model.generate(ask, options)).toolCalls.length).toBeGreaterThan(1);
     const { toolCalls, finishReason } = await model.generate(ask, { ...options, parallelToolCalls: false });
-    expect([toolCalls, finishReason]).toEqual([[{ id: expect.any(String), name: "wait", arguments: {} }], "tool-calls"]);
+    expect([toolCalls, finishReason]).toMatchObject([[{ name: "wait", arguments: {} }], "tool-calls"]);
+    expect(toolCalls).toHaveLength(1);
   },
 );
 

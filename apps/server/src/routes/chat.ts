@@ -116,7 +116,7 @@ function completion(service: Service, body: ChatRequest, result: Result) {
       const calls = choice.toolCalls.map((call) => ({
         id: call.id,
         type: "function",
-        function: { name: call.name, arguments: typeof call.arguments === "string" ? call.arguments : JSON.stringify(call.arguments) },
+        function: { name: call.name, arguments: call.json },
       }));
       return {
         index,

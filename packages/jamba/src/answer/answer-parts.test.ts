@@ -35,7 +35,8 @@ function read(pushes: readonly string[], options: AnswerPartsOptions, isCut = fa
   expect(parts.reasoning ?? "").toBe(reasoning);
   for (const { id } of parts.toolCalls) expect(ids).toContain(id);
   expect(new Set(ids).size).toBe(ids.length);
-  const toolCalls = parts.toolCalls.map(({ id: _, ...call }) => call);
+  for (const { id, json } of parts.toolCalls) expect(streamed[ids.indexOf(id)].json).toBe(json);
+  const toolCalls = parts.toolCalls.map(({ id: _, json: __, ...call }) => call);
   return { text, reasoning: parts.reasoning, toolCalls, streamed, stopString: parts.stopString, pieces };
 }
 
@@ -209,7 +210,7 @@ test("the arguments of a call that was offered stream before it is whole, others
     call({ argumentsDelta: ' far"}' }),
     [],
   ]);
-  expect(parts.toolCalls).toEqual([{ id, name: "add", arguments: { a: "so far" } }]);
+  expect(parts.toolCalls).toEqual([{ id, name: "add", arguments: { a: "so far" }, json: '{"a": "so far"}' }]);
   const unasked = new AnswerParts(tools);
   const whole = call({ ...first, argumentsDelta: '{"a": "so far"}' });
   expect(bits.map((bit) => unasked.push(bit))).toEqual([[{ text: "Hm." }], [], [], whole]);

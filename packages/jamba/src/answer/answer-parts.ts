@@ -7,6 +7,8 @@ import { CallBlock } from "./call-block.ts";
 export interface AnswerCall extends ToolCall {
   /** Its own, for the message that answers it. */
   readonly id: string;
+  /** The arguments as the model wrote them: what its pieces join to. */
+  readonly json: string;
   /** The answer was cut within it: `arguments` is the text of its JSON up to there. */
   readonly incomplete?: true;
 }

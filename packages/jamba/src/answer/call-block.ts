@@ -62,7 +62,8 @@ export class CallBlock {
   end(withBegun: boolean): { readonly pieces: readonly CallPiece[]; readonly calls: readonly AnswerCall[] } {
     const begun = withBegun && this.isOut;
     const pieces = this.take().filter(({ toolCall }) => begun || toolCall.index < this.nextIndex);
-    const cut = begun && { id: this.#id, name: this.#call.name!, arguments: this.#arguments, incomplete: true as const };
+    const json = this.#arguments;
+    const cut = begun && { id: this.#id, name: this.#call.name!, arguments: json, json, incomplete: true as const };
     return { pieces, calls: cut ? [...this.calls, cut] : this.calls };
   }
 
@@ -98,7 +99,7 @@ export class CallBlock {
     this.#giveArguments();
     if (!this.isOut) this.#give(call.name, "{}");
     this.hasCalls = true;
-    this.calls.push({ id: this.#id, ...call });
+    this.calls.push({ id: this.#id, ...call, json: this.#arguments });
     this.nextIndex++;
     this.isOut = false;
     this.#want = this.#isArray ? "separator" : "close";

@@ -6,7 +6,7 @@ import type { CheckedOptions } from "./options.ts";
 import { answerInRounds, type ToolResult } from "./run-tools.ts";
 import type { RunTool } from "./tools.ts";
 
-const call = (id: string, name: string, args: unknown = {}): AnswerCall => ({ id, name, arguments: args });
+const call = (id: string, name: string, args: unknown = {}): AnswerCall => ({ id, name, arguments: args, json: JSON.stringify(args) });
 
 /** A model that makes these calls, answer by answer, and then says "done". */
 function scripted(script: readonly (readonly AnswerCall[])[]) {

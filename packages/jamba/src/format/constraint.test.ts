@@ -295,7 +295,11 @@ describe.each(["jamba", "chatml"] as const)("tool calls in the %s form", (form) 
     const parts = new AnswerParts({ calls: "offered", thoughts, leadingSpace: form === "jamba" });
     parts.push(text);
     parts.end();
-    return { text: parts.text, reasoning: parts.reasoning, toolCalls: parts.toolCalls.map(({ id: _, ...call }) => call) };
+    return {
+      text: parts.text,
+      reasoning: parts.reasoning,
+      toolCalls: parts.toolCalls.map(({ name, arguments: args }) => ({ name, arguments: args })),
+    };
   };
   const expectValid = (calls: readonly { name: string; arguments: unknown }[]) => {
     for (const { name, arguments: args } of calls) {
