@@ -4,7 +4,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { cors } from "hono/cors";
-import { ApiError, shuttingDown, toApiError } from "./errors.ts";
+import { ApiError, anthropicBody, isAnthropic, shuttingDown, toApiError } from "./errors.ts";
 import { follow } from "./follow.ts";
 import { headersOf, noteHeaders } from "./notes.ts";
 import { openApiDocument } from "./openapi.ts";
@@ -43,9 +43,14 @@ export function createApp(of: Service | Services): Hono<Env> {
   app.onError((error, c) => {
     const found = toApiError(error, c.get("exchange").fieldOf);
     if (!c.get("exchange").left.signal.aborted) c.get("exchange").error = found;
-    return found.toResponse();
+    return refusal(c, found);
   });
   return app;
+}
+
+/** In the words of the API that was asked. */
+function refusal(c: Context<Env>, error: ApiError): Response {
+  return error.toResponse(isAnthropic(c.req.path) ? anthropicBody(error, c.get("exchange").id) : undefined);
 }
 
 function handler(services: Services, route: Route): (c: Context<Env>) => Response | Promise<Response> {
@@ -103,9 +108,10 @@ function exchanges(services: Services): MiddlewareHandler<Env> {
       },
     };
     c.set("exchange", exchange);
-    if (services.draining) c.res = shuttingDown().toResponse();
+    if (services.draining) c.res = refusal(c, shuttingDown());
     else await next();
     c.res.headers.set("x-request-id", exchange.id);
+    if (isAnthropic(c.req.path)) c.res.headers.set("request-id", exchange.id);
     for (const [name, value] of headersOf(exchange.notes)) c.res.headers.set(name, value);
     if (!exchange.isStream) exchange.end();
   };

@@ -39,13 +39,33 @@ export class ApiError extends Error {
     return { error: { message: this.message, type: this.type, param, code } };
   }
 
-  toResponse(): Response {
+  toResponse(body: object = this.body): Response {
     const { retryAfter, headers } = this.details;
-    return Response.json(this.body, {
+    return Response.json(body, {
       status: this.status,
       headers: { ...headers, ...(retryAfter !== undefined && { "retry-after": String(retryAfter) }) },
     });
   }
+}
+
+/** Whether who asks here expects Anthropic's answers. */
+export function isAnthropic(path: string): boolean {
+  return path === "/v1/messages" || path.startsWith("/v1/messages/");
+}
+
+const anthropicTypes: Readonly<Record<number, string>> = {
+  401: "authentication_error",
+  403: "permission_error",
+  404: "not_found_error",
+  413: "request_too_large",
+  429: "rate_limit_error",
+  500: "api_error",
+  503: "overloaded_error",
+};
+
+export function anthropicBody({ status, message }: ApiError, requestId: string): object {
+  const type = anthropicTypes[status] ?? "invalid_request_error";
+  return { type: "error", error: { type, message }, request_id: requestId };
 }
 
 export function badRequest(param: string, message: string, code = "invalid_value"): ApiError {

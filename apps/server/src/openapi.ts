@@ -2,6 +2,7 @@
 
 import type { JambaModel } from "jamba";
 import { z } from "zod";
+import { isAnthropic } from "./errors.ts";
 import { pathOf, type Route } from "./route.ts";
 import { routes } from "./routes.ts";
 import { byServer } from "./schemas/fields.ts";
@@ -21,6 +22,10 @@ const error = jsonSchema(
   }),
 );
 
+const anthropicError = jsonSchema(
+  z.object({ type: z.literal("error"), error: z.object({ type: z.string(), message: z.string() }), request_id: z.string() }),
+);
+
 /** OpenAPI 3.1, whose schemas are JSON Schema 2020-12. */
 export function openApiDocument(served: Served = {}) {
   const { options } = served;
@@ -33,11 +38,15 @@ export function openApiDocument(served: Served = {}) {
     info: {
       title: "jamba",
       version: "1",
-      description: "OpenAI's API for a Jamba model, with llama.cpp's extensions. Unknown fields are ignored; null is as good as absent.",
+      description:
+        "OpenAI's and Anthropic's APIs for a Jamba model, with llama.cpp's extensions. Unknown fields are ignored; null is as good as absent.",
     },
     components: {
       securitySchemes: { key: { type: "http", scheme: "bearer" } },
-      responses: { Error: { description: "What is wrong", content: { "application/json": { schema: error } } } },
+      responses: {
+        Error: { description: "What is wrong", content: { "application/json": { schema: error } } },
+        AnthropicError: { description: "What is wrong", content: { "application/json": { schema: anthropicError } } },
+      },
     },
     security: options?.apiKeys?.length ? [{ key: [] }] : [],
     paths: {
@@ -67,16 +76,16 @@ function operationOf(route: Route, path: string, served: Served) {
     ...(isOpen && { security: [] }),
     ...(parameters.length > 0 && { parameters }),
     ...(schema && { requestBody: { required: !query, content: { "application/json": { schema } } } }),
-    responses: responsesOf(returns, answer && jsonSchema(answer), streams),
+    responses: responsesOf(returns, answer && jsonSchema(answer), { streams, error: isAnthropic(path) ? "AnthropicError" : "Error" }),
   };
 }
 
 /** @param answer text, if not given */
-function responsesOf(description: string, answer: Json | undefined, streams = false) {
+function responsesOf(description: string, answer: Json | undefined, { streams = false, error = "Error" } = {}) {
   const content = answer ? { "application/json": { schema: answer } } : { "text/plain": { schema: { type: "string" } } };
   return {
     200: { description, content: { ...content, ...(streams && { "text/event-stream": {} }) } },
-    default: { $ref: "#/components/responses/Error" },
+    default: { $ref: `#/components/responses/${error}` },
   };
 }
 

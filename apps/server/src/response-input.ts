@@ -5,6 +5,7 @@ import { ApiError, badRequest } from "./errors.ts";
 import type { Notes } from "./notes.ts";
 import type { ResponseStore } from "./response-store.ts";
 import type { ResponseRequest } from "./schemas/requests.ts";
+import { joinAnswers } from "./turns.ts";
 
 export type InputItem = Exclude<ResponseRequest["input"], string>[number];
 
@@ -67,26 +68,4 @@ function messageOf(item: InputItem): Message | undefined {
 
 function textOf(content: string | readonly { text: string }[]): string {
   return typeof content === "string" ? content : content.map(({ text }) => text).join("");
-}
-
-/** The thoughts, the text and the calls of one answer as one message; thoughts alone are none. */
-export function joinAnswers(messages: readonly Message[]): Message[] {
-  const joined: Message[] = [];
-  for (const message of messages) {
-    const last = joined.at(-1);
-    if (message.role !== "assistant" || last?.role !== "assistant") joined.push(message);
-    else {
-      const calls = [...(last.tool_calls ?? []), ...(message.tool_calls ?? [])];
-      const reasoning = [last.reasoning_content, message.reasoning_content].filter(Boolean).join("\n");
-      joined[joined.length - 1] = {
-        role: "assistant",
-        content: `${last.content ?? ""}${message.content ?? ""}`,
-        ...(calls.length > 0 && { tool_calls: calls }),
-        ...(reasoning !== "" && { reasoning_content: reasoning }),
-      };
-    }
-  }
-  return joined.filter(({ role, content, tool_calls: calls, reasoning_content: reasoning }) => {
-    return role !== "assistant" || content !== "" || calls !== undefined || reasoning === undefined;
-  });
 }

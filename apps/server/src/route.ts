@@ -128,20 +128,18 @@ function parseJson(text: string): unknown {
 
 type Issue = z.core.$ZodIssue;
 
-/** Of a union's branches, the one that went furthest says what is wrong. */
+/** Of a union's branches, the one that went furthest says what is wrong; those that are for another `type` do not count. */
 function deepestIssue(issues: readonly Issue[]): { path: readonly PropertyKey[]; message: string } {
   const [first] = issues;
   if (first.code !== "invalid_union" || first.errors.length === 0) return first;
-  const inner = first.errors.filter((branch) => branch.length > 0).map(deepestIssue);
-  const best = inner.sort((a, b) => b.path.length - a.path.length)[0];
-  if (!best || best.path.length === 0) {
-    const expected = inner.map(({ message }) => message.replace(/^Invalid input: expected /, ""));
-    return {
-      path: first.path,
-      message: inner.length > 0 ? `Invalid input: expected ${[...new Set(expected)].join(" or ")}` : first.message,
-    };
-  }
-  return { path: [...first.path, ...best.path], message: best.message };
+  const tried = first.errors.filter((branch) => branch.length > 0);
+  const fitting = tried.filter((branch) => !branch.some(({ path: [at, ...rest] }) => at === "type" && rest.length === 0));
+  const inner = (fitting.length > 0 ? fitting : tried).map(deepestIssue);
+  const best = [...inner].sort((a, b) => b.path.length - a.path.length)[0];
+  if (best && (best.path.length > 0 || inner.length === 1)) return { path: [...first.path, ...best.path], message: best.message };
+  const expected = inner.map(({ message }) => message.replace(/^Invalid input: expected /, ""));
+  const message = inner.length > 0 ? `Invalid input: expected ${[...new Set(expected)].join(" or ")}` : first.message;
+  return { path: first.path, message };
 }
 
 function pathText(path: readonly PropertyKey[]): string {

@@ -4,6 +4,7 @@ import type { Route } from "./route.ts";
 import { chatRoute } from "./routes/chat.ts";
 import { completionsRoute } from "./routes/completions.ts";
 import { embeddingsRoute } from "./routes/embeddings.ts";
+import { messageRoutes } from "./routes/messages.ts";
 import { responseRoutes } from "./routes/responses.ts";
 import { slotRoutes } from "./routes/slots.ts";
 import { statusRoutes } from "./routes/status.ts";
@@ -13,6 +14,7 @@ export const routes: readonly Route[] = [
   chatRoute,
   completionsRoute,
   ...responseRoutes,
+  ...messageRoutes,
   embeddingsRoute,
   ...tokenRoutes,
   ...slotRoutes,

@@ -59,6 +59,10 @@ export const sampling = {
   id_slot: optional(byServer.slot),
 };
 
+const { n: _n, max_tokens: _max, id_slot: _slot, grammar: _grammar, json_schema: _schema, ...rest } = sampling;
+/** Of `sampling`, what other APIs have no words of their own for. */
+export const drawing = rest;
+
 export type Sampling = z.output<ReturnType<typeof z.object<typeof sampling>>>;
 
 export const streaming = {
@@ -71,7 +75,7 @@ export const streaming = {
 /** Some clients offer the tools of several servers at once. */
 export const maxTools = 512;
 
-export const functionName = z.string().regex(/^[a-zA-Z0-9_.-]{1,64}$/, "expected 1 to 64 letters, digits, underscores, dots or dashes");
+export const functionName = z.string().regex(/^[a-zA-Z0-9_.-]{1,128}$/, "expected 1 to 128 letters, digits, underscores, dots or dashes");
 
 export const functionShape = {
   name: functionName,
@@ -80,8 +84,12 @@ export const functionShape = {
   strict: optional(z.boolean()),
 };
 
-/** Kinds that only the service they were made for can run. */
-export const otherKind = z.object({ type: z.string().regex(/^(?!function$)/) });
+/** What only the service that it was made for can read or run. */
+export function otherThan(...types: string[]) {
+  const message = `expected a value of this type, or another type than ${types.join(", ")}`;
+  return z.object({ type: z.string().regex(new RegExp(`^(?!(${types.join("|")})$)`), { message, abort: true }) });
+}
+export const otherKind = otherThan("function");
 
 const functionTool = z.object({ type: z.literal("function"), function: z.object(functionShape) });
 export const toolsField = optional(z.array(z.union([functionTool, otherKind])).max(maxTools));

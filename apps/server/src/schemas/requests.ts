@@ -6,6 +6,7 @@ import {
   byServer,
   callsNeedTools,
   choiceKinds,
+  drawing,
   functionName,
   functionShape,
   maxTools,
@@ -13,6 +14,7 @@ import {
   oneTurn,
   optional,
   otherKind,
+  otherThan,
   responseContent,
   sampling,
   streaming,
@@ -91,8 +93,6 @@ export const embeddingRequest = z.object({
 /** Thoughts of earlier answers: no conversation by themselves. */
 const thought = { required: ["type"], properties: { type: { const: "reasoning" } } };
 
-const itemKinds = ["message", "function_call", "function_call_output", "reasoning", "item_reference"];
-
 export const responseItem = z.union([
   z.object({
     type: z.literal("message").nullish(),
@@ -103,10 +103,8 @@ export const responseItem = z.union([
   z.object({ type: z.literal("function_call_output"), call_id: z.string(), output: responseContent }),
   z.object({ type: z.literal("reasoning"), content: optional(responseContent), summary: optional(responseContent) }),
   z.object({ type: z.literal("item_reference").nullish(), id: z.string().min(1) }),
-  z.object({ type: z.string().regex(new RegExp(`^(?!(${itemKinds.join("|")})$)`)) }),
+  otherThan("message", "function_call", "function_call_output", "reasoning", "item_reference"),
 ]);
-
-const { n: _n, max_tokens, id_slot: _slot, grammar: _grammar, json_schema: _schema, ...drawing } = sampling;
 
 const responseChoice = z.object({ type: z.literal("function", choiceKinds), name: z.string().min(1) });
 const nothingKept = "expected none: this server keeps no";
@@ -123,7 +121,7 @@ export const responseRequest = z
     ]),
     instructions: optional(z.string()),
     stream: optional(z.boolean()),
-    max_output_tokens: max_tokens,
+    max_output_tokens: sampling.max_tokens,
     ...drawing,
     text: optional(
       z.object({

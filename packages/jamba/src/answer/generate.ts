@@ -26,6 +26,8 @@ export interface Part {
   readonly ids: readonly number[];
   /** Of `ids`, if they were asked for. */
   readonly logprobs?: Result["logprobs"];
+  /** With the first part of an answer. */
+  readonly usage?: Pick<Usage, "promptTokens" | "cachedTokens">;
   /** Of which answer, with `n`. */
   readonly index?: number;
   /** With `n`: that answer has ended, in a part of its own that has nothing else. */
@@ -153,7 +155,7 @@ async function* answerTo(context: GenerateContext, request: Request, given: Chec
   try {
     signal?.throwIfAborted();
     const most = Math.min(maxTokens, engine.roomOf(opened) + 1);
-    const sources = { ahead, constraint, isBreaker, first: opened.evidence };
+    const sources = { ahead, constraint, isBreaker, first: opened.evidence, cachedTokens: opened.cachedTokens };
     const answer = yield* answerOf(context, request, sources, { ...options, maxTokens: most, signal });
     const totalMs = performance.now() - start;
     const { firstTokenAt, fullRowDraws, written: all, ...found } = answer;
@@ -244,13 +246,14 @@ interface Sources {
   readonly isBreaker: (id: number) => boolean;
   /** What the first token is drawn from. */
   readonly first: RowEvidence;
+  readonly cachedTokens: number;
 }
 
 /** Draws token after token until something ends the answer. */
 async function* answerOf(
   { engine, tokenizer, stopIds }: GenerateContext,
   { ids: prompt, form }: ReadPrompt,
-  { ahead, constraint, isBreaker, first }: Sources,
+  { ahead, constraint, isBreaker, first, cachedTokens }: Sources,
   options: CheckedOptions & { maxTokens: number },
 ): AsyncGenerator<Part, Answer> {
   const { maxTokens, stop = [], signal, topLogprobs: alternatives = 0, reasoning: apart = form !== undefined } = options;
@@ -281,6 +284,7 @@ async function* answerOf(
       text: apart ? shown : settled,
       pieces,
       ids: ids.slice(sent),
+      ...(sent === 0 && { usage: { promptTokens: prompt.length, cachedTokens } }),
       ...(logprobs.length > 0 && { logprobs: logprobs.slice(sent) }),
     };
     if (found.text === "" && pieces.length === 0) return undefined;
