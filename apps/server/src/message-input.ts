@@ -11,15 +11,17 @@ type ToolResult = Extract<Block, { tool_use_id: string }>;
 
 /** Turns of one role that follow one another are one. Blocks of the user's are paragraphs, those of an answer go on from one another. */
 export function messagesOf({ system, messages }: Pick<CountRequest, "system" | "messages">, notes: Notes): Message[] {
+  const instructions =
+    typeof system === "string" ? system : paragraphs((system ?? []).flatMap(({ text }, i) => instruction(text, i, notes)));
   const given = messages.flatMap(({ role, content }, i) => {
     const blocks: readonly Block[] = typeof content === "string" ? [{ type: "text", text: content }] : content;
     const where = `messages[${i}].content`;
     return role === "assistant" ? answerOf(blocks, where, notes) : turnsOf(role, blocks, where, notes);
   });
-  const instructions =
-    typeof system === "string" ? system : paragraphs((system ?? []).flatMap(({ text }, i) => instruction(text, i, notes)));
   const all = joinAnswers(joinTurns([...(instructions === "" ? [] : [{ role: "system" as const, content: instructions }]), ...given]));
   if (all.length === 0) throw badRequest("messages", "expected one with content, found none");
+  if (all.at(-1)?.tool_calls)
+    throw badRequest(`messages[${messages.length - 1}]`, "expected the results of its tools in a message that follows, found none");
   return all;
 }
 

@@ -50,7 +50,7 @@ export interface Words {
 
 export function fieldsOf({ messages, schema, parameters }: Words, { places }: Pick<ReadTools, "places">): FieldOf {
   return (path) => {
-    if (path === "messages") return messages;
+    if (path === "messages" || path === "continueFinalMessage") return messages;
     if (schema !== undefined && path.startsWith("format.schema")) return schema + path.slice("format.schema".length);
     const [, tool, rest] = /^tools\[(\d+)\]\.function\.parameters(.*)$/s.exec(path) ?? [];
     return tool === undefined ? undefined : parameters?.(places[Number(tool)]) + rest;

@@ -67,10 +67,12 @@ function promptOf({ body, exchange }: Call<CountRequest>): { messages: Message[]
     tools: offered.tools,
     toolChoice: offered.tools || choice?.type === "any" || choice?.type === "tool" ? choiceOf(choice) : undefined,
     parallelToolCalls: choice && "disable_parallel_tool_use" in choice && choice.disable_parallel_tool_use ? false : undefined,
+    // An answer that is begun is gone on with.
+    continueFinalMessage: messages.at(-1)?.role === "assistant" ? true : undefined,
     format: format && { type: "json", schema: format.schema, strict: false },
   };
   const schema = body.output_config?.format ? "output_config.format.schema" : "output_format.schema";
-  exchange.fieldOf = fieldsOf({ schema, parameters: (place) => `tools[${place}].input_schema` }, offered);
+  exchange.fieldOf = fieldsOf({ messages: "messages", schema, parameters: (place) => `tools[${place}].input_schema` }, offered);
   noteLoose(notes, options, exchange.fieldOf);
   return { messages, options };
 }
