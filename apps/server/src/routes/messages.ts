@@ -1,6 +1,6 @@
 // POST /v1/messages and /v1/messages/count_tokens: Anthropic's API.
 
-import type { GenerateOptions, Message, Result, ToolChoice } from "jamba";
+import type { GenerateOptions, Message, NamedTool, Result, ToolChoice } from "jamba";
 import { anthropicBody, toApiError } from "../errors.ts";
 import { MessageBlocks } from "../message-blocks.ts";
 import { messagesOf } from "../message-input.ts";
@@ -84,7 +84,7 @@ function noteIgnored({ thinking, mcp_servers: servers, context_management: edits
   if (container !== undefined) leftOut.push("container");
 }
 
-function functionOf(tool: NonNullable<CountRequest["tools"]>[number]): object | undefined {
+function functionOf(tool: NonNullable<CountRequest["tools"]>[number]): NamedTool | undefined {
   if (!("input_schema" in tool)) return undefined;
   const { name, description, input_schema: parameters, strict } = tool;
   return { name, ...(description !== undefined && { description }), parameters, ...(strict && { strict }) };
