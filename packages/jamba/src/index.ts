@@ -49,5 +49,5 @@ export type { LoadDtype } from "./load/open-weights.ts";
 export { type Prepared, type PreparedWeight, preparedOf } from "./load/prepared.ts";
 export type { ModelSource } from "./load/source.ts";
 export { type MemoryPlan, type PlanOptions, planMemory } from "./plan/plan-memory.ts";
-export type { Score } from "./readings.ts";
+export type { Score, ScoredToken, ScoreOptions } from "./readings.ts";
 export type { Session, SessionOptions } from "./session.ts";

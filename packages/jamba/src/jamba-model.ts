@@ -12,7 +12,7 @@ import type { Sequence } from "./engine/advance.ts";
 import { ModelState } from "./engine/model-state.ts";
 import { concatRows, rowsOf } from "./engine/rows.ts";
 import type { Runner } from "./engine/runner.ts";
-import { embedTexts, type Score, scoreAll } from "./readings.ts";
+import { embedTexts, type Score, type ScoreOptions, scoreAll } from "./readings.ts";
 import { Session, type SessionOptions } from "./session.ts";
 
 export interface ForwardOptions {
@@ -228,21 +228,20 @@ export class JambaModel implements AsyncDisposable {
    * Texts become tokens apart from each other, so that a prompt's are the same whatever follows: where the two joined would have a token
    * that reaches over the border ("Once upon a ti" and "me"), the continuation is scored as it is cut here. Write the space before a word
    * at the continuation, or pass ids. An empty continuation has log probability 0 and no tokens; an empty array is one without ids.
-   * @throws JambaError OPTION without a prompt or for what is neither text nor ids, CONTEXT_FULL, ShapeError for ids beyond the
+   * @throws JambaError OPTION without a prompt, for what is neither text nor ids or an unknown option, CONTEXT_FULL, ShapeError for ids beyond the
    * vocabulary, the signal's reason
    */
-  async score(prompt: TextOrIds, continuation: TextOrIds, options?: { signal?: AbortSignal }): Promise<Score>;
-  async score(prompt: TextOrIds, continuations: readonly TextOrIds[], options?: { signal?: AbortSignal }): Promise<Score[]>;
-  async score(
-    prompt: TextOrIds,
-    continuation: TextOrIds | readonly TextOrIds[],
-    { signal }: { signal?: AbortSignal } = {},
-  ): Promise<Score | Score[]> {
+  async score(prompt: TextOrIds, continuation: TextOrIds, options?: ScoreOptions): Promise<Score>;
+  async score(prompt: TextOrIds, continuations: readonly TextOrIds[], options?: ScoreOptions): Promise<Score[]>;
+  async score(prompt: TextOrIds, continuation: TextOrIds | readonly TextOrIds[], options: ScoreOptions = {}): Promise<Score | Score[]> {
     const { context } = this.#use();
+    for (const name of Object.keys(options)) expectKnown(name, ["topLogprobs", "keep", "signal"]);
+    const { topLogprobs } = options;
+    checkOptions({ topLogprobs });
     const before = promptIds(context.tokenizer, prompt);
     const isOne = typeof continuation === "string" || isIds(continuation);
     const list = (isOne ? [continuation] : [...continuation]).map((one) => continuationIds(context.tokenizer, one));
-    const scores = await scoreAll(context, before, list, signal);
+    const scores = await scoreAll(context, before, list, options);
     return isOne ? scores[0] : scores;
   }
 

@@ -3,7 +3,7 @@
 import { BackendError, HostTensor, JambaError } from "@jamba/core";
 import type { GenerateContext } from "./answer/generate.ts";
 import { promptIds } from "./answer/prompt.ts";
-import { logprobsOf } from "./answer/sampler.ts";
+import { type IdLogprob, logprobsOf } from "./answer/sampler.ts";
 import { type TokenLogprob, withText } from "./answer/token-text.ts";
 import type { Sequence } from "./engine/advance.ts";
 import { evidenceOfStep } from "./engine/evidence.ts";
@@ -12,7 +12,20 @@ import { rowsOf } from "./engine/rows.ts";
 export interface Score {
   /** The sum over `tokens`. */
   readonly logprob: number;
-  readonly tokens: readonly TokenLogprob[];
+  readonly tokens: readonly ScoredToken[];
+}
+
+export interface ScoredToken extends TokenLogprob {
+  /** With `topLogprobs`: the most probable ones there, best first. */
+  readonly top?: readonly TokenLogprob[];
+}
+
+export interface ScoreOptions {
+  /** Report this many alternatives per token. */
+  readonly topLogprobs?: number;
+  /** Keep what was read, for prompts that begin with it: all but the last token of an only continuation, else the prompt. */
+  readonly keep?: boolean;
+  readonly signal?: AbortSignal;
 }
 
 type ReadContext = Pick<GenerateContext, "engine" | "tokenizer">;
@@ -61,7 +74,7 @@ export async function scoreAll(
   { engine, tokenizer }: ReadContext,
   prompt: readonly number[],
   continuations: readonly (readonly number[])[],
-  signal: AbortSignal | undefined,
+  { topLogprobs, keep = false, signal }: ScoreOptions,
 ): Promise<Score[]> {
   const keys = continuations.map((ids) => ids.join());
   const different = new Map(continuations.map((ids, i) => [keys[i], ids]));
@@ -69,7 +82,12 @@ export async function scoreAll(
   if (different.size > 0 && prompt.length === 0)
     throw new JambaError("OPTION", "score: expected a prompt of at least one token before the continuation, found none");
   for (const ids of different.values()) engine.expectReadable([...prompt, ...ids]);
-  const found = new Map<string, number[]>();
+  const found = new Map<string, Row[]>();
+  const end = (sequence: Sequence, ids: readonly number[]) => {
+    if (keep) engine.release(engine.keep(ids, sequence));
+    else engine.drop(sequence);
+  };
+  const top = topLogprobs ?? 0;
   if (different.size === 1) {
     const [[key, asked]] = different;
     const ids = [...prompt, ...asked.slice(0, -1)];
@@ -77,13 +95,13 @@ export async function scoreAll(
       engine,
       ids,
       asked.map((id) => [id]),
-      { signal },
+      { top, signal },
     );
-    engine.drop(sequence);
+    end(sequence, ids);
     found.set(key, rows.flat());
   } else if (different.size > 1) {
     const firsts = [...new Set([...different.values()].map(([first]) => first))];
-    const { sequence, rows } = await readRows(engine, prompt, [firsts], { signal });
+    const { sequence, rows } = await readRows(engine, prompt, [firsts], { top, signal });
     const readRest = async ([key, [first, ...asked]]: readonly [string, readonly number[]]) => {
       found.set(key, [rows[0][firsts.indexOf(first)]]);
       if (asked.length === 0) return;
@@ -92,35 +110,41 @@ export async function scoreAll(
         engine,
         ids,
         asked.map((id) => [id]),
-        { copyOf: sequence, signal: ownSignal(signal) },
+        { top, copyOf: sequence, signal: ownSignal(signal) },
       );
       engine.drop(rest.sequence);
       found.get(key)!.push(...rest.rows.flat());
     };
-    await allOf([...different].map(readRest)).finally(() => engine.drop(sequence));
+    await allOf([...different].map(readRest)).finally(() => end(sequence, prompt));
   }
   return continuations.map((ids, i) => {
-    const logprobs = found.get(keys[i]) ?? [];
-    const tokens = ids.map((id, at) => withText(tokenizer, { id, logprob: logprobs[at] }));
-    return { logprob: logprobs.reduce((sum, one) => sum + one, 0), tokens };
+    const rows = found.get(keys[i]) ?? [];
+    const tokens = ids.map((_, at) => ({
+      ...withText(tokenizer, rows[at]),
+      ...(topLogprobs !== undefined && { top: rows[at].top.map((one) => withText(tokenizer, one)) }),
+    }));
+    return { logprob: tokens.reduce((sum, { logprob }) => sum + logprob, 0), tokens };
   });
 }
 
-/** @returns the log probabilities of `asked` in the rows after the last of `ids`; the sequence is the caller's to drop */
+/** A token in a row of logits. */
+type Row = IdLogprob & { readonly top: readonly IdLogprob[] };
+
+/** @returns `asked` in the rows after the last of `ids`, with the `top` best of each row; the sequence is the caller's to drop */
 async function readRows(
   engine: ReadContext["engine"],
   ids: readonly number[],
   asked: readonly (readonly number[])[],
-  from: { readonly copyOf?: Sequence; readonly signal?: AbortSignal },
-): Promise<{ sequence: Sequence; rows: number[][] }> {
-  const rows: number[][] = [];
+  { top, ...from }: { readonly top: number; readonly copyOf?: Sequence; readonly signal?: AbortSignal },
+): Promise<{ sequence: Sequence; rows: Row[][] }> {
+  const rows: Row[][] = [];
   const sequence = await engine.readThrough(ids, {
     ...from,
-    reads: { top: 1 },
+    reads: { top: Math.min(Math.max(1, top), engine.stateShape.vocabSize) },
     rows: asked.length,
     questions: asked.map((one) => ({ temperature: 1, asked: one })),
     take: async (slice) => {
-      for (const row of await evidenceOfStep(slice)) rows.push(asked[rows.length].map((id) => logprobsOf(row, id, 0)!.logprob));
+      for (const row of await evidenceOfStep(slice)) rows.push(asked[rows.length].map((id) => logprobsOf(row, id, top)!));
       return undefined;
     },
   });

@@ -64,6 +64,46 @@ describe("score", () => {
     expect(new TextDecoder().decode(Uint8Array.from(accented.tokens.flatMap(({ bytes }) => bytes)))).toBe(" é");
   });
 
+  test("alternatives are the most probable tokens of the same row, best first, for one continuation and for several", async () => {
+    const ids = [...idsOf(" a fox and"), 7, 1900];
+    const { tokens } = await model.score(prompt, ids, { topLogprobs: 4 });
+    const before = [...model.tokenizer.encode(prompt, { addBos: true })];
+    const { logits, state } = await model.forward([...before, ...ids], { logits: "all" });
+    state.dispose();
+    const data = logits.data as Float32Array;
+    const [, columns] = logits.dims;
+    for (const [i, { id, logprob, top }] of tokens.entries()) {
+      const row = data.subarray((before.length - 1 + i) * columns, (before.length + i) * columns);
+      const sum = Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - row[0]), 0)) + row[0];
+      const best = Array.from(row, (logit, id) => ({ id, logprob: logit - sum })).sort((a, b) => b.logprob - a.logprob);
+      expect(logprob).toBeCloseTo(row[id] - sum, 3);
+      expect(top!.map((one) => one.id)).toEqual(best.slice(0, 4).map((one) => one.id));
+      for (const [at, one] of top!.entries()) expect(one.logprob).toBeCloseTo(best[at].logprob, 3);
+    }
+    const [first, second] = await model.score(prompt, [ids, idsOf(" her")], { topLogprobs: 4 });
+    expect(first.tokens.map(({ top }) => top!.map(({ id }) => id))).toEqual(tokens.map(({ top }) => top!.map(({ id }) => id)));
+    expect(second.tokens[0].top).toEqual(first.tokens[0].top);
+    expect((await model.score(prompt, ids)).tokens[0]).not.toHaveProperty("top");
+    for (const options of [{ topLogprobs: -1 }, { topLogprobs: 1.5 }, { topLogprobs: 1000 }, { top: 3 }])
+      await expect(model.score(prompt, ids, options as object)).rejects.toMatchObject({ code: "OPTION" });
+    idle();
+  });
+
+  test("what was read is kept for later prompts if asked for, and dropped otherwise", async () => {
+    await using keeper = await loadModel("tiny", { backend: "cpu" });
+    const ids = keeper.tokenizer.encode(prompt, { addBos: true });
+    const cachedAfter = async (options: object) => {
+      keeper.clearCache();
+      await keeper.score(ids.slice(0, 1), ids.slice(1), options);
+      return (await keeper.generate(ids, { maxTokens: 1 })).usage.cachedTokens;
+    };
+    expect([await cachedAfter({}), await cachedAfter({ keep: true })]).toEqual([0, ids.length - 1]);
+    keeper.clearCache();
+    await keeper.score(ids, [" a", " her"], { keep: true });
+    expect((await keeper.generate([...ids, 300], { maxTokens: 1 })).usage.cachedTokens).toBe(ids.length);
+    expect(keeper.inUse()).toEqual({ slots: 0, pages: 0 });
+  });
+
   test("a text is cut at the border, whatever the two would be together", async () => {
     const { tokens } = await model.score("Once upon a ti", "me");
     expect(tokens.map(({ text }) => text).join("")).toBe("me");
