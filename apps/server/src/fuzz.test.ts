@@ -56,7 +56,7 @@ const samples: Readonly<Record<string, object>> = {
     stream: true,
     n: 2,
     logprobs: 1,
-    echo: false,
+    echo: true,
     best_of: 2,
     stop: "a",
     seed: -1,

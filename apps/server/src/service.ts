@@ -139,9 +139,10 @@ export class Service {
   /**
    * Starts an answer. Reading its parts drives it; leaving the loop cancels it.
    * @param session answers in place of the model
+   * @param before what is to be done first, within the answer's time; tokens of the prompt that it reads are not told as cached
    * @throws ApiError 429 when too many wait, JambaError for options and prompts that do not fit
    */
-  answer(prompt: Prompt, { signal, ...options }: GenerateOptions, session?: TextStreamer): Answer {
+  answer(prompt: Prompt, { signal, ...options }: GenerateOptions, session?: TextStreamer, before?: Before): Answer {
     const { model } = this;
     this.#expectRoom();
     const controller = new AbortController();
@@ -152,7 +153,14 @@ export class Service {
       maxTokens: Math.min(options.maxTokens ?? maxTokens, this.options.maxTokens),
       signal: controller.signal,
     });
-    return { parts: this.#counted(stream, options.n ?? 1, controller, signal), result: () => stream.result };
+    let beforeMs: number | undefined;
+    const result = async () => (beforeMs === undefined ? stream.result : readBefore(await stream.result, beforeMs));
+    const read = async () => {
+      const start = performance.now();
+      await before?.(controller.signal);
+      if (before) beforeMs = performance.now() - start;
+    };
+    return { parts: this.#counted({ stream, result, read }, options.n ?? 1, controller, signal), result };
   }
 
   /** The mean of the final hidden states of each text. @throws as `answer` */
@@ -178,7 +186,7 @@ export class Service {
   }
 
   async *#counted(
-    stream: TextStream,
+    { stream, result, read }: { stream: TextStream; result: () => Promise<Result>; read: () => Promise<void> },
     answers: number,
     controller: AbortController,
     signal: AbortSignal | undefined,
@@ -192,6 +200,7 @@ export class Service {
     };
     const timer = setTimeout(() => controller.abort(new DOMException("timed out", "TimeoutError")), this.options.requestTimeoutMs);
     try {
+      await read();
       for await (const part of stream) {
         this.metrics.drew(part.ids.length);
         expectServing();
@@ -207,8 +216,8 @@ export class Service {
       this.#running.delete(controller);
       this.#answers -= answers;
       // Also of an answer that was cancelled after its first token.
-      await stream.result.then(
-        (result) => this.metrics.answered(result),
+      await result().then(
+        (whole) => this.metrics.answered(whole),
         () => undefined,
       );
     }
@@ -234,6 +243,19 @@ export function modelLoading(): ApiError {
 
 export function unixSeconds(): number {
   return Math.floor(Date.now() / 1000);
+}
+
+export type Before = (signal: AbortSignal) => Promise<void>;
+
+/** Of an answer whose prompt was read by what came before it. @param ms that this took */
+function readBefore(result: Result, ms: number): Result {
+  const { promptMs, firstTokenMs, totalMs, ...rest } = result.timings;
+  return {
+    ...result,
+    usage: { ...result.usage, cachedTokens: 0 },
+    cacheMissReason: undefined,
+    timings: { ...rest, promptMs: promptMs + ms, firstTokenMs: firstTokenMs + ms, totalMs: totalMs + ms },
+  };
 }
 
 export type TextStreamer = (prompt: Prompt, options: GenerateOptions) => TextStream;

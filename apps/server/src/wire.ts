@@ -129,8 +129,9 @@ export function tokenText({ tokenizer }: JambaModel, id: number): { token: strin
 
 export type Logprobs = NonNullable<Result["logprobs"]>;
 
-/** Without the token that ended the answer, which is no part of its text. */
-export function logprobsOfText({ tokenizer }: JambaModel, { logprobs = [], ids, finishReason }: Result): Logprobs {
+/** @param withEnd with the token that ended the answer, which is no part of its text */
+export function logprobsOfText({ tokenizer }: JambaModel, { logprobs = [], ids, finishReason }: Result, withEnd = false): Logprobs {
+  if (withEnd) return logprobs;
   const hasEnd = finishReason !== "length" && ids.length > 0 && tokenizer.isSpecial(ids[ids.length - 1]);
   return hasEnd ? logprobs.slice(0, -1) : logprobs;
 }
@@ -161,8 +162,8 @@ export class StreamedLogprobs {
   }
 
   /** Those of tokens without text at the end, as a stop text has some. */
-  rest(result: Result): Logprobs {
-    return logprobsOfText(this.#model, result).slice(this.#given);
+  rest(result: Result, withEnd = false): Logprobs {
+    return logprobsOfText(this.#model, result, withEnd).slice(this.#given);
   }
 }
 

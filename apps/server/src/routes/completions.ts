@@ -1,15 +1,16 @@
 // POST /v1/completions: goes on with plain texts.
 
-import type { Part } from "jamba";
+import type { Part, Result, TextOrIds } from "jamba";
 import { badRequest } from "../errors.ts";
 import { noteLoose } from "../notes.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
 import { completionAnswer } from "../schemas/answers.ts";
 import { type CompletionRequest, completionRequest } from "../schemas/requests.ts";
-import { type Answer, newId, type Service } from "../service.ts";
+import { type Answer, type Before, newId, type Service } from "../service.ts";
 import { data, done, eventStream } from "../sse.ts";
+import { promptLogprobs, type ShownToken, TextLogprobs } from "../text-logprobs.ts";
 import { fieldsOf } from "../tools.ts";
-import { finishReasonOf, finite, type Logprobs, logprobsOfText, StreamedLogprobs, samplingOptions, timingsOf, usageOf } from "../wire.ts";
+import { finishReasonOf, logprobsOfText, StreamedLogprobs, samplingOptions, timingsOf, usageOf } from "../wire.ts";
 
 export const completionsRoute = withBody({
   method: "post",
@@ -21,20 +22,19 @@ export const completionsRoute = withBody({
   streams: true,
   async handle(call) {
     const { service, body, c, exchange } = call;
-    const prompts = promptsOf(body);
-    const answers = startAnswers(call, prompts);
-    if (body.stream) return eventStream(chunks(call, prompts, answers), call);
-    for await (const _ of together(answers));
-    const results = await Promise.all(answers.map((answer) => answer.result()));
+    const asked = startAnswers(call, promptsOf(body));
+    if (body.stream) return eventStream(chunks(call, asked), call);
+    for await (const _ of together(asked));
+    const results = await Promise.all(asked.map(({ answer }) => answer.result()));
     Object.assign(exchange.facts, resultFacts(results[0]));
     const n = body.n ?? 1;
     return c.json({
       ...headOf(service),
       choices: results.flatMap((result, at) =>
-        (result.choices ?? [result]).map((choice, i) => ({
-          text: echoOf(service, body, prompts[at]) + choice.text,
+        bestOf(result, n).map((choice, i) => ({
+          text: asked[at].echo() + choice.text,
           index: at * n + i,
-          logprobs: choice.logprobs ? logprobsOf(logprobsOfText(service.model, choice)) : null,
+          logprobs: body.logprobs === undefined ? null : logprobsOf(call, asked[at], choice),
           finish_reason: finishReasonOf(choice),
         })),
       ),
@@ -45,31 +45,60 @@ export const completionsRoute = withBody({
   },
 });
 
-type TextPrompt = string | readonly number[];
+/** A prompt and its answers. */
+interface Asked {
+  readonly answer: Answer;
+  /** What stands before each answer. */
+  readonly echo: () => string;
+  /** Of that, with its log probabilities; none where these are not asked for. Once the answer has begun. */
+  readonly echoed: () => readonly ShownToken[];
+}
 
-function promptsOf({ prompt, n = 1 }: CompletionRequest): readonly TextPrompt[] {
-  const prompts = typeof prompt === "string" || typeof prompt[0] === "number" ? [prompt as TextPrompt] : (prompt as TextPrompt[]);
-  if (prompts.length * n > 128) throw badRequest("n", `expected at most 128 answers in all, found ${prompts.length * n}`);
+function promptsOf({ prompt, n = 1, best_of = n }: CompletionRequest): readonly TextOrIds[] {
+  const prompts = typeof prompt === "string" || typeof prompt[0] === "number" ? [prompt as TextOrIds] : (prompt as TextOrIds[]);
+  const param = best_of > n ? "best_of" : "n";
+  if (prompts.length * best_of > 128) throw badRequest(param, `expected at most 128 answers in all, found ${prompts.length * best_of}`);
   return prompts;
 }
 
-function startAnswers({ service, body, exchange }: Call<CompletionRequest>, prompts: readonly TextPrompt[]): Answer[] {
-  if (body.best_of !== undefined && body.best_of !== (body.n ?? 1)) throw badRequest("best_of", `expected n, which is ${body.n ?? 1}`);
-  if (body.echo && body.logprobs !== undefined) throw badRequest("echo", "expected false with logprobs, which are of new tokens only");
+function startAnswers({ service, body, exchange }: Call<CompletionRequest>, prompts: readonly TextOrIds[]): Asked[] {
+  const { n = 1, best_of: drawn = n, logprobs: topLogprobs, echo } = body;
+  if (drawn < n) throw badRequest("best_of", `expected n at least, which is ${n}, found ${drawn}`);
+  if (drawn > n && body.stream) throw badRequest("best_of", `expected n, which is ${n}, with stream: which is best shows at the end`);
   const options = {
     ...samplingOptions(body, service.options),
-    logprobs: body.logprobs === undefined ? undefined : true,
-    topLogprobs: body.logprobs,
+    n: drawn,
+    logprobs: topLogprobs !== undefined || drawn > n ? true : undefined,
+    topLogprobs,
     signal: exchange.left.signal,
   };
   exchange.fieldOf = fieldsOf({ messages: "prompt", schema: "json_schema" }, { places: [] });
   noteLoose(exchange.notes, options, exchange.fieldOf);
-  return prompts.map((prompt) => service.answer(prompt, options));
+  return prompts.map((prompt) => {
+    let echoed: readonly ShownToken[] = [];
+    const before: Before = async (signal) => {
+      // An answer goes on from what was read.
+      echoed = await promptLogprobs(service.model, prompt, { topLogprobs, keep: options.maxTokens !== 0, signal });
+    };
+    return {
+      answer: service.answer(prompt, options, undefined, echo && topLogprobs !== undefined ? before : undefined),
+      echo: () => (!echo ? "" : typeof prompt === "string" ? prompt : service.model.tokenizer.decode(prompt)),
+      echoed: () => echoed,
+    };
+  });
+}
+
+/** The `n` answers whose tokens are the most probable, on average. */
+function bestOf(result: Result, n: number): readonly Result[] {
+  const all = result.choices ?? [result];
+  if (all.length === n) return all;
+  const mean = ({ logprobs = [] }: Result) => logprobs.reduce((sum, { logprob }) => sum + logprob, 0) / Math.max(1, logprobs.length);
+  return all.toSorted((a, b) => mean(b) - mean(a)).slice(0, n);
 }
 
 /** Parts of several answers, as they come; the last of each has its result. */
-async function* together(answers: readonly Answer[]): AsyncGenerator<{ at: number; part: Part }, void> {
-  const iterators = answers.map(({ parts }) => parts[Symbol.asyncIterator]());
+async function* together(asked: readonly Asked[]): AsyncGenerator<{ at: number; part: Part }, void> {
+  const iterators = asked.map(({ answer }) => answer.parts[Symbol.asyncIterator]());
   const next = async (at: number) => ({ at, found: await iterators[at].next() });
   const open = new Map(iterators.map((_, at) => [at, next(at)]));
   try {
@@ -77,7 +106,7 @@ async function* together(answers: readonly Answer[]): AsyncGenerator<{ at: numbe
       const { at, found } = await Promise.race(open.values());
       if (found.done) {
         open.delete(at);
-        const result = await answers[at].result();
+        const result = await asked[at].answer.result();
         if (!result.choices) yield { at, part: { text: "", pieces: [], ids: [], result } };
       } else {
         yield { at, part: found.value };
@@ -95,58 +124,48 @@ function headOf(service: Service) {
   return { id: newId("cmpl-"), object: "text_completion", created, model: service.id, system_fingerprint: service.fingerprint };
 }
 
-async function* chunks(
-  { service, body, exchange }: Call<CompletionRequest>,
-  prompts: readonly TextPrompt[],
-  answers: readonly Answer[],
-): AsyncGenerator<string, void> {
+async function* chunks(call: Call<CompletionRequest>, all: readonly Asked[]): AsyncGenerator<string, void> {
+  const { service, body, exchange } = call;
   const head = headOf(service);
   const n = body.n ?? 1;
   const asked = body.stream_options?.include_usage;
   const send = (choices: readonly object[], more: object = {}) => data({ ...head, choices, ...(asked && { usage: null }), ...more });
-  const echoes = prompts.flatMap((prompt) => Array.from({ length: n }, () => echoOf(service, body, prompt)));
-  const logprobs = echoes.map(() => ({ source: new StreamedLogprobs(service.model), offset: 0 }));
-  const shown = (index: number, found: Logprobs) => {
-    if (found.length === 0) return null;
-    const { offset } = logprobs[index];
-    for (const { text } of found) logprobs[index].offset += text.length;
-    return logprobsOf(found, offset);
-  };
-  for await (const { at, part } of together(answers)) {
+  const open: { echo: string; logprobs: ShownLogprobs; source: StreamedLogprobs }[] = [];
+  for await (const { at, part } of together(all)) {
     const { index: i = 0, result } = part;
     const index = at * n + i;
-    const text = echoes[index] + part.text;
-    echoes[index] = "";
-    if (result) {
-      const last = { text, index, logprobs: shown(index, logprobs[index].source.rest(result)) };
-      yield send([{ ...last, finish_reason: finishReasonOf(result) }], { timings: timingsOf(result) });
-    } else {
-      logprobs[index].source.push(part);
-      yield send([{ text, index, logprobs: shown(index, logprobs[index].source.take()), finish_reason: null }]);
-    }
+    open[index] ??= { ...begun(all[at]), source: new StreamedLogprobs(service.model) };
+    const { echo, logprobs, source } = open[index];
+    open[index].echo = "";
+    if (!result) source.push(part);
+    const choice = { text: echo + part.text, index, logprobs: logprobs(result ? source.rest(result, body.echo) : source.take()) };
+    if (result) yield send([{ ...choice, finish_reason: finishReasonOf(result) }], { timings: timingsOf(result) });
+    else yield send([{ ...choice, finish_reason: null }]);
   }
-  const results = await Promise.all(answers.map((answer) => answer.result()));
+  const results = await Promise.all(all.map(({ answer }) => answer.result()));
   Object.assign(exchange.facts, resultFacts(results[0]));
   if (asked) yield send([], { usage: usageOf(service.model, results) });
   yield done;
 }
 
-function echoOf({ model }: Service, { echo }: CompletionRequest, prompt: TextPrompt): string {
-  if (!echo) return "";
-  return typeof prompt === "string" ? prompt : model.tokenizer.decode(prompt);
+/** Log probabilities of tokens that come, the first time with those of the prompt before them. */
+type ShownLogprobs = (tokens: readonly ShownToken[]) => object | null;
+
+function begun({ echo, echoed }: Asked): { echo: string; logprobs: ShownLogprobs } {
+  const text = echo();
+  let before = echoed();
+  const lists = new TextLogprobs(text, before);
+  const logprobs: ShownLogprobs = (tokens) => {
+    const shown = lists.next([...before, ...tokens]);
+    before = [];
+    return shown;
+  };
+  return { echo: text, logprobs };
 }
 
-/** @param offset characters before */
-function logprobsOf(drawn: Logprobs, offset = 0): object {
-  let end = offset;
-  return {
-    tokens: drawn.map(({ text }) => text),
-    token_logprobs: drawn.map(({ logprob }) => finite(logprob)),
-    top_logprobs: drawn.map(({ top }) => Object.fromEntries(top.map(({ text, logprob }) => [text, finite(logprob)]))),
-    text_offset: drawn.map(({ text }) => {
-      const at = end;
-      end += text.length;
-      return at;
-    }),
-  };
+function logprobsOf({ service, body }: Call<CompletionRequest>, asked: Asked, choice: Result): object {
+  // Evaluations leave out one token that was drawn after an echo, whichever it is.
+  return begun(asked).logprobs(logprobsOfText(service.model, choice, body.echo)) ?? noTokens;
 }
+
+const noTokens = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };

@@ -1,24 +1,25 @@
-// What the tokenizer does, by itself: /tokenize, /detokenize, /apply-template.
+// What the tokenizer does, by itself: /tokenize, /detokenize, /apply-template, as llama.cpp's server and vLLM's have them.
 
-import { withBody } from "../route.ts";
-import { detokenizeAnswer, templateAnswer, tokenizeAnswer } from "../schemas/answers.ts";
+import { type Route, withBody } from "../route.ts";
+import { detokenizeAnswer, templateAnswer, tokenizeAnswer, tokenizerInfoAnswer } from "../schemas/answers.ts";
 import { applyTemplateRequest, detokenizeRequest, tokenizeRequest } from "../schemas/requests.ts";
 import { readTools } from "../tools.ts";
 import { templateOf, tokenText, turnOf } from "../wire.ts";
 import { functionOf, toMessage } from "./chat.ts";
 
-export const tokenRoutes = [
+export const tokenRoutes: readonly Route[] = [
   withBody({
     method: "post",
     paths: ["/tokenize"],
     summary: "Tokens of a text",
     request: tokenizeRequest,
-    returns: "Token ids, or with `with_pieces` each with its text",
+    returns: "Token ids, or with `with_pieces` each with its text; how many, and how many a conversation may hold",
     answer: tokenizeAnswer,
     handle({ service: { model }, body, c }) {
-      const { content, add_special: addBos, with_pieces: withPieces } = body;
+      const { content, addBos, withPieces } = body;
       const ids = model.tokenizer.encode(content, { addBos: addBos && model.tokenizer.addBos });
-      return c.json({ tokens: withPieces ? ids.map((id) => ({ id, piece: pieceOf(tokenText(model, id)) })) : ids });
+      const tokens = withPieces ? ids.map((id) => ({ id, piece: pieceOf(tokenText(model, id)) })) : ids;
+      return c.json({ tokens, count: ids.length, max_model_len: model.contextLength });
     },
   }),
   withBody({
@@ -26,10 +27,31 @@ export const tokenRoutes = [
     paths: ["/detokenize"],
     summary: "The text of tokens",
     request: detokenizeRequest,
-    returns: "The text",
+    returns: "The text, by both servers' names",
     answer: detokenizeAnswer,
-    handle: ({ service: { model }, body, c }) => c.json({ content: model.tokenizer.decode(body.tokens) }),
+    handle({ service: { model }, body, c }) {
+      const content = model.tokenizer.decode(body.tokens);
+      return c.json({ content, prompt: content });
+    },
   }),
+  {
+    method: "get",
+    paths: ["/tokenizer_info"],
+    summary: "The tokens that stand around texts, and the chat template",
+    returns: "Fields of a tokenizer_config.json",
+    answer: tokenizerInfoAnswer,
+    handle({ service: { model }, c }) {
+      const { bosId, eosId, addBos, chatTemplate } = model.tokenizer;
+      const tokenOf = (id: number | undefined) => (id === undefined ? null : (model.tokenizer.tokenOf(id) ?? null));
+      return c.json({
+        bos_token: tokenOf(bosId),
+        eos_token: tokenOf(eosId),
+        add_bos_token: addBos,
+        chat_template: chatTemplate ?? null,
+        model_max_length: model.contextLength,
+      });
+    },
+  },
   withBody({
     method: "post",
     paths: ["/apply-template"],

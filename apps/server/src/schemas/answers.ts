@@ -138,8 +138,17 @@ export const modelsAnswer = z.object({ object: z.literal("list"), data: z.array(
 
 export const tokenizeAnswer = z.object({
   tokens: z.union([z.array(count), z.array(z.object({ id: count, piece: z.union([z.string(), z.array(count)]) }))]),
+  count,
+  max_model_len: count,
 });
-export const detokenizeAnswer = z.object({ content: z.string() });
+export const detokenizeAnswer = z.object({ content: z.string(), prompt: z.string() });
+export const tokenizerInfoAnswer = z.object({
+  bos_token: z.string().nullable(),
+  eos_token: z.string().nullable(),
+  add_bos_token: z.boolean(),
+  chat_template: z.string().nullable(),
+  model_max_length: count,
+});
 export const templateAnswer = z.object({ prompt: z.string() });
 
 export const slotsAnswer = z.array(z.object({ id: count, n_ctx: count, n_tokens: count }));

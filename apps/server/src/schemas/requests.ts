@@ -156,12 +156,15 @@ export type ResponseRequest = z.output<typeof responseRequest>;
 
 const forModel = { model: streaming.model };
 
-export const tokenizeRequest = z.object({
-  ...forModel,
-  content: z.string(),
-  add_special: optional(z.boolean()),
-  with_pieces: optional(z.boolean()),
-});
+/** llama.cpp's form, which adds nothing unless asked to, and vLLM's, which does. */
+export const tokenizeRequest = z.union([
+  z
+    .object({ ...forModel, content: z.string(), add_special: optional(z.boolean()), with_pieces: optional(z.boolean()) })
+    .transform(({ add_special: addBos = false, with_pieces: withPieces, ...rest }) => ({ ...rest, addBos, withPieces })),
+  z
+    .object({ ...forModel, prompt: z.string(), add_special_tokens: optional(z.boolean()) })
+    .transform(({ model, prompt, add_special_tokens: addBos = true }) => ({ model, content: prompt, addBos, withPieces: false })),
+]);
 
 export const detokenizeRequest = z.object({ ...forModel, tokens: ids });
 
