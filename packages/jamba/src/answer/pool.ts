@@ -41,6 +41,7 @@ export function poolOf(evidence: Evidence, options: SamplingOptions, said: Said,
 /** Used until the next draw. */
 let scratch = { ids: new Int32Array(0), values: new Float32Array(0) };
 
+/** An id that may be drawn, with its adjusted logit. */
 interface Moved {
   readonly id: number;
   readonly logit: number;
@@ -58,9 +59,9 @@ function changed(pool: Pool, adjusted: ReadonlyMap<number, number>, allowed: Int
     if (isAllowed) known++;
     if (!Number.isFinite(raw)) continue;
     const isIn = isAllowed && logit > Number.NEGATIVE_INFINITY;
-    const changed = isIn ? Math.min(logit, mostLogit) : Number.NEGATIVE_INFINITY;
-    if (isIn) moved.push({ id, logit: changed });
-    if (changed !== raw) changes.push(raw, changed);
+    const counted = isIn ? Math.min(logit, mostLogit) : Number.NEGATIVE_INFINITY;
+    if (isIn) moved.push({ id, logit: counted });
+    if (counted !== raw) changes.push(raw, counted);
   }
   const kept: number[] = []; // places in `listed`
   for (let i = 0; i < listed.length; i++) {
