@@ -3,12 +3,13 @@
 
 import { LoadError } from "@jamba/core";
 import { asLoadError } from "../source/byte-source.ts";
-import { type Answer, type Client, shown, Transient } from "./client.ts";
+import { type Answer, type Client, shown } from "./client.ts";
 import { withLock } from "./lock.ts";
 import type { Node } from "./node.ts";
 import { inParallel } from "./parallel.ts";
 import { openPartial, type Partial, type Range } from "./partial.ts";
 import type { HubFile } from "./repository.ts";
+import { Transient } from "./transient.ts";
 
 export interface BlobOptions {
   readonly url: string;

@@ -4,6 +4,8 @@
 
 import { LoadError } from "@jamba/core";
 import { quote } from "../source/untrusted.ts";
+import { isUnconnected, unreachable } from "./connect.ts";
+import { reasonOf, Transient } from "./transient.ts";
 
 export interface ClientOptions {
   readonly endpoint: string;
@@ -14,6 +16,8 @@ export interface ClientOptions {
   readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
   /** Longest silence of a server. */
   readonly idleMs: number;
+  /** Before the first request. @throws LoadError when the hub can't be reached */
+  readonly connect?: (signal?: AbortSignal) => Promise<void>;
 }
 
 export interface Answer {
@@ -38,17 +42,6 @@ export interface Client {
   persist<T>(attempt: () => Promise<T>, progress: () => number, signal: AbortSignal | undefined): Promise<T>;
 }
 
-/** A failure that may be gone at the next attempt. */
-export class Transient extends Error {
-  constructor(
-    message: string,
-    readonly retryAfterMs?: number,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-  }
-}
-
 const maxRedirects = 5;
 const maxAttempts = 5;
 const firstDelayMs = 500;
@@ -58,13 +51,23 @@ const maxRetryAfterMs = 300_000;
 
 export function hubClient(options: ClientOptions): Client {
   const { repo, wait } = options;
+  let connected: Promise<void> | undefined;
+  let answered = false;
   return {
     options,
     async get(url, headers, signal, use) {
       signal?.throwIfAborted();
+      connected ??= options.connect?.(signal);
+      await connected;
       const guard = silenceGuard(options.idleMs, signal);
       try {
-        const { response, atHome } = await follow(url, headers, options, guard);
+        const { response, atHome } = await follow(url, headers, options, guard).catch((error) => {
+          const { cause } = error as Error;
+          // Who never answered is not there; who did is asked again.
+          if (!answered && isUnconnected(cause)) throw unreachable(repo, options.endpoint, reasonOf(cause), cause);
+          throw error;
+        });
+        answered = true;
         try {
           const { status } = response;
           if (status !== 200 && status !== 206 && status !== 416) throw refusal(response, url, atHome, options);
@@ -201,10 +204,7 @@ async function* chunksOf(response: Response, guard: Guard): AsyncGenerator<Uint8
 }
 
 function transientOf(error: unknown, what: string): Transient {
-  const { message, cause } = (error ?? {}) as { message?: string; cause?: { code?: string; message?: string } };
-  // fetch says only "fetch failed" itself.
-  const reason = cause?.message || cause?.code || message || String(error);
-  return new Transient(`${what}: ${reason}`, undefined, { cause: error });
+  return new Transient(`${what}: ${reasonOf(error)}`, undefined, { cause: error });
 }
 
 /** A URL fit for errors: queries hold signatures. */

@@ -5,13 +5,15 @@ import { asLoadError } from "../source/byte-source.ts";
 import { fetchBlob } from "./blob.ts";
 import { type Cache, type LinkKind, openCache } from "./cache.ts";
 import { type Choice, chooseFiles } from "./choose-files.ts";
-import { type Client, hubClient, Transient } from "./client.ts";
+import { type Client, hubClient } from "./client.ts";
+import { expectReachable } from "./connect.ts";
 import { type Environment, hubSettings } from "./environment.ts";
 import { checkRevision, parseHubId } from "./hub-id.ts";
 import { type Node, node } from "./node.ts";
 import { inParallel } from "./parallel.ts";
 import { bytesOf, doneRanges } from "./partial.ts";
 import { type HubFile, listRepository } from "./repository.ts";
+import { Transient } from "./transient.ts";
 
 export interface DownloadProgress {
   /** "verify": hashes of what was fetched are computed; it goes on beside the download of the next file. */
@@ -98,13 +100,16 @@ async function findOrFetch(around: Surroundings, id: string, options: DownloadOp
   const settings = await hubSettings(options, around.env ?? process.env, tools);
   const cache = openCache(tools, settings.cacheDir, repo, around.links);
   if (settings.offline) return findCached(tools, cache, revision, wanted);
+  const { endpoint, token } = settings;
   const client = hubClient({
-    endpoint: settings.endpoint,
-    token: settings.token,
+    endpoint,
+    token,
     repo,
     fetch: around.fetch ?? fetch,
     wait: around.wait ?? wait,
     idleMs: around.idleMs ?? 60_000,
+    // Another fetch may go another way.
+    connect: around.fetch ? undefined : (signal) => expectReachable(tools, endpoint, repo, around.env ?? process.env, signal),
   });
   const { commit, files } = await listRepository(client, revision, signal).catch(async (error) => {
     signal?.throwIfAborted();
@@ -123,7 +128,7 @@ async function findOrFetch(around: Surroundings, id: string, options: DownloadOp
     return tools.files.readFile(cache.snapshotPath(commit, path), "utf8");
   };
   const sizes = new Map([...files.values()].map((file) => [file.path, file.sizeBytes]));
-  const choice = await chooseFiles({ name: `${repo} at ${settings.endpoint}`, sizes, readText }, wanted);
+  const choice = await chooseFiles({ name: `${repo} at ${endpoint}`, sizes, readText }, wanted);
   const chosen = choice.files.map((path) => files.get(path)!);
   job.expect(chosen);
   await job.fetch(chosen);

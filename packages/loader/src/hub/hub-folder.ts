@@ -4,6 +4,7 @@ import { type Folder, namesWithin } from "../source/folder.ts";
 import { openUrl } from "../source/http-source.ts";
 import { chooseFiles } from "./choose-files.ts";
 import { hubClient } from "./client.ts";
+import { expectReachable } from "./connect.ts";
 import { type DownloadOptions, download, wait } from "./download.ts";
 import { hubSettings } from "./environment.ts";
 import { checkRevision, parseHubId } from "./hub-id.ts";
@@ -26,7 +27,8 @@ export async function hubFolder(id: string, options: HubFolderOptions, local: (p
     const { folder, file } = await download(id, { ...options, offline });
     return local(file === undefined ? folder : tools.paths.join(folder, file));
   }
-  const client = hubClient({ endpoint, token, repo, fetch, wait, idleMs: 60_000 });
+  const connect = (signal?: AbortSignal) => expectReachable(tools, endpoint, repo, process.env, signal);
+  const client = hubClient({ endpoint, token, repo, fetch, wait, idleMs: 60_000, connect });
   const { commit, files } = await listRepository(client, revision, signal);
   const headers = token === undefined ? undefined : { authorization: `Bearer ${token}` };
   const open: Folder["open"] = (file, options) =>

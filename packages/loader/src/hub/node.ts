@@ -11,9 +11,10 @@ export async function node() {
     const files = await import("node:fs/promises");
     const paths = await import("node:path");
     const os = await import("node:os");
+    const net = await import("node:net");
     const { createHash, randomUUID } = await import("node:crypto");
     if (typeof files.stat !== "function") throw new TypeError("node:fs/promises is empty");
-    return { files, paths, os, createHash, randomUUID };
+    return { files, paths, os, net, createHash, randomUUID };
   } catch (cause) {
     throw new JambaError(
       "UNSUPPORTED",

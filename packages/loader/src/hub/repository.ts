@@ -3,8 +3,9 @@
 import { LoadError } from "@jamba/core";
 import { isCount } from "../source/byte-source.ts";
 import { isObject, quote } from "../source/untrusted.ts";
-import { type Client, shown, Transient } from "./client.ts";
+import { type Client, shown } from "./client.ts";
 import { isCommit } from "./hub-id.ts";
+import { Transient } from "./transient.ts";
 
 export interface HubFile {
   /** Within the repository. */
