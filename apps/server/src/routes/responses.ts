@@ -105,6 +105,7 @@ function startAnswer({ service, body, exchange }: Call<ResponseRequest>, items: 
     tools: offered.tools,
     toolChoice: choiceFor(offered, choiceOf(body.tool_choice)),
     parallelToolCalls: body.parallel_tool_calls,
+    truncation: body.truncation === "auto" ? "auto" : "none",
     format: !format || format.type === "text" ? undefined : { type: "json", schema: schema?.schema, strict: schema?.strict ?? false },
     knobs: format?.type === "json_object" ? { response_format: "json_object" } : undefined,
     signal: exchange.left.signal,
@@ -149,6 +150,7 @@ function headOf({ id: model }: Service, body: ResponseRequest) {
     tool_choice,
     tools,
     top_p,
+    truncation: body.truncation ?? "disabled",
     usage: null as object | null,
   };
 }
@@ -156,15 +158,23 @@ function headOf({ id: model }: Service, body: ResponseRequest) {
 type Head = ReturnType<typeof headOf>;
 
 /** Ends the last item too, and keeps the whole unless that was not wanted. */
-function finished({ services, service, body }: Call<ResponseRequest>, { head, input }: Asked, items: ResponseItems, result: Result): Head {
+function finished(
+  { services, service, body, exchange }: Call<ResponseRequest>,
+  { head, input }: Asked,
+  items: ResponseItems,
+  result: Result,
+): Head {
   const usage = usageOf(service.model, [result]);
   const isWhole = result.finishReason === "stop" || result.finishReason === "tool-calls";
   items.end(isWhole ? "completed" : "incomplete");
+  const dropped = result.dropped?.length ?? 0;
+  if (dropped > 0) exchange.notes.leftOut.push(`input (the ${dropped} oldest messages)`);
   const response = {
     ...head,
     status: isWhole ? "completed" : "incomplete",
     incomplete_details: isWhole ? null : { reason: "max_output_tokens" },
     output: items.output,
+    ...(result.dropped && { dropped_messages: dropped }),
     usage: {
       input_tokens: usage.prompt_tokens,
       input_tokens_details: usage.prompt_tokens_details,

@@ -91,6 +91,9 @@ export const responseAnswer = z.object({
   error: z.null(),
   incomplete_details: z.object({ reason: z.literal("max_output_tokens") }).nullable(),
   model: z.string(),
+  truncation: z.enum(["auto", "disabled"]),
+  /** An extension: how many of the oldest messages the model did not see. */
+  dropped_messages: count.optional(),
   output: z.array(
     z.union([
       z.object({ id: z.string(), type: z.enum(["message", "reasoning"]), status, content: z.array(textPart) }),

@@ -147,6 +147,7 @@ export const responseRequest = z
     include: optional(z.array(z.string()).max(64)),
     store: optional(z.boolean()),
     previous_response_id: optional(z.string()),
+    truncation: optional(z.enum(["auto", "disabled"])),
     background: optional(z.literal(false, "expected false: this server answers at once")),
     conversation: z.null(`${nothingKept} conversations; send the whole of it as input, or previous_response_id`).optional(),
     prompt: z.null(`${nothingKept} prompts; send the text as instructions`).optional(),
