@@ -1,7 +1,8 @@
 // The clients that people use, as they come from npm, against a server that listens.
 
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { HumanMessage } from "@langchain/core/messages";
+import { ChatAnthropic } from "@langchain/anthropic";
+import { HumanMessage, type ToolMessage } from "@langchain/core/messages";
 import { tool as langchainTool } from "@langchain/core/tools";
 import { ChatOpenAI, OpenAIEmbeddings } from "@langchain/openai";
 import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
@@ -182,14 +183,14 @@ describe("openai", () => {
 });
 
 describe("ai with @ai-sdk/openai-compatible", () => {
-  const ai = () =>
+  const ai = (model = "tiny") =>
     createOpenAICompatible({
       name: "jamba",
       baseURL: `${server.url}/v1`,
       apiKey: "key",
       supportsStructuredOutputs: true,
       includeUsage: true,
-    })("tiny");
+    })(model);
 
   test("text, streamed or not, with usage", async () => {
     const { text, usage, finishReason } = await generateText({ model: ai(), prompt: story, maxOutputTokens: 10 });
@@ -224,6 +225,11 @@ describe("ai with @ai-sdk/openai-compatible", () => {
     expect((await stream.toolCalls)[0]).toMatchObject({ toolName: "call_friend", input: { name: "Omar" } });
   });
 
+  test("errors have the server's own words", async () => {
+    const asked = generateText({ model: ai("missing"), prompt: story, maxRetries: 0 });
+    await expect(asked).rejects.toMatchObject({ statusCode: 404, message: expect.stringContaining("missing") });
+  });
+
   test("an abort is seen by the engine", async () => {
     const controller = new AbortController();
     const stream = streamText({
@@ -238,29 +244,53 @@ describe("ai with @ai-sdk/openai-compatible", () => {
   });
 });
 
-describe("@langchain/openai", () => {
-  const chat = () =>
-    new ChatOpenAI({ model: "tiny", apiKey: "key", configuration: { baseURL: `${server.url}/v1` }, maxTokens: 40, temperature: 0 });
+const chats = {
+  "@langchain/openai": (model = "tiny") =>
+    new ChatOpenAI({ model, apiKey: "key", configuration: { baseURL: `${server.url}/v1` }, maxTokens: 60, maxRetries: 0, temperature: 0 }),
+  // By an older @anthropic-ai/sdk, of its own.
+  "@langchain/anthropic": (model = "tiny") =>
+    new ChatAnthropic({ model, apiKey: "key", anthropicApiUrl: server.url, maxTokens: 60, maxRetries: 0, temperature: 0 }),
+};
 
+describe.each(Object.entries(chats))("%s", (name, chat) => {
   test("invokes and streams", async () => {
-    const { content, usage_metadata } = await chat().invoke([new HumanMessage(story)]);
-    expect(content).toMatch(/^Once upon a time/);
+    const { text, usage_metadata } = await chat().invoke([new HumanMessage(story)]);
+    expect(text).toMatch(/^Once upon a time/);
     expect(usage_metadata?.output_tokens).toBeGreaterThan(10);
     let streamed = "";
-    for await (const chunk of await chat().stream(story)) streamed += chunk.content;
-    expect(streamed).toBe(content);
+    for await (const chunk of await chat().stream(story)) streamed += chunk.text;
+    expect(streamed).toBe(text);
   });
 
-  test("structured output and tools", async () => {
-    const structured = await chat().withStructuredOutput(mood, { method: "jsonSchema" }).invoke(story);
+  test("structured output", async () => {
+    // The other's jsonSchema method tells of enums in prose only.
+    const method = name === "@langchain/openai" ? "jsonSchema" : "functionCalling";
+    const structured = await chat().withStructuredOutput(mood, { method }).invoke(story);
     expect(mood.safeParse(structured).success).toBe(true);
-    const friend = langchainTool(({ name }) => name, { name: "call_friend", description: "Call a friend", schema: callFriend });
-    const { tool_calls } = await chat().bindTools([friend]).invoke("Call Omar.");
-    expect(tool_calls).toMatchObject([{ name: "call_friend", args: { name: "Omar" } }]);
   });
 
-  test("embeds", async () => {
-    const embeddings = new OpenAIEmbeddings({ model: "tiny", apiKey: "key", configuration: { baseURL: `${server.url}/v1` } });
-    expect((await embeddings.embedQuery("a fox")).length).toBe(192);
+  test("tools, with the answer to their result", async () => {
+    const friend = langchainTool(({ name }) => `${name} is on the way.`, {
+      name: "call_friend",
+      description: "Call a friend",
+      schema: callFriend,
+    });
+    const asked = [new HumanMessage("Call Omar.")];
+    const called = await chat().bindTools([friend]).invoke(asked);
+    expect(called.tool_calls).toMatchObject([{ name: "call_friend", args: { name: "Omar" } }]);
+    const result: ToolMessage = await friend.invoke(called.tool_calls![0] as never);
+    const { text, tool_calls } = await chat()
+      .bindTools([friend], { tool_choice: "none" })
+      .invoke([...asked, called, result]);
+    expect([text.length > 0, tool_calls]).toEqual([true, []]);
   });
+
+  test("errors have the server's own words", async () => {
+    await expect(chat("missing").invoke(story)).rejects.toThrow(/missing/);
+  });
+});
+
+test("@langchain/openai embeds", async () => {
+  const embeddings = new OpenAIEmbeddings({ model: "tiny", apiKey: "key", configuration: { baseURL: `${server.url}/v1` } });
+  expect((await embeddings.embedQuery("a fox")).length).toBe(192);
 });
