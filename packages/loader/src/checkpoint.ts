@@ -5,6 +5,7 @@ import {
   DtypeError,
   floatBytes,
   isBlockDtype,
+  JambaError,
   LoadError,
   matrixOf,
   type StoredDtype,
@@ -17,12 +18,15 @@ import { hfNameOf } from "./gguf/names.ts";
 import { ggufShards, joinGgufHeaders } from "./gguf/shards.ts";
 import { ggufTokenizer } from "./gguf/tokenizer.ts";
 import type { HubFolderOptions } from "./hub/hub-folder.ts";
+import { expectJamba } from "./model/family.ts";
 import { type CheckpointSource, openFolder } from "./open-folder.ts";
 import { openWeights } from "./safetensors/shards.ts";
 import { type ByteSource, isCount } from "./source/byte-source.ts";
-import { closeAll, type Folder, nameFiles, openEach } from "./source/folder.ts";
+import { closeAll, type Folder, nameFiles, openEach, refuseFile, startsAsGguf } from "./source/folder.ts";
 import { readJson, readTokenizerConfig } from "./source/json-files.ts";
+import { explainFiles, isNameless } from "./source/other-files.ts";
 import type { TensorInfo } from "./source/tensor-info.ts";
+import { isObject, quote } from "./source/untrusted.ts";
 
 export interface Checkpoint {
   /** What the user gave, without a URL's query. */
@@ -61,31 +65,75 @@ export async function openCheckpoint(source: CheckpointSource, options: HubFolde
   const { signal } = options;
   signal?.throwIfAborted();
   const folder = await openFolder(source, options);
-  const gguf = await ggufOf(folder);
+  const gguf = await ggufOf(folder, signal);
   if (gguf !== undefined) return openGguf(folder, gguf, signal);
   const config = await readJson(folder, "config.json", signal);
-  if (config === undefined) {
-    const files = await folder.list();
-    const found = files ? nameFiles(files) : "none on the server";
-    throw new LoadError(`${folder.name}: expected config.json, found ${found}; is it the directory of a model?`);
+  if (config === undefined) throw await withoutConfig(folder);
+  try {
+    const generationConfig = await readJson(folder, "generation_config.json", signal);
+    const tokenizer = await readJson(folder, "tokenizer.json", signal);
+    const tokenizerConfig = await readTokenizerConfig(folder, signal);
+    const { tensors, sources, metadata } = await openWeights(folder, signal);
+    return checkpoint(folder, sources, { config, generationConfig, tokenizer, tokenizerConfig, tensors, metadata });
+  } catch (error) {
+    signal?.throwIfAborted();
+    // Of another family, what its files lack does not matter.
+    if (error instanceof JambaError) expectJamba(config, `${folder.name}: config.json`);
+    throw error;
   }
-  const generationConfig = await readJson(folder, "generation_config.json", signal);
-  const tokenizer = await readJson(folder, "tokenizer.json", signal);
-  const tokenizerConfig = await readTokenizerConfig(folder, signal);
-  const { tensors, sources, metadata } = await openWeights(folder, signal);
-  return checkpoint(folder, sources, { config, generationConfig, tokenizer, tokenizerConfig, tensors, metadata });
+}
+
+async function withoutConfig(folder: Folder): Promise<LoadError> {
+  const files = await folder.list();
+  const found = files ? nameFiles(files) : "none on the server";
+  const what = explainFiles(files);
+  const hint = what === undefined ? "is it the directory of a model?" : `not a Jamba, but ${what}${await baseOf(folder, files)}`;
+  return new LoadError(`${folder.name}: expected config.json, found ${found}; ${hint}`);
+}
+
+/** What an adapter says that it goes on top of. */
+async function baseOf(folder: Folder, files: readonly string[] | undefined): Promise<string> {
+  const json = files?.includes("adapter_config.json") ? await readJson(folder, "adapter_config.json") : undefined;
+  const base = isObject(json) ? json.base_model_name_or_path : undefined;
+  return typeof base === "string" ? `; its base model is ${quote(base)}` : "";
 }
 
 /** The GGUF file that `folder` means: the one that was named, or the only model where there are no safetensors. */
-async function ggufOf(folder: Folder): Promise<string | undefined> {
+async function ggufOf(folder: Folder, signal?: AbortSignal): Promise<string | undefined> {
   const isGguf = (file: string) => /\.gguf$/i.test(file);
-  if (folder.weightsFile !== undefined) return isGguf(folder.weightsFile) ? folder.weightsFile : undefined;
+  const { weightsFile } = folder;
+  if (weightsFile !== undefined) {
+    if (/\.safetensors$/i.test(weightsFile)) return undefined;
+    if (isGguf(weightsFile) || (await beginsAsGguf(folder, weightsFile, signal))) return weightsFile;
+    return refuseFile(folder.name);
+  }
   const files = (await folder.list()) ?? [];
   if (files.some((file) => file.endsWith(".safetensors"))) return undefined;
   // Of a split model, its first file.
   const models = [...new Set(files.filter(isGguf).map((file) => ggufShards(file)?.[0] ?? file))];
+  if (models.length === 0) {
+    const unknown = files.length === 1 ? files : files.filter(isNameless).slice(0, maxLookedAt);
+    for (const file of unknown) if (await beginsAsGguf(folder, file, signal)) models.push(file);
+  }
   if (models.length > 1) throw new LoadError(`${folder.name}: expected one model, found ${nameFiles(models)}; name one of the files`);
   return models[0];
+}
+
+/** Files of names that say nothing: a store of blobs may have thousands. */
+const maxLookedAt = 1000;
+
+async function beginsAsGguf(folder: Folder, file: string, signal?: AbortSignal): Promise<boolean> {
+  const source = await folder.open(file, { signal }).catch((error) => {
+    signal?.throwIfAborted();
+    if (folder.weightsFile === undefined && error instanceof JambaError) return undefined; // a directory
+    throw error;
+  });
+  if (!source) return false;
+  try {
+    return await startsAsGguf(source, signal);
+  } finally {
+    await source.close();
+  }
 }
 
 async function openGguf(folder: Folder, file: string, signal?: AbortSignal): Promise<Checkpoint> {

@@ -6,14 +6,14 @@ import { lookAt } from "./source/file-source.ts";
 import { blobFolder, type Folder, type NamedBlob, pathFolder, urlFolder } from "./source/folder.ts";
 
 /**
- * A directory, the path of a `.safetensors` or `.gguf` file, the http(s) URL of either, a hub id ("owner/name", "owner/name:file.gguf",
+ * A directory, the path of a `.safetensors` or `.gguf` file, the http(s) URL of either (GGUF under any name), a hub id ("owner/name", "owner/name:file.gguf",
  * "owner/name:Q4_K_M"), or a browser's files; their own folders are ignored.
  */
 export type CheckpointSource = string | Iterable<File | NamedBlob>;
 
 export async function openFolder(source: CheckpointSource, hub: HubFolderOptions): Promise<Folder> {
   if (typeof source !== "string") return blobFolder(source);
-  if (/^https?:\/\//i.test(source)) return urlFolder(source);
+  if (/^https?:\/\//i.test(source)) return urlFolder(source, hub);
   return (await isOnHub(source)) ? hubFolder(source, hub, pathFolder) : pathFolder(source);
 }
 

@@ -5,8 +5,8 @@ import { type Checkpoint, type CheckpointSource, download, isOnHub, openCheckpoi
 import type { LoadOptions } from "./load-options.ts";
 
 /**
- * A hub id ("owner/name", "owner/name:file.gguf", "owner/name:Q4_K_M"), a directory, a .safetensors or .gguf file, the http(s) URL of
- * either, files of a browser, or "tiny".
+ * A hub id ("owner/name", "owner/name:file.gguf", "owner/name:Q4_K_M"), a directory, a .safetensors or .gguf file (GGUF under any
+ * name), the http(s) URL of either, files of a browser, or "tiny".
  */
 export type ModelSource = CheckpointSource;
 

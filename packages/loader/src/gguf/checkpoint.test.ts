@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DtypeError } from "@jamba/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Hub, startHub } from "../../../../tooling/hub/hub-server.ts";
 import { type Entry, ggufFile, list, type Tensor, value } from "../../test/gguf-builder.ts";
 import { openCheckpoint } from "../checkpoint.ts";
 import { parseConfig } from "../model/config.ts";
@@ -86,17 +87,31 @@ const parts = [tensors.slice(0, 10), tensors.slice(10, 20), tensors.slice(20)].m
     tensors: some,
   }),
 );
+/** As Ollama's store names a file, and the hub's own without the first word. */
+const hash = `sha256-${"0123456789abcdef".repeat(4)}`;
 const partName = (no: number) => `model-0000${no + 1}-of-00003.gguf`;
 
+let hub: Hub;
 let root: string;
 let server: ReturnType<typeof createServer>;
 let origin: string;
 beforeAll(async () => {
+  hub = await startHub();
+  hub.add("owner/store", { "0123456789abcdef": { bytes: whole, lfs: true }, "other.gguf": whole });
   root = await mkdtemp(join(tmpdir(), "jamba-gguf-"));
   await writeFile(join(root, "one.gguf"), whole);
   await mkdir(join(root, "split"));
   for (const [no, part] of parts.entries()) await writeFile(join(root, "split", partName(no)), part);
-  const files = new Map([["/one.gguf", whole], ...parts.map((part, no) => [`/split/${partName(no)}`, part] as const)]);
+  await mkdir(join(root, "blobs"));
+  await writeFile(join(root, "blobs", hash), whole);
+  await writeFile(join(root, "blobs", `sha256-${"1".repeat(64)}`), '{ "num_ctx": 4096 }');
+  await mkdir(join(root, "blobs", "empty"));
+  await writeFile(join(root, "nameless"), whole);
+  const files = new Map<string, Uint8Array>([
+    ["/one.gguf", whole],
+    [`/blobs/${hash}?signature=x`, whole],
+    ...parts.map((part, no) => [`/split/${partName(no)}`, part] as const),
+  ]);
   server = createServer((request, response) => {
     const bytes = files.get(request.url!);
     if (!bytes) return response.writeHead(404).end();
@@ -109,6 +124,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   server.close();
+  await hub.close();
   await rm(root, { recursive: true });
 });
 
@@ -122,10 +138,18 @@ describe.each<[string, () => CheckpointSource]>([
   ["a URL", () => `${origin}/one.gguf`],
   ["the URL of a split file", () => `${origin}/split/${partName(1)}`],
   ["a blob", () => [blob("one.gguf", whole)]],
+  ["a file that is named by its hash", () => join(root, "blobs", hash)],
+  ["the folder of a store", () => join(root, "blobs")],
+  ["a file without an extension", () => join(root, "nameless")],
+  ["a URL that says nothing, with a query", () => `${origin}/blobs/${hash}?signature=x`],
+  ["a blob that is named by its hash", () => [blob(hash, whole)]],
+  ["a blob with a name for people", () => [blob("config.json", new Uint8Array()), blob("My model v1.5", whole)]],
+  ["a blob of another extension", () => [blob("ggml-model.bin", whole)]],
+  ["a file of the hub that is named by its hash", () => "owner/store:0123456789abcdef"],
   ["blobs of a split file", () => parts.map((part, no) => blob(partName(no), part))],
 ])("%s", (_, source) => {
   it("gives config, names, shapes and bytes", async () => {
-    await using checkpoint = await openCheckpoint(source());
+    await using checkpoint = await openCheckpoint(source(), { endpoint: hub.endpoint });
     const config = parseConfig(checkpoint.config);
     expect(config).toMatchObject({
       dModel,
@@ -161,6 +185,14 @@ describe.each<[string, () => CheckpointSource]>([
     const A = sources.get("model.layers.0.mamba.A")!;
     expect(Buffer.compare(await A.read(0, dInner), tensors.find(({ name }) => name === "blk.0.ssm_a")!.data!)).toBe(0);
   });
+});
+
+it("a name that says nothing is no promise", async () => {
+  const other = join(root, "blobs", `sha256-${"1".repeat(64)}`);
+  await expect(openCheckpoint(other)).rejects.toThrow(/expected a directory or a \.safetensors or \.gguf file, found another file$/);
+  await expect(openCheckpoint([blob("x", whole.slice(0, 3))])).rejects.toThrow(/expected config\.json, found x/);
+  await expect(openCheckpoint([blob(hash, whole), blob("other", whole)])).rejects.toThrow(/expected one model, found other, sha256-/);
+  await expect(openCheckpoint(`${origin}/nowhere`)).rejects.toThrow(/expected config\.json, found none on the server/);
 });
 
 it("two models in a folder are told apart by name only", async () => {

@@ -105,9 +105,23 @@ it.each([
   await expect(choose(quants, wanted)).rejects.toThrow(message);
 });
 
+it("takes a file whose name says nothing, if it is named", async () => {
+  const hash = `sha256-${"a".repeat(64)}`;
+  expect(await choose([hash, "m.gguf", "config.json"], hash)).toEqual({ files: [hash], file: hash });
+  await expect(choose(["config.json", "m.gguf"], "config.json")).rejects.toThrow(/expected a \.gguf file for "config\.json"/);
+});
+
+it("says of another family, and of other weights, what they are", async () => {
+  await expect(choose(["config.json", "pytorch_model.bin"], undefined, { model_type: "llama" })).rejects.toThrow(
+    /^owner\/model: config\.json: model_type: expected "jamba", found "llama"; not a Jamba/,
+  );
+  await expect(choose(["config.json"], undefined, "{")).rejects.toThrow(/found none of them; is it a model\?/);
+  await expect(choose(["tokenizer.json"])).rejects.toThrow(/a tokenizer without a model; download the whole model/);
+});
+
 it("refuses a split model that lacks a file, and a repository without weights", async () => {
   await expect(choose(["m-00001-of-00002.gguf"])).rejects.toThrow(/expected the file "m-00002-of-00002\.gguf", found none/);
   await expect(choose(["m-00002-of-00002.gguf"])).rejects.toThrow(/expected the file "m-00001-of-00002\.gguf", found none/);
-  await expect(choose(["config.json", "pytorch_model.bin"])).rejects.toThrow(/found none of them; is it a model\?/);
+  await expect(choose(["config.json", "pytorch_model.bin"])).rejects.toThrow(/found none of them; pickled PyTorch weights/);
   await expect(choose(["config.json"], "Q4_0")).rejects.toThrow(/found no \.gguf file at all/);
 });

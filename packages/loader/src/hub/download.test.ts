@@ -607,6 +607,12 @@ describe("progress", () => {
   });
 });
 
+it("a model of another family is refused before its weights are fetched", async () => {
+  hub.add(id, { "config.json": text('{ "model_type": "llama" }'), "model.safetensors": weights });
+  expect(await refused(get())).toMatchObject({ code: "LOAD", message: expect.stringMatching(/model_type: .* found "llama"; not a Jamba/) });
+  expect(hub.requests.filter(({ path }) => /safetensors/.test(path))).toEqual([]);
+});
+
 describe("the disk", () => {
   it("is asked for room before the first byte, for what is missing only", async () => {
     const freeBytes = async () => 900;

@@ -4,7 +4,7 @@ import { JambaError, LoadError } from "@jamba/core";
 import { asLoadError } from "../source/byte-source.ts";
 import { fetchBlob } from "./blob.ts";
 import { type Cache, type LinkKind, openCache } from "./cache.ts";
-import { type Choice, chooseFiles } from "./choose-files.ts";
+import { type Choice, chooseFiles, refuseForeign } from "./choose-files.ts";
 import { type Client, hubClient } from "./client.ts";
 import { expectReachable } from "./connect.ts";
 import { type Environment, hubSettings } from "./environment.ts";
@@ -128,9 +128,12 @@ async function findOrFetch(around: Surroundings, id: string, options: DownloadOp
     return tools.files.readFile(cache.snapshotPath(commit, path), "utf8");
   };
   const sizes = new Map([...files.values()].map((file) => [file.path, file.sizeBytes]));
-  const choice = await chooseFiles({ name: `${repo} at ${endpoint}`, sizes, readText }, wanted);
+  const shelf = { name: `${repo} at ${endpoint}`, sizes, readText };
+  const choice = await chooseFiles(shelf, wanted);
   const chosen = choice.files.map((path) => files.get(path)!);
   job.expect(chosen);
+  await job.absent(chosen);
+  if (choice.files.includes("config.json")) await refuseForeign(shelf);
   await job.fetch(chosen);
   // Last, so that a branch never names a commit of which the cache has less than before.
   await cache.keepCommit(revision, commit);
@@ -175,7 +178,7 @@ function fetchJob({ tools, client, cache, commit, around, options }: Job) {
   const { endpoint, repo } = client.options;
   const done = { download: new Map<string, number>(), verify: new Map<string, number>() };
   let totalBytes: number | undefined;
-  const job = { expect, fetch: fetchFiles, fetchedBytes: 0 };
+  const job = { expect, absent: absentOf, fetch: fetchFiles, fetchedBytes: 0 };
   return job;
 
   function expect(files: readonly HubFile[]): void {
@@ -190,7 +193,8 @@ function fetchJob({ tools, client, cache, commit, around, options }: Job) {
     options.onProgress({ phase, doneBytes, totalBytes, file });
   }
 
-  async function fetchFiles(files: readonly HubFile[]): Promise<void> {
+  /** Those that the cache lacks. @throws LoadError when the disk has no room for them */
+  async function absentOf(files: readonly HubFile[]): Promise<readonly HubFile[]> {
     const absent: HubFile[] = [];
     let missingBytes = 0;
     for (const file of files) {
@@ -198,9 +202,12 @@ function fetchJob({ tools, client, cache, commit, around, options }: Job) {
       absent.push(file);
       missingBytes += file.sizeBytes - bytesOf(await doneRanges(tools, cache.blobPath(file.etag), file.sizeBytes));
     }
-    if (absent.length === 0) return;
-    await expectSpace(missingBytes);
-    await inParallel(absent, filesAtOnce, options.signal, fetchOne);
+    if (absent.length > 0) await expectSpace(missingBytes);
+    return absent;
+  }
+
+  async function fetchFiles(files: readonly HubFile[]): Promise<void> {
+    await inParallel(await absentOf(files), filesAtOnce, options.signal, fetchOne);
   }
 
   async function isCached(file: HubFile): Promise<boolean> {

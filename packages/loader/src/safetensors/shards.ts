@@ -4,6 +4,7 @@ import { LoadError } from "@jamba/core";
 import type { ByteSource } from "../source/byte-source.ts";
 import { closeAll, type Folder, isAbsent, nameFiles, openEach } from "../source/folder.ts";
 import { readJson } from "../source/json-files.ts";
+import { explainFiles } from "../source/other-files.ts";
 import { isObject, quote } from "../source/untrusted.ts";
 import { parseSafetensorsHeader, type SafetensorsTensor } from "./header.ts";
 
@@ -37,7 +38,8 @@ async function findOnly(folder: Folder): Promise<string> {
   if (found.length > 1) {
     throw new LoadError(`${folder.name}: expected one .safetensors file or ${indexFile}, found ${nameFiles(found)} without an index`);
   }
-  throw new LoadError(`${folder.name}: expected model.safetensors or ${indexFile}, found ${nameFiles(files)}; is the download complete?`);
+  const hint = explainFiles(files?.filter((file) => !/^tokenizer/.test(file))) ?? "is the download complete?";
+  throw new LoadError(`${folder.name}: expected model.safetensors or ${indexFile}, found ${nameFiles(files)}; ${hint}`);
 }
 
 async function readIndex(folder: Folder, signal?: AbortSignal): Promise<ReadonlyMap<string, string> | undefined> {

@@ -5,6 +5,7 @@ import { openBlob } from "./blob-source.ts";
 import type { ByteSource } from "./byte-source.ts";
 import { listDirectory, lookAt, openFile } from "./file-source.ts";
 import { openUrl } from "./http-source.ts";
+import { explainFiles } from "./other-files.ts";
 import { quote } from "./untrusted.ts";
 
 /** Beside the weights, as in transformers: `NAME.jinja` for each chat template that is not the default. */
@@ -23,7 +24,7 @@ export interface OpenOptions {
 
 export interface Folder {
   readonly name: string;
-  /** The only weights to use, when the user named a file. */
+  /** The only weights to use, when the user named a file; its name may say nothing of its format. */
   readonly weightsFile?: string;
   /** Where a file lies on the local disk; absent when they don't. */
   pathOf?(file: string): string;
@@ -51,9 +52,6 @@ export async function pathFolder(path: string): Promise<Folder> {
     const hint = /[/\\]|\.(safetensors|gguf)$/i.test(path) ? "" : "; a model of the hub is named owner/name";
     throw new LoadError(`${path}: expected a directory or a .safetensors or .gguf file, found nothing; check the path${hint}`);
   }
-  if (kind === "file" && !isWeightsFile(base)) {
-    throw new LoadError(`${path}: expected a directory or a .safetensors or .gguf file, found another file`);
-  }
   const root = kind === "directory" ? path : directory;
   const pathOf = (file: string) => `${root.replace(/\/$/, "")}/${file}`;
   return {
@@ -65,14 +63,24 @@ export async function pathFolder(path: string): Promise<Folder> {
   };
 }
 
-export function urlFolder(source: string): Folder {
+/** @throws LoadError for a file that is neither safetensors nor GGUF */
+export function refuseFile(path: string): never {
+  const what = explainFiles([path.replace(/^.*[/\\]/s, "")]);
+  throw new LoadError(
+    `${path}: expected a directory or a .safetensors or .gguf file, found another file${what === undefined ? "" : `: ${what}`}`,
+  );
+}
+
+export async function urlFolder(source: string, { signal }: OpenOptions = {}): Promise<Folder> {
   let base: URL;
   let weightsFile: string | undefined;
   try {
     base = new URL(source);
     const last = decodeURIComponent(base.pathname.replace(/^.*\//s, ""));
-    if (isWeightsFile(last)) weightsFile = last;
+    // What has another name may be a directory, or a file in a store that names files by their hashes.
+    if (isWeightsFile(last) || (last !== "" && (await isGgufAt(source, signal)))) weightsFile = last;
   } catch (cause) {
+    signal?.throwIfAborted();
     if (cause instanceof JambaError) throw cause;
     throw new LoadError(`${quote(source)}: expected the URL of a directory or of a .safetensors or .gguf file`, { cause });
   }
@@ -87,6 +95,26 @@ export function urlFolder(source: string): Folder {
     },
     list: async () => undefined,
   };
+}
+
+async function isGgufAt(url: string, signal?: AbortSignal): Promise<boolean> {
+  const source = await openUrl(url, { signal }).catch((error) => {
+    signal?.throwIfAborted();
+    if (error instanceof JambaError) return undefined;
+    throw error;
+  });
+  if (!source) return false;
+  try {
+    return await startsAsGguf(source, signal);
+  } finally {
+    await source.close();
+  }
+}
+
+/** Whether a file begins as GGUF does, of whatever byte order. */
+export async function startsAsGguf(source: ByteSource, signal?: AbortSignal): Promise<boolean> {
+  if (source.size < 4) return false;
+  return /^(GGUF|FUGG)$/.test(String.fromCharCode(...(await source.read(0, 4, signal))));
 }
 
 export function blobFolder(source: Iterable<File | NamedBlob>): Folder {
