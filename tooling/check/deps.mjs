@@ -61,7 +61,13 @@ const allowed = {
     pino: "log lines",
     "prom-client": "metrics in Prometheus' format",
   },
-  "@jamba/cli": { "cli-progress": "progress bars", picocolors: "colours that respect NO_COLOR" },
+  "@jamba/cli": {
+    "@inquirer/select": "a list to choose from, by arrow keys and numbers; kept, and ends by an AbortSignal",
+    "cli-progress": "progress bars",
+    picocolors: "colours that respect NO_COLOR",
+    "string-width": "columns that a text takes: wide characters, emoji, combining marks",
+    undici: "proxies of the environment for fetch, which node has only from 24 on",
+  },
 };
 
 /**

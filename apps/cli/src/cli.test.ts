@@ -8,9 +8,8 @@ import { jamba } from "../test/jamba.ts";
 
 const fixture = fileURLToPath(new URL("../../../tooling/golden/fixtures/base", import.meta.url));
 
-const commandNames = "run chat serve inspect download prepare quantize tokenize score eval bench devices completion help version".split(
-  " ",
-);
+const commandNames =
+  "run chat serve ps inspect download list rm prepare quantize tokenize score eval bench devices completion help version".split(" ");
 const start = ", a little girl named Ines lived near";
 
 describe("help", () => {

@@ -9,8 +9,11 @@ import { download } from "./commands/download.ts";
 import { evaluate } from "./commands/eval.ts";
 import { help, unknownCommand } from "./commands/help.ts";
 import { inspect } from "./commands/inspect.ts";
+import { list } from "./commands/list.ts";
 import { prepare } from "./commands/prepare.ts";
+import { ps } from "./commands/ps.ts";
 import { quantize } from "./commands/quantize.ts";
+import { rm } from "./commands/rm.ts";
 import { run } from "./commands/run.ts";
 import { score } from "./commands/score.ts";
 import { serve } from "./commands/serve.ts";
@@ -45,8 +48,11 @@ const commands: Commands = {
   run,
   chat,
   serve,
+  ps,
   inspect,
   download,
+  list,
+  rm,
   prepare,
   quantize,
   tokenize,

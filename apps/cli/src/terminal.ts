@@ -42,6 +42,20 @@ export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
+/** @param since milliseconds of the epoch */
+export function sinceText(since: number, now = Date.now()): string {
+  const seconds = Math.max(0, (now - since) / 1000);
+  const units = [
+    ["year", 31_557_600],
+    ["month", 2_629_800],
+    ["day", 86_400],
+    ["hour", 3600],
+    ["minute", 60],
+  ] as const;
+  const [unit, length] = units.find(([, length]) => seconds >= length) ?? [];
+  return unit === undefined ? "just now" : `${counted(Math.floor(seconds / length!), unit)} ago`;
+}
+
 export function bytesText(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
   const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
