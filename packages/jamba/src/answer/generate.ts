@@ -227,7 +227,12 @@ async function parsedValue(
   const whole = new AnswerParts({ thoughts: form?.thoughts });
   whole.push((form?.prefix ?? "") + written);
   whole.end();
-  const parsed: unknown = JSON.parse(whole.text);
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(whole.text);
+  } catch (error) {
+    return { parseIssues: [{ message: (error as Error).message }] };
+  }
   if (!answerSchema) return { parsed };
   const { value, issues } = await validate(answerSchema, parsed);
   return issues ? { parseIssues: issues } : { parsed: value };
