@@ -149,6 +149,21 @@ describe("its own client", () => {
     }
   });
 
+  test("max_tokens: 0 reads the prompt for the next request, and answers nothing", async () => {
+    model.clearCache();
+    const body = { model: "tiny", max_tokens: 0, messages: [{ role: "user" as const, content: "Who has the kite?" }] };
+    const { content, usage, stop_reason } = await client.messages.create(body);
+    expect([content, usage.output_tokens, stop_reason, usage.cache_read_input_tokens]).toEqual([[], 0, "max_tokens", 0]);
+    const streamed = await client.messages.stream(body).finalMessage();
+    expect([streamed.content, streamed.usage.input_tokens, streamed.usage.cache_read_input_tokens]).toEqual([[], 0, usage.input_tokens]);
+  });
+
+  test("lists models", async () => {
+    const [found] = (await client.models.list()).data;
+    expect(found).toMatchObject({ id: "tiny", type: "model", display_name: "tiny" });
+    expect(Date.parse((await client.models.retrieve("tiny")).created_at)).toBeGreaterThan(0);
+  });
+
   test("a last message of the assistant is gone on with", async () => {
     const messages = [...story, { role: "assistant" as const, content: [{ type: "text" as const, text: "Once upon" }] }];
     const { content } = await client.messages.create({ model: "tiny", max_tokens: 2, messages });

@@ -157,6 +157,15 @@ describe("tools of kinds that run elsewhere", () => {
       const response = await post("/v1/responses", { input: "Hi", tools: [...others, function_], tool_choice: choice });
       expect([response.status, ((await response.json()) as Json).error.param]).toEqual([400, expect.stringMatching(/^tool_choice/)]);
     }
+    const chat = {
+      messages,
+      tools: [{ type: "function", function: call }, { type: "custom" }],
+      tool_choice: { type: "custom", custom: { name: "x" } },
+    };
+    expect(((await (await post("/v1/chat/completions", chat)).json()) as Json).error).toMatchObject({
+      param: "tool_choice.type",
+      message: expect.stringContaining("no tools of other kinds"),
+    });
     const none = await post("/v1/responses", { input: "Hi", tools: others, tool_choice: "required" });
     expect([none.status, ((await none.json()) as Json).error.param]).toEqual([400, "tool_choice"]);
   });

@@ -108,6 +108,8 @@ test("thoughts, text and calls that follow one another are one answer of the his
     },
     { type: "function_call_output", call_id: "b", output: "no" },
     { role: "assistant", content: [{ type: "refusal", refusal: "I can't tell." }] },
+    { type: "custom_tool_call", call_id: "c", name: "patch", input: "+ fox" },
+    { type: "custom_tool_call_output", call_id: "c", output: "done" },
     { role: "user", content: "Go on." },
     { type: "reasoning", id: "rs_2", summary: [] },
   ];
@@ -118,10 +120,15 @@ test("thoughts, text and calls that follow one another are one answer of the his
     { role: "assistant", content: "I look.", tool_calls: [call("a", '{"a": 1}'), call("b", "{}")] },
     { role: "tool", tool_call_id: "a", content: "in the tree" },
     { role: "tool", tool_call_id: "b", content: "no" },
-    { role: "assistant", content: "I can't tell." },
+    {
+      ...{ role: "assistant", content: "I can't tell." },
+      tool_calls: [{ id: "c", type: "custom", custom: { name: "patch", input: "+ fox" } }],
+    },
+    { role: "tool", tool_call_id: "c", content: "done" },
     { role: "user", content: "Go on." },
   ];
   const { prompt } = (await (await post("/apply-template", { messages })).json()) as Json;
+  expect(prompt).toContain('{"name": "patch", "arguments": {"input": "+ fox"}}');
   const tokens = model.tokenizer.encode(prompt).length;
   expect((await json("/v1/responses", { input, max_output_tokens: 1 })).usage.input_tokens).toBe(tokens);
 });

@@ -128,18 +128,22 @@ function parseJson(text: string): unknown {
 
 type Issue = z.core.$ZodIssue;
 
-/** Of a union's branches, the one that went furthest says what is wrong; those that are for another `type` do not count. */
+/** Of a union's branches, the one that went furthest says what is wrong. Those that are for another kind of value or another `type` count last. */
 function deepestIssue(issues: readonly Issue[]): { path: readonly PropertyKey[]; message: string } {
   const [first] = issues;
   if (first.code !== "invalid_union" || first.errors.length === 0) return first;
   const tried = first.errors.filter((branch) => branch.length > 0);
-  const fitting = tried.filter((branch) => !branch.some(({ path: [at, ...rest] }) => at === "type" && rest.length === 0));
+  const fitting = tried.filter((branch) => !branch.some(isOfAnotherKind));
   const inner = (fitting.length > 0 ? fitting : tried).map(deepestIssue);
   const best = [...inner].sort((a, b) => b.path.length - a.path.length)[0];
   if (best && (best.path.length > 0 || inner.length === 1)) return { path: [...first.path, ...best.path], message: best.message };
   const expected = inner.map(({ message }) => message.replace(/^Invalid input: expected /, ""));
   const message = inner.length > 0 ? `Invalid input: expected ${[...new Set(expected)].join(" or ")}` : first.message;
   return { path: first.path, message };
+}
+
+function isOfAnotherKind({ code, path }: Issue): boolean {
+  return path.length === 0 ? code === "invalid_type" || code === "invalid_value" : path.length === 1 && path[0] === "type";
 }
 
 function pathText(path: readonly PropertyKey[]): string {

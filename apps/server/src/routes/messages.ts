@@ -28,7 +28,9 @@ export const messageRoutes = [
         ...samplingOptions(body, service.options),
         ...(body.stop_sequences && { stop: body.stop_sequences.filter(Boolean) }),
       };
-      const answer = service.answer(messages, { ...drawn, ...options, maxTokens: body.max_tokens, signal: exchange.left.signal });
+      // The engine reads no prompt for no tokens: one is drawn, and not told of.
+      const maxTokens = Math.max(1, body.max_tokens);
+      const answer = withoutTokens(body, service.answer(messages, { ...drawn, ...options, maxTokens, signal: exchange.left.signal }));
       if (body.stream)
         return eventStream(events(call, answer), call, (error) =>
           event("error", anthropicBody(toApiError(error, exchange.fieldOf), exchange.id)),
@@ -54,6 +56,18 @@ export const messageRoutes = [
     },
   }),
 ];
+
+function withoutTokens({ max_tokens: maxTokens }: MessagesRequest, answer: Answer): Answer {
+  if (maxTokens > 0) return answer;
+  const parts = async function* () {
+    for await (const part of answer.parts) yield { ...part, pieces: [] };
+  };
+  const result = async (): Promise<Result> => {
+    const { usage: read, ...rest } = await answer.result();
+    return { ...rest, ids: [], reasoning: undefined, finishReason: "length", usage: { ...read, completionTokens: 0 } };
+  };
+  return { parts: parts(), result };
+}
 
 /** What an answer and a count have in common: all that the model reads, and what it is bound to. */
 function promptOf({ body, exchange }: Call<CountRequest>): { messages: Message[]; options: GenerateOptions } {

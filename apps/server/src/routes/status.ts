@@ -26,7 +26,8 @@ export const statusRoutes: readonly Route[] = [
     summary: "The models that are served, and which of them are there",
     returns: "A list",
     answer: modelsAnswer,
-    handle: ({ services, c }) => c.json({ object: "list", data: services.all.map((service) => modelOf(services, service)) }),
+    handle: ({ services, c }) =>
+      c.json({ object: "list", data: services.all.map((service) => modelOf(services, service)), has_more: false }),
   }),
   withoutModel({
     method: "get",
@@ -77,7 +78,16 @@ export const statusRoutes: readonly Route[] = [
 /** OpenAI's fields, whether the model is there, and what is known of it while it is. */
 function modelOf(services: Services, service: Service) {
   const { id, created, loaded } = service;
-  return { id, object: "model", created, owned_by: "jamba", ...services.stateOf(service), ...(loaded && { meta: metaOf(loaded) }) };
+  const anthropic = { type: "model", display_name: id, created_at: new Date(created * 1000).toISOString() };
+  return {
+    id,
+    object: "model",
+    created,
+    owned_by: "jamba",
+    ...anthropic,
+    ...services.stateOf(service),
+    ...(loaded && { meta: metaOf(loaded) }),
+  };
 }
 
 function metaOf(model: JambaModel) {

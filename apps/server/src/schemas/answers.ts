@@ -130,6 +130,10 @@ export const modelAnswer = z.object({
   object: z.literal("model"),
   created: count,
   owned_by: z.string(),
+  /** These three for Anthropic's clients. */
+  type: z.literal("model"),
+  display_name: z.string(),
+  created_at: z.iso.datetime(),
   loaded: z.boolean(),
   loading: z.literal(true).optional(),
   /** Unix seconds. */
@@ -137,7 +141,7 @@ export const modelAnswer = z.object({
   memory_bytes: count.optional(),
   meta: z.object({ n_ctx: count, n_ctx_train: count, n_vocab: count, n_embd: count, size: count }).optional(),
 });
-export const modelsAnswer = z.object({ object: z.literal("list"), data: z.array(modelAnswer).min(1) });
+export const modelsAnswer = z.object({ object: z.literal("list"), data: z.array(modelAnswer).min(1), has_more: z.literal(false) });
 
 export const tokenizeAnswer = z.object({
   tokens: z.union([z.array(count), z.array(z.object({ id: count, piece: z.union([z.string(), z.array(count)]) }))]),

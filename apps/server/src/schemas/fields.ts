@@ -175,7 +175,13 @@ const responsePart = z.discriminatedUnion(
 export const responseContent = z.union([z.string(), z.array(responsePart)]);
 
 const called = z.object({ name: z.string().min(1), arguments: z.union([z.string(), z.record(z.string(), z.unknown())]) });
-const call = z.object({ id: optional(z.string()), type: z.literal("function").nullish(), function: called });
+const call = z.union([
+  z.object({ id: optional(z.string()), type: z.literal("function").nullish(), function: called }),
+  // Of a tool that takes plain text.
+  z
+    .object({ id: optional(z.string()), type: z.literal("custom"), custom: z.object({ name: z.string().min(1), input: z.string() }) })
+    .transform(({ id, custom: { name, input } }) => ({ id, function: { name, arguments: { input } } })),
+]);
 
 export const message = z
   .object({

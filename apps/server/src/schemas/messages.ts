@@ -103,7 +103,8 @@ export const messagesRequest = z
   .object({
     ...promptFields,
     ...drawing,
-    max_tokens: z.int().min(1),
+    /** 0 reads the prompt, so that a later request finds it read. */
+    max_tokens: z.int().min(0),
     stop_sequences: optional(stopTexts),
     stream: optional(z.boolean()),
   })

@@ -100,10 +100,16 @@ export const responseItem = z.union([
     content: responseContent,
   }),
   z.object({ type: z.literal("function_call"), call_id: z.string(), name: z.string().min(1), arguments: z.string() }),
-  z.object({ type: z.literal("function_call_output"), call_id: z.string(), output: responseContent }),
+  z.object({ type: z.enum(["function_call_output", "custom_tool_call_output"]), call_id: z.string(), output: responseContent }),
+  // Of a tool that takes plain text.
+  z
+    .object({ type: z.literal("custom_tool_call"), call_id: z.string(), name: z.string().min(1), input: z.string() })
+    .transform(({ call_id, name, input }) => ({ type: "function_call" as const, call_id, name, arguments: JSON.stringify({ input }) })),
   z.object({ type: z.literal("reasoning"), content: optional(responseContent), summary: optional(responseContent) }),
   z.object({ type: z.literal("item_reference").nullish(), id: z.string().min(1) }),
-  otherThan("message", "function_call", "function_call_output", "reasoning", "item_reference"),
+  otherThan(
+    ...["message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning", "item_reference"],
+  ),
 ]);
 
 const responseChoice = z.object({ type: z.literal("function", choiceKinds), name: z.string().min(1) });
