@@ -96,6 +96,7 @@ const samples: Readonly<Record<string, object>> = {
   },
   "/v1/messages/count_tokens": agent,
   "/v1/embeddings": { input: ["a", "b"], encoding_format: "base64", dimensions: 192 },
+  "/v1/rerank": { query: "Who?", documents: ["a", { text: "b" }], top_n: 1, return_documents: true },
   "/tokenize": { content: "Hi", add_special: true, with_pieces: true },
   "/detokenize": { tokens: [1, 2, 300] },
   "/apply-template": {

@@ -5,6 +5,7 @@ import { chatRoute } from "./routes/chat.ts";
 import { completionsRoute } from "./routes/completions.ts";
 import { embeddingsRoute } from "./routes/embeddings.ts";
 import { messageRoutes } from "./routes/messages.ts";
+import { rerankRoute } from "./routes/rerank.ts";
 import { responseRoutes } from "./routes/responses.ts";
 import { slotRoutes } from "./routes/slots.ts";
 import { statusRoutes } from "./routes/status.ts";
@@ -16,6 +17,7 @@ export const routes: readonly Route[] = [
   ...responseRoutes,
   ...messageRoutes,
   embeddingsRoute,
+  rerankRoute,
   ...tokenRoutes,
   ...slotRoutes,
   ...statusRoutes,

@@ -163,14 +163,23 @@ export class Service {
     return { parts: this.#counted({ stream, result, read }, options.n ?? 1, controller, signal), result };
   }
 
-  /** The mean of the final hidden states of each text. @throws as `answer` */
-  async embed(texts: readonly string[], signal: AbortSignal): ReturnType<JambaModel["embed"]> {
-    const { model } = this;
+  /**
+   * What `work` finds in texts, within the time of an answer.
+   * @throws as `answer`; what `work` throws, the reason of its signal among it
+   */
+  async read<T>(work: (model: JambaModel, signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
     this.#expectRoom();
+    const controller = new AbortController();
+    const unfollow = follow(controller, signal);
+    const timer = setTimeout(() => controller.abort(timedOut()), this.options.requestTimeoutMs);
     this.#answers++;
+    this.#running.add(controller);
     try {
-      return await model.embed(texts, { signal });
+      return await work(this.model, controller.signal);
     } finally {
+      clearTimeout(timer);
+      unfollow();
+      this.#running.delete(controller);
       this.#answers--;
     }
   }
@@ -198,7 +207,7 @@ export class Service {
     const expectServing = () => {
       if (controller.signal.reason instanceof ApiError) throw controller.signal.reason;
     };
-    const timer = setTimeout(() => controller.abort(new DOMException("timed out", "TimeoutError")), this.options.requestTimeoutMs);
+    const timer = setTimeout(() => controller.abort(timedOut()), this.options.requestTimeoutMs);
     try {
       await read();
       for await (const part of stream) {
@@ -235,6 +244,10 @@ export class Service {
 
 export function modelFailed(cause: unknown): ApiError {
   return new ApiError(503, "The model could not be loaded. The server's log says why.", { code: "model_failed", cause });
+}
+
+export function timedOut(): DOMException {
+  return new DOMException("timed out", "TimeoutError");
 }
 
 export function modelLoading(): ApiError {

@@ -11,7 +11,7 @@ import { Metrics, type ServerStats } from "./metrics.ts";
 import { lifetimeOf, memoryOf, type ServedModel, type ServedModels, servedModel } from "./model-source.ts";
 import { type Lifetime, Models } from "./models.ts";
 import { ResponseStore } from "./response-store.ts";
-import { type AppOptions, type AppSettings, modelFailed, modelLoading, Service, settingsOf, unixSeconds } from "./service.ts";
+import { type AppOptions, type AppSettings, modelFailed, modelLoading, Service, settingsOf, timedOut, unixSeconds } from "./service.ts";
 
 /** For a server of several models, or of one that does not stay. */
 export interface ModelsOptions extends Omit<AppOptions, "alias"> {
@@ -159,7 +159,7 @@ export class Services {
     if (!this.#models) return () => undefined;
     const waiting = new AbortController();
     const unfollow = follow(waiting, signal);
-    const late = () => waiting.abort(new DOMException("timed out", "TimeoutError"));
+    const late = () => waiting.abort(timedOut());
     const timer = setTimeout(late, this.options.requestTimeoutMs);
     try {
       return (await this.#models.acquire(id, waiting.signal)).release;

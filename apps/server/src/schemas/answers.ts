@@ -125,6 +125,20 @@ export const embeddingsAnswer = z.object({
   usage: z.object({ prompt_tokens: count, total_tokens: count }),
 });
 
+export const rerankAnswer = z.object({
+  id: z.string(),
+  object: z.literal("list"),
+  model: z.string(),
+  results: z.array(
+    z.object({
+      index: count,
+      relevance_score: z.number().gt(0).lt(1),
+      document: z.object({ text: z.string() }).optional(),
+    }),
+  ),
+  usage: z.object({ prompt_tokens: count, total_tokens: count }),
+});
+
 export const modelAnswer = z.object({
   id: z.string(),
   object: z.literal("model"),

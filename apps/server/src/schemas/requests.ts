@@ -90,6 +90,17 @@ export const embeddingRequest = z.object({
   dimensions: optional(byServer.dimensions),
 });
 
+export const rerankRequest = z.object({
+  model: optional(z.string()),
+  query: z.string().regex(/\S/, "expected a text, found none"),
+  documents: z
+    .array(z.union([z.string(), z.object({ text: z.string() })]))
+    .min(1)
+    .max(1000),
+  top_n: optional(z.int().min(1)),
+  return_documents: optional(z.boolean()),
+});
+
 /** Thoughts of earlier answers: no conversation by themselves. */
 const thought = { required: ["type"], properties: { type: { const: "reasoning" } } };
 
