@@ -65,8 +65,10 @@ feed-forward is a mixture of experts.`,
     }
     const checkpoint = await checkpointOf(source, flags);
     try {
-      const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
-      return show({ ...(await planned(checkpoint, options)), name: checkpoint.name, config, ...listed(checkpoint) }, flags, terminal);
+      const warnings = [...(checkpoint.warnings ?? [])];
+      const config = parseConfig(checkpoint.config, `${checkpoint.name}: config.json`, (warning) => warnings.push(warning));
+      const plan = await planned(checkpoint, options);
+      return show({ ...plan, name: checkpoint.name, config, warnings, ...listed(checkpoint) }, flags, terminal);
     } finally {
       await checkpoint.close();
     }
@@ -76,6 +78,8 @@ feed-forward is a mixture of experts.`,
 interface Found extends Partial<ReturnType<typeof listed>> {
   readonly name: string;
   readonly config?: JambaConfig;
+  /** What is taken otherwise than the files say. */
+  readonly warnings?: readonly string[];
   readonly plan?: MemoryPlan;
   /** Why there is no plan. */
   readonly planError?: { readonly code: string; readonly message: string };
@@ -116,11 +120,11 @@ async function readConfig(path: string): Promise<Record<string, unknown>> {
 }
 
 function show(found: Found, flags: FlagValues, terminal: Terminal): number {
-  const { name, config, plan, planError, prepared, dtypes, bytes, tensors = [] } = found;
+  const { name, config, warnings = [], plan, planError, prepared, dtypes, bytes, tensors = [] } = found;
   const { stdout } = terminal;
   const layers = config && letters(config);
   if (flags.json) {
-    stdout.write(`${JSON.stringify({ name, config, layers, prepared, dtypes, bytes, tensors, plan, planError })}\n`);
+    stdout.write(`${JSON.stringify({ name, config, layers, prepared, dtypes, bytes, tensors, warnings, plan, planError })}\n`);
     return 0;
   }
   const { bold, cyan, dim } = coloursFor(stdout, terminal);
@@ -136,6 +140,7 @@ function show(found: Found, flags: FlagValues, terminal: Terminal): number {
     for (const row of fits ? [`${rows[0]}  ${dim(legend)}`] : [...rows, dim(legend)]) stdout.write(`  ${row}\n`);
     write(shownConfig.map((key) => tied(`${key} ${config[key]}`)).join(", "));
   }
+  for (const warning of warnings) write(`note: ${warning}`);
   if (prepared) stdout.write(`  prepared as ${prepared.dtype}, for a backend of layout ${prepared.layout}\n`);
   if (dtypes) stdout.write(`  ${counted(tensors.length, "tensor")}  ${dtypes.join(", ")}\n`);
   if (planError) write(`memory can't be planned: ${planError.message}`);
