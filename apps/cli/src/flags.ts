@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import type { BackendName, Format, GenerateOptions, LoadDtype, LoadOptions } from "jamba";
 import { nearest } from "./nearest.ts";
+import { coloursFor, type Terminal } from "./terminal.ts";
 
 export class UsageError extends Error {}
 
@@ -246,13 +247,16 @@ export async function textOf(flag: string, file: string): Promise<string> {
   }
 }
 
-export function loadOptions(flags: FlagValues): LoadOptions {
+/** @param terminal hears warnings, unless it is to be quiet */
+export function loadOptions(flags: FlagValues, terminal?: Terminal): LoadOptions {
+  const { yellow } = terminal ? coloursFor(terminal.stderr, terminal) : { yellow: String };
+  const onWarning = (warning: string) => void (flags.quiet !== true && terminal?.stderr.write(`  ${yellow("note:")} ${warning}\n`));
   return {
     backend: textFlag(flags, "backend") as BackendName | undefined,
     dtype: textFlag(flags, "dtype") as LoadOptions["dtype"],
     threads: numberFlag(flags, "threads"),
     contextLength: numberFlag(flags, "context-length"),
     offline: flags.offline as boolean | undefined,
-    ...(flags.quiet === true && { onWarning: () => undefined }),
+    ...(terminal && { onWarning }),
   };
 }

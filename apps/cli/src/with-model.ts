@@ -16,7 +16,7 @@ export function withModel(
 ): Promise<number> {
   return interruptible(terminal, async (signal) => {
     const bar = loadBar(terminal, !(flags.quiet || flags.json));
-    const model = await loadModel(source, { ...loadOptions(flags), signal, onProgress: bar.onProgress }).finally(bar.stop);
+    const model = await loadModel(source, { ...loadOptions(flags, terminal), signal, onProgress: bar.onProgress }).finally(bar.stop);
     try {
       return await body(model, signal);
     } finally {

@@ -35,7 +35,7 @@ do in a text. Times include the choice of each token.`,
     const bar = loadBar(terminal, !quiet);
     const started = performance.now();
     return interruptible(terminal, async (signal) => {
-      const options = { ...loadOptions(flags), signal, onProgress: bar.onProgress };
+      const options = { ...loadOptions(flags, terminal), signal, onProgress: bar.onProgress };
       const model = await loadModel(source, options).finally(bar.stop);
       const loadMs = performance.now() - started;
       try {

@@ -39,7 +39,7 @@ continuations a line each, and the prompt is read once.`,
       );
     }
     const bar = loadBar(terminal, !(flags.quiet || flags.json));
-    const model = await loadModel(source, { ...loadOptions(flags), onProgress: bar.onProgress }).finally(bar.stop);
+    const model = await loadModel(source, { ...loadOptions(flags, terminal), onProgress: bar.onProgress }).finally(bar.stop);
     try {
       const scores = await model.score(prompt, continuations);
       const found = scores.map(({ logprob, tokens }) => ({
@@ -100,7 +100,7 @@ async function compare(flags: FlagValues, words: readonly string[], terminal: Te
     for (const model of models) {
       for (const dtype of dtypes) {
         const bar = loadBar(terminal, !(flags.quiet || flags.json));
-        const options = { ...loadOptions(flags), dtype, signal, onProgress: bar.onProgress };
+        const options = { ...loadOptions(flags, terminal), dtype, signal, onProgress: bar.onProgress };
         const row = await rowOf(model, options, text, questions).finally(bar.stop);
         rows.push(row);
         if (!flags.json) terminal.stdout.write(table(row, rows.length === 1));

@@ -48,7 +48,8 @@ runs ten seconds to end, then exit with 0; a second one ends it, with 130.`,
     });
     const bar = loadBar(terminal, isLive);
     const load: LoadOptions = {
-      ...loadOptions(flags),
+      ...loadOptions(flags, terminal),
+      ...(log && { onWarning: (warning) => log({ warning }) }),
       limits: { sequences: numberFlag(flags, "parallel") },
       cache: { dir: textFlag(flags, "states") },
       onProgress: bar.onProgress,

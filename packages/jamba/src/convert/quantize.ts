@@ -15,20 +15,7 @@ export interface QuantizeModelOptions extends CalibrateOptions {
   overwrite?: boolean;
 }
 
-const known = [
-  "dtype",
-  "calibrate",
-  "overwrite",
-  "backend",
-  "threads",
-  "revision",
-  "cacheDir",
-  "token",
-  "offline",
-  "signal",
-  "onProgress",
-  "onWarning",
-];
+const known = ["dtype", "calibrate", "overwrite", "backend", "threads", "revision", "cacheDir", "token", "offline", "signal", "onProgress"];
 
 /**
  * Writes `source` as one GGUF file with matrices in fewer bits, which this package and llama.cpp load.
@@ -45,7 +32,8 @@ export async function quantizeModel(source: ModelSource, out: string, options: Q
     const checkpoint = await fetchSource(source, rest);
     closers.push(() => checkpoint.close());
     const { backend } = await openDevice(rest, closers);
-    const importance = text === undefined ? undefined : () => calibrate(source, text, { ...rest, backend });
+    // What the files say wrongly comes with the result.
+    const importance = text === undefined ? undefined : () => calibrate(source, text, { ...rest, backend, onWarning: () => undefined });
     return await quantize(checkpoint, out, { dtype, importance, overwrite, signal, onProgress, encode: encoderOf(backend) });
   } finally {
     await closeAll(closers);
