@@ -50,13 +50,19 @@ describe("what it asks is answered", () => {
     expect(error).toEqual([true, "temperature"]);
   });
 
+  test("items are referred to by one that leaves them with the server", ({ skip }) => {
+    skip(!node, reason);
+    expect(found.references).toBeGreaterThan(0);
+  });
+
   test.for([
     ["@ai-sdk/openai-compatible", "ai"],
+    ["@ai-sdk/openai", "responses"],
     ["@ai-sdk/anthropic", "anthropic"],
   ])("ai 7 with %s: texts, streams, objects, tools over two steps, errors", ([, provider], { skip }) => {
     skip(!node, reason);
-    const { plain, streamed, finishReason, structured, called, steps, error } = found[provider];
-    expect([plain, streamed, finishReason, called, steps]).toEqual([text, text, "length", "Omar", 2]);
+    const { plain, streamed, finishReason, next, structured, called, steps, error } = found[provider];
+    expect([plain, streamed, finishReason, next, called, steps]).toEqual([text, text, "length", true, "Omar", 2]);
     expect(Object.keys(structured)).toEqual(["mood", "size"]);
     expect(error).toEqual([404, expect.stringContaining("missing")]);
   });

@@ -1,6 +1,7 @@
 // Run by clients.test.ts in a Node that these clients take: asks the server at the given URL, and prints what came of it as JSON.
 
 import { createAnthropic } from "@ai-sdk/anthropic";
+import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, Output, stepCountIs, streamText, tool } from "ai";
 import OpenAI from "openai";
@@ -49,7 +50,9 @@ async function withOpenai() {
 
 async function withAi(model, missing) {
   const ask = { model, prompt: story, maxOutputTokens: 8, maxRetries: 0 };
-  const { text: plain, finishReason } = await generateText(ask);
+  const { text: plain, finishReason, response } = await generateText(ask);
+  const messages = [{ role: "user", content: story }, ...response.messages, { role: "user", content: "Go on." }];
+  const next = await generateText({ ...ask, prompt: undefined, messages });
   let streamed = "";
   for await (const piece of streamText(ask).textStream) streamed += piece;
   const { output } = await generateText({ ...ask, maxOutputTokens: 60, output: Output.object({ schema: mood }) });
@@ -68,16 +71,25 @@ async function withAi(model, missing) {
     structured: output,
     called: called[0],
     steps: steps.length,
+    next: next.text.length > 0,
     error: [error.statusCode, error.message],
   };
 }
 
 const compatible = createOpenAICompatible({ name: "jamba", baseURL: `${url}/v1`, apiKey: "key", supportsStructuredOutputs: true });
+// By /v1/responses, whose items it refers to by their ids.
+let references = 0;
+const counting = (to, init) => {
+  references += init.body.split('"item_reference"').length - 1;
+  return fetch(to, init);
+};
+const responses = createOpenAI({ baseURL: `${url}/v1`, apiKey: "key", fetch: counting });
 const anthropic = createAnthropic({ baseURL: `${url}/v1`, apiKey: "key" });
 const found = {
   node: process.versions.node,
   openai: await withOpenai(),
   ai: await withAi(compatible("tiny"), compatible("missing")),
+  responses: await withAi(responses("tiny"), responses("missing")),
   anthropic: await withAi(anthropic("tiny"), anthropic("missing")),
 };
-process.stdout.write(JSON.stringify(found));
+process.stdout.write(JSON.stringify({ ...found, references }));
