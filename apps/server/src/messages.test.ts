@@ -2,8 +2,11 @@
 
 import { readFileSync } from "node:fs";
 import Anthropic from "@anthropic-ai/sdk";
+import { betaZodTool } from "@anthropic-ai/sdk/helpers/beta/zod";
+import { zodOutputFormat } from "@anthropic-ai/sdk/helpers/zod";
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
 import { createApp, Service } from "./index.ts";
 import { readObject } from "./message-blocks.ts";
 import { messagesOf } from "./message-input.ts";
@@ -112,6 +115,27 @@ describe("its own client", () => {
     messages.push({ role: "user", content: [{ type: "tool_result", tool_use_id: call.id, content: "He is on his way." }] });
     const { content } = await client.messages.create({ ...body, tool_choice: { type: "none" } });
     expect(content).toMatchObject([{ type: "text" }]);
+  });
+
+  test("runs tools by its helper, and parses what a zod schema describes", async () => {
+    const called: string[] = [];
+    const friend = betaZodTool({
+      name: "call_friend",
+      description: "Call a friend",
+      inputSchema: z.object({ name: z.string() }),
+      run: ({ name }) => {
+        called.push(name);
+        return `${name} is on the way.`;
+      },
+    });
+    const asked = { model: "tiny", max_tokens: 40, max_iterations: 2, messages: [{ role: "user" as const, content: "Call Omar." }] };
+    await client.beta.messages.toolRunner({ ...asked, tools: [friend] });
+    expect(called[0]).toBe("Omar");
+    const mood = z.object({ mood: z.enum(["glad", "sad"]) });
+    const { parsed_output } = await client.messages.parse({
+      ...{ model: "tiny", max_tokens: 40, messages: story, output_config: { format: zodOutputFormat(mood) } },
+    });
+    expect(mood.parse(parsed_output)).toEqual(parsed_output);
   });
 
   test("chooses tools: any, one, none, and one call at most", async () => {
