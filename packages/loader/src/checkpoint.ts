@@ -18,7 +18,7 @@ import { hfNameOf } from "./gguf/names.ts";
 import { ggufShards, joinGgufHeaders } from "./gguf/shards.ts";
 import { ggufTokenizer } from "./gguf/tokenizer.ts";
 import type { HubFolderOptions } from "./hub/hub-folder.ts";
-import { expectJamba } from "./model/family.ts";
+import { expectRunnable } from "./model/family.ts";
 import { type CheckpointSource, openFolder } from "./open-folder.ts";
 import { openWeights } from "./safetensors/shards.ts";
 import { type ByteSource, isCount } from "./source/byte-source.ts";
@@ -77,8 +77,8 @@ export async function openCheckpoint(source: CheckpointSource, options: HubFolde
     return checkpoint(folder, sources, { config, generationConfig, tokenizer, tokenizerConfig, tensors, metadata });
   } catch (error) {
     signal?.throwIfAborted();
-    // Of another family, what its files lack does not matter.
-    if (error instanceof JambaError) expectJamba(config, `${folder.name}: config.json`);
+    // What is no Jamba that can be run is told that, whatever else its files lack.
+    if (error instanceof JambaError) expectRunnable(config, `${folder.name}: config.json`);
     throw error;
   }
 }

@@ -84,6 +84,14 @@ describe("a folder without a config is told what it is:", () => {
   });
 });
 
+test("a quantised Jamba is told by whom, whatever its files", async () => {
+  const config = { ...jamba, quantization_config: { quant_method: "torchao" } };
+  await expect(openCheckpoint(await folderOf({ "config.json": config, "pytorch_model.bin": pickle }))).rejects.toMatchObject({
+    code: "UNSUPPORTED",
+    message: expect.stringMatching(/quantization_config: .* found torchao weights/),
+  });
+});
+
 test.each<[Record<string, string>, RegExp]>([
   [{ "pytorch_model.bin": pickle }, /expected model\.safetensors .* found config\.json, pytorch_model\.bin; pickled PyTorch weights/],
   [{ "model.onnx": "" }, /an ONNX export; take the safetensors of the model/],

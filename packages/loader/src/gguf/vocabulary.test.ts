@@ -147,6 +147,11 @@ describe("the file's other keys", () => {
     expect(keys).toEqual(ends);
   });
 
+  test("an id that no token has is not written", () => {
+    const found = ggufVocabulary(made, undefined, { ...room, bosId: 1, padId: room.nTokens }).metadata;
+    expect(["bos", "padding"].map((name) => found.get(`tokenizer.ggml.${name}_token_id`))).toEqual([1, undefined]);
+  });
+
   test("an end in brackets is a control token, whatever its file says", () => {
     const text = (token: string) => ({ ...made, added_tokens: made.added_tokens.map((t) => ({ ...t, special: t.content !== token })) });
     const typeOf = (token: string, eosIds = [2]) =>

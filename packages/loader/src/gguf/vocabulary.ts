@@ -69,7 +69,9 @@ export function ggufVocabulary(
     ["add_space_prefix", spaceInFront],
   ];
   const metadata = new Map<string, GgufValue>();
-  for (const [key, value] of entries) if (value !== undefined) metadata.set(`tokenizer.ggml.${key}`, value);
+  // Of padding, configs may name an id that no token has, which llama.cpp warns of.
+  const isMeant = (key: string, value: GgufValue) => !key.endsWith("_token_id") || (value as number) < nTokens;
+  for (const [key, value] of entries) if (value !== undefined && isMeant(key, value)) metadata.set(`tokenizer.ggml.${key}`, value);
   for (const [key, id] of endKeys(ends, tokens)) metadata.set(key, id);
   for (const [name, template] of templatesOf(config)) metadata.set(`tokenizer.chat_template${name}`, template);
   return { metadata, unreachable };

@@ -2,7 +2,7 @@
 
 import { LoadError } from "@jamba/core";
 import { ggufShards } from "../gguf/shards.ts";
-import { expectJamba } from "../model/family.ts";
+import { expectRunnable } from "../model/family.ts";
 import { templateFolder } from "../source/folder.ts";
 import { explainFiles, isNameless } from "../source/other-files.ts";
 import { isObject, quote } from "../source/untrusted.ts";
@@ -63,16 +63,16 @@ async function chooseModel(shelf: Shelf): Promise<Choice> {
   const models = ggufModels(sizes);
   if (models.length === 1) return chooseGguf(models[0]);
   if (models.length > 1) throw ambiguous(shelf, models, "without safetensors");
-  await refuseForeign(shelf);
+  await refuseUnrunnable(shelf);
   const hint = explainFiles([...sizes.keys()].filter((file) => !/^tokenizer/.test(file) || !sizes.has("config.json"))) ?? "is it a model?";
   throw new LoadError(`${name}: expected ${singleFile}, ${indexFile} or a .gguf file, found none of them; ${hint}`);
 }
 
-/** @throws LoadError when config.json is of another family: its weights need not be fetched to say so */
-export async function refuseForeign({ name, sizes, readText }: Shelf): Promise<void> {
+/** @throws what `parseConfig` throws for another family and for quantised weights, which need not be fetched to say so */
+export async function refuseUnrunnable({ name, sizes, readText }: Shelf): Promise<void> {
   if (!sizes.has("config.json")) return;
   try {
-    expectJamba(JSON.parse(await readText("config.json")), `${name}: config.json`);
+    expectRunnable(JSON.parse(await readText("config.json")), `${name}: config.json`);
   } catch (error) {
     // Who opens it says what is wrong with it.
     if (!(error instanceof SyntaxError)) throw error;

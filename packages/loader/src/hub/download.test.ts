@@ -607,9 +607,12 @@ describe("progress", () => {
   });
 });
 
-it("a model of another family is refused before its weights are fetched", async () => {
-  hub.add(id, { "config.json": text('{ "model_type": "llama" }'), "model.safetensors": weights });
-  expect(await refused(get())).toMatchObject({ code: "LOAD", message: expect.stringMatching(/model_type: .* found "llama"; not a Jamba/) });
+it.each([
+  [{ model_type: "llama" }, "LOAD", /model_type: .* found "llama"; not a Jamba/],
+  [{ model_type: "jamba", quantization_config: { quant_method: "fp8" } }, "UNSUPPORTED", /quantization_config: .* found FP8 weights/],
+])("what can't be run is refused before its weights are fetched: %j", async (json, code, message) => {
+  hub.add(id, { "config.json": text(JSON.stringify(json)), "model.safetensors": weights });
+  expect(await refused(get())).toMatchObject({ code, message: expect.stringMatching(message) });
   expect(hub.requests.filter(({ path }) => /safetensors/.test(path))).toEqual([]);
 });
 

@@ -4,7 +4,7 @@ import { JambaError, LoadError } from "@jamba/core";
 import { asLoadError } from "../source/byte-source.ts";
 import { fetchBlob } from "./blob.ts";
 import { type Cache, type LinkKind, openCache } from "./cache.ts";
-import { type Choice, chooseFiles, refuseForeign } from "./choose-files.ts";
+import { type Choice, chooseFiles, refuseUnrunnable } from "./choose-files.ts";
 import { type Client, hubClient } from "./client.ts";
 import { expectReachable } from "./connect.ts";
 import { type Environment, hubSettings } from "./environment.ts";
@@ -133,7 +133,7 @@ async function findOrFetch(around: Surroundings, id: string, options: DownloadOp
   const chosen = choice.files.map((path) => files.get(path)!);
   job.expect(chosen);
   await job.absent(chosen);
-  if (choice.files.includes("config.json")) await refuseForeign(shelf);
+  if (choice.files.includes("config.json")) await refuseUnrunnable(shelf);
   await job.fetch(chosen);
   // Last, so that a branch never names a commit of which the cache has less than before.
   await cache.keepCommit(revision, commit);

@@ -3,9 +3,8 @@
 import { LoadError } from "@jamba/core";
 import type { Warn } from "../source/untrusted.ts";
 import { configReader, type Json, limits } from "./config-reader.ts";
-import { expectJamba } from "./family.ts";
+import { expectRunnable } from "./family.ts";
 import { layersOf } from "./layers.ts";
-import { expectUnquantised } from "./quantised.ts";
 
 export interface JambaConfig {
   readonly vocabSize: number;
@@ -45,8 +44,7 @@ export function parseConfig(json: unknown, file = "config.json", warn: Warn = ()
       `${file}: expected a JSON object, found ${json === null ? "null" : Array.isArray(json) ? "an array" : typeof json}`,
     );
   }
-  expectJamba(json, file);
-  expectUnquantised(json as Json, file);
+  expectRunnable(json, file);
   const read = configReader(json as Json, file);
   if (!/^(silu|swish)$/i.test(String(read.value("hidden_act") ?? "silu"))) read.fail("hidden_act", '"silu", also called "swish"');
   read.only("mamba_inner_layernorms", true, "Jamba without norms on dt, B and C was never published");

@@ -2,6 +2,7 @@
 
 import { LoadError } from "@jamba/core";
 import { isObject, quote } from "../source/untrusted.ts";
+import { expectUnquantised } from "./quantised.ts";
 
 /** What a config has that names no family, and that no Jamba's has: state-spaces' own Mamba, GPT-2's and Meta's forms, diffusers, timm. */
 const foreignKeys = ["ssm_cfg", "d_model", "n_embd", "dim", "_class_name", "architecture"];
@@ -10,7 +11,7 @@ const foreignKeys = ["ssm_cfg", "d_model", "n_embd", "dim", "_class_name", "arch
 export const otherFamily = "not a Jamba: this package runs Jamba models alone; transformers or llama.cpp may run this one";
 
 /** What is wrong with a config.json that is not of a Jamba, after its file's name; undefined for a Jamba's. */
-export function foreignConfig(json: unknown): string | undefined {
+function foreignConfig(json: unknown): string | undefined {
   if (!isObject(json)) return undefined;
   const { model_type: type } = json;
   const architectures = [json.architectures ?? []].flat().filter((name): name is string => typeof name === "string");
@@ -33,8 +34,9 @@ export function foreignConfig(json: unknown): string | undefined {
   return `model_type: expected "jamba", found none, and the keys ${foreign.join(", ")} of other models; ${otherFamily}`;
 }
 
-/** @throws LoadError for the config of another family */
-export function expectJamba(json: unknown, file: string): void {
+/** @throws LoadError for the config of another family, JambaError UNSUPPORTED for a Jamba that another program quantised */
+export function expectRunnable(json: unknown, file: string): void {
   const foreign = foreignConfig(json);
   if (foreign !== undefined) throw new LoadError(`${file}: ${foreign}`);
+  if (isObject(json)) expectUnquantised(json, file);
 }
