@@ -19,42 +19,51 @@ export function servedModel(given: ModelSource | ServedModel): ServedModel {
 /** Tokens: where memory is short a conversation may hold less than the model was made for, but no less than this. */
 const leastContext = 256;
 
+/** Tokens of a call, as far as room for many at the same time goes. */
+const usualContext = 4096;
+
 /** @param folder where states go that have no room, unless the model has a folder of its own */
 export function lifetimeOf({ source, aliases: _, ...options }: ServedModel, folder: () => Promise<string>): Lifetime<JambaModel> {
-  const { cache, limits } = options;
+  const { cache, limits, onProgress, ...planned } = options;
   let plan: MemoryPlan;
-  const statesOf = ({ kv, state }: MemoryPlan) => kv.bytes + state.bytes;
-  /** Of what one conversation of full length takes, half is for states that are kept and half for calls that run. */
-  const shares = () => {
-    const half = Math.max(1, Math.floor(statesOf(plan) / 2));
-    return { cache: cache?.bytes ?? half, limits: limits?.bytes ?? half };
+  /** Bytes of states that the model has at least: of a conversation of full length, and what its options ask for. */
+  const least = () => Math.max(plan.kv.bytes + plan.state.bytes, (limits?.bytes ?? 0) + (cache?.bytes ?? 0));
+  /** Those that it has use for: as much for calls that run together as for what is kept of earlier ones. */
+  const most = () => {
+    const each = plan.state.bytesPerSequence + Math.min(plan.contextLength, usualContext) * plan.kv.bytesPerToken;
+    const running = limits?.bytes ?? (limits?.sequences ?? defaultSequences) * each;
+    return Math.max(2 * least(), running + (cache?.bytes ?? running));
   };
+  /** Of everything but states. */
+  const rest = () => plan.totalBytes - plan.kv.bytes - plan.state.bytes;
   return {
     async needs(budget, signal) {
-      const { onProgress: _, cache: __, limits: ___, ...asked } = options;
-      const within = { ...asked, memoryBytes: budget, signal };
+      const within = { ...planned, memoryBytes: budget, signal };
       plan = await planMemory(source, within);
       if (!plan.fits && options.contextLength === undefined) {
         const contextLength = Math.min(plan.contextLength, Math.max(leastContext, plan.largestContext));
         plan = await planMemory(source, { ...within, contextLength });
       }
-      const { cache, limits } = shares();
-      return { bytes: plan.totalBytes + Math.max(0, cache + limits - statesOf(plan)), freeBytes: plan.memory.freeBytes };
+      return { bytes: rest() + least(), most: rest() + most(), freeBytes: plan.memory.freeBytes };
     },
-    async load(signal) {
-      const { cache: bytes, limits: runningBytes } = shares();
+    async load(signal, bytes) {
+      const states = bytes - rest();
+      const running = limits?.bytes ?? Math.max(1, Math.floor(states - (cache?.bytes ?? states / 2)));
       return loadModel(source, {
         ...options,
         contextLength: plan.contextLength,
-        cache: { ...cache, dir: cache?.dir ?? (await folder()), bytes },
-        limits: { ...limits, bytes: runningBytes },
+        cache: { ...cache, dir: cache?.dir ?? (await folder()), bytes: cache?.bytes ?? Math.max(0, states - running) },
+        limits: { ...limits, bytes: running },
         signal,
       });
     },
     unload: (model) => model.dispose(),
-    takes: (model) => memoryOf(model),
+    takes: memoryOf,
   };
 }
+
+/** Calls that `loadModel` lets run together. */
+const defaultSequences = 32;
 
 /** Bytes. */
 export function memoryOf(model: JambaModel): number {

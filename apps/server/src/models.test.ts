@@ -268,6 +268,26 @@ describe("room", () => {
     (await second).release();
   });
 
+  test.for([
+    ["what it has use for", [20, 30], [50, 50], { a: 30, b: 50 }],
+    ["its share of all", [20, 70], [50, 90], { a: 50, b: 50 }],
+    ["what is left", [70, 70], [20, 90], { a: 70, b: 30 }],
+  ] as const)("beyond what it must have a model gets %s", async ([, a, b, expected]) => {
+    const given: Record<string, number> = {};
+    const lifetime = (name: string, [bytes, most]: readonly [number, number]): Lifetime<string> => ({
+      needs: async () => ({ bytes, most, freeBytes: 100 }),
+      load: async (_, room) => {
+        given[name] = room;
+        return name;
+      },
+      unload: async () => undefined,
+    });
+    const models = new Models(new Map(Object.entries({ a, b }).map(([name, sizes]) => [name, lifetime(name, sizes)])));
+    for (const name of ["a", "b"]) (await models.acquire(name)).release();
+    expect(given).toEqual(expected);
+    expect([models.state("a"), models.state("b")]).toEqual(["loaded", "loaded"]);
+  });
+
   test("counts what a model has come to take", async () => {
     let takes = 10;
     const lifetime = (more: Partial<Lifetime<string>>): Lifetime<string> => ({

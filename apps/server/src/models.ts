@@ -5,16 +5,24 @@ import { ApiError, shuttingDown } from "./errors.ts";
 
 /** How one model comes and goes. */
 export interface Lifetime<T> {
-  /**
-   * Bytes that it takes while it is there, and those that there are now for all.
-   * @param budget what there is for all models, if that is known already
-   */
-  needs(budget: number | undefined, signal: AbortSignal): Promise<{ readonly bytes: number; readonly freeBytes: number }>;
-  load(signal: AbortSignal): Promise<T>;
+  /** @param budget what there is for all models, if that is known already */
+  needs(budget: number | undefined, signal: AbortSignal): Promise<Needs>;
+  /** @param bytes that it may take while it is there */
+  load(signal: AbortSignal, bytes: number): Promise<T>;
   /** Called while nobody uses it. */
   unload(model: T): Promise<void>;
   /** Bytes that it takes at the moment, where that may be more than it was to need. */
   takes?(model: T): number;
+}
+
+/** In bytes. */
+export interface Needs {
+  /** Without so much it can't be there. */
+  readonly bytes: number;
+  /** More would be of no use to it; as `bytes` if not given. */
+  readonly most?: number;
+  /** What there is now for all models. */
+  readonly freeBytes: number;
 }
 
 export interface ModelsOptions {
@@ -42,8 +50,10 @@ interface Entry<T> {
   readonly lifetime: Lifetime<T>;
   state: "absent" | "loading" | "loaded" | "unloading";
   model?: T;
-  /** Bytes that it will take; undefined while that is not known. */
-  need?: number;
+  /** Undefined while that is not known. */
+  needs?: Needs;
+  /** Bytes that are set aside for it. */
+  room: number;
   users: number;
   /** Those that use it may end, others wait: its room is wanted. */
   isLeaving: boolean;
@@ -66,7 +76,7 @@ export class Models<T> {
 
   constructor(lifetimes: ReadonlyMap<string, Lifetime<T>>, options: ModelsOptions = {}) {
     const entryOf = (name: string, lifetime: Lifetime<T>): Entry<T> => {
-      return { name, lifetime, state: "absent", users: 0, isLeaving: false, lastUsed: 0, waiting: new Set() };
+      return { name, lifetime, state: "absent", room: 0, users: 0, isLeaving: false, lastUsed: 0, waiting: new Set() };
     };
     this.#entries = new Map([...lifetimes].map(([name, lifetime]) => [name, entryOf(name, lifetime)]));
     this.#options = options;
@@ -152,11 +162,11 @@ export class Models<T> {
   #enqueue(entry: Entry<T>): void {
     if (this.#line.includes(entry)) return;
     this.#line.push(entry);
-    entry.need = undefined;
+    entry.needs = undefined;
     entry.lifetime.needs(this.#budget, this.#stop.signal).then(
-      ({ bytes, freeBytes }) => {
-        entry.need = bytes;
-        this.#budget ??= freeBytes;
+      (needs) => {
+        entry.needs = needs;
+        this.#budget ??= needs.freeBytes;
         this.#arrange();
       },
       (error) => this.#fail(entry, error),
@@ -176,9 +186,9 @@ export class Models<T> {
       if (entry.state !== "unloading") later += bytesOf(entry);
     }
     for (const entry of [...this.#line]) {
-      const { need } = entry;
-      if (need === undefined) continue;
+      if (!entry.needs) continue;
       const budget = this.#budget!;
+      const { bytes: need, most = need } = entry.needs;
       if (need > budget) {
         this.#fail(entry, tooLarge(entry.name, need, budget));
         continue;
@@ -189,7 +199,11 @@ export class Models<T> {
       }
       later += need;
       if (now + need > budget || later > budget) continue;
-      now += need;
+      // More than it must have, up to its share of all, where nobody else is in want of it.
+      const share = Math.min(most, budget / this.#entries.size, need + budget - Math.max(now + need, later));
+      entry.room = Math.max(need, Math.floor(share));
+      now += entry.room;
+      later += entry.room - need;
       void this.#load(entry);
     }
     for (const entry of this.#entries.values()) {
@@ -217,7 +231,7 @@ export class Models<T> {
     this.#line = this.#line.filter((other) => other !== entry);
     entry.state = "loading";
     try {
-      entry.model = await entry.lifetime.load(this.#stop.signal);
+      entry.model = await entry.lifetime.load(this.#stop.signal, entry.room);
       entry.state = "loaded";
       entry.lastUsed = ++this.#clock;
     } catch (error) {
@@ -260,9 +274,9 @@ export class Models<T> {
 }
 
 /** Bytes that are taken or set aside. */
-function bytesOf<T>({ state, need = 0, model, lifetime }: Entry<T>): number {
+function bytesOf<T>({ state, room, model, lifetime }: Entry<T>): number {
   if (state === "absent") return 0;
-  return state === "loaded" ? Math.max(need, lifetime.takes?.(model!) ?? 0) : need;
+  return state === "loaded" ? Math.max(room, lifetime.takes?.(model!) ?? 0) : room;
 }
 
 function refuseAll<T>({ waiting }: Entry<T>, error: unknown): void {

@@ -121,7 +121,7 @@ test("the first model is loaded at once, others when they are asked for; the lis
   expect(first).toMatchObject({ id: "one", object: "model", owned_by: "jamba", loaded: true, meta: { n_ctx: contextLength } });
   expect(first.memory_bytes).toBeGreaterThanOrEqual(first.meta.size);
   expect(second).toMatchObject({ id: "two", object: "model", created: expect.any(Number), owned_by: "jamba", loaded: false });
-  expect(second).not.toHaveProperty("memory_bytes");
+  for (const name of ["loading", "last_used", "memory_bytes", "meta"]) expect(second).not.toHaveProperty(name);
   await chat(server, "two");
   const { loaded, last_used, loading } = await get(server, "/v1/models/two");
   expect([loaded, loading]).toEqual([true, undefined]);
@@ -164,6 +164,7 @@ describe("within memory for one model", () => {
     const answers = await Promise.all(names.map((name, seed) => chat(server, name, { seed })));
     expect(answers.map(({ model }) => model)).toEqual(names);
     expect(new Set(answers.map(({ choices }) => choices[0].message.content)).size).toBe(1);
+    for (const { memory_bytes = 0 } of (await get(server, "/v1/models")).data) expect(memory_bytes).toBeLessThanOrEqual(1.5 * each);
   });
 
   test("a slot's conversation outlives its model", async () => {

@@ -178,9 +178,9 @@ export class Services {
     const inner = lifetimeOf(served, () => this.#states.path());
     return {
       ...inner,
-      load: async (signal) => {
+      load: async (signal, bytes) => {
         const start = performance.now();
-        const model = await inner.load(signal);
+        const model = await inner.load(signal, bytes);
         service.become(model);
         const { device, contextLength } = model;
         const ms = Math.round(performance.now() - start);
