@@ -62,9 +62,15 @@ export class Chat {
     return this.session.stream(text, { ...this.options, signal });
   }
 
+  /** Of several lines only those that begin with a command: a path may be pasted too. */
+  isCommand(text: string): boolean {
+    const [, name] = /^\s*\/(\S*)/.exec(text) ?? [];
+    return name !== undefined && (!text.includes("\n") || Object.hasOwn(actions, name));
+  }
+
   /** What a line that begins with a slash asks for; one that asks for nothing known is answered with help. */
   async act(line: string, signal: AbortSignal): Promise<TextStream | undefined> {
-    const [, name, words] = /^\/(\S*)\s*(.*)$/.exec(line)!;
+    const [, name, words] = /^\/(\S*)\s*(.*)$/s.exec(line)!;
     const action = Object.hasOwn(actions, name) ? actions[name] : undefined;
     if (action?.answer) return action.answer(this, signal);
     if (action?.run) {

@@ -33,12 +33,16 @@ interface Screen {
   /** @param escapes with what sets colours */
   text(escapes?: boolean): string;
   keys(...keys: string[]): void;
+  /** As a terminal does, with marks around it where the program has asked for them. */
+  paste(text: string): void;
   /** Waits until the screen has it. */
   sees(what: RegExp): Promise<string>;
 }
 
 function open(command: string, { columns = 80, env = {} }: { columns?: number; env?: Record<string, string> } = {}): Screen {
-  const variables = Object.entries({ TERM: "xterm-256color", ...env }).flatMap(([name, value]) => ["-e", `${name}=${value}`]);
+  const variables = Object.entries({ TERM: "xterm-256color", XDG_STATE_HOME: mkdtempSync(join(root, "state-")), ...env }).flatMap(
+    ([name, value]) => ["-e", `${name}=${value}`],
+  );
   const line = `${command.replaceAll("jamba ", `'${process.execPath}' '${program}' `)}; echo EXIT $?; sleep 100`;
   socket = `jamba-test-${process.pid}-${opened++}`;
   tmux("new-session", "-d", "-s", "one", "-x", String(columns), "-y", "24", ...variables, "bash", "-c", line);
@@ -46,6 +50,10 @@ function open(command: string, { columns = 80, env = {} }: { columns?: number; e
   return {
     text,
     keys: (...keys) => void tmux("send-keys", "-t", "one", ...keys),
+    paste(text) {
+      tmux("set-buffer", "--", text);
+      tmux("paste-buffer", "-p", "-t", "one");
+    },
     async sees(what) {
       const until = performance.now() + 10_000;
       while (performance.now() < until) {
@@ -122,6 +130,121 @@ describe("in a terminal", () => {
     const screen = open(`jamba run 'Once upon a time' -n 8 | cat > ${file}; jamba chat -n 12 <<< 'Who are you?' >> ${file}`);
     await screen.sees(/EXIT 0/);
     expect(readFileSync(file, "utf8")).toBe(", a little girl named Ines lived near\nI am a very small Jamba mo\n");
+  });
+
+  /** What was said in a conversation that ends with Ctrl-D, each message whole. */
+  async function said(file: string, screen: Screen): Promise<string[]> {
+    screen.keys("C-d");
+    await screen.sees(/EXIT 0/);
+    const { messages } = JSON.parse(readFileSync(file, "utf8")) as { messages: { role: string; content: string }[] };
+    return messages.filter(({ role }) => role === "user").map(({ content }) => content);
+  }
+  const document = () => join(mkdtempSync(join(root, "chat-")), "document.json");
+
+  test("what is pasted is one message, with every line as it was", async () => {
+    const file = document();
+    const screen = open(`jamba chat --json -n 2 > ${file}`);
+    await screen.sees(/^>$/m);
+    const texts = ["one\ntwo\n\nthree", "  if a:\n\tb \\\n  c", '"""\nnot closed', "/etc/hosts\nis a file", "é 数学 👩‍👩‍👧\nend"];
+    for (const [i, text] of texts.entries()) {
+      screen.paste(text);
+      await screen.sees(new RegExp(`${text.split("\n").at(-1)!.trim()}`));
+      screen.keys("Enter");
+      await screen.sees(/^>$(?![\s\S]*^>$)/m);
+      if (i === 0) expect(screen.text()).toMatch(/^> one\ntwo\n\nthree\n>$/m);
+    }
+    screen.paste("x\ny");
+    screen.keys("z", "Enter");
+    await screen.sees(/^yz\n> *$/m);
+    expect(await said(file, screen)).toEqual([...texts, "x\nyz"]);
+  });
+
+  test("a line goes on after a backslash, Alt-Enter and quotes, and can be edited as a whole", async () => {
+    const file = document();
+    const screen = open(`jamba chat --json -n 2 > ${file}`);
+    await screen.sees(/^>$/m);
+    screen.keys("one\\", "Enter", "two", "M-Enter", "three", "Up", "Up", "!", "Enter");
+    await screen.sees(/^> one!\ntwo\nthree\n> *$/m);
+    screen.keys('"""', "Enter", "four", "Enter", 'five"""', "Enter");
+    await screen.sees(/^five"""\n> *$/m);
+    screen.keys("Up", "C-c");
+    await screen.sees(/^five"""\n> *\n*$/m);
+    screen.keys("six", "Enter");
+    await screen.sees(/^> six\n> *$/m);
+    expect(await said(file, screen)).toEqual(["one!\ntwo\nthree", "four\nfive", "six"]);
+  });
+
+  test("what was typed is there in the next conversation, and is found by a part of it", async () => {
+    const state = mkdtempSync(join(root, "history-"));
+    const first = open("jamba chat --json -n 2 > /dev/null", { env: { XDG_STATE_HOME: state } });
+    await first.sees(/^>$/m);
+    for (const text of ["Who is the fox?", "Who is Mia?", "one\\"]) {
+      first.keys(text, "Enter");
+      if (!text.endsWith("\\")) await first.sees(new RegExp(`${text.replace("?", "\\?")}\n> *$`, "m"));
+    }
+    first.keys("two", "Enter");
+    await first.sees(/^two\n> *$/m);
+    first.keys("C-d");
+    await first.sees(/EXIT 0/);
+    tmux("kill-server");
+    expect(statSync(join(state, "jamba/history")).mode & 0o777).toBe(0o600);
+    const file = document();
+    const screen = open(`jamba chat --json -n 2 > ${file}`, { env: { XDG_STATE_HOME: state } });
+    await screen.sees(/^>$/m);
+    screen.keys("Up");
+    await screen.sees(/^> one\ntwo$/m);
+    screen.keys("Enter");
+    await screen.sees(/^two\n> *$/m);
+    screen.keys("C-r", "Who");
+    await screen.sees(/search "Who": Who is Mia\?/);
+    screen.keys("C-r");
+    await screen.sees(/search "Who": Who is the fox\?/);
+    screen.keys("Enter");
+    await screen.sees(/^> Who is the fox\?\n> *$/m);
+    screen.keys("begun", "C-r", "zzz");
+    await screen.sees(/nothing more "zzz": begun/);
+    screen.keys("C-g");
+    await screen.sees(/^> begun$/m);
+    screen.keys("C-c");
+    await screen.sees(/^> *\n*$/m);
+    expect(await said(file, screen)).toEqual(["one\ntwo", "Who is the fox?"]);
+  });
+
+  test("what is typed while an answer comes waits for the next prompt", async () => {
+    const file = document();
+    const screen = open(`jamba chat --json -n 40 > ${file}`);
+    await screen.sees(/^>$/m);
+    screen.keys("one", "Enter", "two", "Enter", "three");
+    await screen.sees(/^> one\n> two\n> three$/m);
+    screen.keys("Enter");
+    await screen.sees(/^> three\n> *$/m);
+    expect(await said(file, screen)).toEqual(["one", "two", "three"]);
+  });
+
+  test.each([40, 61])("at %i columns an answer is broken between words, also after the width changes", async (columns) => {
+    const plain = join(root, `plain-${columns}`);
+    const ask = "Write a story about Mia and a fox.";
+    const written = open(`jamba chat -q -n 60 <<< '${ask}' > ${plain}`);
+    await written.sees(/EXIT 0/);
+    tmux("kill-server");
+    const words = readFileSync(plain, "utf8").trim().split(/\s+/);
+    const screen = open("jamba chat -q -n 60", { columns });
+    await screen.sees(/^>$/m);
+    screen.keys(ask, "Enter");
+    await screen.sees(/\n> *$/m);
+    const shown = (await screen.sees(/fox\.\n[\s\S]*\n> *\n*$/)).split("\n");
+    const answer = shown.slice(
+      shown.findIndex((line) => line.endsWith("fox.")) + 1,
+      shown.findLastIndex((line) => line.startsWith(">")),
+    );
+    expect(answer.length).toBeGreaterThan(2);
+    expect(answer.flatMap((line) => line.split(" "))).toEqual(words);
+    tmux("resize-window", "-t", "one", "-x", "30");
+    screen.keys("/reset", "Enter", ask, "Enter");
+    await screen.sees(/\/reset\n> Write a story about Mia and\na fox\.\n([^>\n]+\n)+> *\n*$/);
+    const narrow = screen.text().split("/reset\n")[1].split("\n").slice(2, -1);
+    const lines = narrow.slice(0, narrow.indexOf(">"));
+    expect(lines.flatMap((line) => line.split(" "))).toEqual(words);
   });
 
   test("serve shows one line, and leaves with 0 at Ctrl-C", async () => {

@@ -1,20 +1,20 @@
 import { basename } from "node:path";
-import { createInterface, type Interface } from "node:readline/promises";
-import { JambaError, type JambaModel, loadModel, type TextStream } from "jamba";
+import { JambaError, type JambaModel, loadModel } from "jamba";
 import { Chat } from "../chat.ts";
 import type { Command } from "../cli.ts";
-import { commonFlags, type FlagValues, generateFlags, generateOptions, loadOptions, textFlag, textOf, UsageError } from "../flags.ts";
+import { converse } from "../converse.ts";
+import { commonFlags, generateFlags, generateOptions, loadOptions, textFlag, textOf, UsageError } from "../flags.ts";
 import { modelOf } from "../model-word.ts";
-import { coloursFor, loadBar, type Terminal } from "../terminal.ts";
-import { summary } from "./run.ts";
+import { loadBar } from "../terminal.ts";
 
 const first = { type: "string", group: "begin" } as const;
 
 export const chat: Command = {
   words: "[MODEL]",
   summary: "a conversation that is read only once",
-  about: `Lines on stdin, if it is no terminal, are messages one after another. With
---json the whole conversation is one document at its end.`,
+  about: `A line is a message. It goes on after a \\ at its end, or Alt-Enter; what is
+pasted is one, and so is all between two lines of """. Ctrl-R searches what
+was typed, also before. --json gives one document at the end.`,
   flags: {
     system: { ...first, value: "TEXT", help: "the first message" },
     file: { ...first, value: "FILE", multiple: true, help: "a document to answer from" },
@@ -50,94 +50,4 @@ Ctrl-C stops an answer; a second one, or one at the prompt, leaves.`,
 function expectPlaceFor(text: string, documents: readonly object[], model: JambaModel): void {
   if (model.tokenizer.renderChat([{ role: "user", content: "" }], { documents }).includes(text)) return;
   throw new JambaError("OPTION", "--file: expected a model whose chat template shows documents, found one that leaves them out");
-}
-
-/** Message after message, until the lines end or somebody leaves. @returns the exit code */
-async function converse(chat: Chat, flags: FlagValues, source: string, terminal: Terminal): Promise<number> {
-  const { stdin, stdout, stderr } = terminal;
-  const quiet = Boolean(flags.quiet || flags.json);
-  const isTTY = Boolean(stdin.isTTY);
-  const { dim, cyan, red } = coloursFor(stderr, terminal);
-  const prompt = () => cyan(chat.branches.size > 1 ? `${chat.name} > ` : "> ");
-  const lines = createInterface({ input: stdin, output: isTTY ? stderr : undefined, terminal: isTTY });
-  const ask = () => {
-    if (!isTTY) return;
-    lines.setPrompt(prompt());
-    lines.prompt();
-  };
-  let stop: AbortController | undefined;
-  let interrupted = false;
-  const interrupt = () => {
-    if (stop && !stop.signal.aborted) return stop.abort(new Error("interrupted"));
-    if (stop) return terminal.exit(130);
-    if (isTTY && lines.line !== "") return clearLine(lines);
-    interrupted = true;
-    lines.close();
-  };
-  const off = terminal.onInterrupt(interrupt);
-  // On a terminal readline takes Ctrl-C for itself.
-  lines.on("SIGINT", interrupt);
-  const answers: unknown[] = [];
-  try {
-    if (isTTY && !quiet) stderr.write(dim(`${source} on ${chat.model.device.kind}: ${chat.model.device.name}. /help\n`));
-    ask();
-    for await (const line of lines) {
-      const text = line.trim();
-      if (text === "/exit") break;
-      stop = new AbortController();
-      const { signal } = stop;
-      try {
-        const stream = text.startsWith("/") ? await chat.act(text, signal) : text === "" ? undefined : chat.say(text, signal);
-        if (stream) {
-          const said = await show(stream, flags.json ? undefined : stdout, quiet ? undefined : (thought) => stderr.write(dim(thought)));
-          const result = await chat.keep(stream);
-          answers.push({ text: said, result });
-          // Nothing was there before the first answer.
-          const miss = answers.length > 1 && result.cacheMissReason ? `\n  read again: ${result.cacheMissReason}` : "";
-          if (!quiet) stderr.write(`${dim(`${summary(result, source, chat.model)}${miss}`)}\n`);
-          if (!quiet && stderr.isTTY) stderr.write(chat.pictures());
-        }
-      } catch (error) {
-        if (signal.aborted) {
-          if (!quiet) stderr.write(dim("  stopped before the first word\n"));
-        } else if (error instanceof JambaError && isTTY) {
-          // Somebody is there to say it in another way.
-          stderr.write(`${red("jamba:")} [${error.code}] ${error.message}\n`);
-        } else throw error;
-      }
-      stop = undefined;
-      if (interrupted) break;
-      ask();
-    }
-    if (isTTY) stderr.write("\n");
-    if (flags.json) stdout.write(`${JSON.stringify({ messages: chat.session.messages, answers, device: chat.model.device })}\n`);
-    return interrupted ? 130 : 0;
-  } finally {
-    off();
-    lines.close();
-    await chat.dispose();
-  }
-}
-
-/** Ctrl-C at a line that somebody has begun, as in a shell. */
-function clearLine(lines: Interface): void {
-  lines.write(null, { ctrl: true, name: "e" });
-  lines.write(null, { ctrl: true, name: "u" });
-}
-
-/** One turn, shown as it comes. */
-async function show(stream: TextStream, to: Terminal["stdout"] | undefined, onThought?: (text: string) => void): Promise<string> {
-  let text = "";
-  for await (const { pieces } of stream) {
-    for (const piece of pieces) {
-      if ("reasoning" in piece) onThought?.(piece.reasoning);
-      if (!("text" in piece)) continue;
-      // The template's space before an answer is no part of it.
-      const shown = text === "" ? piece.text.trimStart() : piece.text;
-      text += shown;
-      to?.write(shown);
-    }
-  }
-  to?.write("\n");
-  return text;
 }

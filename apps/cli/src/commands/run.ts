@@ -17,6 +17,7 @@ import {
 import { splitModel } from "../model-word.ts";
 import { coloursFor, counted, type Terminal } from "../terminal.ts";
 import { origin, withModel } from "../with-model.ts";
+import { WordWrap } from "../word-wrap.ts";
 
 const prompt = { type: "string", group: "prompt" } as const;
 const more = { type: "string", group: "more" } as const;
@@ -124,15 +125,22 @@ async function write(stream: TextStream, ask: Prompt, isChat: boolean, terminal:
   const { stdout, stderr } = terminal;
   // What continues a text is written as the model wrote it.
   const isText = !isChat && (typeof ask === "string" || typeof ask[0] === "number");
-  if (typeof ask === "string" && isText && stdout.isTTY) stdout.write(coloursFor(stdout, terminal).dim(ask));
+  const screen = new WordWrap(() => (stdout.isTTY ? stdout.columns : undefined));
+  const say = (words: string) => void stdout.write(words);
+  if (typeof ask === "string" && isText && stdout.isTTY)
+    screen.write(ask, (words) => void stdout.write(coloursFor(stdout, terminal).dim(words)));
   const { dim } = coloursFor(stderr, terminal);
-  for await (const { text, pieces } of stream) {
-    if (isText) stdout.write(text);
-    else
-      for (const piece of pieces) {
-        if ("text" in piece) stdout.write(piece.text);
-        else if ("reasoning" in piece && !quiet) stderr.write(dim(piece.reasoning));
-      }
+  try {
+    for await (const { text, pieces } of stream) {
+      if (isText) screen.write(text, say);
+      else
+        for (const piece of pieces) {
+          if ("text" in piece) screen.write(piece.text, say);
+          else if ("reasoning" in piece && !quiet) stderr.write(dim(piece.reasoning));
+        }
+    }
+  } finally {
+    screen.end();
   }
 }
 
