@@ -1,10 +1,10 @@
 // Conversations to text: the file's own template, or the family's built-in forms.
 
-import { Template } from "@huggingface/jinja";
 import { TokenizerError } from "@jamba/core";
 import { renderChatml } from "./chatml-form.ts";
 import { continuesFinal, renderOpen, type TurnOptions } from "./final-message.ts";
 import { renderJamba } from "./jamba-form.ts";
+import { compileTemplate, type Template } from "./jinja/template.ts";
 import { isObject, type Json, show } from "./json.ts";
 import { type Message, type TemplateMessage, toTemplateDocuments, toTemplateMessages, toTemplateTools } from "./messages.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -76,11 +76,11 @@ function rendererOf(options: ChatOptions): (messages: readonly TemplateMessage[]
     bos_token: bosToken ?? "",
     eos_token: eosToken ?? "",
   };
-  return (messages) => guard("chat template", () => compile(template).render({ ...given, messages }));
+  return (messages) => guard("chat template", () => compile(template)({ ...given, messages }));
 }
 
 function compile(template: string): Template {
-  const found = compiled.get(template) ?? new Template(template);
+  const found = compiled.get(template) ?? compileTemplate(template);
   compiled.delete(template);
   compiled.set(template, found);
   if (compiled.size > keptTemplates) compiled.delete(compiled.keys().next().value!);

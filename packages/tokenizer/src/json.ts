@@ -1,5 +1,8 @@
 // Values of unknown origin: what they are, and how an error shows them.
 
+import { dumpJson } from "./jinja/json.ts";
+import { fromJs } from "./jinja/values.ts";
+
 export type Json = Readonly<Record<string, unknown>>;
 
 export function isObject(value: unknown): value is Json {
@@ -20,11 +23,5 @@ export function show(value: unknown): string {
 
 /** JSON as Python's json.dumps writes it, which is what the models were trained on. */
 export function pythonJson(value: unknown, indent?: number): string {
-  if (indent !== undefined) return JSON.stringify(value, null, indent);
-  if (Array.isArray(value)) return `[${value.map((item) => pythonJson(item)).join(", ")}]`;
-  if (isObject(value)) {
-    const entries = Object.entries(value).filter(([, item]) => item !== undefined);
-    return `{${entries.map(([key, item]) => `${JSON.stringify(key)}: ${pythonJson(item)}`).join(", ")}}`;
-  }
-  return JSON.stringify(value ?? null);
+  return dumpJson(fromJs(value), indent === undefined ? {} : { indent: " ".repeat(indent) });
 }

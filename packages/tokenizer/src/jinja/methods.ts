@@ -1,0 +1,189 @@
+// The methods of Python's texts, lists and dicts that change nothing: as in transformers, templates may not change what they are given.
+
+import { formatBraces } from "./text-format.ts";
+import { type Callable, type Dict, equal, fail, itemsOf, type Kwargs, plain, tuple, typeName, type Value, view } from "./values.ts";
+
+type Method<T> = (self: T, args: readonly Value[], kwargs: Kwargs) => Value;
+
+/** The attribute of that name, bound to its value; undefined where Python has none. */
+export function methodOf(self: Value, name: string): Callable | undefined {
+  const methods = typeof self === "string" ? ofText : self instanceof Map ? ofDict : Array.isArray(self) ? ofList : undefined;
+  if (!methods || !Object.hasOwn(methods, name)) return undefined;
+  const method = methods[name] as Method<Value>;
+  return (args, kwargs) => method(self, args.map(plain), kwargs);
+}
+
+const space = /\s/;
+
+export function strip(text: string, chars: Value | undefined, sides: "both" | "left" | "right" = "both"): string {
+  const set = typeof chars === "string" ? new Set(chars) : undefined;
+  const drops = (char: string) => (set ? set.has(char) : space.test(char));
+  const all = Array.from(text);
+  let [from, to] = [0, all.length];
+  if (sides !== "right") while (from < to && drops(all[from])) from++;
+  if (sides !== "left") while (to > from && drops(all[to - 1])) to--;
+  return all.slice(from, to).join("");
+}
+
+/** A capital behind whatever is no letter. */
+function titled(text: string): string {
+  return text.replace(/\p{L}+/gu, (word) => {
+    const [first, ...rest] = word;
+    return first.toUpperCase() + rest.join("").toLowerCase();
+  });
+}
+
+export function capitalized(text: string): string {
+  const [first = "", ...rest] = text;
+  return first.toUpperCase() + rest.join("").toLowerCase();
+}
+
+/** @throws where an argument is no text */
+function textOf(value: Value | undefined, what: string): string {
+  return typeof value === "string" ? value : fail(`${what}: expected a text, found ${value === undefined ? "none" : typeName(value)}`);
+}
+
+export function replaced(text: string, args: readonly Value[], kwargs: Kwargs = new Map()): string {
+  const [from, to] = [textOf(args[0], "replace"), textOf(args[1], "replace")];
+  const count = args[2] ?? kwargs.get("count") ?? -1;
+  const parts = from === "" ? ["", ...Array.from(text), ""] : text.split(from);
+  const most = typeof count === "number" && count >= 0 ? count : parts.length;
+  return parts.slice(1).reduce((all, part, i) => all + (i < most ? to : from) + part, parts[0]);
+}
+
+function split(text: string, args: readonly Value[], kwargs: Kwargs, fromRight: boolean): Value[] {
+  const separator = args[0] ?? kwargs.get("sep") ?? null;
+  const most = Number(args[1] ?? kwargs.get("maxsplit") ?? -1);
+  if (separator !== null && textOf(separator, "split") === "") return fail("empty separator");
+  if (separator === null) {
+    const trimmed = strip(text, undefined, fromRight ? "right" : "left");
+    const words = trimmed.split(/\s+/).filter((word) => word !== "");
+    if (most < 0 || words.length <= most) return words;
+    const gaps = fromRight ? new RegExp(`^([^]*?)((?:[\\s]+\\S+){${most}})$`) : new RegExp(`^((?:\\S+\\s+){${most}})([^]*)$`);
+    const [, before, after] = gaps.exec(trimmed) ?? fail("split");
+    return fromRight ? [strip(before, undefined, "right"), ...words.slice(-most || words.length)] : [...words.slice(0, most), after];
+  }
+  const parts = text.split(separator as string);
+  if (most < 0 || parts.length <= most + 1) return parts;
+  if (fromRight) return [parts.slice(0, parts.length - most).join(separator as string), ...parts.slice(parts.length - most)];
+  return [...parts.slice(0, most), parts.slice(most).join(separator as string)];
+}
+
+/** Where a part of the text begins, by code points. */
+function find(text: string, args: readonly Value[], fromRight = false): number {
+  const part = textOf(args[0], "find");
+  const [from, to] = bounds(text, args);
+  const within = Array.from(text).slice(from, to).join("");
+  const at = fromRight ? within.lastIndexOf(part) : within.indexOf(part);
+  return at < 0 ? -1 : from + Array.from(within.slice(0, at)).length;
+}
+
+function bounds(text: string, args: readonly Value[]): [from: number, to: number] {
+  const length = Array.from(text).length;
+  const place = (value: Value | undefined, other: number) =>
+    typeof value === "number" ? Math.min(length, value < 0 ? Math.max(0, value + length) : value) : other;
+  return [place(args[1], 0), place(args[2], length)];
+}
+
+function hasEnd(text: string, args: readonly Value[], matches: (within: string, end: string) => boolean): boolean {
+  const within = Array.from(text)
+    .slice(...bounds(text, args))
+    .join("");
+  const ends = Array.isArray(args[0]) ? args[0] : [args[0]];
+  return ends.some((end) => matches(within, textOf(end, "startswith")));
+}
+
+function partition(text: string, args: readonly Value[], at: number): Value {
+  const separator = textOf(args[0], "partition");
+  return tuple(text.slice(0, at), separator, text.slice(at + separator.length));
+}
+
+/** Of a text, as its characters say: all are of that kind, and there are some. */
+const isAll = (kind: RegExp) => (text: string) => text !== "" && Array.from(text).every((char) => kind.test(char));
+
+const pad = (text: string, args: readonly Value[], side: "left" | "right" | "both"): string => {
+  const missing = Math.max(0, Number(args[0]) - Array.from(text).length);
+  const fill = args[1] === undefined ? " " : textOf(args[1], "fillchar");
+  const before = side === "right" ? 0 : side === "left" ? missing : (missing >> 1) + (missing & Number(args[0]) & 1);
+  return fill.repeat(before) + text + fill.repeat(missing - before);
+};
+
+const ofText: Readonly<Record<string, Method<string>>> = {
+  upper: (text) => text.toUpperCase(),
+  lower: (text) => text.toLowerCase(),
+  casefold: (text) => text.toLowerCase(),
+  title: titled,
+  capitalize: capitalized,
+  swapcase: (text) => Array.from(text, (char) => (char === char.toUpperCase() ? char.toLowerCase() : char.toUpperCase())).join(""),
+  strip: (text, [chars]) => strip(text, chars),
+  lstrip: (text, [chars]) => strip(text, chars, "left"),
+  rstrip: (text, [chars]) => strip(text, chars, "right"),
+  split: (text, args, kwargs) => split(text, args, kwargs, false),
+  rsplit: (text, args, kwargs) => split(text, args, kwargs, true),
+  splitlines: (text, [keeps]) =>
+    (text.match(/[^\n\r]*(?:\r\n|\n|\r)|[^\n\r]+$/g) ?? []).map((line) => (keeps === true ? line : line.replace(/[\r\n]+$/, ""))),
+  join: (text, [items]) =>
+    itemsOf(items)
+      .map((item, i) => textOf(plain(item), `sequence item ${i}`))
+      .join(text),
+  replace: (text, args, kwargs) => replaced(text, args, kwargs),
+  startswith: (text, args) => hasEnd(text, args, (within, end) => within.startsWith(end)),
+  endswith: (text, args) => hasEnd(text, args, (within, end) => within.endsWith(end)),
+  removeprefix: (text, [start]) => (text.startsWith(textOf(start, "removeprefix")) ? text.slice((start as string).length) : text),
+  removesuffix: (text, [end]) =>
+    end !== "" && text.endsWith(textOf(end, "removesuffix")) ? text.slice(0, text.length - (end as string).length) : text,
+  find: (text, args) => find(text, args),
+  rfind: (text, args) => find(text, args, true),
+  index: (text, args) => (find(text, args) < 0 ? fail("substring not found") : find(text, args)),
+  rindex: (text, args) => (find(text, args, true) < 0 ? fail("substring not found") : find(text, args, true)),
+  count: (text, [part]) => (part === "" ? Array.from(text).length + 1 : text.split(textOf(part, "count")).length - 1),
+  partition: (text, args) => {
+    const at = text.indexOf(textOf(args[0], "partition"));
+    return at < 0 ? tuple(text, "", "") : partition(text, args, at);
+  },
+  rpartition: (text, args) => {
+    const at = text.lastIndexOf(textOf(args[0], "rpartition"));
+    return at < 0 ? tuple("", "", text) : partition(text, args, at);
+  },
+  format: (text, args, kwargs) => formatBraces(text, args, kwargs),
+  zfill: (text, [width]) => text.replace(/^[-+]?/, (sign) => sign + "0".repeat(Math.max(0, Number(width) - text.length))),
+  ljust: (text, args) => pad(text, args, "right"),
+  rjust: (text, args) => pad(text, args, "left"),
+  center: (text, args) => pad(text, args, "both"),
+  isdigit: isAll(/\p{Nd}|[²³¹⁰-₉]/u),
+  isdecimal: isAll(/\p{Nd}/u),
+  isnumeric: isAll(/\p{N}/u),
+  isalpha: isAll(/\p{L}/u),
+  isalnum: isAll(/[\p{L}\p{N}]/u),
+  isspace: isAll(space),
+  isupper: (text) => /\p{Lu}/u.test(text) && !/\p{Ll}/u.test(text),
+  islower: (text) => /\p{Ll}/u.test(text) && !/\p{Lu}/u.test(text),
+  istitle: (text) => /\p{L}/u.test(text) && titled(text) === text,
+};
+
+const ofDict: Readonly<Record<string, Method<Dict>>> = {
+  items: (dict) =>
+    view(
+      Array.from(dict, ([key, value]) => tuple(key, value)),
+      "dict_items",
+    ),
+  keys: (dict) => view(dict.keys(), "dict_keys"),
+  values: (dict) => view(dict.values(), "dict_values"),
+  get: (dict, [key, other], kwargs) => dict.get(key) ?? (dict.has(key) ? null : (other ?? kwargs.get("default") ?? null)),
+  copy: (dict) => new Map(dict),
+  ...refused("dict", ["clear", "pop", "popitem", "setdefault", "update"]),
+};
+
+const ofList: Readonly<Record<string, Method<Value[]>>> = {
+  index: (list, [item]) => {
+    const at = list.findIndex((one) => equal(one, item));
+    return at < 0 ? fail("the value is not in the list") : at;
+  },
+  count: (list, [item]) => list.filter((one) => equal(one, item)).length,
+  copy: (list) => Array.from(list),
+  ...refused("list", ["append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"]),
+};
+
+function refused(type: string, names: readonly string[]): Record<string, () => Value> {
+  return Object.fromEntries(names.map((name) => [name, () => fail(`access to attribute '${name}' of '${type}' object is unsafe.`)]));
+}
