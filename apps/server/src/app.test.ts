@@ -209,7 +209,7 @@ describe("chat", () => {
     const { prompt } = await json("/apply-template", { messages: turns });
     expect(prompt).toContain("<|system|> Be kind.<|eom|><|bom|><|user|> Where is the kite?<|eom|>");
     expect(prompt).toContain("I can't tell.");
-    expect(prompt).toContain('{"name": "find", "arguments": {"thing":"kite"}}');
+    expect(prompt).toContain('{"name": "find", "arguments": {"thing": "kite"}}');
     expect((await json("/v1/chat/completions", { messages: turns, max_tokens: 3 })).usage.prompt_tokens).toBe(
       model.tokenizer.encode(prompt).length,
     );

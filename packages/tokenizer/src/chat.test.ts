@@ -41,7 +41,7 @@ describe("the Jamba 1.5 form", () => {
     ];
     const text = render([user("?"), { role: "assistant", content: null, toolCalls: calls }, { role: "tool", content: "sunny" }]);
     expect(text).toContain(
-      '<|assistant|> <tool_calls>[\n    {"name": "get_weather", "arguments": {"place": "Köln", "days": [1, 2]}},\n    {"name": "other", "arguments": {"raw":1}}\n]</tool_calls><|eom|>',
+      '<|assistant|> <tool_calls>[\n    {"name": "get_weather", "arguments": {"place": "Köln", "days": [1, 2]}},\n    {"name": "other", "arguments": {"raw": 1}}\n]</tool_calls><|eom|>',
     );
     expect(text).toContain("<|bom|><|tool|> sunny<|eom|>");
     const openai = calls.map((call) => ({ type: "function" as const, function: call }));

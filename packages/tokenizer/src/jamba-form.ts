@@ -1,5 +1,6 @@
 // The chat form of Jamba 1.5, 1.6 and 1.7, character for character as the published template writes it.
 
+import { safeJson } from "./call-arguments.ts";
 import { isObject, type Json, pythonJson } from "./json.ts";
 import type { FormInput, TemplateMessage } from "./messages.ts";
 
@@ -31,10 +32,7 @@ function toolDefinitions(tools: FormInput["tools"], afterText: boolean): string 
 
 function toolCalls({ tool_calls: calls = [] }: TemplateMessage): string {
   if (calls.length === 0) return "";
-  const listed = calls.map(({ function: call }) => {
-    const args = typeof call.arguments === "string" ? call.arguments : pythonJson(call.arguments);
-    return `{"name": "${call.name}", "arguments": ${args}}`;
-  });
+  const listed = calls.map(({ function: call }) => `{"name": ${safeJson(call.name)}, "arguments": ${pythonJson(call.arguments)}}`);
   return `<tool_calls>[\n    ${listed.join(",\n    ")}\n]</tool_calls>`;
 }
 

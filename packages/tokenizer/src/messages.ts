@@ -1,12 +1,13 @@
 // Messages, tools and documents as users write them, and as templates want them.
 
 import { TokenizerError } from "@jamba/core";
-import { isObject, type Json, show } from "./json.ts";
+import { readArguments } from "./call-arguments.ts";
+import { isObject, type Json, pythonJson, show } from "./json.ts";
 
 export interface ToolCall {
   readonly id?: string;
   readonly name: string;
-  /** An object, or JSON text that is used as it stands. */
+  /** An object, or its JSON as a text. */
   readonly arguments: unknown;
 }
 
@@ -17,6 +18,8 @@ export interface Message {
   readonly name?: string;
   readonly toolCalls?: readonly ToolCall[];
   readonly tool_calls?: readonly { readonly id?: string; readonly type?: "function"; readonly function: ToolCall }[];
+  /** A call as OpenAI's API of 2023 had it. */
+  readonly function_call?: ToolCall | null;
   /** The call that a tool message answers. */
   readonly toolCallId?: string;
   readonly tool_call_id?: string;
@@ -54,14 +57,15 @@ export interface FormInput {
 }
 
 const roles = ["system", "user", "assistant", "tool"];
+/** What OpenAI's newer models and its oldest call them. */
+const otherRoles: Readonly<Record<string, string>> = { developer: "system", function: "tool" };
 
 /** @throws TokenizerError naming the message and the part that does not fit */
 export function toTemplateMessages(messages: readonly Message[]): TemplateMessage[] {
   return expectArray(messages, "messages").map((message, i) => {
     const where = `messages[${i}]`;
     if (!isObject(message)) fail(where, "an object", message);
-    // What OpenAI's newer models call "developer" is a system message.
-    const role = message.role === "developer" ? "system" : message.role;
+    const role = otherRoles[message.role as string] ?? message.role;
     if (typeof role !== "string" || !roles.includes(role)) fail(`${where}.role`, `one of ${roles.join(", ")}`, message.role);
     const texts = {
       name: message.name,
@@ -69,11 +73,12 @@ export function toTemplateMessages(messages: readonly Message[]): TemplateMessag
       tool_call_id: message.toolCallId ?? message.tool_call_id,
     };
     expectPrefix(message.prefix, role, where);
-    const calls = toolCalls(message.toolCalls ?? message.tool_calls ?? [], `${where}.toolCalls`);
+    const called = message.toolCalls ?? message.tool_calls ?? (message.function_call ? [message.function_call] : []);
+    const calls = toolCalls(called, `${where}.toolCalls`);
     const citations = citedDocuments(message.citations, `${where}.citations`);
     return {
       role,
-      content: contentText(message.content ?? "", `${where}.content`),
+      content: role === "tool" ? resultText(message.content, `${where}.content`) : contentText(message.content ?? "", `${where}.content`),
       ...definedTexts(texts, where),
       ...(calls.length > 0 && { tool_calls: calls }),
       ...(citations !== undefined && { citations }),
@@ -107,13 +112,23 @@ function contentText(content: unknown, where: string): string {
   return texts.join("");
 }
 
+/** What a tool gives may be any value: as JSON, unless it is a text or parts of one. */
+function resultText(content: unknown, where: string): string {
+  const isPart = (part: unknown) => isObject(part) && typeof part.type === "string";
+  if (content === undefined || content === null) return "";
+  if (typeof content === "string" || (Array.isArray(content) && content.length > 0 && content.every(isPart)))
+    return contentText(content, where);
+  return pythonJson(content);
+}
+
 function toolCalls(given: unknown, where: string): NonNullable<TemplateMessage["tool_calls"]> {
   return expectArray(given, where).map((call, i) => {
     const inner = isObject(call) && isObject(call.function) ? call.function : call;
     if (!isObject(call) || !isObject(inner) || typeof inner.name !== "string") fail(`${where}[${i}]`, "{ name, arguments }", call);
-    const { name, arguments: args = {} } = inner;
+    const args = inner.arguments ?? {};
     if (typeof args !== "string" && !isObject(args)) fail(`${where}[${i}].arguments`, "an object or JSON text", args);
-    return { ...(typeof call.id === "string" && { id: call.id }), type: "function", function: { name, arguments: args } };
+    const called = { name: inner.name, arguments: readArguments(args) };
+    return { ...(typeof call.id === "string" && { id: call.id }), type: "function", function: called };
   });
 }
 

@@ -174,7 +174,7 @@ const responsePart = z.discriminatedUnion(
 );
 export const responseContent = z.union([z.string(), z.array(responsePart)]);
 
-const called = z.object({ name: z.string().min(1), arguments: z.union([z.string(), z.record(z.string(), z.unknown())]) });
+const called = z.object({ name: z.string().min(1), arguments: optional(z.union([z.string(), z.record(z.string(), z.unknown())])) });
 const call = z.union([
   z.object({ id: optional(z.string()), type: z.literal("function").nullish(), function: called }),
   // Of a tool that takes plain text.
