@@ -6,6 +6,7 @@ import { makeBpe } from "./bpe.ts";
 import { type ChatOptions, renderChat } from "./chat.ts";
 import { chooseTemplate, readTemplates } from "./chat-templates.ts";
 import type { DecoderRules } from "./components.ts";
+import { withConfigTokens } from "./config-tokens.ts";
 import { isObject, type Json, show } from "./json.ts";
 import type { Message } from "./messages.ts";
 import { StreamDecoder } from "./stream-decoder.ts";
@@ -51,8 +52,8 @@ export interface TokenizerOptions {
  * @throws TokenizerError for a file that is damaged or not a SentencePiece-like BPE
  */
 export function loadTokenizer(json: unknown, config: unknown = {}, { chatTemplate }: TokenizerOptions = {}): Tokenizer {
-  const file = checkTokenizerJson(json);
   if (!isObject(config)) throw new TokenizerError(`tokenizer_config.json: expected a JSON object, found ${show(config)}`);
+  const file = checkTokenizerJson(isObject(json) ? withConfigTokens(json, config) : json);
   return makeTokenizer(
     guard("tokenizer.json", () => makeEncoder(file)),
     file,

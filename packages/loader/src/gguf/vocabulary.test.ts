@@ -147,6 +147,11 @@ describe("the file's other keys", () => {
     expect(keys).toEqual(ends);
   });
 
+  test("a control token that its file lists as a word is one all the same", () => {
+    const listed = { ...made, added_tokens: made.added_tokens.filter(({ content }) => content !== "<|pad|>") };
+    expect((ggufVocabulary(listed, config, room).metadata.get("tokenizer.ggml.token_type") as Int32Array)[0]).toBe(3);
+  });
+
   test("an id that no token has is not written", () => {
     const found = ggufVocabulary(made, undefined, { ...room, bosId: 1, padId: room.nTokens }).metadata;
     expect(["bos", "padding"].map((name) => found.get(`tokenizer.ggml.${name}_token_id`))).toEqual([1, undefined]);

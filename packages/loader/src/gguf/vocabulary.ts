@@ -4,7 +4,7 @@ import { TokenizerError } from "@jamba/core";
 import { isObject, quote } from "../source/untrusted.ts";
 import { endKeys, isControlEnd, turnEnds } from "./ends.ts";
 import type { GgufValue } from "./header.ts";
-import { isByte, tokenTypes as types } from "./token-types.ts";
+import { isByte, looksControl, tokenTypes as types } from "./token-types.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -41,7 +41,8 @@ export function ggufVocabulary(
       throw new TokenizerError(`tokenizer.json: ${quote(token)}: expected an id below ${nTokens}, the rows of the embedding, found ${id}`);
     if (token.length > maxCharacters) fail("model.vocab", `tokens of at most ${maxCharacters} characters`, token);
     tokens[id] = token;
-    tokenTypes[id] = isByte(token) ? types.byte : types.normal;
+    // Some files list control tokens as words alone.
+    tokenTypes[id] = isByte(token) ? types.byte : looksControl(token, types.normal, false) ? types.control : types.normal;
   }
   const config = isObject(tokenizerConfig) ? tokenizerConfig : {};
   const idFor = (key: string) => {
