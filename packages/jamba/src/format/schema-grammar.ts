@@ -4,6 +4,7 @@
 import { JambaError } from "@jamba/core";
 import { decimalRange, integerRange } from "./number-grammar.ts";
 import { literal, plainBut, type RegexOptions, regexGrammar, repeated } from "./regex-grammar.ts";
+import { areExclusive } from "./schema-branches.ts";
 import {
   annotations,
   decodePart,
@@ -55,7 +56,7 @@ const basics: Readonly<Record<string, string>> = {
 
 /**
  * Objects have their properties in the schema's order, and no others unless `additionalProperties` allows them or the schema lists none.
- * `oneOf` is read as `anyOf`. Keys that `properties` does not list may repeat. Not enforceable, and refused unless `notEnforced` takes them: `not`, `if`,
+ * `oneOf` is read as `anyOf`, which needs branches that exclude one another by types, constants or required properties. Keys that `properties` does not list may repeat. Not enforceable, and refused unless `notEnforced` takes them: `not`, `if`,
  * `multipleOf`, `uniqueItems`, `contains`, `dependent…`, `propertyNames`, `unevaluated…`, other formats than `schema-keywords.ts` has,
  * lengths of strings above 64, lengths beside a pattern, and whatever keyword is not known.
  *
@@ -147,11 +148,18 @@ class SchemaGrammar {
       const where = `${path}.${schema.anyOf === undefined ? "oneOf" : "anyOf"}`;
       const branches = expectSome(anyOf, where);
       if (schema.anyOf !== undefined && schema.oneOf !== undefined) this.#unenforceable(`${path}.oneOf`, schema.oneOf);
-      return branches.map((branch, i) => this.#value(this.#merge([rest, branch], `${where}[${i}]`), `${where}[${i}]`)).join(" | ");
+      const merged = branches.map((branch, i) => this.#merge([rest, branch], `${where}[${i}]`));
+      if (schema.anyOf === undefined) this.#expectExclusive(merged, where);
+      return merged.map((branch, i) => this.#value(branch, `${where}[${i}]`)).join(" | ");
     }
     return this.#types(schema, path)
       .map((type) => this.#typed(type, schema, path))
       .join(" | ");
+  }
+
+  #expectExclusive(branches: readonly unknown[], path: string): void {
+    const resolve = (schema: unknown) => (isSchema(schema) ? this.#inlined(schema, path) : undefined);
+    if (!areExclusive(branches.map(resolve), resolve)) this.#unenforceable(path, branches, "a choice of branches that may overlap");
   }
 
   #types(schema: Schema, path: string): string[] {
