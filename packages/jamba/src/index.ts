@@ -35,6 +35,7 @@ export type { Round, ToolResult } from "./answer/run-tools.ts";
 export type { TextStream } from "./answer/text-stream.ts";
 export type { TokenLogprob, TokenText } from "./answer/token-text.ts";
 export type { NamedTool, Tool, ToolContext, Tools, WrappedTool } from "./answer/tools.ts";
+export type { WebResponseOptions, WebStreamOptions } from "./answer/web-stream.ts";
 export type { CalibrateOptions } from "./convert/calibrate.ts";
 export { type PreparedModel, type PrepareOptions, prepareModel } from "./convert/prepare.ts";
 export { type QuantizeModelOptions, quantizeModel } from "./convert/quantize.ts";

@@ -1,8 +1,9 @@
-// A stream that can be iterated, awaited, or both.
+// A stream that can be iterated, awaited, sent over the web, or awaited beside one of these.
 
 import { JambaError } from "@jamba/core";
 import type { Part, Result } from "./generate.ts";
 import type { GenerateOptions } from "./options.ts";
+import { type WebResponseOptions, type WebStreamOptions, webResponse, webStream } from "./web-stream.ts";
 
 /**
  * Iterate for the parts; `result` resolves once the answer is whole, iterated or not. Leaving the loop cancels the answer.
@@ -34,14 +35,36 @@ export class TextStream<Parsed = unknown> implements AsyncIterable<Part> {
   }
 
   get result(): Promise<Result<Parsed>> {
-    if (!this.#started) void this.#finish();
+    // Whoever asks for it first and then loops, or makes a response, does so at once.
+    if (!this.#started) queueMicrotask(() => this.#started || void this.#finish());
     return this.#result;
   }
 
+  /**
+   * The answer as bytes: server-sent events, or its text alone. A part is drawn when the reader asks for more. Cancelling the stream, as
+   * servers do when a client goes away, cancels the answer. An error comes as the last event; the text breaks off with it.
+   * @throws JambaError OPTION for a stream that is read already
+   */
+  toReadableStream(options: WebStreamOptions = {}): ReadableStream<Uint8Array> {
+    this.#start();
+    const cancel = (reason: unknown) => {
+      this.#left.abort(reason);
+      return this.#finish();
+    };
+    return webStream({ next: () => this.#next(), cancel }, options);
+  }
+
+  /**
+   * The same as a web `Response` with its headers, for whatever serves these: Hono, Next, Bun, Deno, service workers. For Node's own server
+   * and Express pipe its `body`.
+   * @throws as `toReadableStream`
+   */
+  toResponse(options: WebResponseOptions = {}): Response {
+    return webResponse(this.toReadableStream(options), options);
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<Part, void> {
-    if (this.#started)
-      throw new JambaError("OPTION", "stream: expected one loop over it, found a second; its whole text is in `await stream.result`");
-    this.#started = true;
+    this.#start();
     let ended = false;
     try {
       for (let next = await this.#next(); !next.done; next = await this.#next()) yield next.value;
@@ -55,6 +78,13 @@ export class TextStream<Parsed = unknown> implements AsyncIterable<Part> {
         await this.#finish();
       }
     }
+  }
+
+  /** Takes the answer for one reader. */
+  #start(): void {
+    if (this.#started)
+      throw new JambaError("OPTION", "stream: expected one reader, found a second; its whole text is in `await stream.result`");
+    this.#started = true;
   }
 
   async #next(): Promise<IteratorResult<Part, Result>> {
