@@ -12,6 +12,7 @@ import { type Call, type Env, type Exchange, pathOf, type Route, readBody } from
 import { routes } from "./routes.ts";
 import { newId, Service } from "./service.ts";
 import { Services } from "./services.ts";
+import { data, eventStream, eventsOf } from "./sse.ts";
 
 /** @param of what all requests share, or the only model; see `serve` for a server that listens */
 export function createApp(of: Service | Services): Hono<Env> {
@@ -54,18 +55,28 @@ function refusal(c: Context<Env>, error: ApiError): Response {
 }
 
 function handler(services: Services, route: Route): (c: Context<Env>) => Response | Promise<Response> {
-  const { request, paths, query, needsNoModel, handle } = route;
+  const { request, paths, query, needsNoModel, streams, handle } = route;
   return async (c) => {
     const exchange = c.get("exchange");
     exchange.route = pathOf(paths[0]);
     const body = request && (await readBody(c, request, { isOptional: query !== undefined }));
     if (needsNoModel) return handle({ services, c, exchange } as Call<unknown>);
-    const named = (body as { model?: string } | undefined)?.model ?? c.req.query("model");
-    const { service, release } = await services.use(named, exchange.left.signal);
-    exchange.release = release;
+    const { model = c.req.query("model"), stream } = (body ?? {}) as { model?: string; stream?: boolean };
+    const service = services.find(model);
     if (services.all.length > 1) exchange.facts.model = service.id;
-    return handle({ services, service, body, c, exchange });
+    const answer = async () => {
+      exchange.release = await services.use(service, exchange.left.signal);
+      return handle({ services, service, body, c, exchange });
+    };
+    if (!streams || !stream || services.isThere(service)) return answer();
+    return eventStream(eventsOf(answer()), { service, exchange }, errorEventOf(c));
   };
+}
+
+/** In the words of the API that was asked; undefined for OpenAI's. */
+function errorEventOf(c: Context<Env>): ((error: unknown) => string) | undefined {
+  if (!isAnthropic(c.req.path)) return undefined;
+  return (error) => `event: error\n${data(anthropicBody(toApiError(error), c.get("exchange").id))}`;
 }
 
 /** Opens an exchange for each request; logs and counts it once its answer is out. */

@@ -223,6 +223,48 @@ test("what nobody uses is unloaded after its time, also an only one, and comes b
   expect(again.usage.prompt_tokens_details.cached_tokens).toBeGreaterThan(usage.prompt_tokens / 2);
 });
 
+describe("a stream whose model is not there", () => {
+  test.each(["/v1/chat/completions", "/v1/messages", "/v1/completions"])(
+    "%s has signs of life until it is, then the answer",
+    async (path) => {
+      const server = await start({ pingMs: 5 });
+      const body = { model: "two", messages, prompt: "Once", max_tokens: 3, temperature: 0, stream: true };
+      const response = await post(server, path, body);
+      expect([response.status, response.headers.get("content-type")]).toEqual([200, "text/event-stream; charset=utf-8"]);
+      const text = await response.text();
+      expect(text).toMatch(/^: ping\n\n/);
+      const said = (found: string) => [...found.matchAll(/"(?:text|content)":"([^"]*)"/g)].map(([, text]) => text).join("");
+      expect(said(text)).toBe(said(await (await post(server, path, body)).text()));
+      expect(said(text).length).toBeGreaterThan(3);
+      await expect.poll(() => get(server, "/v1/models/two").then(({ last_used }) => last_used)).toBeGreaterThan(0);
+    },
+  );
+
+  test("is told of what fails: by a status if it is soon, else as the last event in the words of its API", async () => {
+    const late = { ...one, source: join(root, "nowhere") };
+    const server = await start({ models: { one, late } });
+    const soon = await post(server, "/v1/chat/completions", { model: "late", messages, stream: true });
+    expect([soon.status, ((await soon.json()) as Json).error.code]).toEqual([503, "model_failed"]);
+    const impatient = await start({ models: { one, late: { ...one, contextLength: 1_000_000 } }, pingMs: 1 });
+    for (const [path, expected] of [
+      ["/v1/chat/completions", /\ndata: \{"error":\{[^}]*"code":"model_failed"\}\}\n\n$/],
+      ["/v1/messages", /\nevent: error\ndata: \{"type":"error","error":\{"type":"overloaded_error"[^}]*\},"request_id":"req_\w+"\}\n\n$/],
+    ] as const) {
+      const text = await (await post(impatient, path, { model: "late", messages, max_tokens: 3, stream: true })).text();
+      expect(`\n${text}`).toMatch(expected);
+    }
+  });
+
+  test("and that is left while it loads lets its model go", async () => {
+    const server = await start({ pingMs: 5, idleUnloadMs: 20 });
+    const controller = new AbortController();
+    const response = await post(server, "/v1/chat/completions", { model: "two", messages, stream: true }, controller.signal);
+    await response.body!.getReader().read();
+    controller.abort();
+    await expect.poll(() => loaded(server)).toBe("");
+  });
+});
+
 test("a client that leaves while its model loads stops nothing for another", async () => {
   const server = await start();
   const controller = new AbortController();

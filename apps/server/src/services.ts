@@ -99,25 +99,26 @@ export class Services {
     throw new ApiError(404, `model: expected ${expected}, found ${JSON.stringify(name)}`, { param: "model", code: "model_not_found" });
   }
 
+  /** Whether `use` would not wait. */
+  isThere({ id }: Service): boolean {
+    return !this.#models || this.#models.state(id) === "loaded";
+  }
+
   /**
-   * The model that a request names, loaded if need be, until `release` is called.
+   * Has the model of a service there, loaded if need be, until what is returned is called.
    * @param signal ends the wait
-   * @throws ApiError as `find` does; 503 for one that can't be loaded, or not in time; what `Models.acquire` throws
+   * @throws ApiError 503 for one that can't be loaded, or not in time; what `Models.acquire` throws
    */
-  async use(name: string | undefined, signal: AbortSignal): Promise<{ service: Service; release: () => void }> {
-    const service = this.find(name);
+  async use(service: Service, signal: AbortSignal): Promise<() => void> {
     if (!this.#models) void service.model;
     const release = await this.#acquire(service, signal);
     const touch = () => {
       service.lastUsed = unixSeconds();
     };
     touch();
-    return {
-      service,
-      release() {
-        touch();
-        release();
-      },
+    return () => {
+      touch();
+      release();
     };
   }
 

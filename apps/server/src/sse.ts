@@ -57,6 +57,12 @@ export async function eventStream(
   });
 }
 
+/** Those of an answer that can't begin yet. @throws as `answer` does */
+export async function* eventsOf(answer: Promise<Response>): AsyncGenerator<string, void> {
+  const reader = (await answer).body!.pipeThrough(new TextDecoderStream()).getReader();
+  for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
+}
+
 export function data(value: unknown): string {
   return `data: ${JSON.stringify(value)}\n\n`;
 }

@@ -105,7 +105,10 @@ test("several models: each by its names, the one that is not used goes, and all 
       ]);
     });
     const events = [...stderr.matchAll(/"event":"(\w+)"/g)].map(([, event]) => event);
-    expect([code, events.toSorted()]).toEqual([0, ["listening", "loaded", "loaded", "stopped", "unloaded", "unloaded"]]);
+    // One that came at the start may have gone before it was asked for.
+    const count = (name: string) => events.filter((event) => event === name).length;
+    expect([code, new Set(events)]).toEqual([0, new Set(["listening", "loaded", "stopped", "unloaded"])]);
+    expect([count("unloaded"), count("loaded") >= 2]).toEqual([count("loaded"), true]);
   } finally {
     rmSync(root, { recursive: true });
   }
