@@ -54,9 +54,43 @@ describe.each(Object.entries(schemas))("a schema of %s", (_, schema) => {
   });
 });
 
+describe("what only the library can check or change is left to it", () => {
+  const a = { type: "string" };
+  test.each<[string, StandardSchema, unknown, unknown]>([
+    ["zod's refine", z.object({ a: z.string().refine((x) => x !== "", "empty") }), a, "empty"],
+    ["zod 3's pipe", z3.object({ a: z3.string().transform(Number).pipe(z3.number().min(1)) }), a, expect.any(String)],
+    ["zod 3's coerced date", z3.object({ a: z3.coerce.date() }), { ...a, format: "date-time" }, expect.any(String)],
+    ["valibot's check", v.object({ a: v.pipe(v.string(), v.check((x) => x !== "", "empty")) }), a, "empty"],
+    ["valibot's trim", v.object({ a: v.pipe(v.string(), v.trim(), v.minLength(1, "empty")) }), { ...a, minLength: 1 }, "empty"],
+    ["valibot's brand", v.object({ a: v.pipe(v.string(), v.brand("A"), v.nonEmpty("empty")) }), { ...a, minLength: 1 }, "empty"],
+    ["valibot's flags", v.object({ a: v.pipe(v.string(), v.regex(/^a$/i, "none")) }), a, "none"],
+    ["ArkType's narrow", type({ a: type("string").narrow((x) => x !== "") }), a, expect.any(String)],
+  ])("%s", async (_, schema, expected, message) => {
+    expect(jsonSchemaOf(schema, "schema")).toMatchObject({ properties: { a: expected } });
+    expect((await validate(schema, { a: "" })).issues).toMatchObject([{ message }]);
+  }); // biome-ignore format: a table
+
+  test("of several of an object too", async () => {
+    const both = v.object({ a: v.string(), b: v.string() });
+    const same = v.pipe(
+      both,
+      v.forward(
+        v.partialCheck([["a"], ["b"]], ({ a, b }) => a === b, "differ"),
+        ["b"],
+      ),
+    );
+    expect(jsonSchemaOf(same, "schema")).toMatchObject({ required: ["a", "b"] });
+    expect((await validate(same, { a: "x", b: "y" })).issues).toEqual([{ message: "differ", path: ["b"] }]);
+  });
+});
+
 test.each([
   ["a date", z.object({ when: z.date() }), /schema: expected a schema of what JSON can hold, found one that says "Date/],
+  ["a date of zod 3", z3.object({ when: z3.date() }), /found one that says "Date/],
+  ["a map of zod 3", z3.object({ sizes: z3.map(z3.string(), z3.number()) }), /found one that says "Map/],
   ["a date of valibot", v.object({ when: v.date() }), /expected a schema of what JSON can hold/],
+  ["a date of ArkType", type({ when: "Date" }), /found one that says "Date/],
+  ["a bigint of ArkType", type({ size: "bigint" }), /found one that says "bigint/],
   ["one of a library that can't say", { "~standard": { version: 1, vendor: "mine", validate: () => ({ value: 1 }) } }, /found one of mine/],
 ])("%s is refused with what to do", (_, schema, message) => {
   expect(() => jsonSchemaOf(schema as StandardSchema, "schema")).toThrow(

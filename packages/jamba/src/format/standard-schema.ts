@@ -4,7 +4,7 @@ import { JambaError } from "@jamba/core";
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { toJsonSchema as fromValibot } from "@valibot/to-json-schema";
 import { toJSONSchema as fromZod4 } from "zod/v4/core";
-import { zodToJsonSchema as fromZod3 } from "zod-to-json-schema";
+import { zodToJsonSchema as fromZod3, ignoreOverride } from "zod-to-json-schema";
 
 /** Anything with `~standard`, of whatever library; `Output` is what it makes of a value that fits. */
 export type StandardSchema<Output = unknown> = StandardSchemaV1<unknown, Output>;
@@ -54,12 +54,17 @@ export function jsonSchemaOf(schema: StandardSchema | OldZod, where: string): Re
 }
 
 function convert(schema: StandardSchema | OldZod): Record<string, unknown> | undefined {
-  if (isOldZod(schema)) return fromZod3(schema as never) as Record<string, unknown>;
+  if (isOldZod(schema)) return fromZod3(schema as never, { pipeStrategy: "input", override: refuseOldZod }) as Record<string, unknown>;
   const standard = schema["~standard"] as StandardSchema["~standard"] & {
-    readonly jsonSchema?: { input(options: { target: string }): Record<string, unknown> };
+    readonly jsonSchema?: { input(options: object): Record<string, unknown> };
   };
-  if (standard.jsonSchema) return standard.jsonSchema.input({ target: "draft-2020-12" });
-  if (standard.vendor === "valibot") return fromValibot(schema as never, { typeMode: "input" }) as Record<string, unknown>;
+  // ArkType leaves out what it has no JSON schema of.
+  const libraryOptions = standard.vendor === "arktype" ? { fallback: { date: refuse, domain: refuse, proto: refuse } } : undefined;
+  if (standard.jsonSchema) return standard.jsonSchema.input({ target: "draft-2020-12", libraryOptions });
+  if (standard.vendor === "valibot") {
+    // A check or a change of the value that JSON schema has no word for is the library's own to make.
+    return fromValibot(schema as never, { typeMode: "input", overrideAction: ({ jsonSchema }) => jsonSchema }) as Record<string, unknown>;
+  }
   if (standard.vendor !== "zod") return undefined;
   return fromZod4(schema as never, {
     io: "input",
@@ -69,6 +74,20 @@ function convert(schema: StandardSchema | OldZod): Record<string, unknown> | und
       if (description !== undefined) jsonSchema.description = description;
     },
   }) as Record<string, unknown>;
+}
+
+const unlikeJson = ["Date", "BigInt", "Map", "Set", "Function", "Symbol", "NaN", "Promise"];
+
+/** What coerces takes the JSON that is written for it. */
+function refuseOldZod(def: object): typeof ignoreOverride {
+  const { typeName, coerce } = def as { readonly typeName: string; readonly coerce?: boolean };
+  const name = typeName.slice("Zod".length);
+  if (unlikeJson.includes(name) && !coerce) throw new Error(`${name} cannot be represented in JSON Schema`);
+  return ignoreOverride;
+}
+
+function refuse({ proto, domain }: { readonly proto?: { readonly name: string }; readonly domain?: string }): never {
+  throw new Error(`${proto?.name ?? domain ?? "Date"} cannot be represented in JSON Schema`);
 }
 
 /** What `schema` makes of `value`, or why it does not fit. */
