@@ -59,7 +59,7 @@ export interface Result<Parsed = unknown> {
   readonly parsed?: Parsed;
   /** Why the schema's library refuses the value: what a grammar can't enforce, such as its own refinements. */
   readonly parseIssues?: readonly SchemaIssue[];
-  /** With tools that run: the answers before this one, with their calls and what came of them. `usage` counts them too. */
+  /** With tools that run: the answers whose calls were run, and what came of them. `usage` counts them too. */
   readonly rounds?: readonly Round[];
   /** Thoughts before the answer. */
   readonly reasoning?: string;

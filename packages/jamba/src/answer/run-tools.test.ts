@@ -86,19 +86,37 @@ test.each<[string, unknown, string]>([
 describe("an error is told to the model, and shows", () => {
   const ring: { self?: unknown } = {};
   ring.self = ring;
-  test.each<[string, RunTool, string | RegExp]>([
+  test.each<[string, RunTool, unknown]>([
     ["thrown", async () => Promise.reject(new Error("no such city")), "no such city"],
     ["that is no Error", async () => Promise.reject("no"), "no"],
+    ["that is an object", async () => Promise.reject({ status: 404 }), { status: 404 }],
+    ["that is nothing", async () => Promise.reject(), "f failed, and did not say why"],
+    ["without a prototype", async () => Promise.reject(Object.create(null)), {}],
+    ["that can't be shown", async () => Promise.reject(ring), "one that can't be shown"],
     ["of a result without JSON", async () => 1n, /BigInt/],
     ["of a result in a ring", async () => ring, /circular/i],
   ])("%s", async (_, f, message) => {
     const { said, result } = await run([[call("1", "f"), call("2", "add", { a: 1, b: 1 })]], { f, add });
     const [failed, fine] = said[0].map(({ content }) => content as string);
-    expect(JSON.parse(failed)).toEqual({ error: expect.stringMatching(message) });
+    expect(JSON.parse(failed)).toEqual({ error: message instanceof RegExp ? expect.stringMatching(message) : message });
     expect(fine).toBe("2");
     const [{ error, result: none }] = result.rounds![0].toolResults;
     expect([error !== undefined, none, result.content]).toEqual([true, undefined, "done"]);
   });
+});
+
+test("a tool may change its arguments, and what others returned: what is told of them stays", async () => {
+  const things: string[] = [];
+  const put: RunTool = async (args) => {
+    const thing = (args as { list: string[] }).list.pop()!;
+    if (thing === "bell") await new Promise(setImmediate);
+    things.push(thing);
+    return things;
+  };
+  const calls = ["ring", "bell"].map((thing) => call(thing, "put", { list: [thing] }));
+  const { said, result } = await run([calls], { put });
+  expect(said[0].map(({ content }) => content)).toEqual(['["ring"]', '["ring","bell"]']);
+  expect(result.rounds![0].toolResults.map((one) => one.arguments)).toEqual([{ list: ["ring"] }, { list: ["bell"] }]);
 });
 
 test("only the first answer has to call", async () => {

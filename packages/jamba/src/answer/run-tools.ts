@@ -13,8 +13,14 @@ export interface ToolResult {
   readonly arguments: unknown;
   /** What the tool returned. */
   readonly result?: unknown;
-  /** What it threw, or why it was not awaited; the model is told its message. */
+  /** What it threw (an Error where that is nothing), or why it was not awaited; the model is told its message. */
   readonly error?: unknown;
+}
+
+/** What came of a call, and what the model is told of it. */
+interface Told {
+  readonly found: ToolResult;
+  readonly message: Message;
 }
 
 /** One answer with its calls, and what came of them, in the calls' order. */
@@ -46,13 +52,13 @@ export async function* answerInRounds(conversation: Conversing, options: Checked
     const calls = answer.finishReason === "tool-calls" ? answer.toolCalls : [];
     if (calls.length === 0 || round + 1 >= maxRounds || !calls.every(({ name }) => runners?.has(name)))
       return { ...answer, rounds, usage: sumOf([...rounds.map((one) => one.answer), answer]) };
-    const toolResults: ToolResult[] = [];
-    for await (const [i, found] of settled(calls.map((call) => runCall(runners!.get(call.name)!, call, signal)))) {
-      toolResults[i] = found;
-      yield { text: "", pieces: [], ids: [], round, toolResult: found };
+    const told: Told[] = [];
+    for await (const [i, one] of settled(calls.map((call) => runCall(runners!.get(call.name)!, call, signal)))) {
+      told[i] = one;
+      yield { text: "", pieces: [], ids: [], round, toolResult: one.found };
     }
-    rounds.push({ answer, toolResults });
-    conversation.add(toolResults.map(messageOf));
+    rounds.push({ answer, toolResults: told.map(({ found }) => found) });
+    conversation.add(told.map(({ message }) => message));
     if (signal?.aborted)
       return { ...answer, finishReason: "cancelled", cancelReason: signal.reason, rounds, usage: sumOf(rounds.map((one) => one.answer)) };
   }
@@ -70,8 +76,9 @@ async function* numbered(answer: AsyncGenerator<Part, Result>, round: number): A
   }
 }
 
-async function runCall(run: RunTool, call: AnswerCall, signal = new AbortController().signal): Promise<ToolResult> {
+async function runCall(run: RunTool, call: AnswerCall, signal = new AbortController().signal): Promise<Told> {
   const { id, name, arguments: args } = call;
+  const tell = (content: string): Message => ({ role: "tool", toolCallId: id, name, content });
   let cancel!: () => void;
   // A tool that does not look at the signal must not hold up the cancel.
   const cancelled = new Promise<never>((_, reject) => {
@@ -80,11 +87,12 @@ async function runCall(run: RunTool, call: AnswerCall, signal = new AbortControl
   signal.addEventListener("abort", cancel);
   try {
     signal.throwIfAborted();
-    const result = await Promise.race([run(args, { id, name, signal }), cancelled]);
-    textOf(result);
-    return { id, name, arguments: args, result };
-  } catch (error) {
-    return { id, name, arguments: args, error };
+    // A copy: what a tool does to its arguments must not change what is told of the call.
+    const result = await Promise.race([run(structuredClone(args), { id, name, signal }), cancelled]);
+    return { found: { id, name, arguments: args, result }, message: tell(textOf(result)) };
+  } catch (thrown) {
+    const error = thrown ?? new Error(`${name} failed, and did not say why`);
+    return { found: { id, name, arguments: args, error }, message: tell(errorText(error)) };
   } finally {
     signal.removeEventListener("abort", cancel);
   }
@@ -100,14 +108,18 @@ async function* settled<T>(work: readonly Promise<T>[]): AsyncGenerator<readonly
   }
 }
 
-function messageOf({ id, name, result, error }: ToolResult): Message {
-  const content = error === undefined ? textOf(result) : JSON.stringify({ error: error instanceof Error ? error.message : String(error) });
-  return { role: "tool", toolCallId: id, name, content };
-}
-
 /** @throws TypeError for what has no JSON */
 function textOf(result: unknown): string {
   return typeof result === "string" ? result : (JSON.stringify(result) ?? "null");
+}
+
+function errorText(error: unknown): string {
+  try {
+    const { message = error } = Object(error) as { readonly message?: unknown };
+    return JSON.stringify({ error: typeof message === "object" ? message : String(message) });
+  } catch {
+    return JSON.stringify({ error: "one that can't be shown" });
+  }
 }
 
 function afterFirst({ continueFinalMessage: _, ...options }: CheckedOptions): CheckedOptions {
