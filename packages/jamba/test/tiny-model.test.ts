@@ -153,6 +153,8 @@ describe("generate", () => {
     ["an unknown option", { maxToken: 3 }, "OPTION", /did you mean maxTokens/],
     ["a snake_case option", { max_tokens: 3 }, "OPTION", /did you mean maxTokens/],
     ["a negative temperature", { temperature: -1 }, "OPTION", /temperature: expected a number in/],
+    ["a bigint", { maxTokens: 5n }, "OPTION", /maxTokens: expected an integer in .*, found 5$/],
+    ["null", null, "OPTION", /options: expected an object, found null/],
     ["an empty stop text", { stop: "" }, "OPTION", /stop/],
     ["a format of no known type", { format: { type: "xml" } }, "OPTION", /format: expected/],
     ["a schema that can't be kept", { format: { type: "json", schema: { multipleOf: 3 } } }, "OPTION", /multipleOf/],

@@ -1,4 +1,4 @@
-// Names that users write, and what they may have meant.
+// What users write where something else was expected: names, and what they may have meant; values, as errors show them.
 
 import { JambaError } from "@jamba/core";
 
@@ -10,6 +10,16 @@ export function expectKnown(name: string, known: readonly string[], where?: stri
     .sort((a, b) => a.distance - b.distance)[0];
   const hint = near.distance <= 3 ? `did you mean ${near.k}?` : `known are ${known.join(", ")}`;
   throw new JambaError("OPTION", `${where === undefined ? name : `${where}.${name}`}: expected a known option, found this one; ${hint}`);
+}
+
+/** Also of what JSON can't hold. */
+export function shown(value: unknown): string {
+  if (typeof value === "number" || typeof value === "bigint") return String(value);
+  try {
+    return (JSON.stringify(value) ?? typeof value).slice(0, 200);
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
 }
 
 /** Levenshtein's. */

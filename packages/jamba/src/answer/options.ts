@@ -3,7 +3,7 @@
 import { JambaError } from "@jamba/core";
 import { type Format, type ToolChoice, unenforced } from "../format/format-grammar.ts";
 import { isStandardSchema, jsonSchemaOf, type StandardSchema } from "../format/standard-schema.ts";
-import { expectKnown } from "./known-names.ts";
+import { expectKnown, shown } from "./known-names.ts";
 import type { PromptLookup } from "./prompt-lookup.ts";
 import { type RunTool, readTools, type ToolDefinition, type Tools } from "./tools.ts";
 
@@ -226,11 +226,12 @@ export interface CheckedOptions extends Omit<GenerateOptions, "tools"> {
  * @throws JambaError OPTION for an unknown name or a value out of range
  */
 export function checkOptions(options: GenerateOptions): CheckedOptions {
+  if (!isObject(options)) throw new JambaError("OPTION", `options: expected an object, found ${shown(options)}`);
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   for (const [name, value] of given) {
     expectKnown(name, Object.keys(checks));
     const [valid, expected] = checks[name as keyof GenerateOptions];
-    if (!valid(value)) throw new JambaError("OPTION", `${name}: expected ${expected}, found ${describe(value)}`);
+    if (!valid(value)) throw new JambaError("OPTION", `${name}: expected ${expected}, found ${shown(value)}`);
   }
   const { tools, format, ...rest } = Object.fromEntries(given) as GenerateOptions;
   return { ...rest, ...(tools && toolOptions(tools)), ...(format && formatOptions(format)) };
@@ -245,7 +246,7 @@ function toolOptions(tools: Tools): Pick<CheckedOptions, "tools" | "runners"> {
 function formatOptions(format: Format): Pick<CheckedOptions, "format" | "answerSchema"> {
   if (format.type !== "json" || !isStandardSchema(format.schema)) return { format };
   const schema = jsonSchemaOf(format.schema, "format.schema");
-  return { format: { strict: false, ...format, schema }, answerSchema: format.schema as StandardSchema };
+  return { format: { ...format, schema, strict: format.strict ?? false }, answerSchema: format.schema as StandardSchema };
 }
 
 /**
@@ -255,8 +256,4 @@ function formatOptions(format: Format): Pick<CheckedOptions, "format" | "answerS
  */
 export function notEnforced(options: GenerateOptions): readonly string[] {
   return unenforced(checkOptions(options));
-}
-
-function describe(value: unknown): string {
-  return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? typeof value);
 }

@@ -22,6 +22,7 @@ test("a tool may have no more than its name", () => {
   expect(readTools({ now: {} }).definitions).toEqual([{ type: "function", function: { name: "now" } }]);
   const empty = { name: "now", parameters: { type: "object", properties: {} }, strict: true };
   expect(readTools([{ type: "function", function: empty }]).definitions[0].function).toEqual(empty);
+  expect(readTools([{ name: "now", description: null, parameters: null, strict: null }]).definitions[0].function).toEqual({ name: "now" });
   expect(readTools([{ name: "now", parameters: {} }]).definitions[0].function).toEqual({ name: "now", parameters: {} });
 });
 
@@ -54,6 +55,10 @@ describe("a tool that is wrong is refused with where and what to do", () => {
     ["a text", ["weather"], "tools[0]: expected { name, description, parameters }"],
     ["nothing", [null], "tools[0]: expected { name, description, parameters }, found null"],
     ["an empty function", [{ type: "function", function: null }], "tools[0].function: expected { name, description, parameters }, found null"],
+    ["parameters beside the function", [{ type: "function", function: { name: "f" }, parameters }], "tools[0].parameters: expected it within tools[0].function"],
+    ["run beside the function", [{ type: "function", function: { name: "f" }, run: () => 1 }], "tools[0].run: expected it within tools[0].function, found function"],
+    ["strict that JSON can't hold", [{ name: "f", strict: 1n }], "tools[0].strict: expected true or false, found 1"],
+    ["a map", new Map([["f", weather]]), "tools: expected an array of tools, or tools by name"],
     ["tools that are a text", "weather", "tools: expected an array of tools, or tools by name"],
   ])("%s", (_, tools, message) => {
     expect(() => readTools(tools)).toThrow(expect.objectContaining({ code: "OPTION", message: expect.stringContaining(message) }));

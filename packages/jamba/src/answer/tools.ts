@@ -3,7 +3,7 @@
 import { JambaError } from "@jamba/core";
 import { annotations, enforced } from "../format/schema-keywords.ts";
 import { isStandardSchema, jsonSchemaOf, type SchemaOf, validate } from "../format/standard-schema.ts";
-import { expectKnown } from "./known-names.ts";
+import { expectKnown, shown } from "./known-names.ts";
 
 /** What a tool is told when it runs. */
 export interface ToolContext {
@@ -74,7 +74,8 @@ const otherNames = ["inputSchema", "input_schema", "schema", "args", "arguments"
 
 /** @throws JambaError OPTION that says which tool is wrong, and where */
 export function readTools(tools: unknown): ToolSet {
-  if (typeof tools !== "object" || tools === null) throw wrong("tools", "an array of tools, or tools by name", tools);
+  if (typeof tools !== "object" || tools === null || (Symbol.iterator in tools && !Array.isArray(tools)))
+    throw wrong("tools", "an array of tools, or tools by name", tools);
   const named: [path: string, tool: unknown, name?: string][] = Array.isArray(tools)
     ? tools.map((tool, i) => [`tools[${i}]`, tool])
     : Object.entries(tools).map(([name, tool]) => [`tools.${name}`, tool, name]);
@@ -97,6 +98,8 @@ function readTool(path: string, given: unknown, key?: string) {
   const tool = "function" in given ? given.function : given;
   if ("type" in given && given.type !== "function") throw wrong(`${path}.type`, '"function"', given.type);
   if (!isRecord(tool)) throw wrong(where, "{ name, description, parameters }", tool);
+  for (const one of ["parameters", "run"])
+    if (tool !== given && one in given) throw wrong(`${path}.${one}`, `it within ${where}`, given[one]);
   for (const one of Object.keys(tool)) {
     if (otherNames.includes(one)) throw wrong(`${where}.${one}`, "the arguments' schema as `parameters`", one);
     expectKnown(one, knownKeys, where);
@@ -105,13 +108,14 @@ function readTool(path: string, given: unknown, key?: string) {
   if (typeof name !== "string" || !/^[\p{L}\p{N}_.:/-]{1,128}$/u.test(name))
     throw wrong(`${where}.name`, "a name of letters, digits and _ - . : /, at most 128", name);
   if (key !== undefined && name !== key) throw wrong(`${where}.name`, `the name it is under, ${key}`, name);
-  if (description !== undefined && typeof description !== "string") throw wrong(`${where}.description`, "a text", description);
+  if (description !== undefined && description !== null && typeof description !== "string")
+    throw wrong(`${where}.description`, "a text", description);
   if (strict !== undefined && strict !== null && typeof strict !== "boolean") throw wrong(`${where}.strict`, "true or false", strict);
   if (run !== undefined && typeof run !== "function") throw wrong(`${where}.run`, "a function", run);
   const schema = isStandardSchema(parameters) ? jsonSchemaOf(parameters, `${where}.parameters`) : (parameters ?? undefined);
   return {
     name,
-    ...(description !== undefined && { description }),
+    ...(typeof description === "string" && { description }),
     ...(schema !== undefined && { parameters: expectObjectSchema(`${where}.parameters`, schema) }),
     ...(typeof strict === "boolean" && { strict }),
     ...(returns !== undefined && { return: returns }),
@@ -150,5 +154,5 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
 }
 
 function wrong(path: string, expected: string, found: unknown): JambaError {
-  return new JambaError("OPTION", `${path}: expected ${expected}, found ${(JSON.stringify(found) ?? typeof found).slice(0, 200)}`);
+  return new JambaError("OPTION", `${path}: expected ${expected}, found ${shown(found)}`);
 }
