@@ -129,10 +129,11 @@ export class JambaModel implements AsyncDisposable {
     const { context } = this.#use();
     const { n = 1, ...given } = checkOptions(options);
     const read = readPrompt(context, prompt, given);
-    if (given.runners?.size && n > 1)
+    const hasRounds = given.runners?.size && read.form;
+    if (hasRounds && n > 1)
       throw new JambaError("OPTION", `n: expected one answer where tools run, found ${n}; ask so many times, which shares what was read`);
     return new TextStream(given, (signal) => {
-      if (given.runners?.size) return Session.answer(context, prompt as readonly Message[], { ...given, signal });
+      if (hasRounds) return Session.answer(context, prompt as readonly Message[], { ...given, signal });
       if (n === 1) return generate(context, read, { ...given, signal });
       const seed = given.seed ?? Math.floor(Math.random() * 2 ** 52);
       // A signal for each: node warns of a leak where one has many listeners.
@@ -142,7 +143,7 @@ export class JambaModel implements AsyncDisposable {
     });
   }
 
-  session(options: SessionOptions = {}): Session {
+  session<Arguments = Record<string, unknown>>(options: SessionOptions<Arguments> = {}): Session {
     return Session.open(this.#use().context, options);
   }
 
@@ -246,7 +247,10 @@ export class JambaModel implements AsyncDisposable {
   }
 
   /** Tokens of `prompt` as `generate` with the same options would read it. @throws as `generate` does for what it can't read */
-  countTokens(prompt: Prompt, options: GenerateOptions = {}): number {
+  countTokens<Parsed = unknown, Arguments = Record<string, unknown>>(
+    prompt: Prompt,
+    options: GenerateOptions<Parsed, Arguments> = {},
+  ): number {
     const { context } = this.#use();
     return isIds(prompt) ? prompt.length : readPrompt(context, prompt, checkOptions(options)).ids.length;
   }

@@ -4,17 +4,18 @@ import { JambaError, LoadError } from "@jamba/core";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { StreamDecoder } from "@jamba/tokenizer";
 import { AnswerParts } from "./answer/answer-parts.ts";
-import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
+import { cancelledBefore, type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { type CheckedOptions, checkOptions, type GenerateOptions } from "./answer/options.ts";
 import { expectTokenizer, type PromptOptions, renderMessages } from "./answer/prompt.ts";
 import { answerInRounds } from "./answer/run-tools.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import { readFitting } from "./answer/truncate.ts";
+import { unlessAborted } from "./answer/unless-aborted.ts";
 import type { KeptState } from "./engine/engine.ts";
 import { expectIdentity } from "./state/identity.ts";
 import { readStateFile, writeStateFile } from "./state/state-file.ts";
 
-export interface SessionOptions extends PromptOptions {
+export interface SessionOptions<Arguments = Record<string, never>> extends PromptOptions<Arguments> {
   /** The first message, if it is not among `messages`. */
   system?: string;
   /** A conversation to begin with. */
@@ -125,7 +126,7 @@ export class Session {
       const { runners: _, answerSchema: __, ...plain } = options;
       const header = { ...expectIdentity(identity), meta: { messages: written, options: plain } };
       await writeStateFile(path, header, ids, engine.stateShape.spec, engine.export(kept), { signal });
-    });
+    }, signal);
   }
 
   /**
@@ -147,7 +148,7 @@ export class Session {
         signal,
       );
       this.#become(next);
-    });
+    }, signal);
   }
 
   async dispose(): Promise<void> {
@@ -163,7 +164,12 @@ export class Session {
 
   async *#turn(added: readonly Message[], given: CheckedOptions): AsyncGenerator<Part, Result> {
     // In line from the first read on: a stream that is never read must not hold up the others.
-    const done = await this.#enter();
+    let done: () => void;
+    try {
+      done = await this.#enter(given.signal);
+    } catch (error) {
+      return cancelledBefore(error, given.signal);
+    }
     try {
       const options = { ...this.#now.options, ...given };
       if (!options.runners?.size) return yield* this.#answer(added, options);
@@ -205,23 +211,30 @@ export class Session {
     if (kept && kept !== next.kept) this.#context.engine.release(kept);
   }
 
-  /** Waits for the turns before. @returns what lets the next one begin */
-  async #enter(): Promise<() => void> {
+  /**
+   * Waits for the turns before.
+   * @returns what lets the next one begin
+   * @throws the signal's reason, without waiting for them; JambaError DISPOSED
+   */
+  async #enter(signal?: AbortSignal): Promise<() => void> {
     const before = this.#turns;
     let done!: () => void;
-    this.#turns = new Promise<void>((resolve) => {
+    const own = new Promise<void>((resolve) => {
       done = resolve;
     });
-    await before;
-    if (this.#disposed) {
+    this.#turns = before.then(() => own);
+    try {
+      await unlessAborted(() => before, signal);
+      if (this.#disposed) throw new JambaError("DISPOSED", "session: expected an open one, found it disposed");
+    } catch (error) {
       done();
-      throw new JambaError("DISPOSED", "session: expected an open one, found it disposed");
+      throw error;
     }
     return done;
   }
 
-  async #inLine<T>(act: () => T | Promise<T>): Promise<T> {
-    const done = await this.#enter();
+  async #inLine<T>(act: () => T | Promise<T>, signal?: AbortSignal): Promise<T> {
+    const done = await this.#enter(signal);
     try {
       return await act();
     } finally {

@@ -84,6 +84,30 @@ describe("a saved session", () => {
   });
 });
 
+test("a turn that is cancelled while it waits for another does not wait on, and the others do", async () => {
+  await using session = model.session();
+  const order: string[] = [];
+  const note = async <T>(name: string, turn: Promise<T>) => {
+    const result = await turn;
+    order.push(name);
+    return result;
+  };
+  const stop = new AbortController();
+  const first = note("first", session.send(ask, { maxTokens: 40, ignoreEos: true, onToken: () => stop.abort("enough") }));
+  const second = note("second", session.send("Who is Mia?", { maxTokens: 3, signal: stop.signal }));
+  const third = note("third", session.send("Who are you?", { maxTokens: 3 }));
+  expect(await second).toMatchObject({ finishReason: "cancelled", cancelReason: "enough", ids: [] });
+  await expect(session.save(join(folder, "late.state"), { signal: AbortSignal.abort("late") })).rejects.toBe("late");
+  await Promise.all([first, third]);
+  expect(order).toEqual(["second", "first", "third"]);
+  expect(session.messages.map(({ content, role }) => (role === "user" ? content : role))).toEqual([
+    ask,
+    "assistant",
+    "Who are you?",
+    "assistant",
+  ]);
+});
+
 test("states come back from a folder, in another model and in the one that had no room for them", async () => {
   const dir = join(folder, "cache");
   const prompt = Array.from({ length: 300 }, (_, i) => 300 + (i % 1500));

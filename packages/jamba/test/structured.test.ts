@@ -1,7 +1,7 @@
 // Answers bound to a format or to tools, on the small model: whatever it would like to say, this is what comes out.
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type AnswerPiece, type GenerateOptions, type JambaModel, loadModel, notEnforced } from "../src/index.ts";
+import { type AnswerPiece, type GenerateOptions, type JambaModel, loadModel, notEnforced, type Part } from "../src/index.ts";
 
 let model: JambaModel;
 beforeAll(async () => {
@@ -71,20 +71,25 @@ test.each(["auto", "required", { name: "find" }] as const)(
   "%j: wherever an answer is cut, its whole result has what was streamed, and markup is no text",
   async (toolChoice) => {
     const logitBias = { [model.tokenizer.idOf("<tool_calls>")!]: 100 };
-    const options = { tools, toolChoice, logitBias, parallelToolCalls: toolChoice === "required" };
+    const options = { tools, toolChoice, logitBias, parallelToolCalls: toolChoice === "required", logprobs: true };
     const whole = await model.generate(ask, { ...options, maxTokens: 200, stop: ['"', "[", "<tool"] });
     expect([whole.finishReason, whole.content, whole.stopString]).toEqual(["tool-calls", "", undefined]);
     for (let maxTokens = 1; maxTokens <= whole.ids.length; maxTokens++) {
       const stream = model.stream(ask, { ...options, maxTokens });
       const calls: { id?: string; name?: string; json: string }[] = [];
-      for await (const { pieces } of stream)
+      const streamed: Pick<Part, "ids" | "logprobs">[] = [];
+      for await (const { pieces, ids, logprobs } of stream) {
+        streamed.push({ ids, logprobs });
         for (const piece of pieces) {
           if (!("toolCall" in piece)) throw new Error(`expected calls alone, found ${JSON.stringify(piece)}`);
           const { index, id, name, argumentsDelta } = piece.toolCall;
           calls[index] ??= { id, name, json: "" };
           calls[index].json += argumentsDelta;
         }
-      const { toolCalls, finishReason, content } = await stream.result;
+      }
+      const { toolCalls, finishReason, content, ids, logprobs } = await stream.result;
+      expect(streamed.flatMap((part) => part.ids)).toEqual(ids);
+      expect(streamed.flatMap((part) => part.logprobs)).toEqual(logprobs);
       expect([content, finishReason]).toEqual(["", maxTokens < whole.ids.length ? "length" : "tool-calls"]);
       expect(toolCalls.map(({ id, name, json }) => ({ id, name, json }))).toEqual(calls);
       for (const { incomplete, json, arguments: args } of toolCalls) expect(args).toEqual(incomplete ? json : JSON.parse(json));

@@ -67,6 +67,11 @@ describe("tools that run", () => {
         },
       });
     expectTypeOf(typed).returns.resolves.toHaveProperty("text");
+    const inSession = () =>
+      model.session({
+        tools: { half: { parameters: z.object({ n: z.number() }), run: ({ n }) => expectTypeOf(n).toEqualTypeOf<number>() } },
+      });
+    expectTypeOf(inSession).returns.toHaveProperty("send");
     // @ts-expect-error: a misspelt key
     const misspelt = () => model.generate(ask, { tools: { add: { parametres: {} } } });
     // @ts-expect-error: a misspelt option
@@ -93,6 +98,9 @@ describe("what a plain text or ids can't show the model is refused", () => {
     const nothing = { tools: [], documents: [], knobs: {}, variables: {}, maxTokens: 1 };
     expect((await model.generate("Once", nothing)).ids).toHaveLength(1);
     expect((await model.generate("Once", { tools, toolChoice: "none", maxTokens: 1 })).ids).toHaveLength(1);
+    const run = { find: { run: () => 1 } };
+    expect((await model.generate("Once", { tools: run, toolChoice: "none", maxTokens: 1 })).ids).toHaveLength(1);
+    expect((await model.generate([1, 2, 3], { tools: run, toolChoice: "none", maxTokens: 1 })).ids).toHaveLength(1);
   });
 });
 
@@ -122,6 +130,43 @@ describe("an answer in JSON is parsed", () => {
     const { parsed, parseIssues, content } = await model.generate(ask, { format: { type: "json", schema }, maxTokens: 100 });
     expect([parsed, parseIssues]).toEqual([undefined, [{ message: "never right", path: ["size"] }]]);
     expect(JSON.parse(content)).toHaveProperty("size");
+  });
+
+  /** A schema by hand, of `{"a": 1}`. */
+  const schemaBy = (validate: () => unknown) => ({
+    "~standard": {
+      version: 1 as const,
+      vendor: "mine",
+      validate: validate as () => { value: number },
+      jsonSchema: { input: () => ({ type: "object", properties: { a: { const: 1 } }, required: ["a"] }) },
+    },
+  });
+
+  test("by a schema that takes its time, which a cancel does not wait for, and others neither", async () => {
+    const schema = schemaBy(async () => ({ value: model.calls().running }));
+    expect((await model.generate(ask, { format: { type: "json", schema }, maxTokens: 100 })).parsed).toBe(0);
+    const stop = new AbortController();
+    const never = schemaBy(() => {
+      setImmediate(() => stop.abort("enough"));
+      return new Promise(() => undefined);
+    });
+    const result = await model.generate(ask, { format: { type: "json", schema: never }, maxTokens: 100, signal: stop.signal });
+    expect(result).toMatchObject({ finishReason: "cancelled", cancelReason: "enough", content: '{"a": 1}' });
+  });
+
+  test("or not, with what its schema threw", async () => {
+    const schema = schemaBy(() => {
+      throw new Error("out of order");
+    });
+    const { parsed, parseIssues, content } = await model.generate(ask, { format: { type: "json", schema }, maxTokens: 100 });
+    expect([parsed, parseIssues, content]).toEqual([undefined, [{ message: "out of order" }], '{"a": 1}']);
+  });
+
+  test("by a library's schema that is not strict unless that is asked for", async () => {
+    const schema = z.object({ a: z.string().max(5000) });
+    const { notEnforced } = await model.generate(ask, { format: { type: "json", schema, strict: undefined }, maxTokens: 1 });
+    expect(notEnforced).toEqual(["format.schema.properties.a.maxLength"]);
+    await expect(model.generate(ask, { format: { type: "json", schema, strict: true } })).rejects.toMatchObject({ code: "OPTION" });
   });
 
   test("with a JSON schema too, and not where it was cut", async () => {

@@ -16,13 +16,14 @@ import { Lookahead } from "./prompt-lookup.ts";
 import type { Round, ToolResult } from "./run-tools.ts";
 import { draw, logprobsOf, questionsOf, sampleRow, uniform } from "./sampler.ts";
 import { type TokenLogprob, withText } from "./token-text.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 
 /** A piece of the answer, as soon as it can't change any more. */
 export interface Part {
   readonly text: string;
   /** The same, split: what is said, thoughts, and calls of tools as they are written. */
   readonly pieces: readonly AnswerPiece[];
-  /** The tokens drawn since the last part. */
+  /** The tokens drawn since the last part; the last part of an answer may have nothing else. */
   readonly ids: readonly number[];
   /** Of `ids`, if they were asked for. */
   readonly logprobs?: Result["logprobs"];
@@ -57,7 +58,7 @@ export interface Result<Parsed = unknown> {
    * Undefined for an answer that was cut, and for one that the library refuses.
    */
   readonly parsed?: Parsed;
-  /** Why the schema's library refuses the value: what a grammar can't enforce, such as its own refinements. */
+  /** Why the schema's library refuses the value: what a grammar can't enforce, such as its own refinements; or what it throws. */
   readonly parseIssues?: readonly SchemaIssue[];
   /** With tools that run: the answers whose calls were run, and what came of them. `usage` counts them too. */
   readonly rounds?: readonly Round[];
@@ -124,22 +125,27 @@ const defaultMaxTokens = 1024;
 /** Yields text as it comes and returns the whole. An abort ends the answer with what there is, which may be nothing. */
 export async function* generate(context: GenerateContext, request: Request, given: CheckedOptions): AsyncGenerator<Part, Result> {
   try {
-    return yield* answerTo(context, request, given);
+    const { written, ...result } = yield* answerTo(context, request, given);
+    return { ...result, ...(await parsedValue(result, written, request, given)) };
   } catch (error) {
-    const { signal } = given;
-    if (!signal?.aborted || error !== signal.reason) throw error;
-    return noAnswer("cancelled", request, error);
+    return cancelledBefore(error, given.signal, request);
   }
 }
 
+/** What an answer is that `signal` cancelled before its first token. @throws `error` where that is no such cancel */
+export function cancelledBefore(error: unknown, signal: AbortSignal | undefined, request: ReadPrompt = { ids: [] }): Result {
+  if (!signal?.aborted || error !== signal.reason) throw error;
+  return noAnswer("cancelled", request, error);
+}
+
 /** @throws the signal's reason where it aborts before the first token */
-async function* answerTo(context: GenerateContext, request: Request, given: CheckedOptions): AsyncGenerator<Part, Result> {
+async function* answerTo(context: GenerateContext, request: Request, given: CheckedOptions): AsyncGenerator<Part, Written> {
   const { engine } = context;
   const options = { ...context.defaults, ...given };
   const { maxTokens = defaultMaxTokens, priority, signal } = options;
   const start = performance.now();
   signal?.throwIfAborted();
-  if (maxTokens === 0) return noAnswer("length", request);
+  if (maxTokens === 0) return { ...noAnswer("length", request), written: "" };
   const constraint = await constraintOf(context, request, options);
   const loose = constraint ? unenforced(options) : [];
   const isBreaker = breakersOf(context.tokenizer, options.dry?.breakers);
@@ -158,13 +164,12 @@ async function* answerTo(context: GenerateContext, request: Request, given: Chec
     const sources = { ahead, constraint, isBreaker, first: opened.evidence, cachedTokens: opened.cachedTokens };
     const answer = yield* answerOf(context, request, sources, { ...options, maxTokens: most, signal });
     const totalMs = performance.now() - start;
-    const { firstTokenAt, fullRowDraws, written: all, ...found } = answer;
-    written = all;
+    const { firstTokenAt, fullRowDraws, ...found } = answer;
+    written = found.written;
     const firstTokenMs = firstTokenAt - start;
     const completionTokens = answer.ids.length;
     return {
       ...found,
-      ...(await parsedValue(answer, request, options)),
       usage: { promptTokens: request.ids.length, cachedTokens: opened.cachedTokens, completionTokens },
       cacheMissReason: opened.cacheMissReason,
       ...(request.dropped && { dropped: request.dropped }),
@@ -217,26 +222,30 @@ async function constraintOf(
   return constraints!.open({ format, ...calls, form: name, thoughts }, prefix);
 }
 
-/** What a whole answer in JSON says, together with what of it the prompt has. */
+/** What a whole answer in JSON says, together with what of it the prompt has. A cancel does not wait for the schema's library. */
 async function parsedValue(
-  { written, finishReason, stopString }: Answer,
+  { finishReason, stopString }: Result,
+  written: string,
   { form }: ReadPrompt,
-  { format, answerSchema }: CheckedOptions,
-): Promise<Pick<Result, "parsed" | "parseIssues">> {
+  { format, answerSchema, signal }: CheckedOptions,
+): Promise<Pick<Result, "parsed" | "parseIssues"> | Pick<Result, "finishReason" | "cancelReason">> {
   if (format?.type !== "json" || finishReason !== "stop" || stopString !== undefined) return {};
   const whole = new AnswerParts({ thoughts: form?.thoughts });
   whole.push((form?.prefix ?? "") + written);
   whole.end();
-  let parsed: unknown;
   try {
-    parsed = JSON.parse(whole.text);
+    const parsed: unknown = JSON.parse(whole.text);
+    if (!answerSchema) return { parsed };
+    const { value, issues } = await unlessAborted(() => validate(answerSchema, parsed), signal);
+    return issues ? { parseIssues: issues } : { parsed: value };
   } catch (error) {
-    return { parseIssues: [{ message: (error as Error).message }] };
+    if (signal?.aborted && error === signal.reason) return { finishReason: "cancelled", cancelReason: error };
+    return { parseIssues: [{ message: error instanceof Error ? error.message : String(error) }] };
   }
-  if (!answerSchema) return { parsed };
-  const { value, issues } = await validate(answerSchema, parsed);
-  return issues ? { parseIssues: issues } : { parsed: value };
 }
+
+/** A result, and the text as the model wrote it. */
+type Written = Result & { readonly written: string };
 
 type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "dropped" | "notEnforced" | "speculation" | "choices"> & {
   firstTokenAt: number;
@@ -292,7 +301,7 @@ async function* answerOf(
       ...(sent === 0 && { usage: { promptTokens: prompt.length, cachedTokens } }),
       ...(logprobs.length > 0 && { logprobs: logprobs.slice(sent) }),
     };
-    if (found.text === "" && pieces.length === 0) return undefined;
+    if (found.text === "" && pieces.length === 0 && !(end && sent < ids.length)) return undefined;
     sent = ids.length;
     return found;
   };

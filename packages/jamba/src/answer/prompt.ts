@@ -10,7 +10,10 @@ export type TextOrIds = string | readonly number[];
 export type Prompt = TextOrIds | readonly Message[];
 
 /** What a prompt may bring along for its template. */
-export type PromptOptions = Pick<GenerateOptions, (typeof forTemplate)[number] | "toolChoice" | "truncation">;
+export type PromptOptions<Arguments = Record<string, never>> = Pick<
+  GenerateOptions<unknown, Arguments>,
+  (typeof forTemplate)[number] | "toolChoice" | "truncation"
+>;
 type CheckedPromptOptions = Pick<CheckedOptions, keyof PromptOptions | keyof TurnOptions | "maxTokens">;
 
 const forTemplate = ["tools", "documents", "knobs", "variables"] as const;

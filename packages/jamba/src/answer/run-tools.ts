@@ -5,6 +5,7 @@ import type { AnswerCall } from "./answer-parts.ts";
 import type { Part, Result } from "./generate.ts";
 import type { CheckedOptions } from "./options.ts";
 import type { RunTool } from "./tools.ts";
+import { unlessAborted } from "./unless-aborted.ts";
 
 /** What came of a call. */
 export interface ToolResult {
@@ -79,22 +80,13 @@ async function* numbered(answer: AsyncGenerator<Part, Result>, round: number): A
 async function runCall(run: RunTool, call: AnswerCall, signal = new AbortController().signal): Promise<Told> {
   const { id, name, arguments: args } = call;
   const tell = (content: string): Message => ({ role: "tool", toolCallId: id, name, content });
-  let cancel!: () => void;
-  // A tool that does not look at the signal must not hold up the cancel.
-  const cancelled = new Promise<never>((_, reject) => {
-    cancel = () => reject(signal.reason);
-  });
-  signal.addEventListener("abort", cancel);
   try {
-    signal.throwIfAborted();
     // A copy: what a tool does to its arguments must not change what is told of the call.
-    const result = await Promise.race([run(structuredClone(args), { id, name, signal }), cancelled]);
+    const result = await unlessAborted(() => run(structuredClone(args), { id, name, signal }), signal);
     return { found: { id, name, arguments: args, result }, message: tell(textOf(result)) };
   } catch (thrown) {
     const error = thrown ?? new Error(`${name} failed, and did not say why`);
     return { found: { id, name, arguments: args, error }, message: tell(errorText(error)) };
-  } finally {
-    signal.removeEventListener("abort", cancel);
   }
 }
 
