@@ -17,15 +17,8 @@ const maxLayers = 4096;
  * @throws LoadError naming the key; JambaError UNSUPPORTED for another model family
  */
 export function ggufConfig(header: GgufHeader): Record<string, unknown> {
-  const { file, metadata, tensors } = header;
-  const refuse = (key: string, expected: string, hint: string) =>
-    new JambaError("UNSUPPORTED", `${file}: metadata ${key}: expected "${expected}", found ${show(metadata.get(key))}; ${hint}`);
-  const type = metadata.get("general.type");
-  if (type === "adapter") throw refuse("general.type", "model", "merge it into its base model (llama-export-lora) and load that");
-  if (type !== undefined && type !== "model") throw refuse("general.type", "model", "it goes beside a model and is none");
-  const family = metadata.get("general.architecture");
-  if (family === undefined) throw new LoadError(`${file}: metadata general.architecture: expected "${architecture}", found none`);
-  if (family !== architecture) throw refuse("general.architecture", architecture, otherFamily);
+  const { metadata, tensors } = header;
+  expectModel(header);
   const read = reader(header);
   const nLayers = read.count("block_count");
   if (nLayers > maxLayers) read.fail("block_count", `at most ${maxLayers} layers`);
@@ -72,6 +65,17 @@ export function ggufConfig(header: GgufHeader): Record<string, unknown> {
     eos_token_id: ["eos", "eot", "eom"].flatMap((name) => read.token(name) ?? []),
     pad_token_id: read.token("padding") ?? null,
   });
+}
+
+function expectModel({ file, metadata }: GgufHeader): void {
+  const refuse = (key: string, expected: string, hint: string) =>
+    new JambaError("UNSUPPORTED", `${file}: metadata ${key}: expected "${expected}", found ${show(metadata.get(key))}; ${hint}`);
+  const type = metadata.get("general.type");
+  if (type === "adapter") throw refuse("general.type", "model", "merge it into its base model (llama-export-lora) and load that");
+  if (type !== undefined && type !== "model") throw refuse("general.type", "model", "it goes beside a model and is none");
+  const family = metadata.get("general.architecture");
+  if (family === undefined) throw new LoadError(`${file}: metadata general.architecture: expected "${architecture}", found none`);
+  if (family !== architecture) throw refuse("general.architecture", architecture, otherFamily);
 }
 
 /**
