@@ -96,6 +96,24 @@ test("schemas without a word for strict are read loosely, and wrong ones are ref
   }
 });
 
+test("what is wrong with a tool is told by its place in the request, whatever was left out before it", async () => {
+  const twice = [{ type: "mcp" }, { type: "function", ...flat, strict: false }, { type: "mcp" }, { type: "function", ...flat }];
+  const array = [{ type: "mcp" }, { type: "function", name: "call", parameters: { type: "array" } }];
+  const wrapped = (tools: Json[]) => tools.map(({ type, ...rest }) => (type === "mcp" ? { type } : { type, function: rest }));
+  const anthropic = (tools: Json[]) =>
+    tools.map(({ type, name, parameters }) => (type === "mcp" ? { type } : { name, input_schema: parameters }));
+  const asked: [path: string, body: (tools: Json[]) => object, ofTool: string, schema: string][] = [
+    ["/v1/chat/completions", (tools) => ({ messages, tools: wrapped(tools) }), ".function", "parameters"],
+    ["/v1/responses", (tools) => ({ input: "Hi", tools }), "", "parameters"],
+    ["/v1/messages", (tools) => ({ messages, max_tokens: 1, tools: anthropic(tools) }), "", "input_schema"],
+  ];
+  for (const [path, body, ofTool, word] of asked) {
+    const told = async (tools: Json[]) => ((await (await post(path, body(tools))).json()) as Json).error.message;
+    expect(await told(twice)).toMatch(`tools[3]${ofTool}.name: `);
+    expect(await told(array)).toMatch(`tools[1]${ofTool}.${word}.type: `);
+  }
+});
+
 test("headers hold any key, and no more than proxies take", () => {
   const notes = { notEnforced: ["a é, 100%\n\ud800 b"], leftOut: Array.from({ length: 1000 }, (_, i) => `tools[${i}] (web_search)`) };
   const [[, enforced], [, left]] = headersOf(notes);

@@ -41,18 +41,19 @@ export function choiceFor({ tools }: ReadTools, choice: ToolChoice | undefined):
   return tools || typeof choice === "object" || choice === "required" ? choice : undefined;
 }
 
-/** A request's words for what the engine calls `messages`, `format.schema` and `tools[0].function.parameters`. */
+/** A request's words for what the engine calls `messages`, `format.schema`, `tools[0].function` and the `parameters` of that. */
 export interface Words {
   readonly messages?: string;
   readonly schema?: string;
-  readonly parameters?: (place: number) => string;
+  readonly tool?: (place: number) => string;
+  readonly parameters?: string;
 }
 
-export function fieldsOf({ messages, schema, parameters }: Words, { places }: Pick<ReadTools, "places">): FieldOf {
+export function fieldsOf({ messages, schema, tool, parameters = "parameters" }: Words, { places }: Pick<ReadTools, "places">): FieldOf {
   return (path) => {
     if (path === "messages" || path === "continueFinalMessage") return messages;
     if (schema !== undefined && path.startsWith("format.schema")) return schema + path.slice("format.schema".length);
-    const [, tool, rest] = /^tools\[(\d+)\]\.function\.parameters(.*)$/s.exec(path) ?? [];
-    return tool === undefined ? undefined : parameters?.(places[Number(tool)]) + rest;
+    const [, index, ofTool, rest] = /^tools\[(\d+)\](?:\.function)?(\.parameters)?(.*)$/s.exec(path) ?? [];
+    return index === undefined || !tool ? undefined : tool(places[Number(index)]) + (ofTool ? `.${parameters}` : "") + rest;
   };
 }

@@ -91,7 +91,7 @@ function choiceOf(choice: ChatRequest["tool_choice"]): ToolChoice | undefined {
 function wordsOf({ response_format: format, isOldForm }: ChatRequest): Words {
   return {
     schema: !format ? "json_schema" : format.type === "json_schema" ? "response_format.json_schema.schema" : "response_format.schema",
-    parameters: (place) => (isOldForm ? `functions[${place}].parameters` : `tools[${place}].function.parameters`),
+    tool: (place) => (isOldForm ? `functions[${place}]` : `tools[${place}].function`),
   };
 }
 

@@ -86,7 +86,7 @@ function promptOf({ body, exchange }: Call<CountRequest>): { messages: Message[]
     format: format && { type: "json", schema: format.schema, strict: false },
   };
   const schema = body.output_config?.format ? "output_config.format.schema" : "output_format.schema";
-  exchange.fieldOf = fieldsOf({ messages: "messages", schema, parameters: (place) => `tools[${place}].input_schema` }, offered);
+  exchange.fieldOf = fieldsOf({ messages: "messages", schema, tool: (place) => `tools[${place}]`, parameters: "input_schema" }, offered);
   noteLoose(notes, options, exchange.fieldOf);
   return { messages, options };
 }

@@ -110,7 +110,7 @@ function startAnswer({ service, body, exchange }: Call<ResponseRequest>, items: 
     knobs: format?.type === "json_object" ? { response_format: "json_object" } : undefined,
     signal: exchange.left.signal,
   };
-  const words = { messages: "input", schema: "text.format.schema", parameters: (place: number) => `tools[${place}].parameters` };
+  const words = { messages: "input", schema: "text.format.schema", tool: (place: number) => `tools[${place}]` };
   exchange.fieldOf = fieldsOf(words, offered);
   noteLoose(notes, options, exchange.fieldOf);
   return service.answer(messages, options);
