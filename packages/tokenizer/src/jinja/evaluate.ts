@@ -34,7 +34,6 @@ export interface Node
   readonly callerArgs: readonly Node[] | null;
   readonly operator: { readonly value: string };
   readonly computed: boolean;
-  readonly negate: boolean;
   readonly start?: Node;
   readonly stop?: Node;
   readonly step?: Node;
@@ -231,8 +230,6 @@ function evaluate(node: Node, scope: Scope): Value {
     }
     case "FilterExpression":
       return filtered(evaluate(node.operand, scope), node.filter, scope);
-    case "TestExpression":
-      return test(node.test.value as string, evaluate(node.operand, scope), []) !== node.negate;
     case "UnaryExpression":
       return unary(node.operator.value, evaluate(node.argument, scope));
     case "BinaryExpression":
@@ -293,7 +290,7 @@ function call(callee: Value, args: readonly Value[], kwargs: ReadonlyMap<string,
   return fail(callee instanceof Undefined ? `${callee.what} is undefined` : `'${typeName(callee)}' object is not callable`);
 }
 
-/** A test with arguments is parsed as a filter of the name `is …`. */
+/** Tests are parsed as filters of the name `is …`. */
 function filtered(value: Value, filter: Node, scope: Scope): Value {
   const name = (filter.type === "CallExpression" ? filter.callee : filter).value as string;
   if (name === groupName) return value;

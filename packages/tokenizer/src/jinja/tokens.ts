@@ -11,7 +11,7 @@ export const tupleName = "(tuple)";
 export const groupName = "(group)";
 
 export function mendTokens(tokens: readonly Token[]): Token[] {
-  return withTestArguments(withGroups(withExponents(tokens)));
+  return withTests(withGroups(withExponents(tokens)));
 }
 
 /** `1e3` and `1e-3` are numbers. */
@@ -65,25 +65,23 @@ function isCallee(token: Token | undefined): boolean {
   return token?.type === "CloseParen" || token?.type === "CloseSquareBracket";
 }
 
-/** Tests with arguments (`is divisibleby 3`, `is in names`) become filters of the name `is divisibleby`. */
-function withTestArguments(tokens: readonly Token[]): Token[] {
+/** Tests become filters of the name `is defined`, which may have arguments (`is divisibleby 3`) and filters behind them. */
+function withTests(tokens: readonly Token[]): Token[] {
   const made: Token[] = [];
   for (let i = 0; i < tokens.length; i++) {
-    const isTest = tokens[i].type === "Identifier" && tokens[i].value === "is";
-    const negated = isTest && tokens[i + 1]?.value === "not" ? 1 : 0;
-    const name = tokens[i + 1 + negated];
-    const end = isTest && name?.type === "Identifier" ? endOfArgument(tokens, i + 2 + negated) : undefined;
-    if (end === undefined) {
+    const isNegated = tokens[i + 1]?.value === "not";
+    const name = tokens[i + (isNegated ? 2 : 1)];
+    if (tokens[i].type !== "Identifier" || tokens[i].value !== "is" || name?.type !== "Identifier") {
       made.push(tokens[i]);
       continue;
     }
-    const argument = withTestArguments(tokens.slice(i + 2 + negated, end));
-    const [open, close] = [
-      { type: "OpenParen", value: "(" },
-      { type: "CloseParen", value: ")" },
-    ] as const;
-    made.push({ type: "Pipe", value: "|" }, { type: "Identifier", value: `is ${negated ? "not " : ""}${name.value}` });
-    made.push(...(argument[0].type === "OpenParen" ? argument : [open, ...argument, close]));
+    const from = i + (isNegated ? 3 : 2);
+    const end = endOfArgument(tokens, from) ?? from;
+    const argument = withTests(tokens.slice(from, end));
+    made.push({ type: "Pipe", value: "|" }, { type: "Identifier", value: `is ${isNegated ? "not " : ""}${name.value}` });
+    if (argument.length > 0 && argument[0].type !== "OpenParen")
+      made.push({ type: "OpenParen", value: "(" }, ...argument, { type: "CloseParen", value: ")" });
+    else made.push(...argument);
     i = end - 1;
   }
   return made;
