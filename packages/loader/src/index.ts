@@ -24,7 +24,15 @@ export {
   type TensorRole,
 } from "./model/tensors.ts";
 export { type CheckpointSource, isOnHub } from "./open-folder.ts";
-export { type Importance, type QuantizeDtype, type Quantized, type QuantizeOptions, quantize, quantizeDtypes } from "./quantize.ts";
+export {
+  type Importance,
+  type QuantizeDtype,
+  type Quantized,
+  type QuantizedTensor,
+  type QuantizeOptions,
+  quantize,
+  quantizeDtypes,
+} from "./quantize.ts";
 export {
   type NamedTensor,
   parseSafetensorsHeader,

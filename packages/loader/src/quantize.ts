@@ -71,11 +71,23 @@ export interface QuantizeOptions {
   }) => void;
 }
 
+export interface QuantizedTensor {
+  /** In the file. */
+  readonly name: string;
+  /** As it was stored. */
+  readonly from: StoredDtype;
+  readonly dtype: StoredDtype;
+  readonly shape: readonly number[];
+  readonly sizeBytes: number;
+  /** Why it has this dtype. */
+  readonly reason: string;
+}
+
 export interface Quantized {
   readonly file: string;
   readonly dtype: QuantizeDtype;
   readonly sizeBytes: number;
-  readonly tensors: readonly { readonly name: string; readonly dtype: StoredDtype; readonly shape: readonly number[] }[];
+  readonly tensors: readonly QuantizedTensor[];
   /** What is lost, or keeps other engines from reading the file. */
   readonly warnings: readonly string[];
 }
@@ -89,6 +101,7 @@ interface Planned {
   readonly source: WeightSource;
   readonly name: string;
   readonly dtype: StoredDtype;
+  readonly reason: string;
   readonly shape: readonly number[];
 }
 
@@ -135,12 +148,18 @@ export async function quantize(source: Checkpoint | CheckpointSource, out: strin
         await put(new Uint8Array((offsets[i + 1] ?? sizeBytes) - doneBytes));
       }
     });
-    const lossy = `${again} tensors were quantised before, and lose again; the bf16 release of the model is better`;
+    const lossy = `${again === 1 ? "1 tensor was" : `${again} tensors were`} quantised before, and ${again === 1 ? "loses" : "lose"} again; the bf16 release of the model is better`;
     return {
       file: out,
       dtype,
       sizeBytes,
-      tensors: planned.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+      tensors: planned.map(({ name, source, dtype, shape, reason }) => {
+        const sizeBytes = storedBytes(
+          dtype,
+          shape.reduce((a, b) => a * b, 1),
+        );
+        return { name, from: source.dtype, dtype, shape, sizeBytes, reason };
+      }),
       warnings: again > 0 ? [...warnings, lossy] : warnings,
     };
   } catch (cause) {
@@ -156,8 +175,11 @@ function plan(checkpoint: Checkpoint, config: JambaConfig, asked: QuantizeDtype)
   const sources = modelSources(checkpoint, config);
   return modelTensors(config).map((tensor) => {
     const source = sources.get(tensor.name)!;
-    const dtype = fitting(dtypeOf(tensor, source, asked, config), matrixOf(tensor.shape).columns);
-    return { tensor, source, name: ggufNameOf(tensor.name)!, dtype, shape: tensor.shape };
+    const [wanted, why] = dtypeOf(tensor, source, asked, config);
+    const { columns } = matrixOf(tensor.shape);
+    const dtype = fitting(wanted, columns);
+    const reason = dtype === wanted ? why : `${why}, but ${unfit(columns, wanted)}`;
+    return { tensor, source, name: ggufNameOf(tensor.name)!, dtype, reason, shape: tensor.shape };
   });
 }
 
@@ -174,14 +196,28 @@ function checkImportance(importance: Importance, planned: readonly Planned[]): v
   }
 }
 
-function dtypeOf({ name, shape, role }: ModelTensor, source: WeightSource, asked: QuantizeDtype, config: JambaConfig): StoredDtype {
-  if (role === "exact") return "f32";
-  if (asked === "experts-int8") return role === "experts" && shape[2] % blockFormats.q8_0.values === 0 ? "q8_0" : source.dtype;
-  if (asked === "q8") return "q8_0";
+type Reasoned = readonly [dtype: StoredDtype, reason: string];
+
+function dtypeOf({ name, shape, role }: ModelTensor, source: WeightSource, asked: QuantizeDtype, config: JambaConfig): Reasoned {
+  if (role === "exact") return ["f32", "always f32: few values, and errors there hurt everywhere"];
+  if (asked === "experts-int8") {
+    if (role !== "experts") return [source.dtype, "as stored: only experts are made smaller"];
+    if (shape[2] % blockFormats.q8_0.values !== 0) return [source.dtype, `as stored: ${unfit(shape[2], "q8_0")}`];
+    return ["q8_0", "as asked"];
+  }
+  if (asked === "q8") return ["q8_0", "as asked"];
+  const fine = "more bits: few values, and errors there hurt most";
   // q6_k would save a quarter of these bytes, which are few, at three times the error; and is held as q8 here anyway.
-  if (asked === "q4") return role === "fine" ? "q8_0" : "q4_0";
-  if (asked === "q4_k_m") return role === "fine" || hasMoreBits(name, config) ? "q6_k" : "q4_k";
-  return asked;
+  if (asked === "q4") return role === "fine" ? ["q8_0", fine] : ["q4_0", "as asked"];
+  if (asked !== "q4_k_m") return [asked, "as asked"];
+  if (role === "fine") return ["q6_k", fine];
+  if (hasMoreBits(name, config)) return ["q6_k", "more bits: llama.cpp's mix has them in the first, the last and every third layer"];
+  return ["q4_k", "as asked"];
+}
+
+function unfit(columns: number, dtype: StoredDtype): string {
+  const { values } = blockFormats[dtype as BlockDtype];
+  return `rows of ${columns} values are no whole blocks of ${values} for ${dtype}`;
 }
 
 /** Values are counted along the layers of attention, down projections along all. */

@@ -7,6 +7,7 @@ import { PassThrough, Readable } from "node:stream";
 import { listDevices, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { main } from "../cli.ts";
+import { tensorLines } from "./quantize.ts";
 
 const absent = (await listDevices()).find(({ backend }) => backend === "cpu")!.reason;
 
@@ -58,7 +59,17 @@ describe("quantize", () => {
     expect([code, stderr]).toEqual([0, ""]);
     const found = JSON.parse(stdout);
     expect(found).toMatchObject({ file: out, dtype: "q8", warnings: [], tensors: { length: 135 } });
-    expect(found.tensors).toContainEqual({ name: "blk.0.ssm_in.weight", dtype: "q8_0", shape: [768, 192] });
+    expect(found.tensors).toContainEqual({
+      name: "blk.0.ssm_in.weight",
+      from: "bf16",
+      dtype: "q8_0",
+      shape: [768, 192],
+      sizeBytes: (768 * 192 * 34) / 32,
+      reason: "as asked",
+    });
+    expect(found.sizeBytes - found.tensors.reduce((sum: number, { sizeBytes }: { sizeBytes: number }) => sum + sizeBytes, 0)).toBeLessThan(
+      200_000,
+    );
     expect((await jamba(["run", out, "Once upon a time", "-n", "8", "-q"])).stdout).toMatch(/^, a little girl named \w+ lived near\n$/);
   });
 
@@ -67,17 +78,54 @@ describe("quantize", () => {
     expect(await jamba(args)).toMatchObject({
       code: 0,
       stdout: "",
-      stderr: expect.stringMatching(/^ {2}\S+bf16\.gguf: 13\.5 MB as bf16, \d+\.\d s\n$/),
+      stderr: expect.stringMatching(/\n {2}\S+bf16\.gguf: 13\.5 MB as bf16, \d+\.\d s\n$/),
     });
     expect(await jamba(args)).toMatchObject({ code: 2, stdout: "", stderr: expect.stringMatching(/; pass --overwrite to replace it/) });
     expect(await jamba([...args, "--overwrite", "--quiet"])).toEqual({ code: 0, stdout: "", stderr: "" });
+  });
+
+  test("tells what tensors became, and why, by the bytes that they take", async () => {
+    const { stderr } = await jamba(["quantize", "tiny", at("told.gguf"), "--dtype", "q4"]);
+    expect(stderr.split("\n").slice(0, -2).join("\n")).toMatchInlineSnapshot(`
+      "    3.2 MB  bf16 → q4_0       42 tensors    as asked: ssm_in, ssm_out, ffn_gate,
+                                                  ffn_up, ffn_down, ffn_gate_exps,
+                                                  ffn_up_exps, ffn_down_exps, attn_q,
+                                                  attn_k, attn_v, attn_output
+        972.7 kB  bf16 → q8_0       9 tensors     more bits: few values, and errors
+                                                  there hurt most: token_embd, ssm_x,
+                                                  output
+        172.0 kB  f32, as it was    7 tensors     always f32: few values, and errors
+                                                  there hurt everywhere: ssm_a
+        114.2 kB  bf16 → f32        70 tensors    always f32: few values, and errors
+                                                  there hurt everywhere: attn_norm,
+                                                  ssm_conv1d, ssm_dt, ssm_d,
+                                                  ssm_dt_norm, ssm_b_norm, ssm_c_norm,
+                                                  ffn_norm, ffn_gate_inp, output_norm
+         86.0 kB  bf16 → f16        7 tensors     more bits: few values, and errors
+                                                  there hurt most, but rows of 16
+                                                  values are no whole blocks of 32 for
+                                                  q8_0: ssm_dt"
+    `);
+  });
+
+  test("in lines that fit", async () => {
+    const { stdout } = await jamba(["quantize", "tiny", at("fit.gguf"), "--dtype", "q4_k_m", "--json"]);
+    const { tensors } = JSON.parse(stdout);
+    for (const width of [80, 200]) {
+      const lines = tensorLines(tensors, width).trimEnd().split("\n");
+      expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(width);
+      const counts = lines.flatMap((line) => Number(/(\d+) tensors?/.exec(line)?.[1] ?? 0));
+      expect(counts.reduce((a, b) => a + b)).toBe(tensors.length);
+    }
+    const one = { name: "blk.0.x.weight", from: "bf16", dtype: "bf16", shape: [1], sizeBytes: 2, reason: "as asked" } as const;
+    expect(tensorLines([one], 80)).toBe("       2 B  bf16, as it was  1 tensor      as asked: x\n");
   });
 
   test("notes what is lost, also in JSON", async () => {
     const [first, second] = [at("first.gguf"), at("second.gguf")];
     await jamba(["quantize", "tiny", first, "--dtype", "q8", "-q"]);
     const { stderr } = await jamba(["quantize", first, second, "--dtype", "q4"]);
-    expect(stderr).toMatch(/^ {2}note: 42 tensors were quantised before.*\n.*q4, /);
+    expect(stderr).toMatch(/^ {2}note: 42 tensors were quantised before.*\n.*q4, /m);
     const { stdout } = await jamba(["quantize", first, second, "--dtype", "q4", "--overwrite", "--json"]);
     expect(JSON.parse(stdout).warnings).toHaveLength(1);
   });

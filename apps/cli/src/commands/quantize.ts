@@ -1,9 +1,9 @@
-import { quantizeDtypes } from "@jamba/loader";
+import { type QuantizedTensor, quantizeDtypes } from "@jamba/loader";
 import { type QuantizeModelOptions, quantizeModel } from "jamba";
 import type { Command } from "../cli.ts";
 import { commonFlags, loadOptions, textFlag, textOf, UsageError } from "../flags.ts";
 import { modelOf } from "../model-word.ts";
-import { bytesText, coloursFor, counted, interruptible, loadBar } from "../terminal.ts";
+import { bytesText, coloursFor, counted, interruptible, loadBar, widthOf, wrapped } from "../terminal.ts";
 
 export const quantize: Command = {
   words: "IN OUT.gguf",
@@ -48,6 +48,7 @@ by the next one, which starts anew. jamba score shows what is lost.`,
       if (flags.json) terminal.stdout.write(`${JSON.stringify({ file, dtype, sizeBytes, tensors, warnings })}\n`);
       if (!quiet) {
         const { dim, yellow } = coloursFor(terminal.stderr, terminal);
+        terminal.stderr.write(dim(tensorLines(tensors, widthOf(terminal.stderr))));
         for (const warning of warnings) terminal.stderr.write(`  ${yellow("note:")} ${warning}\n`);
         terminal.stderr.write(`${dim(`  ${file}: ${bytesText(sizeBytes)} as ${dtype}, ${seconds} s`)}\n`);
       }
@@ -55,3 +56,24 @@ by the next one, which starts anew. jamba score shows what is lost.`,
     });
   },
 };
+
+/** What tensors became, and why: those of one reason together, the most bytes first, in lines of at most `width`. */
+export function tensorLines(tensors: readonly QuantizedTensor[], width: number): string {
+  const groups = new Map<string, QuantizedTensor[]>();
+  for (const tensor of tensors) {
+    const key = [tensor.from, tensor.dtype, tensor.reason].join();
+    groups.set(key, [...(groups.get(key) ?? []), tensor]);
+  }
+  const bytesOf = (group: readonly QuantizedTensor[]) => group.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const sorted = [...groups.values()].sort((a, b) => bytesOf(b) - bytesOf(a));
+  return sorted
+    .flatMap((group) => {
+      const [{ from, dtype, reason }] = group;
+      const became = from === dtype ? `${dtype}, as it was` : `${from} → ${dtype}`;
+      const head = `  ${bytesText(bytesOf(group)).padStart(8)}  ${became.padEnd(16)}  ${counted(group.length, "tensor").padEnd(12)}  `;
+      const names = [...new Set(group.map(({ name }) => name.replace(/^blk\.\d+\./, "").replace(/\.(weight|bias)$/, "")))];
+      const lines = wrapped(`${reason}: ${names.join(", ")}`, Math.max(20, width - head.length));
+      return lines.map((line, i) => `${i === 0 ? head : " ".repeat(head.length)}${line}\n`);
+    })
+    .join("");
+}
