@@ -133,6 +133,52 @@ test("thoughts, text and calls that follow one another are one answer of the his
   expect((await json("/v1/responses", { input, max_output_tokens: 1 })).usage.input_tokens).toBe(tokens);
 });
 
+test("what a coding agent sends is answered, with what only its vendor runs left out", async () => {
+  const parameters = {
+    type: "object",
+    properties: { command: { type: "array", items: { type: "string" } } },
+    required: ["command"],
+    additionalProperties: false,
+  };
+  const patch = { type: "custom", name: "apply_patch", format: { type: "grammar", syntax: "lark", definition: "start: /.+/" } };
+  const body = {
+    ...{
+      model: "tiny",
+      instructions: "You are a coding agent.",
+      store: false,
+      stream: true,
+      parallel_tool_calls: false,
+      tool_choice: "auto",
+    },
+    ...{
+      include: ["reasoning.encrypted_content"],
+      prompt_cache_key: "a",
+      text: { verbosity: "low" },
+      reasoning: { effort: "medium", summary: "auto" },
+    },
+    tools: [
+      { type: "function", name: "shell", description: "Runs", strict: false, parameters },
+      patch,
+      { type: "web_search", external_web_access: true },
+    ],
+    input: [
+      { type: "message", role: "developer", content: [{ type: "input_text", text: "<permissions>" }] },
+      { type: "message", role: "user", content: [{ type: "input_text", text: "Mend it." }] },
+      { type: "reasoning", summary: [], content: null, encrypted_content: "gAAAA" },
+      { type: "custom_tool_call", status: "completed", call_id: "a", name: "apply_patch", input: "*** Begin Patch" },
+      { type: "custom_tool_call_output", call_id: "a", output: "Done" },
+      { type: "function_call", name: "shell", arguments: '{"command":["ls"]}', call_id: "b" },
+      { type: "function_call_output", call_id: "b", output: '{"output":"fox.ts"}' },
+    ],
+    max_output_tokens: 5,
+  };
+  const response = await post("/v1/responses", body);
+  expect(response.headers.get("x-jamba-left-out")).toBe(
+    "include[0] (reasoning.encrypted_content), tools[1] (custom), tools[2] (web_search)",
+  );
+  expect(eventsOf(await response.text()).at(-1)).toMatchObject({ response: { store: false, error: null } });
+});
+
 describe("what is kept", () => {
   const parameters = { type: "object", properties: { name: { type: "string" } }, required: ["name"] };
   const tools = [{ type: "function", name: "call_friend", description: "Call a friend", parameters }];
@@ -195,6 +241,8 @@ describe("what is kept", () => {
     });
     for (const method of ["GET", "DELETE"]) expect((await app.request(`/v1/responses/${first.id}`, { method })).status).toBe(404);
     await refused({ previous_response_id: second.id }, "previous_response_id");
+    restart({ maxResponseBytes: 0 });
+    expect((await ask("Hi")).store).toBe(false);
     restart({ maxResponseBytes: 5000 });
     const ids: string[] = [];
     for (let i = 0; i < 8; i++) ids.push((await ask("Hi", { tools: [] })).id);

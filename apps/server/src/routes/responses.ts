@@ -128,7 +128,7 @@ function choiceOf(choice: ResponseRequest["tool_choice"]): ToolChoice | undefine
   return allowedTools(names, choice.mode, "tool_choice.tools");
 }
 
-function headOf({ id: model }: Service, body: ResponseRequest) {
+function headOf({ id: model, options }: Service, body: ResponseRequest) {
   const { instructions = null, temperature = null, top_p = null, tools = [], tool_choice = "auto", text, metadata = {} } = body;
   return {
     id: newId("resp_"),
@@ -144,7 +144,7 @@ function headOf({ id: model }: Service, body: ResponseRequest) {
     output: [] as readonly object[],
     parallel_tool_calls: body.parallel_tool_calls ?? true,
     previous_response_id: body.previous_response_id ?? null,
-    store: body.store ?? true,
+    store: body.store !== false && options.maxResponseBytes > 0,
     temperature,
     text: text ?? { format: { type: "text" } },
     tool_choice,
