@@ -118,7 +118,7 @@ describe("quantize", () => {
       expect(counts.reduce((a, b) => a + b)).toBe(tensors.length);
     }
     const one = { name: "blk.0.x.weight", from: "bf16", dtype: "bf16", shape: [1], sizeBytes: 2, reason: "as asked" } as const;
-    expect(tensorLines([one], 80)).toBe("       2 B  bf16, as it was  1 tensor      as asked: x\n");
+    expect(tensorLines([one], 80)).toBe("       2 B  bf16, as it was   1 tensor      as asked: x\n");
   });
 
   test("notes what is lost, also in JSON", async () => {
