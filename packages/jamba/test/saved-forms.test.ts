@@ -68,6 +68,9 @@ describe("the same model", () => {
       { name: (name) => `_fsdp_wrapped_module.${name.replace(/(\d)\./, "$1._checkpoint_wrapped_module.")}` },
     ],
     ["an adapter that was merged, in its wrapper", { name: (name) => `base_model.model.${name}` }],
+    ["a module of Lightning", { name: (name) => `model.${name}` }],
+    ["a part of something larger", { name: (name) => `policy.llm.${name}` }],
+    ["the base model of something larger", { of: "dense-tied", name: (name) => `encoder.${bare(name)}` }],
     ["an adapter that was merged, in the layers that it changed", { name: (name) => name.replace("q_proj.", "q_proj.base_layer.") }],
     [
       "buffers that were saved along",

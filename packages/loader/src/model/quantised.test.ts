@@ -19,7 +19,10 @@ describe("config.json names who quantised the weights", () => {
     [{ quant_method: "bitsandbytes", load_in_4bit: true, load_in_8bit: false }, "bitsandbytes weights of 4 bits"],
     [{ load_in_8bit: true }, "bitsandbytes weights of 8 bits"],
     [{ quant_method: "mxfp4" }, "MXFP4 weights"],
-    [{ quant_method: "compressed-tensors", format: "pack-quantized" }, "compressed-tensors"],
+    [
+      { quant_method: "compressed-tensors", format: "float-quantized" },
+      'compressed-tensors \\(LLM Compressor\\) weights \\("float-quantized"\\)',
+    ],
     [{ quant_method: "compressed_tensors" }, "compressed-tensors"],
     [{ quant_method: "torchao", quant_type: "int4_weight_only" }, "torchao weights"],
     [{ quant_method: "auto-round", bits: 4 }, "AutoRound weights of 4 bits"],
@@ -40,7 +43,7 @@ describe("config.json names who quantised the weights", () => {
   });
 
   test("and nothing where there is nothing", () => {
-    expect(parseConfig({ ...v01, quantization_config: null, quantization: {} })).toEqual(parseConfig(v01));
+    expect(parseConfig({ ...v01, quantization_config: null, quantization: {}, compression_config: false })).toEqual(parseConfig(v01));
   });
 });
 

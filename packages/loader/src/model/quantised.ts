@@ -38,13 +38,13 @@ function refusal(where: string, found: string, more = ""): JambaError {
 export function expectUnquantised(config: Readonly<Record<string, unknown>>, file: string): void {
   for (const key of ["quantization_config", "compression_config", "quantization"]) {
     const found = config[key];
-    if (found === undefined || found === null || (isObject(found) && Object.keys(found).length === 0)) continue;
+    if (found === undefined || found === null || found === false || (isObject(found) && Object.keys(found).length === 0)) continue;
     const said = isObject(found) ? methodOf(found, key === "quantization") : "a quantised checkpoint";
     throw refusal(`${file}: ${key}`, said, `; if its weights are plain all the same, take ${key} out of config.json`);
   }
 }
 
-/** The name of a method, with its bits where they are said. */
+/** The name of a method, with its bits and its variant where they are said. */
 function methodOf(said: Readonly<Record<string, unknown>>, isMlx: boolean): string {
   const given = said.quant_method ?? said.quant_algo ?? said.format;
   const isBitsAndBytes = "load_in_4bit" in said || "load_in_8bit" in said;
@@ -58,7 +58,8 @@ function methodOf(said: Readonly<Record<string, unknown>>, isMlx: boolean): stri
           ? "MLX"
           : "unnamed";
   const bits = said.load_in_4bit === true ? 4 : said.load_in_8bit === true ? 8 : (said.bits ?? said.w_bit);
-  return `${method} weights${typeof bits === "number" ? ` of ${bits} bits` : ""}`;
+  const detail = [said.quant_algo, said.quant_type, said.format].find((more) => typeof more === "string" && more !== given);
+  return `${method} weights${typeof bits === "number" ? ` of ${bits} bits` : ""}${detail === undefined ? "" : ` (${quote(detail as string)})`}`;
 }
 
 /** What gives a method away where config.json is silent. The first that fits counts. */

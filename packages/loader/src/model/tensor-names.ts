@@ -14,39 +14,50 @@ export function isBuffer(name: string): boolean {
   return /(\.rotary_emb\.|\.(inv_freq|masked_bias|position_ids)$)/.test(name);
 }
 
+/** What to do with an adapter. */
+const mergeHint =
+  "merge it into its base model (peft: PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)) and load that";
+
 /**
  * Plain names, each with the name that the file has it under.
  * @throws JambaError UNSUPPORTED for tensors of an adapter, LoadError for two tensors that are one
  */
 export function plainNames(file: { readonly name: string; readonly tensors: ReadonlyMap<string, unknown> }): ReadonlyMap<string, string> {
-  const stored = new Map<string, string>();
+  const bare = new Map<string, string>();
   for (const name of file.tensors.keys()) {
     if (ofAdapter.test(name))
       throw new JambaError(
         "UNSUPPORTED",
         `${file.name}: expected the weights of a whole model, found ${quote(name)} of an adapter (LoRA); ${mergeHint}`,
       );
-    const plain = plainName(name);
-    const other = stored.get(plain);
+    const parts = name.split(".").filter((part) => !wrappers.has(part));
+    bare.set(name, parts.join("."));
+  }
+  const plain = plainer([...bare.values()]);
+  const stored = new Map<string, string>();
+  for (const [name, parts] of bare) {
+    const other = stored.get(plain(parts));
     if (other !== undefined)
-      throw new LoadError(`${file.name}: expected one tensor ${plain}, found it as ${quote(other)} and as ${quote(name)}`);
-    stored.set(plain, name);
+      throw new LoadError(`${file.name}: expected one tensor ${plain(parts)}, found it as ${quote(other)} and as ${quote(name)}`);
+    stored.set(plain(parts), name);
   }
   return stored;
 }
 
-/** What to do with an adapter. */
-export const mergeHint =
-  "merge it into its base model (peft: PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)) and load that";
-
-function plainName(name: string): string {
-  const bare = name
-    .split(".")
-    .filter((part) => !wrappers.has(part))
-    .join(".")
-    .replace(/^(base_model\.model|pretrained_model)\./, "");
-  // A JambaModel that was saved alone is nobody's "model".
-  return /^(embed_tokens|layers|final_layernorm)\./.test(bare) ? `model.${bare}` : bare;
+/**
+ * Where the embedding is, there is the model: as `model` of what has a head, alone (a JambaModel that was saved so), or within what
+ * it was trained in (peft's `base_model.model`, Lightning's `model`).
+ */
+function plainer(names: readonly string[]): (name: string) => string {
+  const ends = "embed_tokens.weight";
+  const found = names.filter((name) => name === ends || name.endsWith(`.${ends}`));
+  const at = found.length === 1 ? found[0].slice(0, -ends.length) : "model.";
+  const outside = at.replace(/(^|\.)model\.$/, "$1");
+  return (name) => {
+    const [inside, beside] = [name.slice(at.length), name.slice(outside.length)];
+    if (name.startsWith(at) && /^(embed_tokens|layers|final_layernorm)\./.test(inside)) return `model.${inside}`;
+    return name.startsWith(outside) && beside.startsWith("lm_head.") ? beside : name;
+  };
 }
 
 /** Today's name of a part, and those it had before; each line was found in a published checkpoint. */
