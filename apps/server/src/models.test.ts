@@ -186,7 +186,7 @@ describe("a model", () => {
     const stage = new Stage({ a: 1_000_000, b: 10 }, { memoryBytes: 50 });
     await expect(stage.acquire("a")).rejects.toMatchObject({
       status: 507,
-      message: expect.stringMatching(/takes 1,000,000 bytes, and this server has 50/),
+      message: expect.stringMatching(/takes 1,000,000 bytes at least, and this server has 50 for all/),
       details: { code: "model_too_large", headers: { "x-should-retry": "false" } },
     });
     const other = stage.acquire("b");

@@ -1,6 +1,7 @@
 // Which models are there: each is loaded once somebody asks for it, what nobody uses makes room for what is asked for.
 // Knows neither HTTP nor what a model is.
 
+import { JambaError } from "jamba";
 import { ApiError, shuttingDown } from "./errors.ts";
 
 /** How one model comes and goes. */
@@ -292,10 +293,9 @@ function tooMany<T>({ name, waiting }: Entry<T>): ApiError {
 }
 
 function tooLarge(name: string, need: number, budget: number): ApiError {
-  return new ApiError(
-    507,
-    `model: ${JSON.stringify(name)} takes ${need.toLocaleString("en")} bytes, and this server has ${budget.toLocaleString("en")} for all its models; ask for another one`,
-    // Clients that try again after a 5xx would only fail again.
-    { code: "model_too_large", param: "model", headers: { "x-should-retry": "false" } },
-  );
+  const [least, all] = [need, budget].map((bytes) => bytes.toLocaleString("en"));
+  const message = `model: ${JSON.stringify(name)} takes ${least} bytes at least, and this server has ${all} for all its models; it needs more memory, a smaller dtype or a shorter context`;
+  const cause = new JambaError("OUT_OF_MEMORY", message);
+  // Clients that try again after a 5xx would only fail again.
+  return new ApiError(507, message, { code: "model_too_large", param: "model", headers: { "x-should-retry": "false" }, cause });
 }

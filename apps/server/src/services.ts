@@ -68,7 +68,7 @@ export class Services {
     return this.all.length === 1 ? this.all[0] : undefined;
   }
 
-  /** Loads the first model. @throws what loading it throws */
+  /** Loads the first model. @throws what loading it throws, JambaError OUT_OF_MEMORY for one that takes more than there is for all */
   async begin(): Promise<void> {
     if (!this.#models) return;
     this.#start = "loading";
@@ -78,7 +78,7 @@ export class Services {
       release();
     } catch (error) {
       this.#start = { error };
-      throw error;
+      throw error instanceof ApiError ? (error.details.cause ?? error) : error;
     }
   }
 

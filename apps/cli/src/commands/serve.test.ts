@@ -132,6 +132,14 @@ test.each([
   expect([code, stderr, stdout]).toEqual([2, expect.stringMatching(said), ""]);
 });
 
+test("a first model that has no room is an error with what it takes and what there is", async () => {
+  const { code, stderr } = await jamba(["serve", "--port", "0", "-q", "--memory", "1MB"]);
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringMatching(/\[OUT_OF_MEMORY\] model: "tiny" takes [\d,]+ bytes at least, and this server has 1,000,000 for/),
+  ]);
+});
+
 test.each([
   ["90s", 90_000],
   ["10m", 600_000],
