@@ -16,8 +16,9 @@ export function methodOf(self: Value, name: string): Callable | undefined {
 const space = /\s/;
 
 export function strip(text: string, chars: Value | undefined, sides: "both" | "left" | "right" = "both"): string {
-  const set = typeof chars === "string" ? new Set(chars) : undefined;
-  const drops = (char: string) => (set ? set.has(char) : space.test(char));
+  if (typeof chars !== "string") return sides === "both" ? text.trim() : sides === "left" ? text.trimStart() : text.trimEnd();
+  const set = new Set(chars);
+  const drops = (char: string) => set.has(char);
   const all = Array.from(text);
   let [from, to] = [0, all.length];
   if (sides !== "right") while (from < to && drops(all[from])) from++;

@@ -11,7 +11,13 @@ export const tupleName = "(tuple)";
 export const groupName = "(group)";
 
 export function mendTokens(tokens: readonly Token[]): Token[] {
-  return withTests(withGroups(withExponents(tokens)));
+  return withTests(withGroups(withExponents(tokens.map(mendSign))));
+}
+
+/** Behind a dict a sign is an operator: `{} + x`. */
+function mendSign(token: Token, i: number, all: readonly Token[]): Token {
+  const isOperator = token.type === "UnaryOperator" && all[i - 1]?.type === "CloseCurlyBracket";
+  return isOperator ? { type: "AdditiveBinaryOperator", value: token.value } : token;
 }
 
 /** `1e3` and `1e-3` are numbers. */
