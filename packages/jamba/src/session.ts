@@ -3,8 +3,8 @@
 import { JambaError, LoadError } from "@jamba/core";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { StreamDecoder } from "@jamba/tokenizer";
-import { AnswerParts } from "./answer/answer-parts.ts";
-import { cancelledBefore, type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
+import { AnswerParts, type AnswerPartsOptions } from "./answer/answer-parts.ts";
+import { callsOf, cancelledBefore, type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { type CheckedOptions, checkOptions, type GenerateOptions } from "./answer/options.ts";
 import { expectTokenizer, type PromptOptions, renderMessages } from "./answer/prompt.ts";
 import { answerInRounds } from "./answer/run-tools.ts";
@@ -22,8 +22,11 @@ export interface SessionOptions<Arguments = Record<string, never>> extends Promp
   messages?: readonly Message[];
 }
 
-/** An answer is kept as it was written, so that its tokens need not be read again; the ids of its calls beside it. */
-type WrittenMessage = Message & { readonly callIds?: readonly string[] };
+/** An answer is kept as it was written, so that its tokens need not be read again; beside it the ids of its calls, and what reads it. */
+type WrittenMessage = Message & { readonly callIds?: readonly string[]; readonly readAs?: ReadAs };
+
+/** How the parts of an answer are told from each other, as they were when it came. */
+type ReadAs = Pick<AnswerPartsOptions, "thoughts" | "calls"> & { readonly isCut: boolean };
 
 /** What a session knows. Replaced as a whole, so that a turn that fails changes nothing. */
 interface Conversation {
@@ -63,8 +66,8 @@ export class Session {
   get messages(): readonly Message[] {
     return this.#now.written.map((message) => {
       if (message.role !== "assistant" || typeof message.content !== "string") return message;
-      const { callIds, ...said } = message;
-      return { ...said, ...readAnswer(message.content, callIds) };
+      const { callIds, readAs, ...said } = message;
+      return { ...said, ...readAnswer(message.content, callIds, readAs) };
     });
   }
 
@@ -201,7 +204,12 @@ export class Session {
     };
     const result = yield* generate(this.#context, { ...prompt, onEnd }, options);
     const callIds = result.toolCalls.map(({ id }) => id);
-    if (next) this.#become({ ...this.#now, ...next, written: withAnswer(messages, content, callIds, prefix) });
+    const readAs = {
+      thoughts: prompt.form?.thoughts && !beginsWithThoughts(content),
+      calls: callsOf(options),
+      isCut: result.finishReason === "length" || result.finishReason === "cancelled",
+    };
+    if (next) this.#become({ ...this.#now, ...next, written: withAnswer(messages, { content, callIds, readAs }, prefix) });
     return result;
   }
 
@@ -270,31 +278,37 @@ function idsOf(tokenizer: Tokenizer, text: string, read: readonly number[], stop
   return [...read.slice(0, shared), ...tokenizer.encode(text.slice(chars))];
 }
 
-/** An answer as it was written, for those who look at it. */
-function readAnswer(written: string, callIds: readonly string[] = []): Message {
-  const thoughts = written.includes("</think>") && !written.trimStart().startsWith("<think>");
-  const parts = new AnswerParts({ thoughts, calls: "offered" });
+/** An answer as it was written, for those who look at it. One that was given, and not made here, may have calls of any tool. */
+function readAnswer(
+  written: string,
+  callIds: readonly string[] = [],
+  { isCut, ...options }: ReadAs = { thoughts: written.includes("</think>") && !beginsWithThoughts(written), calls: "found", isCut: false },
+): Message {
+  const parts = new AnswerParts(options);
   parts.push(written);
-  parts.end({ isCut: true });
+  parts.end({ isCut });
   const { text: content, reasoning } = parts;
   const toolCalls = parts.toolCalls.map((call, i) => ({ ...call, id: callIds[i] ?? call.id }));
   return { role: "assistant", content, ...(reasoning !== undefined && { reasoning }), ...(toolCalls.length > 0 && { toolCalls }) };
 }
 
-/** @param prefix of `content`, the words of the last message, which the answer takes the place of then */
+function beginsWithThoughts(written: string): boolean {
+  return written.trimStart().startsWith("<think>");
+}
+
+/** @param prefix of the answer, the words of the last message, which it takes the place of then */
 function withAnswer(
   messages: readonly WrittenMessage[],
-  content: string,
-  callIds: readonly string[],
+  answer: { readonly content: string; readonly callIds: readonly string[]; readonly readAs: ReadAs },
   prefix: string | undefined,
 ): readonly WrittenMessage[] {
-  if (prefix === undefined) return [...messages, { role: "assistant", content, callIds }];
+  if (prefix === undefined) return [...messages, { role: "assistant", ...answer }];
   const { prefix: _, reasoning, reasoning_content, callIds: before = [], ...begun } = messages.at(-1)!;
-  const thoughts = /^\s*<think>/.test(prefix) ? undefined : (reasoning ?? reasoning_content);
+  const thoughts = beginsWithThoughts(prefix) ? undefined : (reasoning ?? reasoning_content);
   // A call that it had begun has the id that the rest of it got.
-  const old = (readAnswer(content).toolCalls?.length ?? 0) - callIds.length;
-  const ids = [...before.slice(0, Math.max(0, old)), ...callIds];
-  return [...messages.slice(0, -1), { ...begun, content, ...(thoughts !== undefined && { reasoning: thoughts }), callIds: ids }];
+  const old = (readAnswer(answer.content, [], answer.readAs).toolCalls?.length ?? 0) - answer.callIds.length;
+  const callIds = [...before.slice(0, Math.max(0, old)), ...answer.callIds];
+  return [...messages.slice(0, -1), { ...begun, ...answer, ...(thoughts !== undefined && { reasoning: thoughts }), callIds }];
 }
 
 /** Jamba's template writes a space before an answer and the model writes it too: it belongs to the template. */

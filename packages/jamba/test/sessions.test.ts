@@ -4,7 +4,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { type JambaModel, loadModel } from "../src/index.ts";
+import { type GenerateOptions, type JambaModel, loadModel, type Message } from "../src/index.ts";
 import { goldenFolder } from "./golden.ts";
 
 let folder: string;
@@ -81,6 +81,39 @@ describe("a saved session", () => {
     await using golden = await loadModel(goldenFolder("odd"));
     await expect(golden.openSession(path)).rejects.toMatchObject({ code: expect.stringMatching(/SESSION_MISMATCH|TOKENIZER/) });
     expect((await session.send("Who is Mia?", { maxTokens: 3 })).usage.completionTokens).toBe(3);
+  });
+});
+
+describe("the messages of a session have of an answer what its result has", () => {
+  const find = { name: "find", parameters: { type: "object", properties: { what: { enum: ["ring", "bell"] } }, required: ["what"] } };
+  const user: Message = { role: "user", content: "Where is the ring?" };
+  const think: readonly Message[] = [user, { role: "assistant", content: "<think>So", prefix: true }];
+  const bias = (token: string) => ({ logitBias: { [model.tokenizer.encode(token).at(-1)!]: 100 } });
+
+  test.each<[string, readonly Message[], () => GenerateOptions]>([
+    ["that ends like a tag begins", [user], () => ({ ...bias("<"), maxTokens: 3 })],
+    ["the same, with tools", [user], () => ({ ...bias("<"), maxTokens: 3, tools: [find] })],
+    ["with calls that nobody asked for", [user], () => ({ maxTokens: 60 })],
+    ["with what would be calls", [user], () => ({ maxTokens: 60, tools: [find], toolChoice: "none" })],
+    ["cut before its call", [user], () => ({ maxTokens: 6, tools: [find], toolChoice: "required" })],
+    ["cut within its call", [user], () => ({ maxTokens: 18, tools: [find], toolChoice: "required" })],
+    ["cut within its thoughts", think, () => ({ maxTokens: 6, stop: "." })],
+    ["that thinks to its end", think, () => ({ ...bias("</think>"), maxTokens: 40 })],
+  ])("%s", async (_, said, options) => {
+    await using session = model.session();
+    const { content, toolCalls, reasoning } = await session.send(said, options());
+    const last = session.messages.at(-1)!;
+    expect([last.content, last.toolCalls ?? []]).toEqual([content, toolCalls]);
+    expect(last.reasoning).toBe(reasoning === undefined ? undefined : said === think ? `So${reasoning}` : reasoning);
+    const path = join(folder, "messages.state");
+    await session.save(path);
+    await using loaded = await model.openSession(path);
+    expect(loaded.messages).toEqual(session.messages);
+  });
+
+  test.each(["5 <", "a <tool", "<tool_calls>[", " so \n"])("that was given: %j", async (content) => {
+    await using session = model.session({ messages: [user, { role: "assistant", content }] });
+    expect(session.messages).toEqual([user, { role: "assistant", content }]);
   });
 });
 

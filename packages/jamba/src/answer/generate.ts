@@ -366,7 +366,7 @@ async function* answerOf(
 }
 
 /** With tools the answer is bound to whole calls of them, see `constraintOf`; a model may write calls unasked. */
-function callsOf({ tools, toolChoice = "auto" }: CheckedOptions): AnswerPartsOptions["calls"] {
+export function callsOf({ tools, toolChoice = "auto" }: CheckedOptions): AnswerPartsOptions["calls"] {
   if (toolChoice === "none") return "none";
   if (!tools?.length) return "found";
   return isForced(toolChoice) ? "forced" : "offered";
