@@ -177,6 +177,17 @@ describe("a model that thinks", () => {
     expect([bound.content, bound.reasoning, bound.finishReason]).toEqual(["bell", "", "stop"]);
   });
 
+  test("tells its thoughts in its parts and its result alike, also where its text has them", async () => {
+    for (const reasoning of [true, false]) {
+      const stream = thinking.stream([user], { maxTokens: 5, reasoning });
+      let thought = "";
+      for await (const { pieces } of stream) for (const piece of pieces) if ("reasoning" in piece) thought += piece.reasoning;
+      const result = await stream.result;
+      expect(thought).not.toBe("");
+      expect([result.reasoning, result.content, result.text.trim()]).toEqual([thought, "", reasoning ? "" : thought]);
+    }
+  });
+
   test("a format binds what follows thoughts that have ended", async () => {
     const format = { type: "regex", pattern: "(bell|ring)" } as const;
     const messages = begun("<think>\nA fox.\n</think>\n\nbe");

@@ -40,9 +40,12 @@ export interface Part {
 }
 
 export interface Result<Parsed = unknown> {
-  /** Of the new tokens, without the one that ended the answer and without thoughts; special tokens and calls within it are spelled out. */
+  /**
+   * Of the new tokens, without the one that ended the answer, and without thoughts unless `reasoning` is false; special tokens and calls
+   * within it are spelled out.
+   */
   readonly text: string;
-  /** What is said: `text` without calls. */
+  /** What is said: neither thoughts nor calls. */
   readonly content: string;
   /** The new tokens, with the one that ended the answer. */
   readonly ids: readonly number[];
@@ -357,7 +360,7 @@ async function* answerOf(
     ...(finishReason === "cancelled" && { cancelReason: signal!.reason }),
     stopString,
     toolCalls,
-    reasoning: apart ? said.reasoning : undefined,
+    reasoning: said.reasoning,
     logprobs: options.logprobs || alternatives ? logprobs : undefined,
     fullRowDraws,
     firstTokenAt,

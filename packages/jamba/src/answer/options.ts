@@ -75,7 +75,7 @@ export interface GenerateOptions<Parsed = unknown, Arguments = Record<string, ne
   parallelToolCalls?: boolean;
   /** What the answer is bound to: JSON of a schema, a regular expression or a grammar (xgrammar's EBNF, rule `root`). */
   format?: Format<Parsed>;
-  /** Whether thoughts (`<think>`) are kept apart from the text; by default those of answers to messages are. */
+  /** Whether `Result.text` is without thoughts (`<think>`), as that of answers to messages is by default; `Result.reasoning` has them anyway. */
   reasoning?: boolean;
   documents?: readonly unknown[];
   /**
