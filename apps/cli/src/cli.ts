@@ -76,10 +76,7 @@ const aliases: Readonly<Record<string, string>> = {
 /** @returns the exit code */
 export async function main(args: readonly string[], terminal: Terminal): Promise<number> {
   const [given, ...rest] = args;
-  if (given === undefined) {
-    terminal.stdout.write(generalHelp(commands));
-    return 2;
-  }
+  if (given === undefined) return withoutCommand(terminal);
   const name = Object.hasOwn(aliases, given) ? aliases[given] : given;
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   let parsed: Parsed = { flags: { json: args.includes("--json") }, words: [] };
@@ -93,6 +90,22 @@ export async function main(args: readonly string[], terminal: Terminal): Promise
     return await command.run(parsed, terminal);
   } catch (error) {
     return await report(error, parsed.flags, command?.flags ?? {}, terminal);
+  }
+}
+
+/** Somebody who sits there is asked; a script is told. */
+async function withoutCommand(terminal: Terminal): Promise<number> {
+  const { stdin, stdout, stderr } = terminal;
+  if (!(stdin.isTTY && stdout.isTTY && stderr.isTTY)) {
+    stdout.write(generalHelp(commands));
+    return 2;
+  }
+  try {
+    // Only here are prompts needed.
+    const { start } = await import("./start.ts");
+    return await start(terminal, (args) => main(args, terminal));
+  } catch (error) {
+    return report(error, {}, {}, terminal);
   }
 }
 

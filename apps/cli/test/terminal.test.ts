@@ -247,6 +247,36 @@ describe("in a terminal", () => {
     expect(lines.flatMap((line) => line.split(" "))).toEqual(words);
   });
 
+  test("without a command it asks which model, and goes on with what is chosen", async () => {
+    const screen = open("jamba ", { columns: 100, env: { HF_HUB_OFFLINE: "1", HF_HUB_CACHE: join(root, "none") } });
+    const shown = await screen.sees(/^\? Which model\? \S+ .B of memory are free here$/m);
+    expect(shown).toMatch(/^❯ 1\. tiny +13\.\d MB {2}bf16$/m);
+    expect(shown).toMatch(/^ on the hub; \* as published, for the hub did not tell$/m);
+    expect(shown).toMatch(/^ {2}2\. Jamba2-3B +6\.1 GB {2}(fits( as \w+)?|does not fit) \*$/m);
+    screen.keys("Down");
+    await screen.sees(/^❯ 2\. Jamba2-3B/m);
+    screen.keys("Enter");
+    await screen.sees(/^\? ai21labs\/AI21-Jamba2-3B\n❯ 1\. download it, then chat$/m);
+    screen.keys("Escape");
+    await screen.sees(/^\? Which model\?/m);
+    screen.keys("1", "Enter");
+    await screen.sees(/^\? tiny\n❯ 1\. chat$/m);
+    screen.keys("Enter");
+    await screen.sees(/^tiny on .*\/help\n>$/m);
+    screen.keys("C-d");
+    await screen.sees(/EXIT 0/);
+  });
+
+  test.each([
+    ["Escape", 0],
+    ["C-c", 130],
+  ])("there %s leaves with %i", async (key, code) => {
+    const screen = open("jamba ", { env: { HF_HUB_OFFLINE: "1", HF_HUB_CACHE: join(root, "none") } });
+    await screen.sees(/^\? Which model\?/m);
+    screen.keys(key);
+    await screen.sees(new RegExp(`EXIT ${code}\\n`));
+  });
+
   test("serve shows one line, and leaves with 0 at Ctrl-C", async () => {
     const screen = open("jamba serve --port 0", { columns: 60 });
     await screen.sees(/Ctrl-C stops\n {2}0 running, 0 requests {2}0\.0 tokens\/s/);
