@@ -1,7 +1,7 @@
 // A model that is loaded from its source when it is asked for: what it takes there, and what of it stays when it goes.
 
-import { type JambaModel, type LoadOptions, loadModel, type MemoryPlan, type ModelSource, planMemory } from "jamba";
-import type { Lifetime } from "./models.ts";
+import { type JambaModel, type LoadOptions, loadModel, type ModelSource, planMemory } from "jamba";
+import type { Lifetime, Needs } from "./models.ts";
 
 /** What `loadModel` takes, and more names for clients. */
 export interface ServedModel extends Omit<LoadOptions, "signal"> {
@@ -24,42 +24,64 @@ const usualContext = 4096;
 
 /** @param folder where states go that have no room, unless the model has a folder of its own */
 export function lifetimeOf({ source, aliases: _, ...options }: ServedModel, folder: () => Promise<string>): Lifetime<JambaModel> {
-  const { cache, limits, onProgress, ...planned } = options;
-  let plan: MemoryPlan;
-  /** Bytes of states that the model has at least: of a conversation of full length, and what its options ask for. */
-  const least = () => Math.max(plan.kv.bytes + plan.state.bytes, (limits?.bytes ?? 0) + (cache?.bytes ?? 0));
-  /** Those that it has use for: as much for calls that run together as for what is kept of earlier ones. */
-  const most = () => {
-    const each = plan.state.bytesPerSequence + Math.min(plan.contextLength, usualContext) * plan.kv.bytesPerToken;
-    const running = limits?.bytes ?? (limits?.sequences ?? defaultSequences) * each;
-    return Math.max(2 * least(), running + (cache?.bytes ?? running));
-  };
-  /** Of everything but states. */
-  const rest = () => plan.totalBytes - plan.kv.bytes - plan.state.bytes;
+  const { cache, limits } = options;
+  /** Made once: to come back a model needs no look at its source. */
+  let shares: Shares | undefined;
   return {
-    async needs(budget, signal) {
-      const within = { ...planned, memoryBytes: budget, signal };
-      plan = await planMemory(source, within);
-      if (!plan.fits && options.contextLength === undefined) {
-        const contextLength = Math.min(plan.contextLength, Math.max(leastContext, plan.largestContext));
-        plan = await planMemory(source, { ...within, contextLength });
-      }
-      return { bytes: rest() + least(), most: rest() + most(), freeBytes: plan.memory.freeBytes };
+    async needs(memoryBytes, signal) {
+      shares ??= await sharesOf(source, options, memoryBytes, signal);
+      return shares;
     },
     async load(signal, bytes) {
-      const states = bytes - rest();
+      const { contextLength, rest } = shares!;
+      const states = bytes - rest;
       const running = limits?.bytes ?? Math.max(1, Math.floor(states - (cache?.bytes ?? states / 2)));
-      return loadModel(source, {
-        ...options,
-        contextLength: plan.contextLength,
-        cache: { ...cache, dir: cache?.dir ?? (await folder()), bytes: cache?.bytes ?? Math.max(0, states - running) },
-        limits: { ...limits, bytes: running },
-        signal,
-      });
+      try {
+        return await loadModel(source, {
+          ...options,
+          contextLength,
+          cache: { ...cache, dir: cache?.dir ?? (await folder()), bytes: cache?.bytes ?? Math.max(0, states - running) },
+          limits: { ...limits, bytes: running },
+          signal,
+        });
+      } catch (error) {
+        shares = undefined;
+        throw error;
+      }
     },
     unload: (model) => model.dispose(),
     takes: memoryOf,
   };
+}
+
+interface Shares extends Needs {
+  readonly contextLength: number;
+  /** Bytes of everything but states. */
+  readonly rest: number;
+}
+
+async function sharesOf(
+  source: ModelSource,
+  { cache, limits, onProgress: _, ...options }: LoadOptions,
+  memoryBytes: number | undefined,
+  signal: AbortSignal,
+): Promise<Shares> {
+  const within = { ...options, memoryBytes, signal };
+  let plan = await planMemory(source, within);
+  if (!plan.fits && options.contextLength === undefined)
+    plan = await planMemory(source, {
+      ...within,
+      contextLength: Math.min(plan.contextLength, Math.max(leastContext, plan.largestContext)),
+    });
+  const { kv, state, totalBytes, memory, contextLength } = plan;
+  const rest = totalBytes - kv.bytes - state.bytes;
+  // At least a conversation of full length, and what the options ask for.
+  const least = Math.max(kv.bytes + state.bytes, (limits?.bytes ?? 0) + (cache?.bytes ?? 0));
+  // There is use for as much for calls that run together, and for what is kept of earlier ones.
+  const each = state.bytesPerSequence + Math.min(contextLength, usualContext) * kv.bytesPerToken;
+  const running = limits?.bytes ?? (limits?.sequences ?? defaultSequences) * each;
+  const most = Math.max(2 * least, running + (cache?.bytes ?? running));
+  return { bytes: rest + least, most: rest + most, freeBytes: memory.freeBytes, contextLength, rest };
 }
 
 /** Calls that `loadModel` lets run together. */
