@@ -1,15 +1,16 @@
 // One answer, token by token. Ends at a stop id, a stop text, a limit or an abort.
 
 import type { JambaError } from "@jamba/core";
-import { StreamDecoder, type Tokenizer } from "@jamba/tokenizer";
+import type { Tokenizer } from "@jamba/tokenizer";
 import type { Engine, KeptState } from "../engine/engine.ts";
 import { nextTurn } from "../engine/event-loop.ts";
 import type { RowEvidence } from "../engine/evidence.ts";
 import type { Constraint, Constraints } from "../format/constraint.ts";
-import { isForced, unenforced } from "../format/format-grammar.ts";
+import { unenforced } from "../format/format-grammar.ts";
 import { type SchemaIssue, validate } from "../format/standard-schema.ts";
 import type { Identity } from "../state/identity.ts";
-import { type AnswerCall, AnswerParts, type AnswerPartsOptions, type AnswerPiece } from "./answer-parts.ts";
+import { type AnswerCall, AnswerParts, type AnswerPiece } from "./answer-parts.ts";
+import { AnswerText } from "./answer-text.ts";
 import type { CheckedOptions } from "./options.ts";
 import { expectTokenizer, type ReadPrompt } from "./prompt.ts";
 import { Lookahead } from "./prompt-lookup.ts";
@@ -269,45 +270,20 @@ interface Sources {
 /** Draws token after token until something ends the answer. */
 async function* answerOf(
   { engine, tokenizer, stopIds }: GenerateContext,
-  { ids: prompt, form }: ReadPrompt,
+  request: ReadPrompt,
   { ahead, constraint, isBreaker, first, cachedTokens }: Sources,
   options: CheckedOptions & { maxTokens: number },
 ): AsyncGenerator<Part, Answer> {
-  const { maxTokens, stop = [], signal, topLogprobs: alternatives = 0, reasoning: apart = form !== undefined } = options;
+  const { maxTokens, signal, topLogprobs: alternatives = 0 } = options;
+  const { ids: prompt } = request;
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 52);
   const ids: number[] = [];
   const logprobs: DrawnLogprob[] = [];
-  const decoder = tokenizer && new StreamDecoder(tokenizer);
   const { vocabSize } = engine.stateShape;
   const questionsAfter = (guesses: readonly number[]) =>
     questionsOf(options, { prompt, answer: [...ids, ...guesses], isBreaker }, vocabSize);
-  const { name, thoughts, prefix } = form ?? {};
-  const text = new AnswerParts({ thoughts, prefix });
-  const calls = callsOf(options);
-  const said = new AnswerParts({ thoughts, prefix, calls, leadingSpace: name === "jamba", stop: [stop].flat() });
-  let written = "";
-  /** Of what was drawn, the end that may belong to a stop text. */
-  let unsettled = "";
-  let sent = 0;
+  const text = new AnswerText(tokenizer, request, options, { drawn: { ids, logprobs }, cachedTokens });
   let firstTokenAt = 0;
-  const part = (piece: string, end?: { readonly isCut: boolean }): Part | undefined => {
-    unsettled += piece;
-    const pieces = [...said.push(piece), ...(end ? said.end(end) : [])];
-    const settled = unsettled.slice(0, said.settled - written.length);
-    unsettled = unsettled.slice(settled.length);
-    written += settled;
-    const shown = [...text.push(settled), ...(end ? text.end() : [])].map((one) => ("text" in one ? one.text : "")).join("");
-    const found: Part = {
-      text: apart ? shown : settled,
-      pieces,
-      ids: ids.slice(sent),
-      ...(sent === 0 && { usage: { promptTokens: prompt.length, cachedTokens } }),
-      ...(logprobs.length > 0 && { logprobs: logprobs.slice(sent) }),
-    };
-    if (found.text === "" && pieces.length === 0 && !(end && sent < ids.length)) return undefined;
-    sent = ids.length;
-    return found;
-  };
   let evidence = first;
   let fullRowDraws = 0;
   let finishReason: Result["finishReason"] | undefined;
@@ -322,66 +298,59 @@ async function* answerOf(
     }
     ids.push(id);
     if (ids.length === 1) firstTokenAt = performance.now();
-    if (options.logprobs || alternatives) {
-      const { top, ...own } = await logprobsAfter(evidence, id, alternatives);
-      logprobs.push({ ...withText(tokenizer, own), top: top.map((one) => withText(tokenizer, one)) });
-    }
+    if (options.logprobs || alternatives) logprobs.push(await logprobsAfter(evidence, id, alternatives, tokenizer));
     evidence.drawn();
     options.onToken?.(id);
     constraint?.accept(id);
-    if (stopIds.has(id) && (constraint || !options.ignoreEos)) finishReason = "stop";
-    else {
-      const piece = decoder?.push(id) ?? "";
-      const found = piece ? part(piece) : undefined;
-      if (found) yield found;
-      if (said.stopString !== undefined) finishReason = "stop";
-      else if (ids.length >= maxTokens) finishReason = "length";
-      else if (signal?.aborted) finishReason = "cancelled";
-      else {
-        // Without the signal: a step cut in the middle would lose the state of the whole conversation.
-        const next = ahead.next(id, questionsAfter);
-        if (constraint) {
-          next.catch(() => undefined); // thrown where it is awaited
-          await nextTurn();
-          constraint.prepare(); // while the step runs
-        }
-        evidence = await next;
-      }
+    if (stopIds.has(id) && (constraint || !options.ignoreEos)) {
+      finishReason = "stop";
+      break;
     }
+    const part = text.push();
+    if (part) yield part;
+    if (text.stopString !== undefined) finishReason = "stop";
+    else if (ids.length >= maxTokens) finishReason = "length";
+    else if (signal?.aborted) finishReason = "cancelled";
+    else evidence = await nextEvidence(ahead.next(id, questionsAfter), constraint);
   }
-  const rest = part(decoder?.end() ?? "", { isCut: finishReason !== "stop" });
+  const rest = text.end(finishReason !== "stop");
   if (rest) yield rest;
-  const { toolCalls, stopString } = said;
+  const whole = text.whole();
   return {
-    text: apart ? text.text : written,
-    content: said.text,
+    ...whole,
     ids,
-    finishReason: finishReason === "stop" && toolCalls.length > 0 ? "tool-calls" : finishReason,
+    finishReason: finishReason === "stop" && whole.toolCalls.length > 0 ? "tool-calls" : finishReason,
     ...(finishReason === "cancelled" && { cancelReason: signal!.reason }),
-    stopString,
-    toolCalls,
-    reasoning: said.reasoning,
     logprobs: options.logprobs || alternatives ? logprobs : undefined,
     fullRowDraws,
     firstTokenAt,
-    written,
   };
 }
 
-/** With tools the answer is bound to whole calls of them, see `constraintOf`; a model may write calls unasked. */
-export function callsOf({ tools, toolChoice = "auto" }: CheckedOptions): AnswerPartsOptions["calls"] {
-  if (toolChoice === "none") return "none";
-  if (!tools?.length) return "found";
-  return isForced(toolChoice) ? "forced" : "offered";
+/** Without the signal: a step cut in the middle would lose the state of the whole conversation. */
+async function nextEvidence(next: Promise<RowEvidence>, constraint: Constraint | undefined): Promise<RowEvidence> {
+  if (constraint) {
+    next.catch(() => undefined); // thrown where it is awaited
+    await nextTurn();
+    constraint.prepare(); // while the step runs
+  }
+  return next;
 }
 
-/** A token that was drawn from the whole row may be none of the best. */
-async function logprobsAfter(evidence: RowEvidence, id: number, alternatives: number) {
-  const found = logprobsOf(evidence, id, alternatives);
-  if (found) return found;
-  const { ids, values, max, sumExp } = evidence;
-  const logit = (await evidence.row())[id];
-  return logprobsOf({ ids, values, max, sumExp, asked: new Map([[id, logit]]) }, id, alternatives)!;
+async function logprobsAfter(
+  evidence: RowEvidence,
+  id: number,
+  alternatives: number,
+  tokenizer: Tokenizer | undefined,
+): Promise<DrawnLogprob> {
+  let found = logprobsOf(evidence, id, alternatives);
+  if (!found) {
+    // A token that was drawn from the whole row may be none of the best.
+    const { ids, values, max, sumExp } = evidence;
+    const logit = (await evidence.row())[id];
+    found = logprobsOf({ ids, values, max, sumExp, asked: new Map([[id, logit]]) }, id, alternatives)!;
+  }
+  return { ...withText(tokenizer, found), top: found.top.map((one) => withText(tokenizer, one)) };
 }
 
 /** Whether a token's text holds one of `breakers`; none does without a tokenizer. */
