@@ -268,6 +268,8 @@ describe("what is around", () => {
     const { data } = await model.embed(texts);
     const numbers = await json("/v1/embeddings", { input: texts });
     expect(numbers.data.flatMap(({ embedding }: Json) => embedding)).toEqual([...(data as Float32Array)]);
+    for (const { embedding } of numbers.data)
+      expect(embedding.reduce((sum: number, value: number) => sum + value * value, 0)).toBeCloseTo(1, 5);
     const { data: coded, usage } = await json("/v1/embeddings", { input: texts, encoding_format: "base64" });
     expect([...new Float32Array(Uint8Array.from(Buffer.from(coded[1].embedding, "base64")).buffer)]).toEqual(numbers.data[1].embedding);
     expect(usage.prompt_tokens).toBeGreaterThan(2);

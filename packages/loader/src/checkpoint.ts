@@ -15,6 +15,7 @@ import {
 import { ggufConfig } from "./gguf/config.ts";
 import { type GgufValue, parseGgufHeader } from "./gguf/header.ts";
 import { hfNameOf } from "./gguf/names.ts";
+import { ggufGeneration } from "./gguf/sampling.ts";
 import { ggufShards, joinGgufHeaders } from "./gguf/shards.ts";
 import { ggufTokenizer } from "./gguf/tokenizer.ts";
 import type { HubFolderOptions } from "./hub/hub-folder.ts";
@@ -33,7 +34,7 @@ export interface Checkpoint {
   readonly name: string;
   /** config.json, or what the metadata of a GGUF file says in its form. */
   readonly config: unknown;
-  /** generation_config.json */
+  /** generation_config.json, or what the metadata of a GGUF file says in its form. */
   readonly generationConfig?: unknown;
   /** tokenizer.json, or what the metadata of a GGUF file says in its form: tens of megabytes, so who is done with it may take it out. */
   tokenizer?: unknown;
@@ -150,7 +151,9 @@ async function openGguf(folder: Folder, file: string, signal?: AbortSignal): Pro
     const warnings: string[] = [];
     const warn = (warning: string) => void warnings.push(`${header.file}: ${warning}`);
     const config = ggufConfig(header);
-    return checkpoint(folder, sources, { config, ...ggufTokenizer(header.metadata, warn), tensors, gguf: header.metadata, warnings });
+    const generationConfig = ggufGeneration(header.metadata, warn);
+    const described = { config, generationConfig, ...ggufTokenizer(header.metadata, warn) };
+    return checkpoint(folder, sources, { ...described, tensors, gguf: header.metadata, warnings });
   } catch (error) {
     await closeAll(sources).catch(() => undefined);
     throw error;

@@ -10,7 +10,7 @@ import { embeddingRequest } from "../schemas/requests.ts";
 export const embeddingsRoute = withBody({
   method: "post",
   paths: ["/v1/embeddings", "/embeddings"],
-  summary: "Mean-pooled hidden states of texts. Jamba was not trained as an embedder.",
+  summary: "Mean-pooled hidden states of texts, as vectors of length 1. Jamba was not trained as an embedder.",
   request: embeddingRequest,
   returns: "A list of embeddings",
   answer: embeddingsAnswer,

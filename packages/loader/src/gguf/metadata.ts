@@ -4,6 +4,7 @@ import type { JambaConfig } from "../model/config.ts";
 import { parseGenerationConfig } from "../model/generation-config.ts";
 import { endKeys, turnEnds } from "./ends.ts";
 import type { GgufValue } from "./header.ts";
+import { samplingKeys } from "./sampling.ts";
 import { tokenTypes } from "./token-types.ts";
 import { ggufVocabulary } from "./vocabulary.ts";
 
@@ -39,6 +40,7 @@ export function describeGguf(checkpoint: Origin, config: JambaConfig, fileType: 
     ["general.file_type", fileType],
     ["general.quantization_version", 2],
     ...modelKeys(config),
+    ...samplingKeys(parseGenerationConfig(checkpoint.generationConfig).defaults),
   ]);
   for (const [key, value] of tokenizerOf(checkpoint, config, warnings)) metadata.set(key, value);
   return { metadata, warnings };
