@@ -21,6 +21,7 @@ export {
   parseConfig,
   type QuantizeDtype,
   type Quantized,
+  type QuantizedTensor,
   type QuantizeOptions,
   type TensorPart,
   type Warn,
