@@ -17,13 +17,13 @@ export function readArguments(given: unknown): unknown {
   while (typeof value === "string") {
     const text = value.trim();
     const read = text === "" ? null : readJson(text);
-    if (read === undefined) return new Literal(safeJson(value));
+    if (read === undefined) return new Literal(`"${insideJson(value)}"`);
     value = read;
   }
   return value ?? {};
 }
 
-/** A JSON string without `<`. */
-export function safeJson(text: string): string {
-  return JSON.stringify(text).replaceAll("<", "\\u003c");
+/** What stands between the quotes of a JSON string, without `<`. A name has nothing to escape, unless it is made to break a prompt. */
+export function insideJson(text: string): string {
+  return JSON.stringify(text).slice(1, -1).replaceAll("<", "\\u003c");
 }

@@ -1,6 +1,5 @@
 // ChatML with thoughts: the chat form of Jamba Reasoning 3B and Jamba2, character for character as the published template writes it.
 
-import { safeJson } from "./call-arguments.ts";
 import { pythonJson } from "./json.ts";
 import type { FormInput, TemplateMessage } from "./messages.ts";
 
@@ -52,7 +51,7 @@ function wantsThoughts(question: TemplateMessage, next: TemplateMessage | undefi
 function answer(message: TemplateMessage, keepThoughts: boolean): string {
   const { thoughts, content } = thoughtsOf(message);
   const calls = (message.tool_calls ?? []).map(({ function: call }) => {
-    return `<tool_call>\n{"name": ${safeJson(call.name)}, "arguments": ${pythonJson(call.arguments)}}\n</tool_call>`;
+    return `<tool_call>\n{"name": "${call.name}", "arguments": ${pythonJson(call.arguments)}}\n</tool_call>`;
   });
   const kept = keepThoughts && thoughts !== "";
   const text = kept ? `<think>\n${trimLines(thoughts)}\n</think>\n\n${content.replace(/^\n+/, "")}` : content;

@@ -1,6 +1,5 @@
 // The chat form of Jamba 1.5, 1.6 and 1.7, character for character as the published template writes it.
 
-import { safeJson } from "./call-arguments.ts";
 import { isObject, type Json, pythonJson } from "./json.ts";
 import type { FormInput, TemplateMessage } from "./messages.ts";
 
@@ -32,7 +31,7 @@ function toolDefinitions(tools: FormInput["tools"], afterText: boolean): string 
 
 function toolCalls({ tool_calls: calls = [] }: TemplateMessage): string {
   if (calls.length === 0) return "";
-  const listed = calls.map(({ function: call }) => `{"name": ${safeJson(call.name)}, "arguments": ${pythonJson(call.arguments)}}`);
+  const listed = calls.map(({ function: call }) => `{"name": "${call.name}", "arguments": ${pythonJson(call.arguments)}}`);
   return `<tool_calls>[\n    ${listed.join(",\n    ")}\n]</tool_calls>`;
 }
 

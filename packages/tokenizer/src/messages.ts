@@ -1,7 +1,7 @@
 // Messages, tools and documents as users write them, and as templates want them.
 
 import { TokenizerError } from "@jamba/core";
-import { readArguments } from "./call-arguments.ts";
+import { insideJson, readArguments } from "./call-arguments.ts";
 import { isObject, type Json, pythonJson, show } from "./json.ts";
 
 export interface ToolCall {
@@ -127,7 +127,7 @@ function toolCalls(given: unknown, where: string): NonNullable<TemplateMessage["
     if (!isObject(call) || !isObject(inner) || typeof inner.name !== "string") fail(`${where}[${i}]`, "{ name, arguments }", call);
     const args = inner.arguments ?? {};
     if (typeof args !== "string" && !isObject(args)) fail(`${where}[${i}].arguments`, "an object or JSON text", args);
-    const called = { name: inner.name, arguments: readArguments(args) };
+    const called = { name: insideJson(inner.name), arguments: readArguments(args) };
     return { ...(typeof call.id === "string" && { id: call.id }), type: "function", function: called };
   });
 }
