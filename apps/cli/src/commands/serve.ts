@@ -47,12 +47,18 @@ runs ten seconds to end, then exit with 0; a second one ends it, with 130.`,
       terminate: true,
     });
     const bar = loadBar(terminal, isLive);
+    let isReady = false;
+    const stopBar = () => {
+      isReady = true;
+      bar.stop();
+    };
     const load: LoadOptions = {
       ...loadOptions(flags, terminal),
       ...(log && { onWarning: (warning) => log({ warning }) }),
       limits: { sequences: numberFlag(flags, "parallel") },
       cache: { dir: textFlag(flags, "states") },
-      onProgress: bar.onProgress,
+      // The bar is for whoever waits for the start: a model that comes back later has none.
+      onProgress: (progress) => void (isReady || bar.onProgress?.(progress)),
     };
     let serving: Serving | undefined;
     try {
@@ -62,7 +68,7 @@ runs ten seconds to end, then exit with 0; a second one ends it, with 130.`,
       if (flags.json) terminal.stdout.write(`${JSON.stringify({ url, port, pid: process.pid })}\n`);
       log?.({ event: "listening", url, port, pid: process.pid, model: sources.length === 1 ? sources[0] : sources });
       if (isLive) terminal.stderr.write(`${sources.join(", ")} at ${coloursFor(terminal.stderr, terminal).cyan(url)}; Ctrl-C stops\n`);
-      await Promise.race([ready.finally(bar.stop), stopped]);
+      await Promise.race([ready.finally(stopBar), stopped]);
       const live = isLive && !stop.signal.aborted ? showLive(serving.server, terminal) : undefined;
       await stopped;
       live?.();
@@ -119,15 +125,10 @@ async function serveOne([source]: readonly string[], { flags, load, options, sig
 async function serveSeveral(sources: readonly string[], { flags, load, options }: Asked): Promise<Serving> {
   const { serve } = await import("@jamba/server");
   const names = aliasesOf(sources, flags);
-  let isFirst = true;
   const models: ServedModels = Object.fromEntries(
     sources.map((source) => {
       const [id = source, ...aliases] = names.get(source)!;
-      // The bar is for whoever waits for the start.
-      const { onProgress, ...rest } = load;
-      const shown = isFirst && { onProgress };
-      isFirst = false;
-      return [id, { ...rest, ...shown, source, aliases }];
+      return [id, { ...load, source, aliases }];
     }),
   );
   const server = await serve({
