@@ -163,6 +163,16 @@ describe("an error", () => {
   test.each(failing)("%s breaks off a text", async (_, make) => {
     await expect(make().toResponse({ as: "text" }).text()).rejects.toBeDefined();
   });
+
+  test("of what has no JSON, as tools may throw it, is the last event, and the answer ends", async () => {
+    const ring: { self?: unknown } = {};
+    ring.self = ring;
+    const stream = model.stream(messages, { tools: { now: { run: () => Promise.reject(ring) } }, toolChoice: "required", maxTokens: 60 });
+    const events = eventsOf(await new Response(stream.toReadableStream()).text());
+    expect(events.at(-1)).toEqual({ type: "error", error: { code: "INTERNAL", message: "The answer failed." } });
+    expect((await stream.result).finishReason).toBe("cancelled");
+    expect(model.inUse()).toEqual({ slots: 0, pages: 0 });
+  });
 });
 
 describe("the response", () => {

@@ -33,6 +33,10 @@ interface Source {
 export function webStream({ next, cancel }: Source, { as = "events" }: WebStreamOptions): ReadableStream<Uint8Array> {
   if (as !== "events" && as !== "text") throw new JambaError("OPTION", `as: expected "events" or "text", found ${JSON.stringify(as)}`);
   const encoder = new TextEncoder();
+  const fail = (controller: ReadableStreamDefaultController<Uint8Array>, error: unknown) => {
+    controller.enqueue(encoder.encode(event({ type: "error", error: told(error) })));
+    controller.close();
+  };
   const pull = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
     let found: IteratorResult<Part, Result>;
     try {
@@ -41,12 +45,18 @@ export function webStream({ next, cancel }: Source, { as = "events" }: WebStream
     } catch (error) {
       // A text has no place for an error: it breaks off, and who reads it hears why.
       if (as === "text") throw error;
-      controller.enqueue(encoder.encode(event({ type: "error", error: told(error) })));
-      return controller.close();
+      return fail(controller, error);
     }
     if (as === "text" && !found.done) controller.enqueue(encoder.encode(wordsOf(found.value)));
-    if (as === "events")
-      controller.enqueue(encoder.encode(event(found.done ? { type: "result", result: found.value } : { type: "part", ...found.value })));
+    if (as === "events") {
+      try {
+        controller.enqueue(encoder.encode(event(found.done ? { type: "result", result: found.value } : { type: "part", ...found.value })));
+      } catch (error) {
+        // What a tool throws, or a schema makes of an answer, may have no JSON. The answer must not wait for a reader then.
+        await cancel(error);
+        return fail(controller, error);
+      }
+    }
     if (found.done) controller.close();
   };
   return new ReadableStream({ pull, cancel }, { highWaterMark: 0 });
