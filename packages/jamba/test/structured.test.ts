@@ -187,6 +187,27 @@ describe("a keyword that can't be enforced", () => {
     await expect(model.generate(ask, { format: { type: "json", schema: loose } })).rejects.toMatchObject({ code: "OPTION" });
   });
 
+  test("may be a schema that is too large or too deep: what can be held still is", async () => {
+    const many = (n: number) =>
+      Object.fromEntries(Array.from({ length: n }, (_, i) => [`p${i}`, { type: "object", properties: { a: { type: "null" } } }]));
+    const deep = Array.from({ length: 100 }).reduce((inner: object) => ({ type: "array", items: inner }), { type: "null" });
+    for (const [of, path] of [
+      [{ type: "object", properties: { far: { type: "object", properties: many(3000) } } }, "format.schema.properties.far.properties"],
+      [{ type: "object", properties: { far: deep } }, `format.schema.properties.far${".items".repeat(63)}`],
+    ] as const) {
+      const found = notEnforced({ format: { type: "json", schema: of, strict: false } });
+      expect(found).toEqual([path]);
+      expect(() => notEnforced({ format: { type: "json", schema: of } })).toThrow(/at most/);
+    }
+    const wide = { type: "object", properties: { mood: { enum: ["glad"] }, ...many(700) }, required: ["mood"] };
+    const { content, notEnforced: found } = await model.generate(ask, {
+      format: { type: "json", schema: wide, strict: false },
+      maxTokens: 20,
+    });
+    expect(found!.length).toBeGreaterThan(0);
+    expect(content).toMatch(/^{"mood": "glad"/);
+  });
+
   test("is no excuse for a schema that is wrong", async () => {
     for (const wrong of [{ type: "fox" }, { enum: [] }, { type: "string", minLength: 2, maxLength: 1 }])
       await expect(model.generate(ask, { format: { type: "json", schema: wrong, strict: false } })).rejects.toMatchObject({

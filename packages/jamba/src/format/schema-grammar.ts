@@ -101,6 +101,8 @@ class SchemaGrammar {
     if (this.#open.has(schema)) fail(path, "a schema that is not made of itself alone", "one that is");
     const known = this.#named.get(schema);
     if (known !== undefined) return known;
+    // Half of the rules are for what is begun already.
+    if (this.#notEnforced && (this.#depth >= maxDepth || this.#count >= maxRules / 2)) return this.#leftOut(path, "value");
     if (this.#depth >= maxDepth) fail(path, `schemas at most ${maxDepth} deep`, "a deeper one");
     const name = this.#fresh(path);
     this.#named.set(schema, name);
@@ -211,8 +213,7 @@ class SchemaGrammar {
         return this.#rule(`"\\"" ${regexGrammar(written, this.#inString(`${path}.pattern`, pattern !== undefined))} "\\""`, path);
       } catch (error) {
         if (!this.#notEnforced) throw error;
-        this.#notEnforced.add(`${path}.${pattern === undefined ? "format" : "pattern"}`);
-        return "string";
+        return this.#leftOut(`${path}.${pattern === undefined ? "format" : "pattern"}`, "string");
       }
     }
     const longest = max === Number.POSITIVE_INFINITY ? min : max;
@@ -307,6 +308,8 @@ class SchemaGrammar {
       if (schema.additionalProperties === false) fail(`${path}.required`, "names that additionalProperties: false allows", name);
       listed.push([name, additional === false ? true : additional]);
     }
+    const rules = 3 * listed.length;
+    if (this.#notEnforced && this.#count + rules > maxRules) return this.#leftOut(`${path}.properties`, "object");
     const pairs = listed.map(
       ([name, value]) => `${literal(JSON.stringify(name))} ": " ${this.#inner(value, `${path}.properties.${name}`)}`,
     );
@@ -361,8 +364,7 @@ class SchemaGrammar {
       return `"\\"" ${key} "\\""`;
     } catch (error) {
       if (!this.#notEnforced) throw error;
-      this.#notEnforced.add(path);
-      return "string";
+      return this.#leftOut(path, "string");
     }
   }
 
@@ -447,6 +449,12 @@ class SchemaGrammar {
     if (!this.#notEnforced) fail(`${path}.$ref`, "a reference to a part of the schema, such as #/$defs/name", ref);
     this.#notEnforced.add(`${path}.$ref`);
     return true;
+  }
+
+  /** @returns the rule that stands for it */
+  #leftOut(path: string, rule: string): string {
+    this.#notEnforced!.add(path);
+    return rule;
   }
 
   /** @param what is wrong with it where the keyword alone does not say it */
