@@ -21,7 +21,23 @@ const script = [
 
 async function record() {
   const command = `'${process.execPath}' '${program}' chat tiny --max-tokens 70`;
-  tmux("new-session", "-d", "-s", "one", "-x", String(columns), "-y", String(rows), "-e", "TERM=xterm-256color", "bash", "-c", command);
+  tmux(
+    "new-session",
+    "-d",
+    "-s",
+    "one",
+    "-x",
+    String(columns),
+    "-y",
+    String(rows),
+    "-e",
+    "TERM=xterm-256color",
+    "-e",
+    "JAMBA_HISTORY=",
+    "bash",
+    "-c",
+    command,
+  );
   try {
     for (const [before, line] of script) {
       await until(() => before.test(tmux("capture-pane", "-p", "-t", "one")));

@@ -11,6 +11,7 @@ export {
   type RemovedFiles,
   removeCached,
 } from "./hub/cached.ts";
+export { proxyOf } from "./hub/connect.ts";
 export { type Download, type DownloadOptions, type DownloadProgress, download } from "./hub/download.ts";
 export { isHubId } from "./hub/hub-id.ts";
 export { type JambaConfig, parseConfig } from "./model/config.ts";

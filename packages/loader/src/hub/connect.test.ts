@@ -136,6 +136,9 @@ test.each<[string, Record<string, string>, string | undefined]>([
   ["https://huggingface.co", { HTTPS_PROXY: "http://p:1", NO_PROXY: "face.co,other:443" }, "HTTPS_PROXY p:1"],
   ["https://huggingface.co", { HTTPS_PROXY: "http://p:1", NO_PROXY: "huggingface.co:8443" }, "HTTPS_PROXY p:1"],
   ["https://huggingface.co", { HTTPS_PROXY: "" }, undefined],
+  ["http://127.0.0.1:8080", { HTTP_PROXY: "http://p:1" }, undefined],
+  ["http://localhost", { HTTP_PROXY: "http://p:1" }, undefined],
+  ["http://[::1]:80", { HTTP_PROXY: "http://p:1" }, undefined],
 ])("%s with %j goes by the proxy %s", (url, env, expected) => {
   const found = proxyOf(new URL(url), env);
   expect(found && `${found.variable} ${found.url.host}`).toBe(expected);

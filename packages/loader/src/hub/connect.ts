@@ -59,7 +59,7 @@ export function isUnconnected(error: unknown): boolean {
   );
 }
 
-/** The proxy that the environment names for a URL, as curl and node read it. */
+/** The proxy that the environment names for a URL, as curl and node read it; for this machine itself there is none. */
 export function proxyOf(url: URL, env: Environment): { readonly url: URL; readonly variable: string } | undefined {
   const without = (env.NO_PROXY || env.no_proxy || "").split(/[\s,]+/).filter(Boolean);
   const isWithout = without.some((entry) => {
@@ -67,7 +67,7 @@ export function proxyOf(url: URL, env: Environment): { readonly url: URL; readon
     const isHost = entry === "*" || url.hostname === host || (host !== "" && url.hostname.endsWith(`.${host}`));
     return isHost && (port === undefined || port === (url.port || (url.protocol === "https:" ? "443" : "80")));
   });
-  if (isWithout) return undefined;
+  if (isWithout || /^(localhost|127\..*|\[::1\])$/.test(url.hostname)) return undefined;
   for (const variable of url.protocol === "https:" ? ["HTTPS_PROXY", "https_proxy"] : ["HTTP_PROXY", "http_proxy"]) {
     const value = env[variable];
     if (!value) continue;
