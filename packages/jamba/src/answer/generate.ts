@@ -73,7 +73,7 @@ export interface Result<Parsed = unknown> {
   readonly usage: Usage;
   /** Why less than half of the prompt was there already. */
   readonly cacheMissReason?: string;
-  /** With `truncation: "auto"`: the indices of the messages that the model did not see, rising; none where all fit. */
+  /** With `truncation: "auto"`: the indices of the messages that the model did not see, rising; none where all fit. Of a session, in its `messages`. */
   readonly dropped?: readonly number[];
   /** Keywords of schemas that are not strict which the answer is not bound to, as paths such as `format.schema.not`; check it for them. */
   readonly notEnforced?: readonly string[];

@@ -16,7 +16,7 @@ export interface WebResponseOptions extends WebStreamOptions {
   readonly status?: number;
   readonly statusText?: string;
   /** Beside those that a stream needs, or in their place. */
-  readonly headers?: HeadersInit;
+  readonly headers?: ResponseInit["headers"];
 }
 
 /** What is read for the stream: the next part, and what is to happen when nobody wants more. */
