@@ -247,3 +247,30 @@ test("allowed_tools: only those are called, in either API", async () => {
     expect.objectContaining({ param: "tool_choice", message: expect.stringContaining("fly") }),
   ]);
 });
+
+describe("a field of a function that is not known", () => {
+  const bodies: [path: string, where: string, body: (more: object) => object][] = [
+    [
+      "/v1/chat/completions",
+      "tools[0].function",
+      (more) => ({ messages, tools: [{ type: "function", function: { name: "call", ...more } }] }),
+    ],
+    ["/v1/chat/completions", "functions[0]", (more) => ({ messages, functions: [{ name: "call", ...more }] })],
+    ["/v1/responses", "tools[0]", (more) => ({ input: "Call Omar.", tools: [{ type: "function", name: "call", ...more }] })],
+  ];
+
+  test.each(bodies)("%s: is refused where it means the parameters or the description, in %s", async (path, where, body) => {
+    const given = { parametres: {}, paramters: {}, params: {}, arguments: {}, args: {}, inputSchema: {}, input_schema: {}, schema: {}, desciption: "", discription: "" }; // biome-ignore format: a list
+    for (const [key, value] of Object.entries(given)) {
+      const response = await post(path, body({ [key]: value }));
+      const meant = key.startsWith("d") ? "description" : "parameters";
+      const message = `${where}.${key}: expected a known field, found this one; did you mean ${meant}?`;
+      expect([response.status, ((await response.json()) as Json).error.message]).toEqual([400, message]);
+    }
+  });
+
+  test.each(bodies)("%s: is else left out with a note, in %s", async (path, _, body) => {
+    const response = await post(path, { ...body({ defer_loading: true, title: "Call" }), max_tokens: 2 });
+    expect([response.status, response.headers.get("x-jamba-left-out")]).toEqual([200, "tools[0].defer_loading, tools[0].title"]);
+  });
+});

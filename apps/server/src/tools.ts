@@ -11,7 +11,7 @@ export interface ReadTools {
   readonly places: readonly number[];
 }
 
-/** Reads functions by `read`, which gives undefined for another kind: those are left out, with a note. */
+/** Reads functions by `read`, which gives undefined for another kind: those, and fields that mean nothing here, are left out with a note. */
 export function readTools<T extends { type?: string | null }>(
   all: readonly T[] | undefined,
   read: (tool: T) => NamedTool | undefined,
@@ -22,7 +22,9 @@ export function readTools<T extends { type?: string | null }>(
   for (const [place, tool] of (all ?? []).entries()) {
     const found = read(tool);
     if (found) {
-      tools.push({ type: "function", function: found });
+      const { name, description, parameters, strict, ...others } = found;
+      for (const key of Object.keys(others)) notes.leftOut.push(`tools[${place}].${key}`);
+      tools.push({ type: "function", function: { name, description, parameters, strict } });
       places.push(place);
     } else notes.leftOut.push(`tools[${place}] (${tool.type})`);
   }

@@ -84,6 +84,20 @@ export const functionShape = {
   strict: optional(z.boolean()),
 };
 
+/** Fields that mean the description or the parameters: a function without them would have its arguments made up. */
+const misspelt = /^(p[ae]?r|arg|input_?schema$|schema$|des[ck]|dis[ck]r)/i;
+
+/** A function as a request describes it. What else it says is left out, with a note, unless it means a field of another name. */
+export function functionObject<T extends z.ZodRawShape>(more: T) {
+  return z.looseObject({ ...more, ...functionShape }).superRefine((described, { addIssue }) => {
+    const known = [...Object.keys(more), ...Object.keys(functionShape)];
+    for (const key of Object.keys(described).filter((key) => !known.includes(key) && misspelt.test(key))) {
+      const meant = /^d/i.test(key) ? "description" : "parameters";
+      addIssue({ code: "custom", path: [key], message: `expected a known field, found this one; did you mean ${meant}?` });
+    }
+  });
+}
+
 /** What only the service that it was made for can read or run. */
 export function otherThan(...types: string[]) {
   const message = `expected a value of this type, or another type than ${types.join(", ")}`;
@@ -91,7 +105,7 @@ export function otherThan(...types: string[]) {
 }
 export const otherKind = otherThan("function");
 
-const functionTool = z.object({ type: z.literal("function"), function: z.object(functionShape) });
+const functionTool = z.object({ type: z.literal("function"), function: functionObject({}) });
 export const toolsField = optional(z.array(z.union([functionTool, otherKind])).max(maxTools));
 
 /** A choice among some of the tools; `choice` is how the route names a function. */

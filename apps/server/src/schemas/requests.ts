@@ -8,7 +8,7 @@ import {
   choiceKinds,
   drawing,
   functionName,
-  functionShape,
+  functionObject,
   maxTools,
   messages,
   oneTurn,
@@ -52,7 +52,7 @@ export const chatRequest = z
     tools: toolsField,
     tool_choice: toolChoiceField,
     parallel_tool_calls: optional(z.boolean()),
-    functions: optional(z.array(z.object(functionShape)).min(1).max(128)),
+    functions: optional(z.array(functionObject({})).min(1).max(128)),
     function_call: optional(z.union([z.enum(["none", "auto"]), z.object({ name: z.string().min(1) })])),
     modalities: optional(z.array(z.literal("text", "expected text: this model writes nothing else"))),
     ...templateFields,
@@ -151,7 +151,7 @@ export const responseRequest = z
         ),
       }),
     ),
-    tools: optional(z.array(z.union([z.object({ type: z.literal("function"), ...functionShape }), otherKind])).max(maxTools)),
+    tools: optional(z.array(z.union([functionObject({ type: z.literal("function") }), otherKind])).max(maxTools)),
     tool_choice: optional(
       z.union([
         z.enum(["none", "auto", "required"]),
