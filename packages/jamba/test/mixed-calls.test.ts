@@ -61,6 +61,19 @@ describe.each(backends)("on $name", ({ name: backend, absent }) => {
     expect(model.calls()).toEqual({ running: 0, waiting: 0 });
   });
 
+  test("a draw that takes all logits has its own, also in a step of which another call reads all", async ({ skip }) => {
+    if (absent) skip(absent);
+    await using model = await loadModel("tiny", { backend, cache: { bytes: 0 } });
+    const draw = () => model.generate("The fox", { maxTokens: 6, temperature: 100, seed: 3, logprobs: true });
+    const alone = await draw();
+    expect(alone.timings.fullRowDraws).toBeGreaterThan(0);
+    const forward = async () => {
+      for (let i = 0; i < 8; i++) (await model.forward(idsOf(5, i), { logits: "all" })).state.dispose();
+    };
+    const [found] = await Promise.all([draw(), forward(), forward()]);
+    expect([found.ids, found.logprobs]).toEqual([alone.ids, alone.logprobs]);
+  });
+
   test("calls that wait for their turn hold no state", async ({ skip }) => {
     if (absent) skip(absent);
     await using model = await loadModel("tiny", { backend, cache: { bytes: 0 }, limits: { sequences: 2 } });

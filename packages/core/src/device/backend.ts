@@ -86,8 +86,8 @@ export interface Step {
    */
   readonly done: Promise<void>;
   /**
-   * A value of `read` or `top`, which came with the step, or rows [from, to) of one of `keep`, fetched now: it is there until the submit after
-   * the next one with the same states.
+   * A value of `read` or `top`, which came with the step, or one of `keep`, fetched now: it is there until the submit after the next one
+   * with the same states. All of it, or rows [from, to).
    * @throws ShapeError for a name or rows that the list does not have, BackendError for a kept value that is gone,
    * what `done` rejects with
    */

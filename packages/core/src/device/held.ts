@@ -116,7 +116,7 @@ export class HeldStep implements Step {
     const output = plan.outputs.findIndex((one) => one.name === name);
     if (output >= 0) {
       await this.done;
-      return this.outputs[output];
+      return rows ? rowsOf(name, this.outputs[output], rows) : this.outputs[output];
     }
     const kept = plan.kept.findIndex((one) => one.name === name);
     if (kept < 0) throw new ShapeError(`step: expected a value that its list reads or keeps, found "${name}"`);
@@ -129,8 +129,7 @@ export class HeldStep implements Step {
       throw new BackendError(`step: ${name}: expected to be read before the submit after the next one, found it gone`);
     const { dtype, shape } = this.program.plan.kept[index].x;
     const [from, to] = rows ?? [0, shape[0]];
-    if (!(Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from <= to && to <= shape[0]))
-      throw new ShapeError(`step: ${name}: expected rows within [0, ${shape[0]}], found [${from}, ${to})`);
+    expectRows(name, shape[0], from, to);
     const values = allocate({ dtype, shape: [to - from, shape[1]] });
     // Asked for at once, so that it stands before later steps in the queue.
     const reading = this.guard.wait(this.ticket.readKept(index, from, to, values.data as Float32Array));
@@ -139,6 +138,17 @@ export class HeldStep implements Step {
     await reading;
     return values;
   }
+}
+
+function rowsOf(name: string, { data, dims }: HostTensor, [from, to]: readonly [from: number, to: number]): HostTensor {
+  expectRows(name, dims[0], from, to);
+  const columns = data.length / dims[0];
+  return new HostTensor((data as Float32Array).slice(from * columns, to * columns), [to - from, ...dims.slice(1)]);
+}
+
+function expectRows(name: string, rows: number, from: number, to: number): void {
+  if (!(Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from <= to && to <= rows))
+    throw new ShapeError(`step: ${name}: expected rows within [0, ${rows}], found [${from}, ${to})`);
 }
 
 /** @throws JambaError OUT_OF_MEMORY */
