@@ -7,7 +7,7 @@ import { summary } from "./commands/run.ts";
 import type { FlagValues } from "./flags.ts";
 import { addToHistory, historyPath, readHistory } from "./history.ts";
 import { LineEditor, messagesOf } from "./line-editor.ts";
-import { coloursFor, type Terminal } from "./terminal.ts";
+import { below, coloursFor, type Terminal } from "./terminal.ts";
 import { origin } from "./with-model.ts";
 import { WordWrap } from "./word-wrap.ts";
 
@@ -46,8 +46,8 @@ export async function converse(chat: Chat, flags: FlagValues, source: string, te
     const result = await chat.keep(stream);
     answers.push({ text: said, result });
     // Nothing was there before the first answer.
-    const miss = answers.length > 1 && result.cacheMissReason ? `\n  read again: ${result.cacheMissReason}` : "";
-    if (!quiet) stderr.write(`${dim(`${summary(result, source, chat.model)}${miss}`)}\n`);
+    const miss = answers.length > 1 && result.cacheMissReason ? [`read again: ${result.cacheMissReason}`] : [];
+    if (!quiet) stderr.write(dim(below([...summary(result, source, chat.model), ...miss], stderr)));
     if (!quiet && stderr.isTTY) stderr.write(chat.pictures());
   };
   try {

@@ -37,6 +37,12 @@ export function wrapped(text: string, width: number): string[] {
   return lines;
 }
 
+/** Indented lines for who reads: on a terminal of whole words, what goes on indented more; elsewhere one line each. */
+export function below(texts: readonly string[], stream: Terminal["stderr"]): string {
+  const width = stream.isTTY ? widthOf(stream) - 4 : Number.POSITIVE_INFINITY;
+  return texts.flatMap((text) => wrapped(text, width).map((line, i) => `${i === 0 ? "  " : "    "}${line}\n`)).join("");
+}
+
 /** "1 question", "2 questions" */
 export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;

@@ -89,5 +89,5 @@ test("the width is that of the moment, and what goes elsewhere counts too", () =
   columns = 20;
   wrap.write("cccc dddd", to("2"));
   wrap.end();
-  expect(lines.join("|")).toBe("1aaaa|1 |1bb|2bb|2 |2cccc|2 |2dddd");
+  expect(lines.join("|")).toBe("1aaaa|1 bb|2bb|2 cccc|2 dddd");
 });

@@ -22,6 +22,8 @@ export class WordWrap {
   /** Whether a word longer than the line is under way. */
   #isLong = false;
   #fence: string | undefined;
+  /** What is to be shown at the end of a call. */
+  #shown: { text: string; to: Sink }[] = [];
 
   /** @param columns of the terminal as it is at the moment; undefined where nothing is to be wrapped */
   constructor(readonly columns: () => number | undefined) {}
@@ -32,16 +34,28 @@ export class WordWrap {
       else if (/^\s$/.test(part) && part !== "\u00a0") this.#addSpace(part);
       else this.#addWord(part, to);
     }
+    this.#show();
   }
 
   /** Shows what is still held. */
   end(): void {
     this.#flush();
+    this.#show();
+  }
+
+  #show(): void {
+    for (const { text, to } of this.#shown.splice(0)) to(text);
+  }
+
+  #put(text: string, to: Sink): void {
+    const last = this.#shown.at(-1);
+    if (last?.to === to) last.text += text;
+    else if (text !== "") this.#shown.push({ text, to });
   }
 
   #endLine(newline: string, to: Sink): void {
     this.#flush();
-    to((this.#isRaw ? this.#space : "") + newline);
+    this.#put((this.#isRaw ? this.#space : "") + newline, to);
     [this.#column, this.#space, this.#isLineBegun, this.#isRaw] = [0, "", false, this.#fence !== undefined];
   }
 
@@ -54,7 +68,7 @@ export class WordWrap {
 
   #addWord(text: string, to: Sink): void {
     if (this.#isLong) {
-      to(text);
+      this.#put(text, to);
       this.#advance(text);
       return;
     }
@@ -86,13 +100,13 @@ export class WordWrap {
     const columns = this.columns() ?? Number.POSITIVE_INFINITY;
     const end = this.#column + stringWidth(this.#space) + stringWidth(word);
     if (!this.#isRaw && this.#column > 0 && end > columns) {
-      first.to("\n");
+      this.#put("\n", first.to);
       this.#column = 0;
     } else {
-      if (this.#space !== "") first.to(this.#space);
+      this.#put(this.#space, first.to);
       this.#advance(this.#space);
     }
-    for (const { text, to } of this.#word) to(text);
+    for (const { text, to } of this.#word) this.#put(text, to);
     this.#advance(word);
     [this.#word, this.#space] = [[], ""];
   }

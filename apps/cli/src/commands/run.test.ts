@@ -94,3 +94,13 @@ test("a saved conversation goes on where it was", async () => {
   const { usage } = JSON.parse((await jamba(["run", "Who is Mia?", "--load", file, "-n", "4", "--json"])).stdout);
   expect(usage.cachedTokens).toBeGreaterThan(20);
 });
+
+test.each([40, 61, 80])("what an answer took is told in whole words at %i columns", async (columns) => {
+  const { stderr } = await jamba(["run", "hi", "-n", "2"], { tty: true, columns, env: { NO_COLOR: "1" } });
+  const lines = stderr
+    .slice(stderr.search(/\d+ read, /) - 2)
+    .trimEnd()
+    .split("\n");
+  expect(lines.map((line) => line.trim()).join(" ")).toMatch(/^\d+ read, 2 written .*; tiny on (cpu|reference), bf16 weights/);
+  for (const line of lines) expect(line.length).toBeLessThanOrEqual(columns);
+});

@@ -15,7 +15,7 @@ import {
   UsageError,
 } from "../flags.ts";
 import { splitModel } from "../model-word.ts";
-import { coloursFor, counted, type Terminal } from "../terminal.ts";
+import { below, coloursFor, counted, type Terminal } from "../terminal.ts";
 import { origin, withModel } from "../with-model.ts";
 import { WordWrap } from "../word-wrap.ts";
 
@@ -61,7 +61,7 @@ export const run: Command = {
         terminal.stdout.write(`${JSON.stringify({ ...documentOf(result, flags.load !== undefined), device: model.device })}\n`);
       else for (const choice of result.choices ?? [result]) terminal.stdout.write(restOf(choice, isWhole, isJson));
       if (!flags.json && !flags.quiet)
-        terminal.stderr.write(`${coloursFor(terminal.stderr, terminal).dim(summary(result, source, model))}\n`);
+        terminal.stderr.write(coloursFor(terminal.stderr, terminal).dim(below(summary(result, source, model), terminal.stderr)));
       const save = textFlag(flags, "save");
       if (session && save !== undefined) await session.save(save);
       await session?.dispose();
@@ -187,13 +187,13 @@ function documentOf(result: Result, isLoaded: boolean): object {
   };
 }
 
-/** The line under an answer: what it took, and from which model on what. */
-export function summary(result: Result, source: string, model: Pick<JambaModel, "device" | "dtypes">): string {
+/** What stands under an answer: what it took, and from which model on what; then why not on something faster. */
+export function summary(result: Result, source: string, model: Pick<JambaModel, "device" | "dtypes">): string[] {
   const { usage, timings, finishReason } = result;
   const read =
     usage.cachedTokens > 0 ? `${usage.promptTokens - usage.cachedTokens} read, ${usage.cachedTokens} kept` : `${usage.promptTokens} read`;
   const speed = timings.tokensPerSecond > 0 ? `, ${timings.tokensPerSecond.toFixed(1)} tokens/s` : "";
-  const slow = (model.device.passedOver ?? []).map((why) => `\n  ${why}`);
   const first = (timings.firstTokenMs / 1000).toFixed(2);
-  return `  ${read}, ${usage.completionTokens} written (${finishReason})${speed}, first after ${first} s; ${origin(source, model)}${slow.join("")}`;
+  const took = `${read}, ${usage.completionTokens} written (${finishReason})${speed}, first after ${first} s`;
+  return [`${took}; ${origin(source, model)}`, ...(model.device.passedOver ?? [])];
 }
