@@ -39,7 +39,10 @@ interface Conversation {
   readonly ids: readonly number[];
 }
 
-/** Turns of one session are answered one after another, in the order in which their streams are first read. */
+/**
+ * Turns of one session are answered one after another, in the order in which their streams are first read. A tool that awaits a turn of the
+ * session that runs it would wait for itself: let it ask the model, or a session of its own.
+ */
 export class Session {
   readonly #context: GenerateContext;
   #now: Conversation;
