@@ -41,12 +41,15 @@ export function createApp(of: Service | Services): Hono<Env> {
   app.notFound((c) => {
     throw unknown(c.req.method, c.req.path);
   });
-  app.onError((error, c) => {
-    const found = toApiError(error, c.get("exchange").fieldOf);
-    if (!c.get("exchange").left.signal.aborted) c.get("exchange").error = found;
-    return refusal(c, found);
-  });
+  app.onError((error, c) => failed(c, error));
   return app;
+}
+
+function failed(c: Context<Env>, error: unknown): Response {
+  const exchange = c.get("exchange");
+  const found = toApiError(error, exchange.fieldOf);
+  if (!exchange.left.signal.aborted) exchange.error = found;
+  return refusal(c, found);
 }
 
 /** In the words of the API that was asked. */
@@ -120,7 +123,14 @@ function exchanges(services: Services): MiddlewareHandler<Env> {
     };
     c.set("exchange", exchange);
     if (services.draining) c.res = refusal(c, shuttingDown());
-    else await next();
+    else {
+      try {
+        await next();
+      } catch (error) {
+        // hono hands on what is no Error, such as the reason of a client that left.
+        c.res = failed(c, error);
+      }
+    }
     c.res.headers.set("x-request-id", exchange.id);
     if (isAnthropic(c.req.path)) c.res.headers.set("request-id", exchange.id);
     for (const [name, value] of headersOf(exchange.notes)) c.res.headers.set(name, value);

@@ -130,6 +130,14 @@ test("whatever happens: never more than the budget, none unloaded in use, none l
         await one({ kind: "settle", pick: 0 });
       }
       await Promise.all(asks.map(({ outcome }) => outcome));
+      if (idleUnloadMs !== undefined) {
+        while (held.length > 0) await one({ kind: "release", pick: 0 });
+        for (let rounds = 0; stage.present.size > 0; rounds++) {
+          expect(rounds).toBeLessThan(20); // what nobody uses goes, whatever happened before
+          await one({ kind: "wait", pick: 0 });
+          await one({ kind: "settle", pick: 0 });
+        }
+      }
       let isClosed = false;
       const closed = stage.models.close().then(() => {
         isClosed = true;
@@ -240,6 +248,27 @@ describe("room", () => {
     await stage.settle("unload b");
     await stage.settle("load a");
     (await again).release();
+  });
+
+  test("is made of what is idle first, and what was to leave before that stays for its time", async () => {
+    const stage = new Stage({ a: 40, b: 40, c: 40 }, { memoryBytes: 100, idleUnloadMs: 1000 });
+    const held: Lease<unknown>[] = [];
+    for (const name of ["a", "b"]) {
+      const lease = stage.acquire(name);
+      await stage.settle(`load ${name}`);
+      held.push(await lease);
+    }
+    const waiting = stage.acquire("c");
+    await tick();
+    held[1].release();
+    await stage.settle("unload b");
+    await stage.settle("load c");
+    (await stage.acquire("a")).release();
+    (await waiting).release();
+    held[0].release();
+    await vi.advanceTimersByTimeAsync(1100);
+    await stage.settle("unload c");
+    await stage.settle("unload a");
   });
 
   test("that nobody wants any more is not made: who waited behind goes on at once", async () => {

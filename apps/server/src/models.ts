@@ -152,12 +152,12 @@ export class Models<T> {
   /** Nobody uses it any more, or yet. */
   #rest(entry: Entry<T>): void {
     const { idleUnloadMs } = this.#options;
-    if (this.#stop.signal.aborted) this.#unload(entry);
-    else if (entry.isLeaving) this.#arrange();
-    else if (idleUnloadMs !== undefined) {
-      clearTimeout(entry.timer);
-      entry.timer = setTimeout(() => this.#unload(entry), idleUnloadMs).unref();
-    }
+    if (this.#stop.signal.aborted) return void this.#unload(entry);
+    // It may make room that somebody waits for, sooner than one that was to leave.
+    if (this.#line.length > 0) this.#arrange();
+    if (idleUnloadMs === undefined || entry.state !== "loaded" || entry.users > 0) return;
+    clearTimeout(entry.timer);
+    entry.timer = setTimeout(() => this.#unload(entry), idleUnloadMs).unref();
   }
 
   #enqueue(entry: Entry<T>): void {

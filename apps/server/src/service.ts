@@ -155,11 +155,13 @@ export class Service {
     });
     let beforeMs: number | undefined;
     const result = async () => (beforeMs === undefined ? stream.result : readBefore(await stream.result, beforeMs));
-    const read = async () => {
-      const start = performance.now();
-      await before?.(controller.signal);
-      if (before) beforeMs = performance.now() - start;
-    };
+    const read =
+      before &&
+      (async () => {
+        const start = performance.now();
+        await before(controller.signal);
+        beforeMs = performance.now() - start;
+      });
     return { parts: this.#counted({ stream, result, read }, options.n ?? 1, controller, signal), result };
   }
 
@@ -195,7 +197,7 @@ export class Service {
   }
 
   async *#counted(
-    { stream, result, read }: { stream: TextStream; result: () => Promise<Result>; read: () => Promise<void> },
+    { stream, result, read }: { stream: TextStream; result: () => Promise<Result>; read?: () => Promise<void> },
     answers: number,
     controller: AbortController,
     signal: AbortSignal | undefined,
@@ -209,7 +211,8 @@ export class Service {
     };
     const timer = setTimeout(() => controller.abort(timedOut()), this.options.requestTimeoutMs);
     try {
-      await read();
+      // Not awaited where there is nothing: a slot's turns begin in the order in which they were asked for.
+      if (read) await read();
       for await (const part of stream) {
         this.metrics.drew(part.ids.length);
         expectServing();

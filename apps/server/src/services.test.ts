@@ -267,6 +267,25 @@ describe("a stream whose model is not there", () => {
   });
 });
 
+test.each([0, 1, 5, 20, 60, 150])("a client that leaves after %i ms lets its model go, streamed or not, and is logged", async (ms) => {
+  const lines: Json[] = [];
+  const server = await start({ idleUnloadMs: 10, slotsDir: join(root, "left"), log: (line) => lines.push(line) });
+  await server.ready;
+  const asks = [
+    { max_tokens: 30_000, ignore_eos: true },
+    { max_tokens: 30_000, ignore_eos: true, stream: true },
+    { max_tokens: 30_000, ignore_eos: true, id_slot: 0 },
+  ];
+  const answers = asks.map((more) => {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), ms);
+    return post(server, "/v1/chat/completions", { model: "two", messages, ...more }, controller.signal).then((response) => response.text());
+  });
+  for (const one of await Promise.allSettled(answers)) expect(one.status).toBe("rejected");
+  await expect.poll(() => loaded(server)).toBe("");
+  for (const { status, route } of lines) if (route === "/v1/chat/completions") expect(status).toBe(499);
+});
+
 test("a client that leaves while its model loads stops nothing for another", async () => {
   const server = await start();
   const controller = new AbortController();
