@@ -69,6 +69,10 @@ test.each<[string, string[], string[]]>([
   ["Ctrl-C puts back what was there", ["x\u0012fox\u0003y\r"], ["xy"]],
   ["lines of several", ["\u0012second\r"], ["first\nsecond"]],
   ["the arrow key", ["\u001b[A\u001b[A\r"], ["other"]],
+  ["the arrow key and back to what was begun", ["x\u001b[A\u001b[A\u001b[B\u001b[B\u001b[By\r"], ["xy"]],
+  ["the arrow key through lines of several", ["\u001b[A\u001b[A\u001b[A\u001b[A\u001b[A\u001b[A\r"], ["fox 1"]],
+  ["what was just said", ["a\rb\r\u001b[A\u001b[A\r"], ["a", "b", "a"]],
+  ["what was quoted, without its quotes", ['"""a"""\r\u001b[A\r'], ["a", "a"]],
 ])("the search: %s", async (_, pieces, messages) => {
   expect((await typed(pieces, ["fox 2", "other", "first\nsecond", "fox 1"])).messages).toEqual(messages);
 });

@@ -33,6 +33,9 @@ export class LineEditor {
   readonly #lines: Interface & { line: string; cursor: number };
   /** The newest first. */
   readonly #history: string[];
+  /** Which entry of it stands there; -1 for what is being typed, which is kept as the draft meanwhile. */
+  #at = -1;
+  #draft = "";
   readonly #waiting: (() => void)[] = [];
   #resolve: ((text: string | undefined) => void) | undefined;
   #prompt = "";
@@ -51,14 +54,8 @@ export class LineEditor {
     this.#history = [...history];
     // It gets its keys from here, one by one.
     const keys = new PassThrough();
-    this.#lines = createInterface({
-      input: keys,
-      output,
-      terminal: true,
-      history: [...history],
-      historySize: 1000,
-      removeHistoryDuplicates: true,
-    });
+    // Its own history takes several lines apart, in another way in each version of node.
+    this.#lines = createInterface({ input: keys, output, terminal: true, historySize: 0 });
     this.#lines.on("line", (line) => this.#finish(line));
     this.#lines.on("SIGTSTP", () => this.#suspend());
     emitKeypressEvents(input);
@@ -100,8 +97,10 @@ export class LineEditor {
     this.#resolve = undefined;
     if (!resolve) return;
     this.#options.output.write(pasteOff);
-    if (line?.trim()) this.#history.unshift(...(this.#history[0] === line ? [] : [line]));
-    resolve(line === undefined ? undefined : this.#isTyped ? unquoted(line) : line);
+    const text = line !== undefined && this.#isTyped ? unquoted(line) : line;
+    if (text?.trim() && this.#history[0] !== text) this.#history.unshift(text);
+    this.#at = -1;
+    resolve(text);
   }
 
   #key(text: string | undefined, key: Key): void {
@@ -147,7 +146,17 @@ export class LineEditor {
     else if (isEnter && this.#isTyped && isOpen(line)) this.#insert("\n");
     else if (key.name === "up" && line.lastIndexOf("\n", cursor - 1) >= 0 && cursor > 0) this.#moveTo(lineBefore(line, cursor));
     else if (key.name === "down" && line.indexOf("\n", cursor) >= 0) this.#moveTo(lineAfter(line, cursor));
+    else if (key.name === "up" || (key.ctrl && key.name === "p")) this.#recall(this.#at + 1);
+    else if (key.name === "down" || (key.ctrl && key.name === "n")) this.#recall(this.#at - 1);
     else this.#lines.write(text as string, key);
+  }
+
+  #recall(at: number): void {
+    if (at < -1 || at >= this.#history.length) return;
+    if (this.#at === -1) this.#draft = this.#lines.line;
+    this.#at = at;
+    this.#isTyped = false;
+    this.#set(at === -1 ? this.#draft : this.#history[at]);
   }
 
   #paste(text: string): void {
