@@ -148,7 +148,11 @@ export class LineEditor {
     else if (key.name === "down" && line.indexOf("\n", cursor) >= 0) this.#moveTo(lineAfter(line, cursor));
     else if (key.name === "up" || (key.ctrl && key.name === "p")) this.#recall(this.#at + 1);
     else if (key.name === "down" || (key.ctrl && key.name === "n")) this.#recall(this.#at - 1);
-    else this.#lines.write(text as string, key);
+    else {
+      // The next line begins below all of them.
+      if (isEnter && cursor < line.length) this.#moveTo(line.length);
+      this.#lines.write(text as string, key);
+    }
   }
 
   #recall(at: number): void {
