@@ -1,7 +1,7 @@
 // The built command in a real terminal, which tmux stands in for: keys go in, and what a person would see comes out.
 
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -276,6 +276,24 @@ describe("in a terminal", () => {
     await screen.sees(/^\? Which model\?/m);
     screen.keys(key);
     await screen.sees(new RegExp(`EXIT ${code}\\n`));
+  });
+
+  test("rm asks before it takes a model away", async () => {
+    const cache = mkdtempSync(join(root, "cache-"));
+    const snapshot = join(cache, "models--me--x/snapshots", "1".repeat(40));
+    mkdirSync(snapshot, { recursive: true });
+    writeFileSync(join(snapshot, "config.json"), "{}\n");
+    const screen = open("jamba rm me/x; jamba rm me/x; jamba rm me/x", { env: { HF_HUB_CACHE: cache } });
+    const question = "remove me/x \\(3 B\\)\\? \\[y/N\\]";
+    await screen.sees(new RegExp(`^${question}$`, "m"));
+    screen.keys("Enter");
+    await screen.sees(new RegExp(`^${question}\\n${question}$`, "m"));
+    screen.keys("C-c");
+    await screen.sees(new RegExp(`^(${question}\\n){2}${question}$`, "m"));
+    expect(readdirSync(cache)).toEqual(["models--me--x"]);
+    screen.keys("y", "Enter");
+    await screen.sees(/me\/x: 3 B free again\nEXIT 0/);
+    expect(readdirSync(cache)).toEqual([]);
   });
 
   test("serve shows one line, and leaves with 0 at Ctrl-C", async () => {

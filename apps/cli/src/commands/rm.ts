@@ -41,7 +41,7 @@ models of the cache share with it stays.`,
       terminal.stderr.write(coloursFor(terminal.stderr, terminal).dim(`  ${id}: ${bytesText(freedBytes)} free again${shared}${left}\n`));
     }
     if (flags.json) terminal.stdout.write(`${JSON.stringify({ removed })}\n`);
-    return removed.length === ids.length ? 0 : 1;
+    return 0;
   },
 };
 
@@ -66,7 +66,10 @@ async function confirmed(id: string, sizeBytes: number | undefined, { stdin, std
     lines.prompt();
     return await new Promise((resolve) => {
       lines.once("line", (answer) => resolve(/^\s*y(es)?\s*$/i.test(answer)));
-      lines.once("SIGINT", () => resolve(undefined));
+      lines.once("SIGINT", () => {
+        stderr.write("\n");
+        resolve(undefined);
+      });
       lines.once("close", () => resolve(false));
     });
   } finally {

@@ -20,8 +20,8 @@ export function missReason(
   if (wasDropped && matched - cachedTokens >= worthWaiting)
     return `the first ${at} of ${all} tokens were read before, but their states were dropped to stay within cache.bytes = ${cacheBytes.toLocaleString("en")}`;
   if (matched === 0) return "nothing that begins like this was read before";
-  if (matched === ids.length) return `all ${all} tokens were read before, but no state was kept among them`;
-  if (!parts) return `only the first ${at} of ${all} tokens were read before`;
+  if (matched === ids.length) return `all ${all} token${matched === 1 ? " was" : "s were"} read before, but no state was kept among them`;
+  if (!parts) return `only the first ${matched === 1 ? "" : `${at} `}of ${all} tokens ${matched === 1 ? "was" : "were"} read before`;
   const message = 1 + ids.slice(0, matched).filter((id) => stopIds.has(id)).length;
   return `differs from the cached conversation at token ${at} of ${all}, inside message ${message}`;
 }
