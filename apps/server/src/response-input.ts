@@ -9,8 +9,12 @@ import { joinAnswers } from "./turns.ts";
 
 export type InputItem = Exclude<ResponseRequest["input"], string>[number];
 
-/** All items of the conversation, and of them those that the request brought. @throws ApiError 404 for what is not kept */
-export function itemsOf({ input, previous_response_id: previous }: ResponseRequest, store: ResponseStore) {
+/**
+ * All items of the conversation, and of them those that the request brought.
+ * @param maxBytes of what it refers to, since a short request may name a long item many times
+ * @throws ApiError 404 for what is not kept, 413 for more than `maxBytes`
+ */
+export function itemsOf({ input, previous_response_id: previous }: ResponseRequest, store: ResponseStore, maxBytes: number) {
   const before = previous === undefined ? [] : store.historyOf(previous);
   if (!before)
     throw new ApiError(
@@ -22,7 +26,14 @@ export function itemsOf({ input, previous_response_id: previous }: ResponseReque
       },
     );
   const given: readonly InputItem[] = typeof input === "string" ? [{ role: "user", content: input }] : input;
-  const own = given.map((item, i) => (isReference(item) ? referred(item.id, i, store) : item));
+  let bytes = 0;
+  const own = given.map((item, i) => {
+    if (!isReference(item)) return item;
+    const found = referred(item.id, i, store);
+    bytes += Buffer.byteLength(JSON.stringify(found));
+    if (bytes > maxBytes) throw tooLarge(i, maxBytes);
+    return found;
+  });
   return { all: [...before, ...own], own };
 }
 
@@ -35,6 +46,14 @@ function referred(id: string, i: number, store: ResponseStore): InputItem {
   throw new ApiError(404, `${param}: expected an item that this server keeps, found ${JSON.stringify(id)}; ${lost}`, {
     param,
     code: "item_not_found",
+  });
+}
+
+function tooLarge(i: number, maxBytes: number): ApiError {
+  const param = `input[${i}].id`;
+  return new ApiError(413, `${param}: expected references to at most ${maxBytes} bytes in all, found more`, {
+    param,
+    code: "request_too_large",
   });
 }
 

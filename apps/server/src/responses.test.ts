@@ -210,6 +210,21 @@ describe("what is kept", () => {
       expect((await ask([asked, reference, result])).usage.input_tokens).toBe(whole.usage.input_tokens);
   });
 
+  test("a short request that refers to more than a request may bring is refused", async () => {
+    const { output } = await ask("Hi", { max_output_tokens: 100, ignore_eos: true });
+    const maxBodyBytes = 20 * JSON.stringify(output[0]).length;
+    restart({ maxBodyBytes });
+    const [{ id }] = (await ask("Hi", { max_output_tokens: 100, ignore_eos: true })).output;
+    const refer = (count: number) => post("/v1/responses", { input: Array(count).fill({ id }), max_output_tokens: 1 });
+    expect((await refer(15)).status).toBe(200);
+    const refused = await refer(25);
+    expect([refused.status, ((await refused.json()) as Json).error]).toMatchObject([
+      413,
+      { param: "input[20].id", code: "request_too_large", message: expect.stringContaining(`${maxBodyBytes} bytes`) },
+    ]);
+    restart();
+  });
+
   test("what is unknown, was not to be kept, is forgotten or too old is a 404 that says what to do", async () => {
     const refused = async (body: object, param: string) => {
       const response = await post("/v1/responses", { input: "Hi", ...body });

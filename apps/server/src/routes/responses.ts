@@ -24,7 +24,7 @@ const answerRoute = withBody({
   streams: true,
   async handle(call) {
     const { services, service, body, c, exchange } = call;
-    const items = itemsOf(body, services.responses);
+    const items = itemsOf(body, services.responses, services.options.maxBodyBytes);
     const asked: Asked = { head: headOf(service, body), input: items.own };
     const answer = startAnswer(call, items.all);
     if (body.stream) {
