@@ -105,12 +105,14 @@ test("unknown paths are 404, known ones with another method 405 with what is all
   expect((await app.request("/v1/models", { method: "DELETE" })).headers.get("allow")).toBe("GET");
 });
 
-test("keys: any of several, in either header; health needs none", async () => {
+test("keys: any of several, in either header whatever the other says; health needs none", async () => {
   const { app } = appOf({ apiKeys: ["first-key", "second-key"] });
   const get = (headers: Record<string, string>, path = "/v1/models") => app.request(path, { headers });
   for (const key of ["first-key", "second-key"]) {
     expect((await get({ authorization: `Bearer ${key}` })).status).toBe(200);
     expect((await get({ "x-api-key": key })).status).toBe(200);
+    expect((await get({ "x-api-key": "of-another-service", authorization: `Bearer ${key}` })).status).toBe(200);
+    expect((await get({ "x-api-key": key, authorization: "Bearer of-another-service" })).status).toBe(200);
   }
   for (const authorization of [
     "Bearer first-ke",
