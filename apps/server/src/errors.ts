@@ -59,12 +59,11 @@ const anthropicTypes: Readonly<Record<number, string>> = {
   404: "not_found_error",
   413: "request_too_large",
   429: "rate_limit_error",
-  500: "api_error",
   503: "overloaded_error",
 };
 
 export function anthropicBody({ status, message }: ApiError, requestId: string): object {
-  const type = anthropicTypes[status] ?? "invalid_request_error";
+  const type = anthropicTypes[status] ?? (status >= 500 ? "api_error" : "invalid_request_error");
   return { type: "error", error: { type, message }, request_id: requestId };
 }
 

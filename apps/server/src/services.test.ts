@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { planMemory } from "jamba";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { type ModelsOptions, type Server, Service, Services, serve } from "./index.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
@@ -199,6 +199,8 @@ test("a model that takes more than there is for all is refused with both numbers
       },
     },
   ]);
+  const told = (await (await post(server, "/v1/messages", { model: "two", messages, max_tokens: 1 })).json()) as Json;
+  expect(told.error.type).toBe("api_error");
   expect(await loaded(server)).toBe("one");
 });
 
@@ -223,6 +225,26 @@ test("what nobody uses is unloaded after its time, also an only one, and comes b
   const again = await chat(server, "one");
   expect(again.usage.prompt_tokens).toBe(usage.prompt_tokens);
   expect(again.usage.prompt_tokens_details.cached_tokens).toBeGreaterThan(usage.prompt_tokens / 2);
+});
+
+test("a model whose slots can't be written goes all the same, and comes back", async () => {
+  const lines: Json[] = [];
+  const models = { one: { ...one, cache: { dir: join(root, "chosen") } } };
+  const server = await start({ models, idleUnloadMs: 30, slotsDir: join(root, "unwritten"), log: (line) => lines.push(line) });
+  await server.ready;
+  vi.stubEnv("TMPDIR", join(root, "missing")).stubEnv("TEMP", join(root, "missing"));
+  try {
+    await chat(server, "one", { id_slot: 0 });
+    await expect.poll(() => loaded(server)).toBe("");
+    expect(server.stats().memory.weights).toBe(0);
+    expect(lines).toContainEqual(expect.objectContaining({ event: "slots lost", model: "one" }));
+  } finally {
+    vi.unstubAllEnvs();
+  }
+  expect((await post(server, "/slots/0?action=save", { filename: "lost" })).status).toBe(404);
+  await chat(server, "one", { id_slot: 0 });
+  await expect.poll(() => loaded(server)).toBe("");
+  expect((await post(server, "/slots/0?action=save", { filename: "kept" })).status).toBe(200);
 });
 
 describe("a stream whose model is not there", () => {
@@ -297,7 +319,11 @@ test("a client that leaves while its model loads stops nothing for another", asy
 });
 
 describe("the end", () => {
-  const folders = () => readdirSync(tmpdir()).filter((name) => name.startsWith("jamba-states-"));
+  // Its own, since others on this machine may have servers too.
+  const temporary = mkdtempSync(join(root, "temporary-"));
+  const folders = () => readdirSync(temporary).filter((name) => name.startsWith("jamba-states-"));
+  beforeEach(() => void vi.stubEnv("TMPDIR", temporary).stubEnv("TEMP", temporary));
+  afterEach(() => void vi.unstubAllEnvs());
 
   test("while a model loads is clean: who waits is told, nothing stays", async () => {
     const before = folders();
@@ -315,6 +341,7 @@ describe("the end", () => {
     const before = folders();
     const server = await serve({ models: { one }, port: 0 });
     const answer = await post(server, "/v1/chat/completions", { messages, max_tokens: 60, ignore_eos: true, stream: true });
+    expect(folders()).toHaveLength(before.length + 1);
     const [text] = await Promise.all([answer.text(), server.close()]);
     expect(text).toMatch(/"finish_reason":"length"[\s\S]*\[DONE\]/);
     expect(folders()).toEqual(before);

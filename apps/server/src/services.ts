@@ -190,8 +190,7 @@ export class Services {
       },
       unload: async (model) => {
         try {
-          if (!this.draining) await service.slots?.sleep(await this.#states.path());
-          else await service.dispose();
+          await this.#putAway(service);
           // Nobody comes back to states in a folder that goes with the server.
           if (this.draining && served.cache?.dir === undefined) model.clearCache();
           service.become(undefined);
@@ -202,6 +201,17 @@ export class Services {
         }
       },
     };
+  }
+
+  /** What a model's slots hold: to files, unless the server ends. Where these can't be written it is lost, so that the model can go. */
+  async #putAway(service: Service): Promise<void> {
+    if (this.draining) return service.dispose();
+    try {
+      if (service.slots) await service.slots.sleep(await this.#states.path());
+    } catch (error) {
+      this.options.log({ event: "slots lost", model: service.id, message: (error as Error).message });
+      await service.dispose();
+    }
   }
 }
 
@@ -237,6 +247,10 @@ class StatesFolder {
       this.#onExit = () => rmSync(path, { recursive: true, force: true });
       process.once("exit", this.#onExit);
       return path;
+    });
+    // A disk that is full now may have room later.
+    this.#path.catch(() => {
+      this.#path = undefined;
     });
     return this.#path;
   }

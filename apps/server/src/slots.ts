@@ -103,9 +103,10 @@ export class Slots {
     return found.size;
   }
 
-  /** Puts all conversations into files of `folder`, since their model goes. */
+  /** Puts all conversations into files of `folder`, since their model goes. @throws once none is being written any more */
   async sleep(folder: string): Promise<void> {
-    await Promise.all(this.#slots.map((slot) => slot.sleep(join(folder, `slot-${randomUUID()}`))));
+    const ends = await Promise.allSettled(this.#slots.map((slot) => slot.sleep(join(folder, `slot-${randomUUID()}`))));
+    for (const end of ends) if (end.status === "rejected") throw end.reason;
   }
 
   async dispose(): Promise<void> {
