@@ -63,8 +63,12 @@ export class Session {
 
   /** One turn of a conversation that nobody goes on with: tools run as in a session. */
   static async *answer(context: GenerateContext, messages: readonly Message[], options: CheckedOptions): AsyncGenerator<Part, Result> {
-    await using session = new Session(context, { written: messages, options: {}, ids: [] });
-    return yield* session.#turn([], options);
+    const session = new Session(context, { written: messages, options: {}, ids: [] });
+    try {
+      return yield* session.#turn([], options);
+    } finally {
+      await session.dispose();
+    }
   }
 
   get messages(): readonly Message[] {
