@@ -186,8 +186,15 @@ describe("messages", () => {
     ["tools[0]", [user("a")], { tools: [{ type: "web_search", function: { name: "f" } }] }],
     ["documents[0]", [user("a")], { documents: [{ title: "no text" }] }],
     ["knobs", [user("a")], { knobs: "fast" }],
+    ["variables", [user("a")], { variables: "mood" }],
+    ["template", [user("a")], { template: 5 }],
+    ["addGenerationPrompt", [user("a")], { addGenerationPrompt: "false" }],
+    ["continueFinalMessage", [user("a"), { role: "assistant", content: "b" }], { continueFinalMessage: "false" }],
     ["form", [user("a")], { form: "alpaca" }],
     ["chat form", [{ role: "assistant", toolCalls: [circular] }]],
+    ["messages[0].content", [{ role: "tool", content: circular }]],
+    ["messages[0].content", [{ role: "tool", content: { run: () => 1 } }]],
+    ["messages[0].content", [{ role: "tool", content: JSON.parse(`${"[".repeat(20000)}${"]".repeat(20000)}`) }]],
   ])("%s that does not fit is named", (where, messages, options) => {
     const render = () => renderChat(messages as Message[], { form, ...options });
     expect(render).toThrow(expect.objectContaining({ code: "TOKENIZER", message: expect.stringMatching(/expected .*, found /) }));

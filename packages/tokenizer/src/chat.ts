@@ -38,13 +38,27 @@ const keptTemplates = 8;
  * `addGenerationPrompt` and `continueFinalMessage` contradict each other
  */
 export function renderChat(messages: readonly Message[], options: ChatOptions = {}): string {
-  const { knobs } = options;
-  if (knobs !== undefined && knobs !== null && !isObject(knobs))
-    throw new TokenizerError(`knobs: expected an object such as { response_format: "json_object" }, found ${show(knobs)}`);
+  expectOptions(options);
   const ready = toTemplateMessages(messages);
   const isOpen = continuesFinal(messages, options);
   const render = rendererOf({ ...options, addGenerationPrompt: options.addGenerationPrompt ?? !isOpen });
   return isOpen ? renderOpen(ready, render) : render(ready);
+}
+
+/** What JavaScript and JSON from elsewhere may get wrong without a word: a text "false" would be true. */
+function expectOptions(options: ChatOptions): void {
+  const isFlag = (value: unknown) => typeof value === "boolean";
+  const checks = [
+    ["knobs", isObject, 'an object such as { response_format: "json_object" }'],
+    ["variables", isObject, "an object of what the template reads, by names"],
+    ["template", (value: unknown) => typeof value === "string", "a text in Jinja"],
+    ["addGenerationPrompt", isFlag, "true or false"],
+    ["continueFinalMessage", isFlag, "true or false"],
+  ] as const;
+  for (const [name, valid, expected] of checks) {
+    const found: unknown = options[name] ?? undefined;
+    if (found !== undefined && !valid(found)) throw new TokenizerError(`${name}: expected ${expected}, found ${show(found)}`);
+  }
 }
 
 function rendererOf(options: ChatOptions): (messages: readonly TemplateMessage[]) => string {

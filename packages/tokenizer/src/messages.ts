@@ -118,7 +118,12 @@ function resultText(content: unknown, where: string): string {
   if (content === undefined || content === null) return "";
   if (typeof content === "string" || (Array.isArray(content) && content.length > 0 && content.every(isPart)))
     return contentText(content, where);
-  return pythonJson(content);
+  try {
+    return pythonJson(content);
+  } catch {
+    // A circle, a depth that no stack holds, a function.
+    return fail(where, "a text, or a value that JSON has", content);
+  }
 }
 
 function toolCalls(given: unknown, where: string): NonNullable<TemplateMessage["tool_calls"]> {

@@ -66,12 +66,17 @@ function reach(path: Value | undefined, other?: Value): (item: Value) => Value {
   };
 }
 
+/** What map, select and reject go through: Jinja asks first whether there is anything, so that none is nothing to them. */
+function someOf(value: Value): readonly Value[] {
+  return isTrue(value) ? itemsOf(value) : [];
+}
+
 function map(value: Value, args: readonly Value[], kwargs: Kwargs): Value {
   const attribute = kwargs.get("attribute");
-  if (attribute !== undefined) return itemsOf(value).map(reach(attribute, kwargs.get("default")));
+  if (attribute !== undefined) return someOf(value).map(reach(attribute, kwargs.get("default")));
   const [name, ...rest] = args;
   if (typeof name !== "string") return fail("map requires a filter argument");
-  return itemsOf(value).map((item) => applyFilter(name, item, rest, kwargs));
+  return someOf(value).map((item) => applyFilter(name, item, rest, kwargs));
 }
 
 function extreme(value: Value, kwargs: Kwargs, sign: 1 | -1): Value {
@@ -146,12 +151,12 @@ function pairsOf(value: Value): Value[] {
 
 function select(value: Value, args: readonly Value[], keep: boolean): Value {
   const test = testOf(args);
-  return itemsOf(value).filter((item) => test(item) === keep);
+  return someOf(value).filter((item) => test(item) === keep);
 }
 
 function selectBy(value: Value, [attribute, ...args]: readonly Value[], keep: boolean): Value {
   const [test, keyOf] = [testOf(args), reach(attribute)];
-  return itemsOf(value).filter((item) => test(keyOf(item)) === keep);
+  return someOf(value).filter((item) => test(keyOf(item)) === keep);
 }
 
 function escaped(value: Value): Value {
