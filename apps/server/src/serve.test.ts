@@ -63,6 +63,23 @@ test("refuses to be reached by others without a key, and a port that is taken", 
   expect((await fetch(`http://127.0.0.1:${others.port}/v1/models`)).status).toBe(401);
 });
 
+test.each([
+  [{ port: 65_536 }, "port: expected an integer from 0 to 65535, found 65536"],
+  [{ port: 1.5 }, "port: expected an integer from 0 to 65535, found 1.5"],
+  [{ maxQueue: -1 }, "maxQueue: expected 0 at least, found -1"],
+  [{ maxTokens: 0 }, "maxTokens: expected 1 at least, found 0"],
+  [{ maxBodyBytes: Number.NaN }, "maxBodyBytes: expected 1 at least, found NaN"],
+  [{ requestTimeoutMs: 0 }, "requestTimeoutMs: expected 1 to 2147483647, found 0"],
+  // Longer than a timer can run, where node would take 1 ms.
+  [{ requestTimeoutMs: 1e10 }, "requestTimeoutMs: expected 1 to 2147483647, found 10000000000"],
+  [{ pingMs: Number.POSITIVE_INFINITY }, "pingMs: expected 1 to 2147483647, found Infinity"],
+  [{ models: { tiny: "tiny" }, idleUnloadMs: 1e10 }, "idleUnloadMs: expected 1 to 2147483647, found 10000000000"],
+  [{ models: { tiny: "tiny" }, memoryBytes: 0 }, "memoryBytes: expected 1 at least, found 0"],
+])("refuses %j before it listens", async (options, message) => {
+  const started = "models" in options ? serve({ port: 0, ...options }) : serve(model, "tiny", { port: 0, ...options });
+  await expect(started).rejects.toMatchObject({ code: "OPTION", message });
+});
+
 test("a name that was made to point to loopback is no way in", async () => {
   const server = await start();
   expect(await say(server, "GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")).toMatch(

@@ -37,7 +37,7 @@ const [headersTimeout, requestTimeout, stuckTimeout] = [10_000, 60_000, 60_000];
 /**
  * Starts listening at once; GET /health is 503 until `model` is there.
  * @param name the model's id for clients, unless there is an `alias`
- * @throws JambaError OPTION for a host that others reach without a key, and where the port can't be had
+ * @throws JambaError OPTION for a host that others reach without a key, for numbers out of their range, and where the port can't be had
  */
 export async function serve(model: JambaModel | Promise<JambaModel>, name: string, options?: ServeOptions): Promise<Server>;
 /**
@@ -52,6 +52,8 @@ export async function serve(
 ): Promise<Server> {
   const options = "models" in of ? of : given;
   const { host = "127.0.0.1", port = 8080 } = options;
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new JambaError("OPTION", `port: expected an integer from 0 to 65535, found ${port}`);
   if (!isLoopback(host) && !options.apiKeys?.length)
     throw new JambaError("OPTION", `host: expected a loopback address or apiKeys, found ${host} without any; anyone could ask`);
   const services = new Services("models" in of ? of : new Service(of, name, given));

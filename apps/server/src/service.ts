@@ -1,7 +1,7 @@
 // One model as routes see it: what it is called, itself while it is there, who may still come. Knows no HTTP.
 
 import { randomUUID } from "node:crypto";
-import type { GenerateOptions, JambaModel, Part, Prompt, Result, TextStream } from "jamba";
+import { type GenerateOptions, JambaError, type JambaModel, type Part, type Prompt, type Result, type TextStream } from "jamba";
 import { ApiError, shuttingDown } from "./errors.ts";
 import { follow } from "./follow.ts";
 import { Metrics } from "./metrics.ts";
@@ -56,7 +56,35 @@ const defaults = {
   log: () => undefined,
 };
 
+/** Milliseconds: node runs a timer that is set for longer at once. */
+export const longestTimer = 2 ** 31 - 1;
+
+const ranges: Ranges = {
+  maxBodyBytes: [1, Number.POSITIVE_INFINITY],
+  requestTimeoutMs: [1, longestTimer],
+  maxQueue: [0, Number.POSITIVE_INFINITY],
+  maxTokens: [1, Number.POSITIVE_INFINITY],
+  slots: [1, 1024],
+  maxResponseBytes: [0, Number.POSITIVE_INFINITY],
+  pingMs: [1, longestTimer],
+};
+
+/** The least and the most of options, by name. */
+export type Ranges = Readonly<Record<string, readonly [least: number, most: number]>>;
+
+/** @throws JambaError OPTION for a number that is out of its range; what is not given is in it */
+export function expectInRange(options: object, ranges: Ranges): void {
+  for (const [name, [least, most]] of Object.entries(ranges)) {
+    const found: unknown = (options as Record<string, unknown>)[name];
+    if (found === undefined || (typeof found === "number" && found >= least && found <= most)) continue;
+    const expected = most === Number.POSITIVE_INFINITY ? `${least} at least` : `${least} to ${most}`;
+    throw new JambaError("OPTION", `${name}: expected ${expected}, found ${found}`);
+  }
+}
+
+/** @throws JambaError OPTION */
 export function settingsOf(options: AppOptions): AppSettings {
+  expectInRange(options, ranges);
   return { ...defaults, ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) };
 }
 

@@ -11,7 +11,18 @@ import { Metrics, type ServerStats } from "./metrics.ts";
 import { lifetimeOf, memoryOf, type ServedModel, type ServedModels, servedModel } from "./model-source.ts";
 import { type Lifetime, Models } from "./models.ts";
 import { ResponseStore } from "./response-store.ts";
-import { type AppOptions, type AppSettings, modelFailed, modelLoading, Service, settingsOf, timedOut, unixSeconds } from "./service.ts";
+import {
+  type AppOptions,
+  type AppSettings,
+  expectInRange,
+  longestTimer,
+  modelFailed,
+  modelLoading,
+  Service,
+  settingsOf,
+  timedOut,
+  unixSeconds,
+} from "./service.ts";
 
 /** For a server of several models, or of one that does not stay. */
 export interface ModelsOptions extends Omit<AppOptions, "alias"> {
@@ -37,7 +48,7 @@ export class Services {
   /** Of the first model: on its way, there, or why not. */
   #start: "loading" | "done" | { readonly error: unknown } = "done";
 
-  /** @throws JambaError OPTION for models that can't be told apart by name, or none */
+  /** @throws JambaError OPTION for models that can't be told apart by name, or none, and for numbers out of their range */
   constructor(of: Service | ModelsOptions) {
     if (of instanceof Service) {
       this.options = of.options;
@@ -48,6 +59,7 @@ export class Services {
       return;
     }
     const { models, memoryBytes, idleUnloadMs, ...options } = of;
+    expectInRange({ memoryBytes, idleUnloadMs }, { memoryBytes: [1, Number.POSITIVE_INFINITY], idleUnloadMs: [1, longestTimer] });
     this.options = settingsOf(options);
     this.metrics = new Metrics(() => this.all);
     this.responses = new ResponseStore(this.options.maxResponseBytes);

@@ -174,6 +174,8 @@ function aliasesOf(sources: readonly string[], flags: FlagValues): ReadonlyMap<s
 
 async function listenOptions(flags: FlagValues): Promise<AppOptions & ListenOptions> {
   const seconds = numberFlag(flags, "timeout");
+  if (seconds !== undefined && !(seconds >= 0.001 && seconds <= 24 * 86_400))
+    throw new UsageError(`--timeout: expected seconds, 24 days at most, found ${flags.timeout}`);
   return {
     host: textFlag(flags, "host"),
     port: numberFlag(flags, "port"),
