@@ -52,3 +52,11 @@ describe("tokens that only tokenizer_config.json adds are whole in prompts, as i
     expect(loadTokenizer(json, { ...config, ...more }).encode(text)).toEqual(right.encode(text));
   });
 });
+
+test("templates read the special tokens that the config names, by its keys, unless a caller says otherwise", () => {
+  const more = { pad_token: { content: "<|pad|>", lstrip: false }, additional_special_tokens: ["<|bom|>", { content: "<|eom|>" }] };
+  const chat_template = "{{ bos_token }} {{ pad_token }} {{ unk_token }} {{ cls_token is defined }} {{ additional_special_tokens[1] }}";
+  const { renderChat } = loadTokenizer(json, { ...config, ...more, chat_template });
+  expect(renderChat([])).toBe("<|startoftext|> <|pad|> <|unk|> False <|eom|>");
+  expect(renderChat([], { variables: { pad_token: "P" }, bosToken: "" })).toBe(" P <|unk|> False <|eom|>");
+});

@@ -33,3 +33,11 @@ export function withConfigTokens(json: Json, config: Json): Json {
   }
   return more.length === 0 ? json : { ...json, added_tokens: [...given, ...more] };
 }
+
+/** The special tokens that a config names, by its keys: templates read them as variables, as in transformers. */
+export function specialTokens(config: Json): Json {
+  const textOf = (token: unknown) => (isObject(token) ? token.content : token);
+  const each = named.map((key) => [key, textOf(config[key])]).filter(([, text]) => typeof text === "string");
+  const { additional_special_tokens: more } = config;
+  return { ...Object.fromEntries(each), ...(Array.isArray(more) && { additional_special_tokens: more.map(textOf) }) };
+}

@@ -21,6 +21,7 @@ describe("generation_config.json", () => {
       { do_sample: true, temperature: 1, top_k: 0, top_p: 1, min_p: 0, typical_p: 1, repetition_penalty: 1 },
       { temperature: 1, topK: 0, topP: 1, minP: 0, typicalP: 1, repetitionPenalty: 1 },
     ],
+    ["draws from all tokens in vLLM's word", { do_sample: true, top_k: -1 }, { temperature: 1, topK: 0 }],
     [
       "has nulls",
       {
@@ -69,7 +70,7 @@ describe("generation_config.json", () => {
     ["do_sample", "true"],
     ["do_sample", 1],
     ...["temperature", "top_p", "min_p", "typical_p", "top_k"].flatMap((key) =>
-      ["0.5", -1, Number.NaN, [0.5], {}, true].map((value): [string, unknown, object] => [key, value, { do_sample: true }]),
+      ["0.5", -2, Number.NaN, [0.5], {}, true].map((value): [string, unknown, object] => [key, value, { do_sample: true }]),
     ),
     ["top_p", 1.5, { do_sample: true }],
     ["top_k", 2.5, { do_sample: true }],
@@ -93,6 +94,7 @@ describe("generation_config.json", () => {
       { num_beams: 1, no_repeat_ngram_size: 0, min_length: 0, encoder_repetition_penalty: 1, bad_words_ids: null, guidance_scale: null },
       undefined,
     ],
+    [{ suppress_tokens: [], bad_words_ids: [], sequence_bias: [] }, undefined],
     [{ num_beams: 4, do_sample: true }, "num_beams"],
     [{ no_repeat_ngram_size: 3, suppress_tokens: [5] }, "no_repeat_ngram_size, suppress_tokens"],
     [{ min_new_tokens: 5 }, "min_new_tokens"],

@@ -22,7 +22,7 @@ export interface GenerationConfig {
   readonly defaults: GenerationDefaults;
 }
 
-/** What transformers has beside these, with the values that change nothing; null never does. */
+/** What transformers has beside these, with the values that change nothing; null and an empty list never do. */
 const lacking: Readonly<Record<string, readonly unknown[]>> = {
   num_beams: [1],
   no_repeat_ngram_size: [0],
@@ -66,7 +66,8 @@ export function parseGenerationConfig(json: unknown, file = "generation_config.j
     ...(draws === false && { temperature: 0 }),
     ...(draws && {
       temperature: read.within("temperature", 0, 100) ?? 1,
-      topK: read.optionalInteger("top_k", 0, Number.MAX_SAFE_INTEGER),
+      // Files that were made for vLLM say -1 for all tokens.
+      topK: read.value("top_k") === -1 ? 0 : read.optionalInteger("top_k", 0, Number.MAX_SAFE_INTEGER),
       topP: share("top_p"),
       minP: share("min_p"),
       typicalP: share("typical_p"),
@@ -76,7 +77,7 @@ export function parseGenerationConfig(json: unknown, file = "generation_config.j
     maxTokens: read.optionalInteger("max_new_tokens", 1, Number.MAX_SAFE_INTEGER),
   };
   const passedOver = Object.entries({ ...lacking, ...(draws && lackingInDraws) })
-    .filter(([key, neutral]) => read.has(key) && !neutral.includes(read.value(key)))
+    .filter(([key, neutral]) => [read.value(key) ?? []].flat().length > 0 && !neutral.includes(read.value(key)))
     .map(([key]) => key);
   if (passedOver.length > 0)
     warn(`${file}: ${passedOver.join(", ")}: passed over, since there is no such option; answers do not follow it`);
