@@ -55,6 +55,24 @@ test("add_generation_prompt: false ends the text behind the last message", async
   expect((await json("/apply-template", asked)).prompt).toMatch(/Once upon a time<\|eom\|><\|bom\|><\|assistant\|>$/);
 });
 
+test("both are read from chat_template_kwargs too, where the request does not say otherwise", async () => {
+  const body = { messages: [user, begun], chat_template_kwargs: { continue_final_message: true, add_generation_prompt: false } };
+  const { prompt } = await json("/apply-template", body);
+  expect(prompt.endsWith(begun.content)).toBe(true);
+  const { usage } = await json("/v1/chat/completions", { ...body, max_tokens: 1 });
+  expect(usage.prompt_tokens).toBe(model.tokenizer.encode(prompt).length);
+  expect((await json("/apply-template", { ...body, continue_final_message: false })).prompt).toMatch(/time<\|eom\|>$/);
+});
+
+test("/apply-template shows no tools that may not be called, as an answer has it", async () => {
+  const tools = [{ type: "function", function: { name: "wait" } }];
+  const ask = { messages: [user], tools, tool_choice: "none" };
+  const { prompt } = await json("/apply-template", ask);
+  expect(prompt).toBe((await json("/apply-template", { messages: [user] })).prompt);
+  const { usage } = await json("/v1/chat/completions", { ...ask, max_tokens: 1 });
+  expect(usage.prompt_tokens).toBe(model.tokenizer.encode(prompt).length);
+});
+
 test("a format and a tool are bound with the words that are there", async () => {
   const schema = { type: "object", properties: { age: { type: "integer" } }, required: ["age"] };
   const response_format = { type: "json_schema", json_schema: { name: "a", schema } };

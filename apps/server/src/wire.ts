@@ -47,13 +47,16 @@ export function samplingOptions(body: Partial<Sampling>, { allowGrammars }: { re
 
 /** Of two places to say it, the request's own counts. */
 export function templateOf(body: Template): Pick<GenerateOptions, "documents" | "knobs" | "variables"> {
-  const { documents: wrappedDocuments, knobs: wrappedKnobs, ...variables } = body.chat_template_kwargs ?? {};
+  const wrapped: NonNullable<Template["chat_template_kwargs"]> = body.chat_template_kwargs ?? {};
+  const { documents: wrappedDocuments, knobs: wrappedKnobs, continue_final_message, add_generation_prompt, ...variables } = wrapped;
   const { documents = wrappedDocuments, knobs = wrappedKnobs } = body;
   return { documents: documents?.length ? documents : undefined, knobs, variables };
 }
 
-export function turnOf(body: Turn): Pick<GenerateOptions, "continueFinalMessage" | "addGenerationPrompt"> {
-  return { continueFinalMessage: body.continue_final_message, addGenerationPrompt: body.add_generation_prompt };
+/** As `templateOf`. */
+export function turnOf(body: Turn & Template): Pick<GenerateOptions, "continueFinalMessage" | "addGenerationPrompt"> {
+  const { continue_final_message: continues, add_generation_prompt: begins } = body.chat_template_kwargs ?? {};
+  return { continueFinalMessage: body.continue_final_message ?? continues, addGenerationPrompt: body.add_generation_prompt ?? begins };
 }
 
 /** -1 asks for as much as there is. */

@@ -59,8 +59,9 @@ export const tokenRoutes: readonly Route[] = [
     request: applyTemplateRequest,
     returns: "The text",
     answer: templateAnswer,
-    handle: ({ service: { model }, body: { messages, tools: all, ...rest }, c, exchange: { notes } }) => {
-      const { tools } = readTools(all, functionOf, notes);
+    handle: ({ service: { model }, body: { messages, tools: all, tool_choice, ...rest }, c, exchange: { notes } }) => {
+      // A model that may not call anything is shown nothing to call.
+      const { tools } = readTools(tool_choice === "none" ? undefined : all, functionOf, notes);
       return c.json({ prompt: model.tokenizer.renderChat(messages.map(toMessage), { tools, ...templateOf(rest), ...turnOf(rest) }) });
     },
   }),

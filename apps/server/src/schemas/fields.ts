@@ -147,12 +147,12 @@ const jambaFields = {
   knobs: optional(z.record(z.string(), z.unknown())),
 };
 
-/** What a template reads beside messages and tools. Clients of llama.cpp and vLLM wrap it, with whatever else a model's own template reads. */
-export const templateFields = { ...jambaFields, chat_template_kwargs: optional(z.looseObject(jambaFields)) };
-export type Template = z.output<ReturnType<typeof z.object<typeof templateFields>>>;
-
 /** vLLM's names: whether the answer goes on from the last message. */
 export const turnFields = { continue_final_message: optional(z.boolean()), add_generation_prompt: optional(z.boolean()) };
+
+/** What a template reads beside messages and tools. Clients of llama.cpp and vLLM wrap it, with whatever else a model's own template reads. */
+export const templateFields = { ...jambaFields, chat_template_kwargs: optional(z.looseObject({ ...jambaFields, ...turnFields })) };
+export type Template = z.output<ReturnType<typeof z.object<typeof templateFields>>>;
 
 export type Turn = z.output<ReturnType<typeof z.object<typeof turnFields>>>;
 

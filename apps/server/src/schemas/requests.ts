@@ -187,7 +187,7 @@ export const tokenizeRequest = z.union([
 export const detokenizeRequest = z.object({ ...forModel, tokens: ids });
 
 export const applyTemplateRequest = z
-  .object({ ...forModel, messages, tools: toolsField, ...templateFields, ...turnFields })
+  .object({ ...forModel, messages, tools: toolsField, tool_choice: toolChoiceField, ...templateFields, ...turnFields })
   .meta({ allOf: [oneTurn] });
 
 /** A name, never a path: it can't leave the folder. */
