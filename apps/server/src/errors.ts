@@ -18,16 +18,21 @@ export interface ErrorDetails {
   readonly cause?: unknown;
 }
 
+/** Characters of a message, or of a field's name: both may quote the request, which may be long, and names go into the log. */
+const longest = 1000;
+
 /** What a client is told. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
+  readonly details: ErrorDetails;
 
   constructor(
     readonly status: number,
     message: string,
-    readonly details: ErrorDetails = {},
+    { param, ...details }: ErrorDetails = {},
   ) {
-    super(message, { cause: details.cause });
+    super(shortened(message), { cause: details.cause });
+    this.details = { ...details, ...(param !== undefined && { param: shortened(param) }) };
   }
 
   get type(): string {
@@ -46,6 +51,10 @@ export class ApiError extends Error {
       headers: { ...headers, ...(retryAfter !== undefined && { "retry-after": String(retryAfter) }) },
     });
   }
+}
+
+function shortened(text: string): string {
+  return text.length > longest ? `${text.slice(0, longest - 1).toWellFormed()}…` : text;
 }
 
 /** Whether who asks here expects Anthropic's answers. */

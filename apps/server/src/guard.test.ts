@@ -129,6 +129,25 @@ test("keys: any of several, in either header whatever the other says; health nee
   expect((await get({}, "/health")).status).toBe(200);
 });
 
+test("an error quotes no more of a long request than helps, to the client and in the log", async () => {
+  const lines: object[] = [];
+  const { app } = appOf({ log: (line) => lines.push(line) });
+  const long = "k\u{1F98A}".repeat(100_000);
+  const schema = { type: "object", properties: { [long]: { type: "none" } } };
+  const bodies: [path: string, body: object][] = [
+    ["/v1/messages", { model: long, max_tokens: 1, messages: [{ role: "user", content: "Hi" }] }],
+    ["/v1/responses", { input: "Hi", previous_response_id: long }],
+    ["/v1/chat/completions", { messages: [{ role: "user", content: "Hi" }], json_schema: schema }],
+  ];
+  for (const [path, body] of bodies) {
+    const headers = { "content-type": "application/json" };
+    const response = await app.request(path, { method: "POST", headers, body: JSON.stringify(body) });
+    expect([path, Math.floor(response.status / 100)]).toEqual([path, 4]);
+    expect((await response.text()).length).toBeLessThan(3000);
+  }
+  for (const line of lines) expect(JSON.stringify(line).length).toBeLessThan(3000);
+});
+
 test("pages of other origins may not ask, unless configured", async () => {
   const page = { ...type, origin: "https://page.example" };
   expect(await refusal(await appOf().ask({ messages }, page))).toEqual([403, "origin_not_allowed", null]);
