@@ -262,6 +262,19 @@ describe("what is around", () => {
     expect((await json("/v1/chat/completions", { model: "gpt", messages })).error.code).toBe("model_not_found");
   });
 
+  test("what is wrong with texts to embed is told by the request's own field", async () => {
+    const { json } = appOf();
+    for (const input of [[2048], "x ".repeat(300_000)])
+      expect((await json("/v1/embeddings", { input })).error).toMatchObject({ param: "input" });
+  });
+
+  test.each([
+    [null, "prompt: Invalid input: expected string or array, received null"],
+    [[], "prompt: Too small: expected array to have >=1 items"],
+  ])("a prompt of %j is told in one sentence", async (prompt, message) => {
+    expect((await appOf().json("/v1/completions", { prompt })).error).toMatchObject({ param: "prompt", message });
+  });
+
   test("embeddings as numbers or in base64, the same as the model's", async () => {
     const { json } = appOf();
     const texts = ["a fox", "a kite"];

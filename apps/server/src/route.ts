@@ -137,9 +137,15 @@ function deepestIssue(issues: readonly Issue[]): { path: readonly PropertyKey[];
   const inner = (fitting.length > 0 ? fitting : tried).map(deepestIssue);
   const best = [...inner].sort((a, b) => b.path.length - a.path.length)[0];
   if (best && (best.path.length > 0 || inner.length === 1)) return { path: [...first.path, ...best.path], message: best.message };
-  const expected = inner.map(({ message }) => message.replace(/^Invalid input: expected /, ""));
-  const message = inner.length > 0 ? `Invalid input: expected ${[...new Set(expected)].join(" or ")}` : first.message;
-  return { path: first.path, message };
+  return { path: first.path, message: inner.length > 0 ? joined(inner.map(({ message }) => message)) : first.message };
+}
+
+/** Messages of kinds of values that would do as one. */
+function joined(messages: readonly string[]): string {
+  const kinds = messages.map((message) => /^Invalid input: expected (.+?)(, received \w+)?$/.exec(message));
+  if (kinds.includes(null)) return [...new Set(messages)].join(" or ");
+  const expected = [...new Set(kinds.map((kind) => kind![1]))];
+  return `Invalid input: expected ${expected.join(" or ")}${kinds[0]![2] ?? ""}`;
 }
 
 function isOfAnotherKind({ code, path }: Issue): boolean {

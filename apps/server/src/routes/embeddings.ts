@@ -16,6 +16,7 @@ export const embeddingsRoute = withBody({
   answer: embeddingsAnswer,
   async handle({ service, body, c, exchange }) {
     const { model } = service;
+    exchange.fieldOf = () => "input";
     const texts = textsOf(body.input, model);
     const { dModel } = model.config;
     if (body.dimensions !== undefined && body.dimensions !== dModel)
