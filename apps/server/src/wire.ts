@@ -47,7 +47,7 @@ export function samplingOptions(body: Partial<Sampling>, { allowGrammars }: { re
 
 /** Of two places to say it, the request's own counts. */
 export function templateOf(body: Template): Pick<GenerateOptions, "documents" | "knobs" | "variables"> {
-  const wrapped: NonNullable<Template["chat_template_kwargs"]> = body.chat_template_kwargs ?? {};
+  const wrapped: Partial<NonNullable<Template["chat_template_kwargs"]>> = body.chat_template_kwargs ?? {};
   const { documents: wrappedDocuments, knobs: wrappedKnobs, continue_final_message, add_generation_prompt, ...variables } = wrapped;
   const { documents = wrappedDocuments, knobs = wrappedKnobs } = body;
   return { documents: documents?.length ? documents : undefined, knobs, variables };
