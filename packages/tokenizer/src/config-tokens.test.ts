@@ -59,4 +59,5 @@ test("templates read the special tokens that the config names, by its keys, unle
   const { renderChat } = loadTokenizer(json, { ...config, ...more, chat_template });
   expect(renderChat([])).toBe("<|startoftext|> <|pad|> <|unk|> False <|eom|>");
   expect(renderChat([], { variables: { pad_token: "P" }, bosToken: "" })).toBe(" P <|unk|> False <|eom|>");
+  expect(() => renderChat([], { variables: "P" as never })).toThrow(/^variables: expected an object/);
 });

@@ -34,10 +34,11 @@ export function withConfigTokens(json: Json, config: Json): Json {
   return more.length === 0 ? json : { ...json, added_tokens: [...given, ...more] };
 }
 
-/** The special tokens that a config names, by its keys: templates read them as variables, as in transformers. */
-export function specialTokens(config: Json): Json {
+/** `given` and the special tokens that a config names, by its keys: templates read both as variables, as in transformers. */
+export function withSpecialTokens(config: Json, given: Json | undefined): Json {
+  if (given && !isObject(given)) return given; // refused where variables are
   const textOf = (token: unknown) => (isObject(token) ? token.content : token);
   const each = named.map((key) => [key, textOf(config[key])]).filter(([, text]) => typeof text === "string");
   const { additional_special_tokens: more } = config;
-  return { ...Object.fromEntries(each), ...(Array.isArray(more) && { additional_special_tokens: more.map(textOf) }) };
+  return { ...Object.fromEntries(each), ...(Array.isArray(more) && { additional_special_tokens: more.map(textOf) }), ...given };
 }

@@ -6,7 +6,7 @@ import { makeBpe } from "./bpe.ts";
 import { type ChatOptions, renderChat } from "./chat.ts";
 import { chooseTemplate, readTemplates } from "./chat-templates.ts";
 import type { DecoderRules } from "./components.ts";
-import { specialTokens, withConfigTokens } from "./config-tokens.ts";
+import { withConfigTokens, withSpecialTokens } from "./config-tokens.ts";
 import { isObject, type Json, show } from "./json.ts";
 import type { Message } from "./messages.ts";
 import { StreamDecoder } from "./stream-decoder.ts";
@@ -92,7 +92,6 @@ function makeTokenizer(encodeText: (text: string) => number[], file: TokenizerFi
   const [bosToken, eosToken] = [tokenText(config, "bos_token", idOf), tokenText(config, "eos_token", idOf)];
   const bosId = idOf.get(bosToken ?? "");
   const templates = readTemplates(config);
-  const namedTokens = specialTokens(config);
   const pieces = new Map<number, string | number>();
 
   const tokenizer: Tokenizer = {
@@ -141,10 +140,9 @@ function makeTokenizer(encodeText: (text: string) => number[], file: TokenizerFi
     },
 
     renderChat(messages, options = {}) {
-      const { form, tools, template: asked, variables: given } = options;
+      const { form, tools, template: asked, variables } = options;
       const template = form === undefined ? chooseTemplate(templates, asked, (tools?.length ?? 0) > 0) : asked;
-      const variables = isObject(given) ? { ...namedTokens, ...given } : (given ?? namedTokens);
-      return renderChat(messages, { bosToken, eosToken, ...options, template, variables, tokenizer });
+      return renderChat(messages, { bosToken, eosToken, ...options, template, variables: withSpecialTokens(config, variables), tokenizer });
     },
   };
   return tokenizer;
