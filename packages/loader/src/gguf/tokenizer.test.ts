@@ -266,3 +266,19 @@ describe("a vocabulary is refused", () => {
     expect(() => read(changes)).toThrow(message);
   });
 });
+
+describe("of two equal tokens", () => {
+  it.each([1, 4, 5])("that of control counts, not a later one of type %i", (other) => {
+    const more = {
+      "tokenizer.ggml.tokens": [...tokens, "<|startoftext|>"],
+      "tokenizer.ggml.token_type": Int32Array.from([...types, other]),
+      "tokenizer.ggml.scores": undefined,
+    };
+    expect(json(more).model.vocab["<|startoftext|>"]).toBe(1);
+    expect(
+      json(more)
+        .added_tokens.filter(({ content }) => content === "<|startoftext|>")
+        .map(({ id }) => id),
+    ).toEqual([1]);
+  });
+});

@@ -107,7 +107,8 @@ function readVocabulary(metadata: Metadata, warn: Warn): Vocabulary {
 function readTypes(metadata: Metadata, tokens: readonly string[], warn: Warn): number[] {
   const types = Array.from(numbers(metadata, "token_type", tokens.length) ?? tokens.map((t) => (isByte(t) ? type.byte : type.normal)));
   const named = new Set([...namedIds, "bos", "eos"].map((name) => tokenId(metadata, name, tokens.length, warn)));
-  const plain = tokens.flatMap((token, id) => (looksControl(token, types[id], named.has(id)) ? [id] : []));
+  const controls = new Set(tokens.filter((_, id) => types[id] === type.control));
+  const plain = tokens.flatMap((token, id) => (!controls.has(token) && looksControl(token, types[id], named.has(id)) ? [id] : []));
   for (const id of plain) types[id] = type.control;
   if (plain.length > 0)
     warn(
@@ -116,13 +117,13 @@ function readTypes(metadata: Metadata, tokens: readonly string[], warn: Warn): n
   return types;
 }
 
-/** Of tokens that are equal a text becomes the last, as in llama.cpp and transformers, unless that only fills a gap. */
+/** Of tokens that are equal a text becomes the last, as in llama.cpp and transformers, unless that only fills a gap or is none of control. */
 function idsOf(tokens: readonly string[], types: readonly number[], warn: Warn): ReadonlyMap<string, number> {
   const idOf = new Map<string, number>();
   const passedOver: string[] = [];
   for (const [id, token] of tokens.entries()) {
     const before = idOf.get(token);
-    const isFill = before !== undefined && types[id] === type.unused;
+    const isFill = before !== undefined && (types[id] === type.unused || (types[before] === type.control && types[id] !== type.control));
     if (!isFill) idOf.set(token, id);
     if (before !== undefined && !isFill && types[before] !== type.unused) passedOver.push(token);
   }
