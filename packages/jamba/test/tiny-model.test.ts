@@ -91,8 +91,8 @@ describe("generate", () => {
 
     test.each([false, true])("before the first token, which is nothing; throwOnCancel: %s", async (throwOnCancel) => {
       const controller = new AbortController();
-      const long = model.generate(Array(3000).fill(500), { signal: controller.signal, throwOnCancel });
-      setTimeout(() => controller.abort(reason), 30);
+      const long = model.generate(Array(3000).fill(throwOnCancel ? 500 : 501), { signal: controller.signal, throwOnCancel });
+      setImmediate(() => controller.abort(reason));
       if (throwOnCancel) await expect(long).rejects.toBe(reason);
       else {
         const result = await long;
@@ -112,8 +112,8 @@ describe("generate", () => {
 
     test("with several answers too", async () => {
       const controller = new AbortController();
-      const answers = model.generate(Array(3000).fill(500), { n: 2, signal: controller.signal });
-      setTimeout(() => controller.abort(reason), 30);
+      const answers = model.generate(Array(3000).fill(502), { n: 2, signal: controller.signal });
+      setImmediate(() => controller.abort(reason));
       const { choices, usage } = await answers;
       for (const { finishReason, cancelReason } of choices!) expect([finishReason, cancelReason]).toEqual(["cancelled", reason]);
       expect(usage).toEqual({ promptTokens: 3000, cachedTokens: 0, completionTokens: 0 });
