@@ -39,10 +39,10 @@ describe.each(backends)("on $name", ({ name: backend, absent, open }) => {
     const session = model.session();
     const { state } = await model.forward([1, 2, 3]);
     const calls = [
-      model.generate(prompt, { maxTokens: 5 }),
+      model.generate(prompt, { maxTokens: 100_000, ignoreEos: true }),
       model.generate("Once", { maxTokens: 100_000, ignoreEos: true }),
       session.send("Who are you?", { maxTokens: 100_000, ignoreEos: true }),
-      model.forward(prompt, { state }),
+      model.forward(Array.from({ length: 40 }, () => prompt).flat(), { state }),
       (async () => {
         for (; ; await new Promise((resolve) => setImmediate(resolve))) (await state.fork()).dispose();
       })(),
