@@ -1,6 +1,6 @@
 // What `loadModel` gives: a loaded model with everything that users do with it.
 
-import { type DeviceInfo, type HostState, type HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
+import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
@@ -10,7 +10,6 @@ import { continuationIds, expectTokenizer, isIds, type Prompt, promptIds, readPr
 import { TextStream } from "./answer/text-stream.ts";
 import type { Sequence } from "./engine/advance.ts";
 import { ModelState } from "./engine/model-state.ts";
-import { concatRows, rowsOf } from "./engine/rows.ts";
 import type { Runner } from "./engine/runner.ts";
 import { embedTexts, type Score, type ScoreOptions, scoreAll } from "./readings.ts";
 import { Session, type SessionOptions } from "./session.ts";
@@ -191,7 +190,7 @@ export class JambaModel implements AsyncDisposable {
       reads: { logits: "read", hidden: hidden ? "all" : undefined, routes },
       rows: logits === "all" ? all.length : 1,
       take: async ({ step, tokens, rows }) => {
-        for (const [name, list] of chunks) list.push(await rowsOf(step, name, name === "logits" ? rows : tokens));
+        for (const [name, list] of chunks) list.push(await step.read(name, name === "logits" ? rows : tokens));
         return undefined;
       },
       signal,
@@ -309,4 +308,18 @@ async function* together(answers: readonly AsyncGenerator<Part, Result>[]): Asyn
   const cachedTokens = begun.length === 0 ? 0 : Math.min(...begun.map(({ usage }) => usage.cachedTokens));
   const completionTokens = choices.reduce((sum, { usage }) => sum + usage.completionTokens, 0);
   return { ...choices[0], usage: { promptTokens, cachedTokens, completionTokens }, choices };
+}
+
+function concatRows(tensors: readonly HostTensor[]): HostTensor {
+  const filled = tensors.filter((t) => t.dims[0] > 0);
+  if (filled.length === 1) return filled[0];
+  const columns = filled[0].dims[1];
+  const rows = filled.reduce((n, t) => n + t.dims[0], 0);
+  const out = filled[0].type === "int32" ? new Int32Array(rows * columns) : new Float32Array(rows * columns);
+  let at = 0;
+  for (const t of filled) {
+    out.set(t.data as Float32Array, at);
+    at += t.data.length;
+  }
+  return new HostTensor(out as Float32Array, [rows, columns]);
 }

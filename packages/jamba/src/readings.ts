@@ -7,7 +7,6 @@ import { type IdLogprob, logprobsOf } from "./answer/sampler.ts";
 import { type TokenLogprob, withText } from "./answer/token-text.ts";
 import type { Sequence } from "./engine/advance.ts";
 import { evidenceOfStep } from "./engine/evidence.ts";
-import { rowsOf } from "./engine/rows.ts";
 
 export interface Score {
   /** The sum over `tokens`. */
@@ -44,7 +43,7 @@ export async function embedTexts(
     const sequence = await engine.readThrough(ids, {
       reads: { hidden: "final" },
       take: async ({ step, tokens }) => {
-        const hidden = (await rowsOf(step, `hidden.${nLayers}`, tokens)).data as Float32Array;
+        const hidden = (await step.read(`hidden.${nLayers}`, tokens)).data as Float32Array;
         for (let at = 0; at < hidden.length; at++) sum[at % dModel] += hidden[at];
         return undefined;
       },
