@@ -6,7 +6,6 @@ import type { Engine, KeptState } from "../engine/engine.ts";
 import { nextTurn } from "../engine/event-loop.ts";
 import type { RowEvidence } from "../engine/evidence.ts";
 import type { Constraint, Constraints } from "../format/constraint.ts";
-import { unenforced } from "../format/format-grammar.ts";
 import { type SchemaIssue, validate } from "../format/standard-schema.ts";
 import type { Identity } from "../state/identity.ts";
 import { type AnswerCall, AnswerParts, type AnswerPiece } from "./answer-parts.ts";
@@ -151,7 +150,6 @@ async function* answerTo(context: GenerateContext, request: Request, given: Chec
   signal?.throwIfAborted();
   if (maxTokens === 0) return { ...noAnswer("length", request), written: "" };
   const constraint = await constraintOf(context, request, options);
-  const loose = constraint ? unenforced(options) : [];
   const isBreaker = breakersOf(context.tokenizer, options.dry?.breakers);
   const said = { prompt: request.ids, answer: [], isBreaker };
   const questions = questionsOf(options, said, engine.stateShape.vocabSize);
@@ -177,7 +175,7 @@ async function* answerTo(context: GenerateContext, request: Request, given: Chec
       usage: { promptTokens: request.ids.length, cachedTokens: opened.cachedTokens, completionTokens },
       cacheMissReason: opened.cacheMissReason,
       ...(request.dropped && { dropped: request.dropped }),
-      ...(loose.length > 0 && { notEnforced: loose }),
+      ...(constraint?.notEnforced.length && { notEnforced: constraint.notEnforced }),
       speculation: options.promptLookup && ahead.counts,
       timings: {
         promptMs,

@@ -18,6 +18,8 @@ export interface Constraint {
   rollback(count: number): void;
   /** A token that ends the answer was accepted. */
   readonly ended: boolean;
+  /** What it leaves open of schemas that are not strict, see `unenforced`. */
+  readonly notEnforced: readonly string[];
   dispose(): void;
 }
 
@@ -27,13 +29,18 @@ const keptFormats = 16;
 /** Before the text of control tokens, so that no JSON string can hold one. No text of a model holds this character. */
 const control = "\u0001";
 
+interface Compiled {
+  readonly grammar: CompiledGrammar;
+  readonly notEnforced: readonly string[];
+}
+
 interface Table {
   readonly instance: Instance;
   readonly compiler: GrammarCompiler;
   /** Bits of tokens that are never allowed, and of those that only free text may hold. */
   readonly never: Int32Array;
   readonly onlyInText: Int32Array;
-  readonly compiled: Map<string, CompiledGrammar>;
+  readonly compiled: Map<string, Compiled>;
 }
 
 /** Formats over one vocabulary. Nothing is loaded before the first is opened; that takes a quarter of a second for 65,536 tokens. */
@@ -58,18 +65,12 @@ export class Constraints {
   async open(whole: AnswerSpec, given = ""): Promise<Constraint | undefined> {
     const { spec, prefix } = boundPart(whole, given);
     const key = JSON.stringify(spec);
-    const tag = answerGrammar(spec, (text) => this.#spell(text));
-    if (!tag) return undefined;
-    if (this.#stopIds.length === 0)
-      throw new JambaError(
-        "UNSUPPORTED",
-        "format: expected a model with an end-of-text token, found none in its config; there is no way to end",
-      );
-    this.#table ??= this.#load();
-    const table = await this.#table;
-    const compiled = table.compiled.get(key) ?? (await this.#compile(table, tag));
+    const compiled = (await this.#table)?.compiled.get(key) ?? (await this.#compile(spec));
+    if (!compiled) return undefined;
+    const table = await this.#table!;
     keep(table.compiled, key, compiled);
-    const matcher = await guard(table.instance, "format", ({ GrammarMatcher }) => GrammarMatcher.createGrammarMatcher(compiled));
+    const { grammar, notEnforced } = compiled;
+    const matcher = await guard(table.instance, "format", ({ GrammarMatcher }) => GrammarMatcher.createGrammarMatcher(grammar));
     try {
       expectBeginning(matcher, this.#spell(prefix));
     } catch (error) {
@@ -77,7 +78,7 @@ export class Constraints {
       throw error;
     }
     const isText = !spec.format && !isForced(spec.toolChoice ?? "auto");
-    return new GrammarConstraint(matcher, isText ? table.never : table.onlyInText, this.#tokenizer);
+    return new GrammarConstraint(matcher, isText ? table.never : table.onlyInText, this.#tokenizer, notEnforced);
   }
 
   /** Tags that are tokens of their own, as these tokens. */
@@ -93,7 +94,17 @@ export class Constraints {
     return id !== undefined && this.#tokenizer.isSpecial(id) && this.#tokenizer.tokenOf(id)!.length > 1;
   }
 
-  async #compile(table: Table, tag: NonNullable<ReturnType<typeof answerGrammar>>): Promise<CompiledGrammar> {
+  async #compile(spec: AnswerSpec): Promise<Compiled | undefined> {
+    const notEnforced = new Set<string>();
+    const tag = answerGrammar(spec, (text) => this.#spell(text), notEnforced);
+    if (!tag) return undefined;
+    if (this.#stopIds.length === 0)
+      throw new JambaError(
+        "UNSUPPORTED",
+        "format: expected a model with an end-of-text token, found none in its config; there is no way to end",
+      );
+    this.#table ??= this.#load();
+    const table = await this.#table;
     this.#checker ??= loadXgrammar();
     const checker = await this.#checker;
     try {
@@ -103,7 +114,8 @@ export class Constraints {
       if (isWorn(checker)) this.#checker = undefined;
       throw error;
     }
-    return guard(table.instance, "format", () => table.compiler.compileStructuralTag(tag));
+    const compiled = await guard(table.instance, "format", () => table.compiler.compileStructuralTag(tag));
+    return { grammar: compiled, notEnforced: [...notEnforced] };
   }
 
   async #load(): Promise<Table> {
@@ -133,7 +145,7 @@ export class Constraints {
     const table = await this.#table;
     this.#table = undefined;
     this.#checker = undefined;
-    for (const compiled of table?.compiled.values() ?? []) compiled.dispose();
+    for (const { grammar } of table?.compiled.values() ?? []) grammar.dispose();
     table?.compiler.dispose();
   }
 }
@@ -158,16 +170,17 @@ function expectBeginning(matcher: GrammarMatcher, text: string): void {
 }
 
 /** The one used longest ago goes. Answers under way keep what they need of it. */
-function keep(kept: Map<string, CompiledGrammar>, key: string, compiled: CompiledGrammar): void {
+function keep(kept: Map<string, Compiled>, key: string, compiled: Compiled): void {
   kept.delete(key);
   kept.set(key, compiled);
   if (kept.size <= keptFormats) return;
   const [oldest] = kept.keys();
-  kept.get(oldest)!.dispose();
+  kept.get(oldest)!.grammar.dispose();
   kept.delete(oldest);
 }
 
 class GrammarConstraint implements Constraint {
+  readonly notEnforced: readonly string[];
   readonly #matcher: GrammarMatcher;
   /** Bits of the tokens that are banned whatever the grammar says. */
   readonly #banned: Int32Array;
@@ -175,7 +188,8 @@ class GrammarConstraint implements Constraint {
   #accepted = 0;
   #next: Promise<Int32Array> | undefined;
 
-  constructor(matcher: GrammarMatcher, banned: Int32Array, tokenizer: Tokenizer) {
+  constructor(matcher: GrammarMatcher, banned: Int32Array, tokenizer: Tokenizer, notEnforced: readonly string[]) {
+    this.notEnforced = notEnforced;
     this.#matcher = matcher;
     this.#banned = banned;
     this.#tokenizer = tokenizer;

@@ -22,7 +22,8 @@ export type Format<Parsed = unknown> =
 
 /**
  * "auto": text with or without calls. "none": no calls. "required": one or more calls. A name: exactly one call, of this tool.
- * `allowed`: of the tools that the model is shown it may call only these; `mode` says whether it must, "auto" if not given. Whichever it is, a call names one of the tools and has arguments by its schema.
+ * `allowed`: of the tools that the model is shown it may call only these; `mode` says whether it must, "auto" if not given. Whichever it
+ * is, a call names one of the tools and has arguments by its schema.
  */
 export type ToolChoice =
   | "auto"
@@ -70,16 +71,23 @@ export function unenforced({ format, tools, toolChoice }: Pick<AnswerSpec, "form
 
 /**
  * @param spell how a text with tags is spelled in the vocabulary
+ * @param found takes what `unenforced` gives
  * @returns undefined where everything is allowed
  * @throws JambaError OPTION for a schema, pattern or choice that is wrong
  */
-export function answerGrammar(spec: AnswerSpec, spell: (text: string) => string): StructuralTagFormat | undefined {
+export function answerGrammar(
+  spec: AnswerSpec,
+  spell: (text: string) => string,
+  found = new Set<string>(),
+): StructuralTagFormat | undefined {
   const { format, toolChoice = "auto", parallelToolCalls = true, thoughts = false, form } = spec;
   const tools = callable(spec.tools, toolChoice);
   if ((typeof toolChoice === "object" || toolChoice === "required") && tools.length === 0)
     throw new JambaError("OPTION", `toolChoice: expected tools to choose from, found none`);
   const isNamed = typeof toolChoice === "object" && !("allowed" in toolChoice);
-  const rest = body(format, tools, isForced(toolChoice), !parallelToolCalls || isNamed, form, spell);
+  const formatted = format && grammar(formatGrammar(format, found));
+  const calls = tools.map((tool) => callTag(tool, found));
+  const rest = body(formatted, calls, isForced(toolChoice), { form, single: !parallelToolCalls || isNamed, spell });
   if (!rest) return undefined;
   const before: StructuralTagFormat[] = [];
   if (thoughts) {
@@ -101,24 +109,28 @@ export function boundPart(spec: AnswerSpec, prefix: string): { spec: AnswerSpec;
   return { spec: { ...spec, thoughts: false }, prefix: call < 0 ? "" : prefix.slice(call) };
 }
 
+interface CallStyle {
+  readonly form: Form | undefined;
+  /** At most one call. */
+  readonly single: boolean;
+  readonly spell: (text: string) => string;
+}
+
 function body(
-  format: Format | undefined,
-  tools: readonly Tool[],
+  formatted: StructuralTagFormat | undefined,
+  calls: readonly TagFormat[],
   forced: boolean,
-  single: boolean,
-  form: Form | undefined,
-  spell: (text: string) => string,
+  { form, single, spell }: CallStyle,
 ): StructuralTagFormat | undefined {
-  const formatted = format && grammar(formatGrammar(format));
-  if (tools.length === 0) return formatted;
+  if (calls.length === 0) return formatted;
   if (!form)
     throw new JambaError(
       "OPTION",
       "tools: expected messages for a model that calls tools (<|im_start|> or <|bom|> in its vocabulary), found a plain text or another vocabulary",
     );
-  if (!forced && !formatted) return textWithCalls(tools, form, single, spell);
-  const calls = callBlock(tools, form, single, spell(callForms[form].tag), spell);
-  return !forced && formatted ? { type: "or", elements: [calls, formatted] } : calls;
+  if (!forced && !formatted) return textWithCalls(calls, form, single, spell);
+  const block = callBlock(calls, form, single, spell(callForms[form].tag), spell);
+  return !forced && formatted ? { type: "or", elements: [block, formatted] } : block;
 }
 
 /** Whether an answer without calls is none. */
@@ -127,7 +139,7 @@ export function isForced(choice: ToolChoice): boolean {
   return !("allowed" in choice) || choice.mode === "required";
 }
 
-function formatGrammar(format: Format, found = new Set<string>()): string {
+function formatGrammar(format: Format, found: Set<string>): string {
   if (format.type === "json") {
     const { schema, strict = true } = format;
     return schema === undefined
@@ -157,39 +169,38 @@ function wholeRegex(pattern: string): string {
 }
 
 /** A block of calls, whose opening tag is spelled as `trigger`. */
-function callBlock(tools: readonly Tool[], form: Form, single: boolean, trigger: string, spell: (text: string) => string): TagFormat {
+function callBlock(calls: readonly TagFormat[], form: Form, single: boolean, trigger: string, spell: (text: string) => string): TagFormat {
   const { tag, open, between, close } = callForms[form];
-  const calls = tools.map((tool) => callTag(tool));
   return {
     type: "tag",
     begin: trigger + open.slice(tag.length),
-    content: { type: "tags_with_separator", tags: calls, separator: spell(between), at_least_one: true, stop_after_first: single },
+    content: { type: "tags_with_separator", tags: [...calls], separator: spell(between), at_least_one: true, stop_after_first: single },
     end: spell(close),
   };
 }
 
 /** The opening tag begins a call however it is spelled. */
-function textWithCalls(tools: readonly Tool[], form: Form, single: boolean, spell: (text: string) => string): StructuralTagFormat {
+function textWithCalls(calls: readonly TagFormat[], form: Form, single: boolean, spell: (text: string) => string): StructuralTagFormat {
   const { tag } = callForms[form];
   const triggers = [...new Set([tag, spell(tag)])];
   return {
     type: "triggered_tags",
     triggers,
-    tags: triggers.map((trigger) => callBlock(tools, form, single, trigger, spell)),
+    tags: triggers.map((trigger) => callBlock(calls, form, single, trigger, spell)),
     stop_after_first: single,
   };
 }
 
-function callTag(tool: Tool): TagFormat {
+function callTag(tool: Tool, found: Set<string>): TagFormat {
   return {
     type: "tag",
     begin: `{"name": ${JSON.stringify(tool.name)}, "arguments": `,
-    content: grammar(parametersGrammar(tool)),
+    content: grammar(parametersGrammar(tool, found)),
     end: "}",
   };
 }
 
-function parametersGrammar({ parameters, strict, path }: Tool, found = new Set<string>()): string {
+function parametersGrammar({ parameters, strict, path }: Tool, found: Set<string>): string {
   return schemaGrammar(parameters, { notEnforced: strict ? undefined : found, name: `${path}.parameters` });
 }
 

@@ -56,9 +56,10 @@ const basics: Readonly<Record<string, string>> = {
 
 /**
  * Objects have their properties in the schema's order, and no others unless `additionalProperties` allows them or the schema lists none.
- * `oneOf` is read as `anyOf`, which needs branches that exclude one another by types, constants or required properties. Keys that `properties` does not list may repeat. Not enforceable, and refused unless `notEnforced` takes them: `not`, `if`,
- * `multipleOf`, `uniqueItems`, `contains`, `dependent…`, `propertyNames`, `unevaluated…`, other formats than `schema-keywords.ts` has,
- * lengths of strings above 64, lengths beside a pattern, and whatever keyword is not known.
+ * `oneOf` is read as `anyOf`, which needs branches that exclude one another by types, constants or required properties. Keys that
+ * `properties` does not list may repeat. Not enforceable, and refused unless `notEnforced` takes them: `not`, `if`, `multipleOf`,
+ * `uniqueItems`, `contains`, `dependent…`, `propertyNames`, `unevaluated…`, other formats than `schema-keywords.ts` has, lengths of strings
+ * above 64, lengths beside a pattern, and whatever keyword is not known.
  *
  * @returns EBNF whose root rule is `root`
  * @throws JambaError OPTION for a schema that is wrong, or has a keyword that can't be enforced; it says where and which
