@@ -114,7 +114,7 @@ describe.each(backends)("on $name", ({ name: backend, absent }) => {
     const [stop, reason] = [new AbortController(), new Error("enough")];
     const found = await besideOthers(model, () => {
       setTimeout(() => stop.abort(reason), 20);
-      return model.forward(idsOf(backend === "reference" ? 100 : 3000, 6), { hidden: true, signal: stop.signal });
+      return model.forward(idsOf(backend === "reference" ? 100 : 12_000, 6), { hidden: true, signal: stop.signal });
     });
     expect(found).toEqual({ status: "rejected", reason });
   });

@@ -61,9 +61,9 @@ export class AnswerParts {
   #gap = "";
   #block: CallBlock | undefined;
   #nextIndex = 0;
-  /** How many of the characters that are not given out yet, the first ones, the prefix has. */
+  /** So many of the characters that are not given out yet come from the prefix, and never will be: the first ones. */
   #old = 0;
-  /** What the prefix had, of which nothing else is left. */
+  /** Whether the prefix had such, which decides what white space is dropped behind it. */
   #had = { text: false, thoughts: false, calls: false };
   #afterThoughts = false;
   #pieces: AnswerPiece[] = [];
