@@ -53,6 +53,7 @@ const allowed = {
   jamba: {
     "@mlc-ai/web-xgrammar": "tells which tokens a grammar allows, and takes them back; loaded when a format or tools are given",
     "@standard-schema/spec": "types alone: what zod, valibot and the others agree on",
+    "fastest-levenshtein": "how far a mistyped name is from the known ones",
   },
   "@jamba/server": {
     hono: "routes and middleware on web standards, testable without a socket",
@@ -64,6 +65,7 @@ const allowed = {
   "@jamba/cli": {
     "@inquirer/select": "a list to choose from, by arrow keys and numbers; kept, and ends by an AbortSignal",
     "cli-progress": "progress bars",
+    "fastest-levenshtein": "the same as in jamba, for commands, flags and models",
     picocolors: "colours that respect NO_COLOR",
     "string-width": "columns that a text takes: wide characters, emoji, combining marks",
     undici: "proxies of the environment for fetch, which node has only from 24 on",
