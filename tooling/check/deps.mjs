@@ -85,7 +85,6 @@ const rooms = {
 /** Must run in browsers: node: built-ins only through import(). */
 const portable = ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe", "@jamba/loader", "@jamba/tokenizer", "jamba"];
 
-/** @returns one line per violation */
 /** Development dependencies that builds put into dist, each with its reason. Their licences are in the package's THIRD-PARTY-NOTICES. */
 const bundled = {
   jamba: {
@@ -95,6 +94,7 @@ const bundled = {
   },
 };
 
+/** @returns one line per violation */
 export function checkDeps(root) {
   const problems = [];
   for (const folder of packageFolders(root)) {
