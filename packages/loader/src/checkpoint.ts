@@ -23,7 +23,7 @@ import { expectRunnable } from "./model/family.ts";
 import { type CheckpointSource, openFolder } from "./open-folder.ts";
 import { openWeights } from "./safetensors/shards.ts";
 import { type ByteSource, isCount } from "./source/byte-source.ts";
-import { closeAll, type Folder, nameFiles, openEach, refuseFile, startsAsGguf } from "./source/folder.ts";
+import { closeAll, type Folder, mayStartAsGguf, nameFiles, openEach, refuseFile, startsAsGguf } from "./source/folder.ts";
 import { readJson, readTokenizerConfig } from "./source/json-files.ts";
 import { explainFiles, isNameless } from "./source/other-files.ts";
 import type { TensorInfo } from "./source/tensor-info.ts";
@@ -105,7 +105,7 @@ async function ggufOf(folder: Folder, signal?: AbortSignal): Promise<string | un
   const { weightsFile } = folder;
   if (weightsFile !== undefined) {
     if (/\.safetensors$/i.test(weightsFile)) return undefined;
-    if (isGguf(weightsFile) || (await beginsAsGguf(folder, weightsFile, signal))) return weightsFile;
+    if (isGguf(weightsFile) || (await startsAsGguf(await folder.open(weightsFile, { signal }), signal))) return weightsFile;
     return refuseFile(folder.name);
   }
   const files = (await folder.list()) ?? [];
@@ -114,7 +114,7 @@ async function ggufOf(folder: Folder, signal?: AbortSignal): Promise<string | un
   const models = [...new Set(files.filter(isGguf).map((file) => ggufShards(file)?.[0] ?? file))];
   if (models.length === 0) {
     const unknown = files.length === 1 ? files : files.filter(isNameless).slice(0, maxLookedAt);
-    for (const file of unknown) if (await beginsAsGguf(folder, file, signal)) models.push(file);
+    for (const file of unknown) if (await mayStartAsGguf(folder.open(file, { signal }), signal)) models.push(file);
   }
   if (models.length > 1) throw new LoadError(`${folder.name}: expected one model, found ${nameFiles(models)}; name one of the files`);
   return models[0];
@@ -122,20 +122,6 @@ async function ggufOf(folder: Folder, signal?: AbortSignal): Promise<string | un
 
 /** Files of names that say nothing: a store of blobs may have thousands. */
 const maxLookedAt = 1000;
-
-async function beginsAsGguf(folder: Folder, file: string, signal?: AbortSignal): Promise<boolean> {
-  const source = await folder.open(file, { signal }).catch((error) => {
-    signal?.throwIfAborted();
-    if (folder.weightsFile === undefined && error instanceof JambaError) return undefined; // a directory
-    throw error;
-  });
-  if (!source) return false;
-  try {
-    return await startsAsGguf(source, signal);
-  } finally {
-    await source.close();
-  }
-}
 
 async function openGguf(folder: Folder, file: string, signal?: AbortSignal): Promise<Checkpoint> {
   const shards = ggufShards(file);

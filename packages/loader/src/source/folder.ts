@@ -78,7 +78,7 @@ export async function urlFolder(source: string, { signal }: OpenOptions = {}): P
     base = new URL(source);
     const last = decodeURIComponent(base.pathname.replace(/^.*\//s, ""));
     // What has another name may be a directory, or a file in a store that names files by their hashes.
-    if (isWeightsFile(last) || (last !== "" && (await isGgufAt(source, signal)))) weightsFile = last;
+    if (isWeightsFile(last) || (last !== "" && (await mayStartAsGguf(openUrl(source, { signal }), signal)))) weightsFile = last;
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof JambaError) throw cause;
@@ -97,24 +97,23 @@ export async function urlFolder(source: string, { signal }: OpenOptions = {}): P
   };
 }
 
-async function isGgufAt(url: string, signal?: AbortSignal): Promise<boolean> {
-  const source = await openUrl(url, { signal }).catch((error) => {
-    signal?.throwIfAborted();
-    if (error instanceof JambaError) return undefined;
-    throw error;
-  });
-  if (!source) return false;
+/** Whether a file begins as GGUF does, of whatever byte order. Closes it. */
+export async function startsAsGguf(source: ByteSource, signal?: AbortSignal): Promise<boolean> {
   try {
-    return await startsAsGguf(source, signal);
+    return source.size >= 4 && /^(GGUF|FUGG)$/.test(String.fromCharCode(...(await source.read(0, 4, signal))));
   } finally {
     await source.close();
   }
 }
 
-/** Whether a file begins as GGUF does, of whatever byte order. */
-export async function startsAsGguf(source: ByteSource, signal?: AbortSignal): Promise<boolean> {
-  if (source.size < 4) return false;
-  return /^(GGUF|FUGG)$/.test(String.fromCharCode(...(await source.read(0, 4, signal))));
+/** The same of what may be no file: what can't be opened is none of GGUF. */
+export async function mayStartAsGguf(opening: Promise<ByteSource>, signal?: AbortSignal): Promise<boolean> {
+  const source = await opening.catch((error) => {
+    signal?.throwIfAborted();
+    if (error instanceof JambaError) return undefined;
+    throw error;
+  });
+  return source !== undefined && startsAsGguf(source, signal);
 }
 
 export function blobFolder(source: Iterable<File | NamedBlob>): Folder {
