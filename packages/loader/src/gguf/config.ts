@@ -1,15 +1,13 @@
 // What config.json would say of the model in a GGUF file, from metadata and, where metadata is silent or known to be wrong, from tensors.
 
 import { JambaError, LoadError } from "@jamba/core";
+import { limits } from "../model/config-reader.ts";
 import { otherFamily } from "../model/family.ts";
+import type { LayerKind } from "../model/layers.ts";
 import { quote } from "../source/untrusted.ts";
 import type { GgufHeader, GgufValue } from "./header.ts";
 
 const architecture = "jamba";
-type LayerKind = "mamba" | "attention";
-
-// The limit of model/config.ts, checked before lists of one value per layer are made: a damaged count would fill the memory.
-const maxLayers = 4096;
 
 /**
  * An object for `parseConfig`, in transformers' names. The kind of each layer is listed in `layers_block_type` and
@@ -21,7 +19,8 @@ export function ggufConfig(header: GgufHeader): Record<string, unknown> {
   expectModel(header);
   const read = reader(header);
   const nLayers = read.count("block_count");
-  if (nLayers > maxLayers) read.fail("block_count", `at most ${maxLayers} layers`);
+  // Before lists of one value per layer are made: a damaged count would fill the memory.
+  if (nLayers > limits.layers) read.fail("block_count", `at most ${limits.layers} layers`);
   const dModel = read.count("embedding_length");
   const { kinds, nHeads, nKvHeads } = attentionOf(header, nLayers);
   for (const [layer, kind] of kinds.entries()) checkKind(header, layer, kind);

@@ -3,8 +3,8 @@
 import type { Warn } from "../source/untrusted.ts";
 import { type ConfigReader, limits } from "./config-reader.ts";
 
-type LayerKind = "mamba" | "attention";
-type FfnKind = "mlp" | "moe";
+export type LayerKind = "mamba" | "attention";
+export type FfnKind = "mlp" | "moe";
 
 export interface Layers {
   readonly nLayers: number;
