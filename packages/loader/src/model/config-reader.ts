@@ -1,16 +1,22 @@
 // Values of a JSON file by key, each checked as it is read.
 
 import { LoadError } from "@jamba/core";
-
-export type Json = Readonly<Record<string, unknown>>;
+import { isObject } from "../source/untrusted.ts";
 
 /** Far beyond any Jamba (72 layers, 2^18 positions), near enough that a damaged number can't exhaust memory. */
 export const limits = { layers: 4096, width: 2 ** 24, tokens: 2 ** 32 };
 
 export type ConfigReader = ReturnType<typeof configReader>;
 
-/** Reads the keys of one file; each method throws a LoadError that names file and key. */
-export function configReader(json: Json, file: string) {
+/**
+ * Reads the keys of one file; each method throws a LoadError that names file and key.
+ * @throws LoadError for what is no JSON object
+ */
+export function configReader(json: unknown, file: string) {
+  if (!isObject(json)) {
+    const found = json === null ? "null" : Array.isArray(json) ? "an array" : typeof json;
+    throw new LoadError(`${file}: expected a JSON object, found ${found}`);
+  }
   const value = (key: string): unknown => (Object.hasOwn(json, key) ? json[key] : undefined);
   const has = (key: string) => value(key) !== undefined && value(key) !== null;
   const fail = (key: string, expected: string): never => {

@@ -2,7 +2,7 @@
 
 import { LoadError } from "@jamba/core";
 import type { Warn } from "../source/untrusted.ts";
-import { configReader, type Json, limits } from "./config-reader.ts";
+import { configReader, limits } from "./config-reader.ts";
 import { expectRunnable } from "./family.ts";
 import { type FfnKind, type LayerKind, layersOf } from "./layers.ts";
 
@@ -39,13 +39,8 @@ export interface JambaConfig {
  * @throws LoadError naming the key; JambaError UNSUPPORTED for what the file asks for and this package lacks
  */
 export function parseConfig(json: unknown, file = "config.json", warn: Warn = () => undefined): JambaConfig {
-  if (typeof json !== "object" || json === null || Array.isArray(json)) {
-    throw new LoadError(
-      `${file}: expected a JSON object, found ${json === null ? "null" : Array.isArray(json) ? "an array" : typeof json}`,
-    );
-  }
+  const read = configReader(json, file);
   expectRunnable(json, file);
-  const read = configReader(json as Json, file);
   if (!/^(silu|swish)$/i.test(String(read.value("hidden_act") ?? "silu"))) read.fail("hidden_act", '"silu", also called "swish"');
   read.only("mamba_inner_layernorms", true, "Jamba without norms on dt, B and C was never published");
   read.only("sliding_window", null, "Jamba's attention sees every earlier token");
@@ -55,7 +50,7 @@ export function parseConfig(json: unknown, file = "config.json", warn: Warn = ()
   const nHeads = read.integer("num_attention_heads", 32, 1, limits.width);
   const nKvHeads = read.has("num_key_value_heads")
     ? read.integer("num_key_value_heads", nHeads, 1, nHeads)
-    : "num_key_value_heads" in (json as Json)
+    : read.value("num_key_value_heads") === null
       ? nHeads
       : 8;
   if (nHeads % nKvHeads !== 0) {
