@@ -1,7 +1,7 @@
 // A tokenizer.json as the vocabulary with scores that GGUF files have.
 
 import { TokenizerError } from "@jamba/core";
-import { isObject, quote } from "../source/untrusted.ts";
+import { isObject, quote, showJson } from "../source/untrusted.ts";
 import { endKeys, isControlEnd, turnEnds } from "./ends.ts";
 import type { GgufValue } from "./header.ts";
 import { isByte, looksControl, tokenTypes as types } from "./token-types.ts";
@@ -188,8 +188,7 @@ function templatesOf({ chat_template: found }: Json): [name: string, template: s
 }
 
 function fail(where: string, expected: string, found: unknown): never {
-  const text = JSON.stringify(found) ?? "none";
   throw new TokenizerError(
-    `tokenizer.json${where && `: ${where}`}: expected ${expected}, as a GGUF file can say it, found ${text.length > 80 ? `${text.slice(0, 80)}…` : text}`,
+    `tokenizer.json${where && `: ${where}`}: expected ${expected}, as a GGUF file can say it, found ${showJson(found)}`,
   );
 }

@@ -1,7 +1,7 @@
 // Values of a JSON file by key, each checked as it is read.
 
 import { LoadError } from "@jamba/core";
-import { isObject } from "../source/untrusted.ts";
+import { isObject, showJson } from "../source/untrusted.ts";
 
 /** Far beyond any Jamba (72 layers, 2^18 positions), near enough that a damaged number can't exhaust memory. */
 export const limits = { layers: 4096, width: 2 ** 24, tokens: 2 ** 32 };
@@ -20,8 +20,7 @@ export function configReader(json: unknown, file: string) {
   const value = (key: string): unknown => (Object.hasOwn(json, key) ? json[key] : undefined);
   const has = (key: string) => value(key) !== undefined && value(key) !== null;
   const fail = (key: string, expected: string): never => {
-    const text = JSON.stringify(value(key)) ?? "nothing";
-    throw new LoadError(`${file}: ${key}: expected ${expected}, found ${text.length > 80 ? `${text.slice(0, 80)}…` : text}`);
+    throw new LoadError(`${file}: ${key}: expected ${expected}, found ${showJson(value(key))}`);
   };
   const integer = (key: string, fallback: number, min: number, max: number): number => {
     const found = has(key) ? value(key) : fallback;

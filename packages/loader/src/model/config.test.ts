@@ -109,6 +109,19 @@ describe("parseConfig", () => {
     );
   });
 
+  const deep = `${"[".repeat(1e5)}${"]".repeat(1e5)}`;
+  test.each([
+    ["model_type", deep],
+    ["hidden_size", deep],
+    ["hidden_act", '{ "toString": 1, "valueOf": 1 }'],
+    ["layer_types", '[{ "toString": 1, "valueOf": 1 }]'],
+  ])("a %s that JavaScript can't print is refused like any other value", (key, value) => {
+    const json = JSON.parse(`{ "model_type": "jamba", "${key}": ${value} }`);
+    expect(() => parseConfig(json)).toThrow(
+      expect.objectContaining({ code: "LOAD", message: expect.stringMatching(`^config.json: ${key}: expected .*, found`) }),
+    );
+  });
+
   test.each([null, [], "jamba", 7])("%j is no config", (json) => {
     expect(() => parseConfig(json)).toThrow(expect.objectContaining({ code: "LOAD" }));
   });

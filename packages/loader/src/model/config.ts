@@ -41,7 +41,8 @@ export interface JambaConfig {
 export function parseConfig(json: unknown, file = "config.json", warn: Warn = () => undefined): JambaConfig {
   const read = configReader(json, file);
   expectRunnable(json, file);
-  if (!/^(silu|swish)$/i.test(String(read.value("hidden_act") ?? "silu"))) read.fail("hidden_act", '"silu", also called "swish"');
+  const activation = read.value("hidden_act") ?? "silu";
+  if (typeof activation !== "string" || !/^(silu|swish)$/i.test(activation)) read.fail("hidden_act", '"silu", also called "swish"');
   read.only("mamba_inner_layernorms", true, "Jamba without norms on dt, B and C was never published");
   read.only("sliding_window", null, "Jamba's attention sees every earlier token");
 

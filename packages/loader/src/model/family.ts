@@ -1,7 +1,7 @@
 // Tells a Jamba from what else is called a model, by what config.json says.
 
 import { LoadError } from "@jamba/core";
-import { isObject, quote } from "../source/untrusted.ts";
+import { isObject, quote, showJson } from "../source/untrusted.ts";
 import { expectUnquantised } from "./quantised.ts";
 
 /** What a config has that names no family, and that no Jamba's has: state-spaces' own Mamba, GPT-2's and Meta's forms, diffusers, timm. */
@@ -24,7 +24,7 @@ function foreignConfig(json: unknown): string | undefined {
       : "";
   if (type !== undefined && type !== null) {
     if (type === "jamba") return undefined;
-    const found = typeof type === "string" ? quote(type) : JSON.stringify(type);
+    const found = typeof type === "string" ? quote(type) : showJson(type);
     return `model_type: expected "jamba", found ${found}${called}; ${otherFamily}`;
   }
   if (architectures.some((name) => name.startsWith("Jamba"))) return undefined;

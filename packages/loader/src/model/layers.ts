@@ -88,6 +88,7 @@ function patternOf<Kind>(
 
 function kindsOf<Kind>(list: unknown, meanings: Readonly<Record<string, Kind>>, nLayers: number): Kind[] | undefined {
   if (!Array.isArray(list) || list.length !== nLayers) return undefined;
-  const kinds = list.flatMap((entry) => (Object.hasOwn(meanings, String(entry)) ? [meanings[String(entry)]] : []));
+  const isMeant = (entry: unknown) => ["string", "number"].includes(typeof entry) && Object.hasOwn(meanings, entry as string);
+  const kinds = list.filter(isMeant).map((entry: string) => meanings[entry]);
   return kinds.length === nLayers ? kinds : undefined;
 }
