@@ -64,7 +64,7 @@ async function chooseModel(shelf: Shelf): Promise<Choice> {
   if (models.length === 1) return chooseGguf(models[0]);
   if (models.length > 1) throw ambiguous(shelf, models, "without safetensors");
   await refuseUnrunnable(shelf);
-  const hint = explainFiles([...sizes.keys()].filter((file) => !/^tokenizer/.test(file) || !sizes.has("config.json"))) ?? "is it a model?";
+  const hint = explainFiles([...sizes.keys()]) ?? "is it a model?";
   throw new LoadError(`${name}: expected ${singleFile}, ${indexFile} or a .gguf file, found none of them; ${hint}`);
 }
 

@@ -1,6 +1,7 @@
 // Names of tensors as programs save them, and the plain ones that they stand for: those of a JambaForCausalLM in transformers.
 
 import { JambaError, LoadError } from "@jamba/core";
+import { mergeAdapter } from "../source/other-files.ts";
 import { quote } from "../source/untrusted.ts";
 
 /** Modules that wrap another and leave their name in its tensors': compiled, parallel, sharded, with checkpoints of activations. */
@@ -14,10 +15,6 @@ export function isBuffer(name: string): boolean {
   return /(\.rotary_emb\.|\.(inv_freq|masked_bias|position_ids)$)/.test(name);
 }
 
-/** What to do with an adapter. */
-const mergeHint =
-  "merge it into its base model (peft: PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)) and load that";
-
 /**
  * Plain names, each with the name that the file has it under.
  * @throws JambaError UNSUPPORTED for tensors of an adapter, LoadError for two tensors that are one
@@ -28,7 +25,7 @@ export function plainNames(file: { readonly name: string; readonly tensors: Read
     if (ofAdapter.test(name))
       throw new JambaError(
         "UNSUPPORTED",
-        `${file.name}: expected the weights of a whole model, found ${quote(name)} of an adapter (LoRA); ${mergeHint}`,
+        `${file.name}: expected the weights of a whole model, found ${quote(name)} of an adapter (LoRA); ${mergeAdapter}`,
       );
     const parts = name.split(".").filter((part) => !wrappers.has(part));
     bare.set(name, parts.join("."));

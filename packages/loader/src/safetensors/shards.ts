@@ -38,7 +38,7 @@ async function findOnly(folder: Folder): Promise<string> {
   if (found.length > 1) {
     throw new LoadError(`${folder.name}: expected one .safetensors file or ${indexFile}, found ${nameFiles(found)} without an index`);
   }
-  const hint = explainFiles(files?.filter((file) => !/^tokenizer/.test(file))) ?? "is the download complete?";
+  const hint = explainFiles(files) ?? "is the download complete?";
   throw new LoadError(`${folder.name}: expected model.safetensors or ${indexFile}, found ${nameFiles(files)}; ${hint}`);
 }
 

@@ -8,12 +8,15 @@ interface Kind {
 
 const original = "take the safetensors of the model that it was made from";
 
+export const mergeAdapter =
+  "merge it into its base model (peft: PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)) and load that";
+
 /** What says most comes first. */
 const kinds: readonly Kind[] = [
   {
     file: /^adapter_(config\.json|model\.(safetensors|bin))$/,
     what: "an adapter (LoRA), which is no whole model",
-    todo: "merge it into its base model (peft: PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)) and load that",
+    todo: mergeAdapter,
   },
   { file: /^model_index\.json$/, what: "a pipeline of diffusers", todo: "take a Jamba, such as ai21labs/AI21-Jamba-Reasoning-3B" },
   { file: /^(mlc-chat-config|ndarray-cache(-b16)?|tensor-cache)\.json$/, what: "a model that was compiled for MLC", todo: original },
@@ -32,16 +35,19 @@ const kinds: readonly Kind[] = [
   { file: /\.nemo$/, what: "a NeMo archive", todo: original },
   { file: /\.(ggml|ggjt)$|^ggml-.*\.bin$/, what: "a file of ggml from before GGUF", todo: "take the GGUF of the model" },
   { file: /^params\.json$/, what: "a model in Meta's or Mistral's own form", todo: original },
-  {
-    file: /^(tokenizer(_config)?\.json|tokenizer\.model|vocab\.json|merges\.txt)$/,
-    what: "a tokenizer without a model",
-    todo: "download the whole model",
-  },
 ];
 
+/** Where there is no config.json; beside one they belong to a model. */
+const tokenizer: Kind = {
+  file: /^(tokenizer(_config)?\.json|tokenizer\.model|vocab\.json|merges\.txt)$/,
+  what: "a tokenizer without a model",
+  todo: "download the whole model",
+};
+
 /** What `files` are, and what to do; undefined for names that say nothing. */
-export function explainFiles(files: readonly string[] | undefined): string | undefined {
-  const kind = kinds.find(({ file }) => files?.some((name) => file.test(name)));
+export function explainFiles(files: readonly string[] = []): string | undefined {
+  const possible = files.includes("config.json") ? kinds : [...kinds, tokenizer];
+  const kind = possible.find(({ file }) => files.some((name) => file.test(name)));
   return kind && `${kind.what}; ${kind.todo}`;
 }
 
