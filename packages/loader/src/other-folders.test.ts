@@ -77,6 +77,7 @@ describe("a folder without a config is told what it is:", () => {
     [{ "mlc-chat-config.json": {}, "params_shard_0.bin": "" }, /but a model that was compiled for MLC/],
     [{ "model_index.json": {}, "unet/config.json": {} }, /but a pipeline of diffusers/],
     [{ "flax_model.msgpack": "" }, /but Flax weights/],
+    [{ "ggml-model-q4_0.bin": "" }, /but a file of ggml from before GGUF; take the GGUF/],
     [{ "weights.npz": "" }, /but weights of an old MLX/],
     [{ "README.md": "" }, /expected config\.json, found README\.md; is it the directory of a model\?/],
   ])("%j", async (files, message) => {

@@ -21,6 +21,7 @@ const kinds: readonly Kind[] = [
   { file: /^model_index\.json$/, what: "a pipeline of diffusers", todo: "take a Jamba, such as ai21labs/AI21-Jamba-Reasoning-3B" },
   { file: /^(mlc-chat-config|ndarray-cache(-b16)?|tensor-cache)\.json$/, what: "a model that was compiled for MLC", todo: original },
   { file: /\.onnx(_data)?$|^onnx$/, what: "an ONNX export", todo: original },
+  { file: /\.(ggml|ggjt)$|^ggml-.*\.bin$/, what: "a file of ggml from before GGUF", todo: "take the GGUF of the model" },
   {
     file: /\.(bin|pt|pth|ckpt|pkl)$/,
     what: "pickled PyTorch weights, which can run code and are not read",
@@ -33,7 +34,6 @@ const kinds: readonly Kind[] = [
   { file: /^openvino_.*\.xml$/, what: "an OpenVINO export", todo: original },
   { file: /\.(engine|plan)$/, what: "a TensorRT engine", todo: original },
   { file: /\.nemo$/, what: "a NeMo archive", todo: original },
-  { file: /\.(ggml|ggjt)$|^ggml-.*\.bin$/, what: "a file of ggml from before GGUF", todo: "take the GGUF of the model" },
   { file: /^params\.json$/, what: "a model in Meta's or Mistral's own form", todo: original },
 ];
 
