@@ -6,6 +6,7 @@ import { otherFamily } from "../model/family.ts";
 import type { LayerKind } from "../model/layers.ts";
 import { quote } from "../source/untrusted.ts";
 import type { GgufHeader, GgufValue } from "./header.ts";
+import { isNoId } from "./token-types.ts";
 
 const architecture = "jamba";
 
@@ -166,7 +167,7 @@ function reader({ file, metadata }: GgufHeader) {
       const key = `tokenizer.ggml.${name}_token_id`;
       const id = metadata.get(key);
       // What means none, or the id of no token, is told where the tokenizer is read.
-      const isNone = id === -1 || id === 2 ** 32 - 1 || (Array.isArray(tokens) && (id as number) >= tokens.length);
+      const isNone = isNoId(id) || (Array.isArray(tokens) && (id as number) >= tokens.length);
       return isNone ? undefined : optional(key);
     },
   };

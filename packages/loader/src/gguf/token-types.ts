@@ -3,6 +3,11 @@
 /** Numbers of token types, from SentencePiece; "unused" is for ids that no token has. */
 export const tokenTypes = { undefined: 0, normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 };
 
+/** Whether an id stands for none: converters write it so, as i32 and as u32. */
+export function isNoId(id: unknown): boolean {
+  return id === -1 || id === 2 ** 32 - 1;
+}
+
 export function isByte(token: string): boolean {
   return /^<0x[0-9A-F]{2}>$/i.test(token);
 }

@@ -3,7 +3,7 @@
 import { JambaError, TokenizerError } from "@jamba/core";
 import { quote, type Warn } from "../source/untrusted.ts";
 import type { GgufHeader, GgufValue } from "./header.ts";
-import { isByte, looksAdded, looksControl, tokenTypes as type } from "./token-types.ts";
+import { isByte, isNoId, looksAdded, looksControl, tokenTypes as type } from "./token-types.ts";
 
 type Metadata = GgufHeader["metadata"];
 type Json = Record<string, unknown>;
@@ -195,14 +195,12 @@ function chatTemplate(metadata: Metadata): unknown {
 
 /** What the file may name a token for, beside the first and the last of a text: answers are right without these. */
 const namedIds = ["unknown", "padding", "eot", "eom", "seperator", "mask"];
-/** Written for "none" by converters, as i32 and as u32. */
-const noId = [-1, 2 ** 32 - 1];
 
 /** The id of a token that the file names; undefined where it names none, or one that there is not and that no answer depends on. */
 function tokenId(metadata: Metadata, name: string, nTokens: number, warn: Warn = () => undefined): number | undefined {
   const key = `tokenizer.ggml.${name}_token_id`;
   const id = metadata.get(key);
-  if (id === undefined || noId.includes(id as number)) return undefined;
+  if (id === undefined || isNoId(id)) return undefined;
   if (!Number.isSafeInteger(id)) fail(key, `an id below ${nTokens}`, show(id));
   if ((id as number) >= 0 && (id as number) < nTokens) return id as number;
   if (!namedIds.includes(name)) fail(key, `an id below ${nTokens}`, show(id));
