@@ -89,7 +89,7 @@ describe("rm", () => {
     [["tiny", "-y"], 2, /tiny: expected a downloaded model/],
     [[fixture, "-y"], 2, /expected a downloaded model/],
     [["me/base", "me/other", "-y"], 1, /me\/other: expected it among the downloaded models/],
-    [["me/base:none.gguf", "-y"], 1, /expected none\.gguf in the cache/],
+    [["me/base:none.gguf", "-y"], 1, /expected a \.gguf file for "none\.gguf", found no \.gguf file at all/],
     [["bsae", "-y"], 2, /did you mean me\/base\?/],
     [["../../x", "-y"], 2, /expected a/],
   ])("%j removes nothing", async (args, code, said) => {

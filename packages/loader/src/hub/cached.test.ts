@@ -83,6 +83,21 @@ it("removes one file of it, in every revision, and its blob when nothing else na
   expect(await remove("owner/model:m-Q4_K_M.gguf")).toEqual({ freedBytes: 0, sharedBytes: 100 });
   expect(await readdir(join(folderOf("owner/model"), "snapshots", one))).toEqual(["copy.gguf"]);
   await expect(remove("owner/model:Q8_0")).rejects.toMatchObject({ code: "LOAD" });
+  const nameless = `sha256-${"a".repeat(64)}`;
+  await put("owner/model", one, nameless, "e", 10);
+  expect(await remove(`owner/model:${nameless}`)).toEqual({ freedBytes: 10, sharedBytes: 0 });
+});
+
+it("removes nothing for a name that two of its files have, in whichever revision, and names both", async () => {
+  await put("owner/model", one, "a-Q4_K_M.gguf", "a", 10);
+  await put("owner/model", two, "a-Q4_K_M.gguf", "a", 10);
+  await put("owner/model", two, "b-Q4_K_M.gguf", "b", 100);
+  await expect(remove("owner/model:Q4_K_M")).rejects.toMatchObject({
+    code: "LOAD",
+    message: expect.stringMatching(/owner\/model: expected one model for "Q4_K_M", found a-Q4_K_M\.gguf .*, b-Q4_K_M\.gguf/),
+  });
+  for (const commit of [one, two]) expect(existsSync(join(folderOf("owner/model"), "snapshots", commit, "a-Q4_K_M.gguf"))).toBe(true);
+  expect(await remove("owner/model:b-Q4_K_M.gguf")).toEqual({ freedBytes: 100, sharedBytes: 0 });
 });
 
 it("keeps blobs that another repository links to", async () => {

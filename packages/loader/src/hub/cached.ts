@@ -162,19 +162,23 @@ async function removeAll(tools: Node, cacheDir: string, cache: Cache): Promise<R
 async function removeFile(tools: Node, cacheDir: string, cache: Cache, wanted: string): Promise<RemovedFiles> {
   const { files } = tools;
   const { revisions } = await look(tools, cache, "");
+  // Among the files of all revisions: a name that is ambiguous in one of them removes nothing in the others.
+  const sizes = new Map(revisions.flatMap((revision) => [...revision.files]));
+  const holderOf = (file: string) => revisions.find((revision) => revision.files.has(file))!.commit;
+  const readText = (file: string) => files.readFile(cache.snapshotPath(holderOf(file), file), "utf8");
+  const choice = await chooseFiles({ name: cache.name, sizes, readText }, wanted);
+  // Configs beside safetensors belong to other weights too.
+  const weights = choice.files.filter((file) => file === choice.file || /\.gguf$/i.test(file));
   const targets = new Set<string>();
   let freedBytes = 0;
-  for (const { commit, files: sizes } of revisions) {
-    const readText = (file: string) => files.readFile(cache.snapshotPath(commit, file), "utf8");
-    const choice = await chooseFiles({ name: cache.name, sizes, readText }, wanted).catch(() => undefined);
-    for (const file of choice?.files.filter((name) => /\.(gguf|safetensors)$/i.test(name)) ?? []) {
+  for (const { commit, files: held } of revisions) {
+    for (const file of weights.filter((name) => held.has(name))) {
       const path = cache.snapshotPath(commit, file);
       targets.add(await files.realpath(path));
       freedBytes += await plainBytes(tools, path);
       await files.unlink(path);
     }
   }
-  if (targets.size === 0) throw new LoadError(`${cache.name}: expected ${wanted} in the cache, found none`);
   const used = await linkedFiles(tools, cacheDir);
   let sharedBytes = 0;
   for (const [path, { size }] of await blobsOf(tools, cache)) {
