@@ -4,22 +4,16 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { type Hub, startHub } from "../../../tooling/hub/hub-server.ts";
+import { afterAll, afterEach, beforeEach, expect, test, vi } from "vitest";
+import { hubForTests } from "../../../tooling/hub/hub-for-tests.ts";
 import { jamba } from "../test/jamba.ts";
 import { family } from "./family.ts";
 import { lists, offersOf } from "./start.ts";
 
 const fixture = fileURLToPath(new URL("../../../tooling/golden/fixtures/base", import.meta.url));
 const root = mkdtempSync(join(tmpdir(), "jamba-start-"));
-let hub: Hub;
-beforeAll(async () => {
-  hub = await startHub();
-});
-afterAll(async () => {
-  rmSync(root, { recursive: true });
-  await hub.close();
-});
+const hub = await hubForTests();
+afterAll(() => rmSync(root, { recursive: true }));
 beforeEach(() => {
   for (const name of ["HF_TOKEN", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy"]) vi.stubEnv(name, undefined);
   vi.stubEnv("HF_HOME", root);

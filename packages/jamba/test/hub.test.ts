@@ -4,23 +4,18 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openCheckpoint } from "@jamba/loader";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { type Hub, startHub } from "../../../tooling/hub/hub-server.ts";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { hubForTests } from "../../../tooling/hub/hub-for-tests.ts";
 import { type LoadProgress, loadModel, planMemory } from "../src/index.ts";
 import { goldenFolder, openGolden } from "./golden.ts";
 
 const id = "owner/jamba-odd";
-let hub: Hub;
+const hub = await hubForTests();
 let cacheDir: string;
 let weights: Uint8Array;
 
-beforeAll(async () => {
-  hub = await startHub();
-});
-afterAll(() => hub.close());
 beforeEach(() => {
   cacheDir = mkdtempSync(join(tmpdir(), "jamba-hub-"));
-  hub.reset();
   const file = (name: string) => new Uint8Array(readFileSync(join(goldenFolder("odd"), name)));
   weights = file("model.safetensors");
   hub.add(id, { "config.json": file("config.json"), "model.safetensors": { bytes: weights, lfs: true } });

@@ -2,21 +2,16 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
-import { type Hub, startHub } from "../../../../tooling/hub/hub-server.ts";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { hubForTests } from "../../../../tooling/hub/hub-for-tests.ts";
 import { main } from "../cli.ts";
 
 const id = "owner/model";
-let hub: Hub;
+const hub = await hubForTests();
 let cacheDir: string;
 
-beforeAll(async () => {
-  hub = await startHub();
-});
-afterAll(() => hub.close());
 beforeEach(() => {
   cacheDir = mkdtempSync(join(tmpdir(), "jamba-cli-hub-"));
-  hub.reset();
   hub.add(id, { "config.json": new Uint8Array(20), "m-Q4_0.gguf": { bytes: new Uint8Array(3_000_000).fill(4), lfs: true } });
   vi.stubEnv("HF_ENDPOINT", hub.endpoint);
   vi.stubEnv("HF_HOME", cacheDir);

@@ -5,24 +5,19 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test, vi } from "vitest";
-import { type Hub, startHub } from "../../../../tooling/hub/hub-server.ts";
+import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
+import { hubForTests } from "../../../../tooling/hub/hub-for-tests.ts";
 import { expectReachable, isUnconnected, proxyOf } from "./connect.ts";
 import { downloadIn } from "./download.ts";
 import { node } from "./node.ts";
 
 const id = "owner/model";
-let hub: Hub;
+const hub = await hubForTests();
 let cacheDir: string;
 /** What the client would have waited before trying again. */
 let waits: number[];
-beforeAll(async () => {
-  hub = await startHub();
-});
-afterAll(() => hub.close());
 beforeEach(async () => {
   cacheDir = await mkdtemp(join(tmpdir(), "jamba-connect-"));
-  hub.reset();
   waits = [];
   hub.add(id, { "config.json": new Uint8Array(20), "x.gguf": { bytes: new Uint8Array(30), lfs: true } });
 });

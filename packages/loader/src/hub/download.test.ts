@@ -4,8 +4,9 @@ import { cp, lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { cutAfter, etagOf, type Hub, type HubRequest, rangeOf, type StoredFile, startHub } from "../../../../tooling/hub/hub-server.ts";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { hubForTests } from "../../../../tooling/hub/hub-for-tests.ts";
+import { cutAfter, etagOf, type Hub, type HubRequest, rangeOf, type StoredFile } from "../../../../tooling/hub/hub-server.ts";
 import { openCheckpoint } from "../checkpoint.ts";
 import { type DownloadOptions, type DownloadProgress, downloadIn, type Surroundings } from "./download.ts";
 
@@ -15,18 +16,13 @@ const weights: StoredFile = { bytes: randomBytes(1000), lfs: true };
 const config = text({ model_type: "jamba" });
 const id = "owner/model";
 
-let hub: Hub;
+const hub = await hubForTests();
 let cacheDir: string;
 /** What the client would have waited, in milliseconds. */
 let waits: number[];
 
-beforeAll(async () => {
-  hub = await startHub();
-});
-afterAll(() => hub.close());
 beforeEach(async () => {
   cacheDir = await mkdtemp(join(tmpdir(), "jamba-hub-"));
-  hub.reset();
   waits = [];
   hub.add(id, { "config.json": config, "model.safetensors": weights });
 });

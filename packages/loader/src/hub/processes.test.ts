@@ -9,7 +9,8 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 import { buildSource } from "../../../../tooling/hub/build-sources.mjs";
-import { etagOf, type Hub, rangeOf, type StoredFile, startHub } from "../../../../tooling/hub/hub-server.ts";
+import { hubForTests } from "../../../../tooling/hub/hub-for-tests.ts";
+import { etagOf, type Hub, rangeOf, type StoredFile } from "../../../../tooling/hub/hub-server.ts";
 import { type Download, downloadIn } from "./download.ts";
 
 const child = fileURLToPath(new URL("../../../../tooling/hub/download-child.mjs", import.meta.url));
@@ -17,23 +18,18 @@ const id = "owner/model";
 const weights: StoredFile = { bytes: randomBytes(2_000_000), lfs: true };
 const config = new TextEncoder().encode("{}");
 const around = { partBytes: 150_000, noteEveryBytes: 50_000, env: {} };
-let hub: Hub;
+const hub = await hubForTests();
 let built: string;
 let module: string;
 let cacheDir: string;
 
 beforeAll(async () => {
-  hub = await startHub();
   built = await mkdtemp(join(tmpdir(), "jamba-built-"));
   module = await buildSource(fileURLToPath(new URL("download.ts", import.meta.url)), built);
 });
-afterAll(async () => {
-  await hub.close();
-  await rm(built, { recursive: true });
-});
+afterAll(() => rm(built, { recursive: true }));
 beforeEach(async () => {
   cacheDir = await mkdtemp(join(tmpdir(), "jamba-hub-"));
-  hub.reset();
   hub.add(id, { "config.json": config, "model.safetensors": weights });
 });
 afterEach(() => rm(cacheDir, { recursive: true, force: true }));

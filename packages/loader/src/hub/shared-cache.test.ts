@@ -4,26 +4,21 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
-import { type Hub, startHub } from "../../../../tooling/hub/hub-server.ts";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { hubForTests } from "../../../../tooling/hub/hub-for-tests.ts";
 import { type DownloadOptions, downloadIn, type Surroundings } from "./download.ts";
 
 const bytes = randomBytes(5000);
 const etag = createHash("sha256").update(bytes).digest("hex");
 const commit = /^[\da-f]{40}$/;
 
-let hub: Hub;
+const hub = await hubForTests();
 let cacheDir: string;
 let outside: string;
 let root: string;
-beforeAll(async () => {
-  hub = await startHub();
-});
-afterAll(() => hub.close());
 beforeEach(async () => {
   [cacheDir, outside] = [await mkdtemp(join(tmpdir(), "jamba-cache-")), await mkdtemp(join(tmpdir(), "jamba-outside-"))];
   root = join(cacheDir, "models--owner--model");
-  hub.reset();
   hub.add("owner/model", { "config.json": new TextEncoder().encode("{}"), "model.safetensors": { bytes, lfs: true } });
   await writeFile(join(outside, "file"), "precious");
 });
