@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Lease, type Lifetime, Models, type ModelsOptions } from "./models.ts";
+import { type Lease, type Lifetime, Models, type ModelsOptions, type Needs } from "./models.ts";
 
 const tick = () => vi.advanceTimersByTimeAsync(0);
 
@@ -295,6 +295,31 @@ describe("room", () => {
     (await stage.acquire("a")).release(); // while b loads
     await stage.settle("load b");
     (await second).release();
+  });
+
+  test("is made once where it becomes known late that another model can never fit", async () => {
+    let tell!: (needs: Needs) => void;
+    const told = new Promise<Needs>((resolve) => (tell = resolve));
+    const lifetime = (name: string, needs: Needs | Promise<Needs>): [string, Lifetime<string>] => [
+      name,
+      { needs: async () => needs, load: async () => name, unload: async () => undefined },
+    ];
+    const of = (bytes: number) => ({ bytes, freeBytes: 100 });
+    const models = new Models(new Map([lifetime("a", of(40)), lifetime("b", of(40)), lifetime("huge", told), lifetime("c", of(60))]));
+    const first = await models.acquire("a");
+    await models.acquire("b");
+    const refused = models.acquire("huge");
+    const waiting = models.acquire("c");
+    await tick();
+    tell(of(200));
+    await expect(refused).rejects.toMatchObject({ status: 507 });
+    let isThere = false;
+    void models.acquire("b").then(() => (isThere = true)); // which is in nobody's way
+    await tick();
+    expect(isThere).toBe(true);
+    first.release();
+    expect((await waiting).model).toBe("c");
+    expect([models.state("a"), models.state("b")]).toEqual(["absent", "loaded"]);
   });
 
   test.for([

@@ -170,7 +170,10 @@ export class Models<T> {
         this.#budget ??= needs.freeBytes;
         this.#arrange();
       },
-      (error) => this.#fail(entry, error),
+      (error) => {
+        this.#fail(entry, error);
+        this.#arrange();
+      },
     );
   }
 
@@ -266,7 +269,6 @@ export class Models<T> {
   #fail(entry: Entry<T>, error: unknown): void {
     this.#line = this.#line.filter((other) => other !== entry);
     refuseAll(entry, error);
-    this.#arrange();
   }
 
   #resolveIfEmpty(): void {
