@@ -2,6 +2,7 @@
 
 import { type JambaModel, loadModel, type Result } from "jamba";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { eventsOf, type Json, posted } from "../test/requests.ts";
 import { createApp, Service } from "./index.ts";
 import { usageOf } from "./wire.ts";
 
@@ -15,19 +16,12 @@ afterAll(() => model.dispose());
 
 const messages = [{ role: "user", content: "Write a story about Mia and a fox." }];
 
-// biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
-type Json = any;
-
 async function post(path: string, body: object): Promise<Response> {
-  return app.request(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  return app.request(path, posted(body));
 }
 
 async function json(path: string, body: object): Promise<Json> {
   return (await post(path, body)).json();
-}
-
-function eventsOf(text: string): Json[] {
-  return [...text.matchAll(/^data: (\{.*)$/gm)].map(([, event]) => JSON.parse(event));
 }
 
 test("each chunk has the logprobs of its own text, whatever ends the answer", async () => {

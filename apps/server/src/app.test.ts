@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventsOf, type Json, posted } from "../test/requests.ts";
 import { type AppOptions, createApp, Service } from "./index.ts";
 import { routes } from "./routes.ts";
 
@@ -14,17 +15,9 @@ afterAll(() => model.dispose());
 
 const messages = [{ role: "user", content: "Write a story about Mia and a fox." }];
 
-// biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
-type Json = any;
-
 function appOf(options: AppOptions = {}, name = "tiny") {
   const app = createApp(new Service(model, name, { temperature: 0, ...options }));
-  const post = (path: string, body: unknown, headers: Record<string, string> = {}) =>
-    app.request(path, {
-      method: "POST",
-      headers: { "content-type": "application/json", ...headers },
-      body: typeof body === "string" ? body : JSON.stringify(body),
-    });
+  const post = (path: string, body: unknown, headers: Record<string, string> = {}) => app.request(path, posted(body, headers));
   /** Every answer is as its route says. */
   const json = async (path: string, body: unknown): Promise<Json> => {
     const response = await post(path, body);
@@ -360,10 +353,6 @@ describe("what is around", () => {
     expect(JSON.stringify(lines)).not.toMatch(/Mia|fox|Once/);
   });
 });
-
-function eventsOf(text: string): Json[] {
-  return [...text.matchAll(/^data: (\{.*)$/gm)].map(([, json]) => JSON.parse(json));
-}
 
 function textOf(stream: string, index = 0): string {
   const choices = eventsOf(stream).flatMap((event) => event.choices);

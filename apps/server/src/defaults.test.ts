@@ -2,6 +2,7 @@
 
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { posted } from "../test/requests.ts";
 import { type AppOptions, createApp, Service } from "./index.ts";
 
 let model: JambaModel;
@@ -21,11 +22,7 @@ const bodies = {
 const paths = Object.keys(bodies) as (keyof typeof bodies)[];
 
 async function ask(path: keyof typeof bodies, more: object, options: AppOptions = {}) {
-  const response = await createApp(new Service(model, "tiny", options)).request(path, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ ...bodies[path], ...more }),
-  });
+  const response = await createApp(new Service(model, "tiny", options)).request(path, posted({ ...bodies[path], ...more }));
   return response.json();
 }
 

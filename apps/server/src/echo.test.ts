@@ -2,11 +2,9 @@
 
 import { type JambaModel, loadModel, type TextOrIds } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventsOf, type Json, posted } from "../test/requests.ts";
 import { createApp, Service } from "./index.ts";
 import { completionAnswer } from "./schemas/answers.ts";
-
-// biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
-type Json = any;
 
 let model: JambaModel;
 let app: ReturnType<typeof createApp>;
@@ -17,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => model.dispose());
 
 async function post(body: object): Promise<Response> {
-  return app.request("/v1/completions", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  return app.request("/v1/completions", posted(body));
 }
 async function complete(body: object): Promise<Json> {
   const response = await post({ temperature: 0, ...body });
@@ -121,7 +119,7 @@ describe("echo with logprobs", () => {
     const body = { prompt: ["Once upon a time", "The fox"], n: 2, seed: 3, temperature: 1, logprobs: 1, max_tokens, echo: true };
     const whole = await complete(body);
     const text = await (await post({ ...body, stream: true })).text();
-    const events: Json[] = [...text.matchAll(/^data: (\{.*)$/gm)].map(([, json]) => JSON.parse(json));
+    const events = eventsOf(text);
     for (const { index, text, logprobs, finish_reason } of whole.choices) {
       const parts = events.flatMap(({ choices }) => choices).filter((one) => one.index === index);
       expect(parts.map((part) => part.text).join("")).toBe(text);

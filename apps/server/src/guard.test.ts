@@ -3,6 +3,7 @@ import { runInNewContext } from "node:vm";
 import { Hono } from "hono";
 import { JambaError, type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { posted } from "../test/requests.ts";
 import { type ApiError, toApiError } from "./errors.ts";
 import { type AppOptions, createApp, Service } from "./index.ts";
 import { fieldsOf } from "./tools.ts";
@@ -81,8 +82,8 @@ describe("a body that does not fit", () => {
   test("more than the context holds is told as OpenAI tells it", async () => {
     const small = await loadModel("tiny", { contextLength: 64 });
     const app = createApp(new Service(small, "tiny"));
-    const body = JSON.stringify({ messages: [{ role: "user", content: "fox ".repeat(200) }], stream: true });
-    const response = await app.request("/v1/chat/completions", { method: "POST", headers: type, body });
+    const body = { messages: [{ role: "user", content: "fox ".repeat(200) }], stream: true };
+    const response = await app.request("/v1/chat/completions", posted(body));
     expect(await refusal(response)).toEqual([400, "context_length_exceeded", "messages"]);
     await small.dispose();
   });
@@ -140,8 +141,7 @@ test("an error quotes no more of a long request than helps, to the client and in
     ["/v1/chat/completions", { messages: [{ role: "user", content: "Hi" }], json_schema: schema }],
   ];
   for (const [path, body] of bodies) {
-    const headers = { "content-type": "application/json" };
-    const response = await app.request(path, { method: "POST", headers, body: JSON.stringify(body) });
+    const response = await app.request(path, posted(body));
     expect([path, Math.floor(response.status / 100)]).toEqual([path, 4]);
     expect((await response.text()).length).toBeLessThan(3000);
   }
@@ -237,8 +237,7 @@ test("nothing of a request stays in memory once it is over", async () => {
       await next();
     })
     .route("/", appOf().app);
-  const ask = (body: object) =>
-    app.request("/v1/chat/completions", { method: "POST", headers: type, body: JSON.stringify({ messages, ...body }) });
+  const ask = (body: object) => app.request("/v1/chat/completions", posted({ messages, ...body }));
   for (let i = 0; i < 20; i++) {
     await (await ask({ n: "many" })).text();
     await (await ask({ max_tokens: 2, stream: true })).text();

@@ -7,10 +7,8 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Json, posted } from "../test/requests.ts";
 import { type Server, serve } from "./index.ts";
-
-// biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
-type Json = any;
 
 let model: JambaModel;
 let server: Server;
@@ -42,8 +40,7 @@ function readAnswer({ token_logprobs, top_logprobs }: Json, ctxlen: number): [su
 
 describe("recorded requests", () => {
   const ask = async (path: string, body?: object): Promise<Json> => {
-    const headers = { "content-type": "application/json" };
-    const response = await fetch(`${server.url}${path}`, body && { method: "POST", headers, body: JSON.stringify(body) });
+    const response = await fetch(`${server.url}${path}`, body && posted(body));
     expect(response.status).toBe(200);
     return response.json();
   };

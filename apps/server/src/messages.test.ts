@@ -7,11 +7,9 @@ import { zodOutputFormat } from "@anthropic-ai/sdk/helpers/zod";
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { type Json, posted } from "../test/requests.ts";
 import { createApp, Service } from "./index.ts";
 import { countAnswer, messageAnswer } from "./schemas/messages.ts";
-
-// biome-ignore lint/suspicious/noExplicitAny: bodies and answers are looked into field by field
-type Json = any;
 
 const lines: Json[] = [];
 let model: JambaModel;
@@ -36,7 +34,7 @@ const tools = [
 const agent: Json = JSON.parse(readFileSync(new URL("../test/coding-agent.json", import.meta.url), "utf8"));
 
 async function post(path: string, body: object, headers: Record<string, string> = { "x-api-key": "key" }): Promise<Response> {
-  return app.request(path, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body) });
+  return app.request(path, posted(body, headers));
 }
 
 async function json(body: object, path = "/v1/messages"): Promise<Json> {

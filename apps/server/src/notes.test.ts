@@ -2,6 +2,7 @@
 
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Json, posted } from "../test/requests.ts";
 import { createApp, Service } from "./index.ts";
 import { headersOf } from "./notes.ts";
 
@@ -18,11 +19,8 @@ const messages = [{ role: "user", content: "Call Omar." }];
 /** Not all of it can be enforced. */
 const schema = { type: "object", properties: { name: { type: "string", not: { const: "x" } } }, required: ["name"], if: {} };
 
-// biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
-type Json = any;
-
 async function post(path: string, body: object): Promise<Response> {
-  return app.request(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  return app.request(path, posted(body));
 }
 
 const flat = { name: "call", parameters: schema };
@@ -123,9 +121,8 @@ test("headers hold any key, and no more than proxies take", () => {
 });
 
 test("a page may read the headers", async () => {
-  const headers = { "content-type": "application/json", origin: "https://page.example" };
-  const body = JSON.stringify({ messages, max_tokens: 1 });
-  const response = await app.request("/v1/chat/completions", { method: "POST", headers, body });
+  const asked = posted({ messages, max_tokens: 1 }, { origin: "https://page.example" });
+  const response = await app.request("/v1/chat/completions", asked);
   for (const name of ["x-jamba-not-enforced", "x-jamba-left-out"])
     expect(response.headers.get("access-control-expose-headers")).toContain(name);
 });

@@ -1,5 +1,6 @@
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Json } from "../test/requests.ts";
 import { type AppOptions, createApp, openApiDocument, Service } from "./index.ts";
 
 let model: JambaModel;
@@ -7,9 +8,6 @@ beforeAll(async () => {
   model = await loadModel("tiny");
 });
 afterAll(() => model.dispose());
-
-// biome-ignore lint/suspicious/noExplicitAny: documents are looked into field by field
-type Json = any;
 
 test("the OpenAPI document lists every route with the schema of its body", async () => {
   const app = createApp(new Service(model, "tiny"));

@@ -2,6 +2,7 @@
 
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { eventsOf, type Json, posted } from "../test/requests.ts";
 import { createApp, openApiDocument, Service } from "./index.ts";
 
 let model: JambaModel;
@@ -12,14 +13,11 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-// biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
-type Json = any;
-
 const user = { role: "user", content: "Write a story about Mia and a fox." };
 const begun = { role: "assistant", content: "Once upon a time" };
 
 async function post(path: string, body: object): Promise<Response> {
-  return app.request(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  return app.request(path, posted(body));
 }
 
 async function json(path: string, body: object): Promise<Json> {
@@ -41,7 +39,7 @@ test.each(asks)("%s goes on from the last message, and only what is new is answe
   const { text } = await model.generate(head, { maxTokens: 8 });
   expect([answer.choices[0].message.content, answer.usage.prompt_tokens]).toEqual([text, model.tokenizer.encode(head).length]);
   const stream = await (await post("/v1/chat/completions", { ...body, max_tokens: 8, stream: true })).text();
-  const chunks: Json[] = [...stream.matchAll(/^data: (\{.*)$/gm)].map(([, event]) => JSON.parse(event));
+  const chunks = eventsOf(stream);
   expect(chunks.map(({ choices }) => choices[0].delta.content ?? "").join("")).toBe(text);
 });
 

@@ -2,11 +2,9 @@
 
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Json, posted } from "../test/requests.ts";
 import { type AppOptions, createApp, Service } from "./index.ts";
 import { rerankAnswer } from "./schemas/answers.ts";
-
-// biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
-type Json = any;
 
 let model: JambaModel;
 beforeAll(async () => {
@@ -16,8 +14,7 @@ afterAll(() => model.dispose());
 
 function asks(options: AppOptions = {}, of: JambaModel = model) {
   const app = createApp(new Service(of, "tiny", options));
-  return (body: object, path = "/v1/rerank") =>
-    app.request(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  return (body: object, path = "/v1/rerank") => app.request(path, posted(body));
 }
 async function rerank(body: object): Promise<Json> {
   const response = await asks()(body);

@@ -2,6 +2,7 @@
 
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventsOf, type Json, posted } from "../test/requests.ts";
 import { type AppOptions, createApp, Service } from "./index.ts";
 import { responseAnswer } from "./schemas/answers.ts";
 
@@ -18,11 +19,8 @@ afterAll(() => model.dispose());
 
 const story = "Write a story about Mia and a fox.";
 
-// biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
-type Json = any;
-
 async function post(path: string, body: object): Promise<Response> {
-  return app.request(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  return app.request(path, posted(body));
 }
 
 async function json(path: string, body: object): Promise<Json> {
@@ -30,10 +28,6 @@ async function json(path: string, body: object): Promise<Json> {
   const found = await response.json();
   if (response.ok) responseAnswer.parse(found);
   return found;
-}
-
-function eventsOf(text: string): Json[] {
-  return [...text.matchAll(/^data: (\{.*)$/gm)].map(([, event]) => JSON.parse(event));
 }
 
 test("a stream tells every item from its beginning to its end", async () => {

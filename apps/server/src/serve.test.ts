@@ -1,6 +1,7 @@
 import { connect } from "node:net";
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { posted } from "../test/requests.ts";
 import { jsonLog, type ServeOptions, type Server, serve } from "./index.ts";
 
 let model: JambaModel;
@@ -23,8 +24,7 @@ const messages = [{ role: "user", content: "Hi" }];
 const long = { messages, max_tokens: 30_000, ignore_eos: true };
 
 function ask(server: Server, body: object, signal?: AbortSignal): Promise<Response> {
-  const headers = { "content-type": "application/json" };
-  return fetch(`${server.url}/v1/chat/completions`, { method: "POST", headers, body: JSON.stringify(body), signal });
+  return fetch(`${server.url}/v1/chat/completions`, { ...posted(body), signal });
 }
 
 /** What a server says to these bytes until it closes. */

@@ -6,10 +6,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { planMemory } from "jamba";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { type Json, posted } from "../test/requests.ts";
 import { type ModelsOptions, type Server, Service, Services, serve } from "./index.ts";
-
-// biome-ignore lint/suspicious/noExplicitAny: answers are looked into field by field
-type Json = any;
 
 const root = mkdtempSync(join(tmpdir(), "jamba-services-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -35,8 +33,7 @@ async function start(options: Partial<ModelsOptions> = {}): Promise<Server> {
 }
 
 function post(server: Server, path: string, body: object, signal?: AbortSignal): Promise<Response> {
-  const headers = { "content-type": "application/json" };
-  return fetch(`${server.url}${path}`, { method: "POST", headers, body: JSON.stringify(body), signal });
+  return fetch(`${server.url}${path}`, { ...posted(body), signal });
 }
 
 const messages = [{ role: "user", content: "Write a story about Mia, a fox and a red kite that flies over the green hill by the sea." }];

@@ -2,6 +2,7 @@
 
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { posted } from "../test/requests.ts";
 import { createApp, Service } from "./index.ts";
 import { responseAnswer } from "./schemas/answers.ts";
 
@@ -14,8 +15,7 @@ afterAll(() => model.dispose());
 
 async function ask(body: object): Promise<Response> {
   const app = createApp(new Service(model, "tiny", { temperature: 0, log: (line) => logged.push(line) }));
-  const headers = { "content-type": "application/json" };
-  return app.request("/v1/responses", { method: "POST", headers, body: JSON.stringify({ max_output_tokens: 8, ...body }) });
+  return app.request("/v1/responses", posted({ max_output_tokens: 8, ...body }));
 }
 
 const turn = (i: number) => [
