@@ -1,4 +1,4 @@
-// Every answer that is no answer: OpenAI's error objects. Knows what the engine's error codes mean to a client.
+// Every answer that is no answer: OpenAI's error objects, and Anthropic's. Knows what the engine's error codes mean to a client.
 
 import { JambaError } from "jamba";
 import type { FieldOf } from "./notes.ts";
@@ -86,6 +86,33 @@ export function shuttingDown(cause?: unknown): ApiError {
     retryAfter: 5,
     headers: { connection: "close" },
     cause,
+  });
+}
+
+export function modelLoading(): ApiError {
+  return new ApiError(503, "Loading model", { type: "unavailable_error", code: "model_loading", retryAfter: 1 });
+}
+
+export function modelFailed(cause: unknown): ApiError {
+  return new ApiError(503, "The model could not be loaded. The server's log says why.", { code: "model_failed", cause });
+}
+
+/** @param need and `budget` in bytes; the budget is for all models together */
+export function modelTooLarge(name: string, need: number, budget: number): ApiError {
+  const [least, all] = [need, budget].map((bytes) => bytes.toLocaleString("en"));
+  const message = `model: ${JSON.stringify(name)} takes ${least} bytes at least, and this server has ${all} for all its models; it needs more memory, a smaller dtype or a shorter context`;
+  const cause = new JambaError("OUT_OF_MEMORY", message);
+  // Clients that try again after a 5xx would only fail again.
+  return new ApiError(507, message, { code: "model_too_large", param: "model", headers: { "x-should-retry": "false" }, cause });
+}
+
+/** @param model that they wait for, while it is not there */
+export function tooManyRequests(waiting: number, model?: string): ApiError {
+  const behind = model === undefined ? "" : ` for ${JSON.stringify(model)}`;
+  return new ApiError(429, `Too many requests: ${waiting} wait already${behind}. Try again later.`, {
+    type: "rate_limit_error",
+    code: "rate_limit_exceeded",
+    retryAfter: 2,
   });
 }
 

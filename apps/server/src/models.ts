@@ -1,8 +1,7 @@
 // Which models are there: each is loaded once somebody asks for it, what nobody uses makes room for what is asked for.
 // Knows neither HTTP nor what a model is.
 
-import { JambaError } from "jamba";
-import { ApiError, shuttingDown } from "./errors.ts";
+import { modelTooLarge, shuttingDown, tooManyRequests } from "./errors.ts";
 
 /** How one model comes and goes. */
 export interface Lifetime<T> {
@@ -98,7 +97,7 @@ export class Models<T> {
     if (this.#stop.signal.aborted) throw shuttingDown();
     const entry = this.#entries.get(name)!;
     if (entry.state === "loaded" && !entry.isLeaving) return this.#leaseOf(entry);
-    if (entry.waiting.size >= (this.#options.maxWaiting ?? Number.POSITIVE_INFINITY)) throw tooMany(entry);
+    if (entry.waiting.size >= (this.#options.maxWaiting ?? Number.POSITIVE_INFINITY)) throw tooManyRequests(entry.waiting.size, name);
     return new Promise((resolve, reject) => {
       const settle = <V>(how: (value: V) => void) => {
         return (value: V) => {
@@ -194,7 +193,7 @@ export class Models<T> {
       const budget = this.#budget!;
       const { bytes: need, most = need } = entry.needs;
       if (need > budget) {
-        this.#fail(entry, tooLarge(entry.name, need, budget));
+        this.#fail(entry, modelTooLarge(entry.name, need, budget));
         continue;
       }
       for (const victim of this.#victims(later + need - budget)) {
@@ -284,20 +283,4 @@ function bytesOf<T>({ state, room, model, lifetime }: Entry<T>): number {
 
 function refuseAll<T>({ waiting }: Entry<T>, error: unknown): void {
   for (const one of waiting) one.refuse(error);
-}
-
-function tooMany<T>({ name, waiting }: Entry<T>): ApiError {
-  return new ApiError(429, `Too many requests: ${waiting.size} wait already for ${JSON.stringify(name)}. Try again later.`, {
-    type: "rate_limit_error",
-    code: "rate_limit_exceeded",
-    retryAfter: 2,
-  });
-}
-
-function tooLarge(name: string, need: number, budget: number): ApiError {
-  const [least, all] = [need, budget].map((bytes) => bytes.toLocaleString("en"));
-  const message = `model: ${JSON.stringify(name)} takes ${least} bytes at least, and this server has ${all} for all its models; it needs more memory, a smaller dtype or a shorter context`;
-  const cause = new JambaError("OUT_OF_MEMORY", message);
-  // Clients that try again after a 5xx would only fail again.
-  return new ApiError(507, message, { code: "model_too_large", param: "model", headers: { "x-should-retry": "false" }, cause });
 }

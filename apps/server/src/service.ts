@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { type GenerateOptions, JambaError, type JambaModel, type Part, type Prompt, type Result, type TextStream } from "jamba";
-import { ApiError, shuttingDown } from "./errors.ts";
+import { ApiError, modelFailed, modelLoading, shuttingDown, tooManyRequests } from "./errors.ts";
 import { follow } from "./follow.ts";
 import { Metrics } from "./metrics.ts";
 import { Slots } from "./slots.ts";
@@ -216,12 +216,7 @@ export class Service {
 
   #expectRoom(): void {
     const waiting = this.#answers - this.model.calls().running;
-    if (waiting < this.options.maxQueue) return;
-    throw new ApiError(429, `Too many requests: ${waiting} wait already. Try again later.`, {
-      type: "rate_limit_error",
-      code: "rate_limit_exceeded",
-      retryAfter: 2,
-    });
+    if (waiting >= this.options.maxQueue) throw tooManyRequests(waiting);
   }
 
   async *#counted(
@@ -273,16 +268,8 @@ export class Service {
   }
 }
 
-export function modelFailed(cause: unknown): ApiError {
-  return new ApiError(503, "The model could not be loaded. The server's log says why.", { code: "model_failed", cause });
-}
-
 export function timedOut(): DOMException {
   return new DOMException("timed out", "TimeoutError");
-}
-
-export function modelLoading(): ApiError {
-  return new ApiError(503, "Loading model", { type: "unavailable_error", code: "model_loading", retryAfter: 1 });
 }
 
 export function unixSeconds(): number {

@@ -5,24 +5,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { JambaError, type JambaModel } from "jamba";
-import { ApiError } from "./errors.ts";
+import { ApiError, modelFailed, modelLoading } from "./errors.ts";
 import { follow } from "./follow.ts";
 import { Metrics, type ServerStats } from "./metrics.ts";
 import { lifetimeOf, memoryOf, type ServedModel, type ServedModels, servedModel } from "./model-source.ts";
 import { type Lifetime, Models } from "./models.ts";
 import { ResponseStore } from "./response-store.ts";
-import {
-  type AppOptions,
-  type AppSettings,
-  expectInRange,
-  longestTimer,
-  modelFailed,
-  modelLoading,
-  Service,
-  settingsOf,
-  timedOut,
-  unixSeconds,
-} from "./service.ts";
+import { type AppOptions, type AppSettings, expectInRange, longestTimer, Service, settingsOf, timedOut, unixSeconds } from "./service.ts";
 
 /** For a server of several models, or of one that does not stay. */
 export interface ModelsOptions extends Omit<AppOptions, "alias"> {
