@@ -10,3 +10,13 @@ export function follow(controller: AbortController, signal: AbortSignal): () => 
   signal.addEventListener("abort", abort);
   return () => signal.removeEventListener("abort", abort);
 }
+
+/** As `follow`, and aborts with a TimeoutError once `ms` have passed. */
+export function followFor(controller: AbortController, signal: AbortSignal | undefined, ms: number): () => void {
+  const unfollow = signal && follow(controller, signal);
+  const timer = setTimeout(() => controller.abort(new DOMException("timed out", "TimeoutError")), ms);
+  return () => {
+    clearTimeout(timer);
+    unfollow?.();
+  };
+}

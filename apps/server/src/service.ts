@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto";
 import { type GenerateOptions, JambaError, type JambaModel, type Part, type Prompt, type Result, type TextStream } from "jamba";
 import { ApiError, modelFailed, modelLoading, shuttingDown, tooManyRequests } from "./errors.ts";
-import { follow } from "./follow.ts";
+import { followFor } from "./follow.ts";
 import { Metrics } from "./metrics.ts";
 import { Slots } from "./slots.ts";
 
@@ -200,14 +200,12 @@ export class Service {
   async read<T>(work: (model: JambaModel, signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
     this.#expectRoom();
     const controller = new AbortController();
-    const unfollow = follow(controller, signal);
-    const timer = setTimeout(() => controller.abort(timedOut()), this.options.requestTimeoutMs);
+    const unfollow = followFor(controller, signal, this.options.requestTimeoutMs);
     this.#answers++;
     this.#running.add(controller);
     try {
       return await work(this.model, controller.signal);
     } finally {
-      clearTimeout(timer);
       unfollow();
       this.#running.delete(controller);
       this.#answers--;
@@ -227,12 +225,11 @@ export class Service {
   ): AsyncGenerator<Part, void> {
     this.#answers += answers;
     this.#running.add(controller);
-    const unfollow = signal && follow(controller, signal);
+    const unfollow = followFor(controller, signal, this.options.requestTimeoutMs);
     // Cut short by a timeout it is a whole answer of its kind; cut short by the end of the server it is none.
     const expectServing = () => {
       if (controller.signal.reason instanceof ApiError) throw controller.signal.reason;
     };
-    const timer = setTimeout(() => controller.abort(timedOut()), this.options.requestTimeoutMs);
     try {
       // Not awaited where there is nothing: a slot's turns begin in the order in which they were asked for.
       if (read) await read();
@@ -246,8 +243,7 @@ export class Service {
       const isEmpty = (whole.choices ?? [whole]).every(({ finishReason, ids }) => finishReason === "cancelled" && ids.length === 0);
       if (isEmpty) throw whole.cancelReason;
     } finally {
-      clearTimeout(timer);
-      unfollow?.();
+      unfollow();
       this.#running.delete(controller);
       this.#answers -= answers;
       // Also of an answer that was cancelled after its first token.
@@ -266,10 +262,6 @@ export class Service {
   async dispose(): Promise<void> {
     await this.slots?.dispose();
   }
-}
-
-export function timedOut(): DOMException {
-  return new DOMException("timed out", "TimeoutError");
 }
 
 export function unixSeconds(): number {

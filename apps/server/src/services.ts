@@ -6,12 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { JambaError, type JambaModel } from "jamba";
 import { ApiError, modelFailed, modelLoading } from "./errors.ts";
-import { follow } from "./follow.ts";
+import { followFor } from "./follow.ts";
 import { Metrics, type ServerStats } from "./metrics.ts";
 import { lifetimeOf, memoryOf, type ServedModel, type ServedModels, servedModel } from "./model-source.ts";
 import { type Lifetime, Models } from "./models.ts";
 import { ResponseStore } from "./response-store.ts";
-import { type AppOptions, type AppSettings, expectInRange, longestTimer, Service, settingsOf, timedOut, unixSeconds } from "./service.ts";
+import { type AppOptions, type AppSettings, expectInRange, longestTimer, Service, settingsOf, unixSeconds } from "./service.ts";
 
 /** For a server of several models, or of one that does not stay. */
 export interface ModelsOptions extends Omit<AppOptions, "alias"> {
@@ -160,16 +160,13 @@ export class Services {
   async #acquire({ id }: Service, signal: AbortSignal): Promise<() => void> {
     if (!this.#models) return () => undefined;
     const waiting = new AbortController();
-    const unfollow = follow(waiting, signal);
-    const late = () => waiting.abort(timedOut());
-    const timer = setTimeout(late, this.options.requestTimeoutMs);
+    const unfollow = followFor(waiting, signal, this.options.requestTimeoutMs);
     try {
       return (await this.#models.acquire(id, waiting.signal)).release;
     } catch (error) {
       if (error instanceof ApiError || waiting.signal.aborted) throw error;
       throw modelFailed(error);
     } finally {
-      clearTimeout(timer);
       unfollow();
     }
   }
