@@ -57,6 +57,7 @@ test.each([
     "see\nhttps://host/a/very/long/path now",
   ],
   ["a no-break space is no place to break", "aaa 10\u00a0km", 8, "aaa\n10\u00a0km"],
+  ["nor is a narrow one", "aaa 10\u202fkm", 8, "aaa\n10\u202fkm"],
   [
     "code is as it was",
     "x\n```ts\nconst aaaa = bbbb + cccc;\n```\naaaa bbbb cccc",

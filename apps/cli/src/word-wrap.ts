@@ -9,6 +9,8 @@ const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
 /** Scripts without spaces between words: a line may end before each of these, but not after an opening bracket. */
 const isIdeograph = (grapheme: string) => /^[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u.test(grapheme);
 const isOpening = (grapheme: string) => /^\p{Ps}/u.test(grapheme);
+/** Line breaks, spaces at which a line may end, and words, which hold the no-break spaces. */
+const parts = /([\n\r])|([ \t\u2000-\u2006\u2008-\u200a\u3000])|[^\n\r \t\u2000-\u2006\u2008-\u200a\u3000]+/g;
 const fences = /^(`{3,}|~{3,})/;
 
 export class WordWrap {
@@ -29,9 +31,9 @@ export class WordWrap {
   constructor(readonly columns: () => number | undefined) {}
 
   write(text: string, to: Sink): void {
-    for (const [part] of text.matchAll(/\n|\r|[ \t\u2000-\u2006\u2008-\u200a\u3000]|[^\n\r \t\u2000-\u2006\u2008-\u200a\u3000]+/g)) {
-      if (part === "\n" || part === "\r") this.#endLine(part, to);
-      else if (/^\s$/.test(part) && part !== "\u00a0") this.#addSpace(part);
+    for (const [part, newline, space] of text.matchAll(parts)) {
+      if (newline) this.#endLine(part, to);
+      else if (space) this.#addSpace(part);
       else this.#addWord(part, to);
     }
     this.#show();
