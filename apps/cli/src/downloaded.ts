@@ -31,9 +31,9 @@ export async function tinyModel(): Promise<LocalModel> {
 
 /** The models of a repository of the cache: one, or one for each GGUF file; or why there is none. */
 export async function modelsOf(repository: CachedRepository): Promise<{ models: LocalModel[]; other?: OtherRepository }> {
-  const { id, revisions, sizeBytes } = repository;
+  const { id, revisions, sizeBytes, problem } = repository;
   const models: LocalModel[] = [];
-  let reason = "the download was stopped; jamba download goes on with it";
+  let reason = problem ?? "the download was stopped; jamba download goes on with it";
   const [revision] = revisions.toSorted((a, b) => Number(b.names.includes("main")) - Number(a.names.includes("main")));
   const names = [...(revision?.files.keys() ?? [])];
   const ggufs = names.filter((name) => /\.gguf$/i.test(name) && !/-(?!00001)\d{5}-of-\d{5}\.gguf$/i.test(name));

@@ -73,6 +73,15 @@ describe("list", () => {
   });
 });
 
+test("a model that leads out of the cache is not said to be half there", async () => {
+  mkdirSync(snapshot("models--me--half"), { recursive: true });
+  symlinkSync(join(fixture, "config.json"), join(snapshot("models--me--half"), "config.json"));
+  const { stderr } = await jamba(["list", "--all"]);
+  expect(stderr.replaceAll(/\n\s+/g, " ")).toMatch(
+    /me\/half \(\S+ kB\): \S*config\.json: expected .*, found a link out of it; remove the link/,
+  );
+});
+
 describe("rm", () => {
   test("takes a model away by its name, and says what is free again", async () => {
     const { code, stdout, stderr } = await jamba(["rm", "base", "--yes"]);

@@ -31,6 +31,8 @@ export interface CachedRepository {
   readonly sizeBytes: number;
   /** Of `sizeBytes`, what belongs to no whole file: downloads that were stopped. */
   readonly partialBytes: number;
+  /** Why a revision is left out: it can't be read, or leads out of the cache. */
+  readonly problem?: string;
 }
 
 export interface RemovedFiles {
@@ -80,8 +82,12 @@ async function look(tools: Node, cache: Cache, id: string): Promise<CachedReposi
   const commits = ((await files.readdir(paths.join(cache.root, "snapshots")).catch(ifAbsent)) ?? []).filter(isCommit);
   const revisions: CachedRevision[] = [];
   const whole = new Set<string>();
+  let problem: string | undefined;
   for (const commit of commits) {
-    const found = await cache.list(commit).catch(() => new Map<string, number>());
+    const found = await cache.list(commit).catch((error: LoadError) => {
+      problem = error.message;
+      return new Map<string, number>();
+    });
     let changed = 0;
     for (const file of found.keys()) {
       const path = await files.realpath(cache.snapshotPath(commit, file));
@@ -106,7 +112,7 @@ async function look(tools: Node, cache: Cache, id: string): Promise<CachedReposi
     partialBytes += bytes;
     sizeBytes += bytes;
   }
-  return { id, revisions: revisions.sort((a, b) => +b.changed - +a.changed), sizeBytes, partialBytes };
+  return { id, revisions: revisions.sort((a, b) => +b.changed - +a.changed), sizeBytes, partialBytes, problem };
 }
 
 /**
