@@ -132,6 +132,7 @@ async function findOrFetch(around: Surroundings, id: string, options: DownloadOp
   const choice = await chooseFiles(shelf, wanted);
   const chosen = choice.files.map((path) => files.get(path)!);
   job.expect(chosen);
+  // Room for all of them is asked for before config.json comes, which tells whether the weights are worth fetching.
   await job.absent(chosen);
   if (choice.files.includes("config.json")) await refuseUnrunnable(shelf);
   await job.fetch(chosen);
