@@ -1,4 +1,5 @@
-// The published models of the family: what is known of them without asking anybody.
+// The published models of the family: what is known of them without asking anybody, from the config.json and the sizes of the files of
+// each repository at https://huggingface.co/ai21labs.
 
 export interface Member {
   readonly id: string;
@@ -13,7 +14,6 @@ const common = {
   model_type: "jamba",
   attn_layer_offset: 4,
   attn_layer_period: 8,
-  eos_token_id: 2,
   expert_layer_offset: 1,
   expert_layer_period: 2,
   mamba_d_conv: 4,
