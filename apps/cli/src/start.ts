@@ -50,6 +50,7 @@ export async function start(terminal: Terminal, run: (args: readonly string[]) =
 
 async function localModels(): Promise<LocalModel[]> {
   const models = [await tinyModel()];
+  // A cache that can't be read is no reason to offer nothing: jamba list and jamba download say what is wrong with it.
   for (const repository of await listCached().catch(() => [])) models.push(...(await modelsOf(repository)).models);
   return models;
 }
