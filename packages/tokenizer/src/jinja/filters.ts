@@ -46,12 +46,17 @@ function toJson(value: Value, args: readonly Value[], kwargs: Kwargs): Value {
   return dumpJson(value, pair ? { ...options, separators: [pair[0], pair[1]] } : options);
 }
 
-/** By what lists are ordered: without regard to capitals, unless asked. */
-function orderBy(keyOf: (item: Value) => Value, caseSensitive: Value | undefined, reverse: Value | undefined) {
-  const key = (item: Value) => {
+/** What items are compared by: without regard to capitals, unless asked. */
+function keyBy(keyOf: (item: Value) => Value, caseSensitive: Value = false): (item: Value) => Value {
+  if (isTrue(caseSensitive)) return keyOf;
+  return (item) => {
     const found = keyOf(item);
-    return typeof found === "string" && !isTrue(caseSensitive ?? false) ? found.toLowerCase() : found;
+    return typeof found === "string" ? found.toLowerCase() : found;
   };
+}
+
+function orderBy(keyOf: (item: Value) => Value, caseSensitive: Value | undefined, reverse: Value | undefined) {
+  const key = keyBy(keyOf, caseSensitive);
   const sign = isTrue(reverse ?? false) ? -1 : 1;
   return (a: Value, b: Value) => sign * compare(key(a), key(b));
 }
@@ -87,11 +92,7 @@ function extreme(value: Value, kwargs: Kwargs, sign: 1 | -1): Value {
 
 function unique(value: Value, args: readonly Value[], kwargs: Kwargs): Value {
   const [caseSensitive, attribute] = read(["case_sensitive", "attribute"], args, kwargs);
-  const keyOf = reach(attribute);
-  const key = (item: Value) => {
-    const found = keyOf(item);
-    return typeof found === "string" && !isTrue(caseSensitive ?? false) ? found.toLowerCase() : found;
-  };
+  const key = keyBy(reach(attribute), caseSensitive);
   const kept: Value[] = [];
   for (const item of itemsOf(value)) if (!kept.some((one) => equal(key(one), key(item)))) kept.push(item);
   return kept;
