@@ -20,7 +20,7 @@ import {
 
 type Operator = (left: Value, right: Value) => Value;
 
-const comparisons: Readonly<Record<string, Operator>> = {
+export const comparisons: Readonly<Record<string, (left: Value, right: Value) => boolean>> = {
   "==": equal,
   "!=": (a, b) => !equal(a, b),
   "<": (a, b) => compare(a, b) < 0,

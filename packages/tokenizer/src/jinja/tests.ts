@@ -1,6 +1,7 @@
 // What templates ask of values: `x is defined`.
 
-import { compare, contains, equal, Float, fail, isTrue, numberOf, plain, typeName, Undefined, type Value } from "./values.ts";
+import { comparisons } from "./operators.ts";
+import { Float, fail, isTrue, numberOf, plain, typeName, Undefined, type Value } from "./values.ts";
 
 type Test = (value: Value, ...args: Value[]) => boolean;
 
@@ -15,20 +16,12 @@ const isSequence = (value: Value) => isText(value) || Array.isArray(value) || va
 const isUpper = (value: Value) => isText(value) && value !== value.toLowerCase() && value === value.toUpperCase();
 const isLower = (value: Value) => isText(value) && value !== value.toUpperCase() && value === value.toLowerCase();
 
-const comparisons: Readonly<Record<string, Test>> = {
-  eq: equal,
-  ne: (a, b) => !equal(a, b),
-  lt: (a, b) => compare(a, b) < 0,
-  le: (a, b) => compare(a, b) <= 0,
-  gt: (a, b) => compare(a, b) > 0,
-  ge: (a, b) => compare(a, b) >= 0,
-};
+const { "==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge, in: isIn } = comparisons;
 
 const tests: Readonly<Record<string, Test>> = {
-  ...comparisons,
-  ...{ "==": comparisons.eq, equalto: comparisons.eq, "!=": comparisons.ne, "<": comparisons.lt, lessthan: comparisons.lt },
-  ...{ "<=": comparisons.le, ">": comparisons.gt, greaterthan: comparisons.gt, ">=": comparisons.ge },
-  in: (item, within) => contains(within, item),
+  ...{ eq, equalto: eq, "==": eq, ne, "!=": ne },
+  ...{ lt, lessthan: lt, "<": lt, le, "<=": le, gt, greaterthan: gt, ">": gt, ge, ">=": ge },
+  in: isIn,
   defined: (value) => !(value instanceof Undefined),
   undefined: (value) => value instanceof Undefined,
   none: (value) => value === null,
