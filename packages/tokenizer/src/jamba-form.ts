@@ -1,5 +1,6 @@
 // The chat form of Jamba 1.5, 1.6 and 1.7, character for character as the published template writes it.
 
+import { titleCase } from "./jinja/methods.ts";
 import { isObject, type Json, pythonJson } from "./json.ts";
 import type { FormInput, TemplateMessage } from "./messages.ts";
 
@@ -69,11 +70,6 @@ function activeModes(knobs: Json | undefined): string {
 /** The published template wants `is_set: true`; knobs that someone passes are meant to be set. */
 function areSet(knobs: Json | undefined): knobs is Json {
   return knobs !== undefined && knobs.is_set !== false;
-}
-
-/** As Jinja's `title`: a capital after a space, hyphen or opening bracket, all else small. */
-function titleCase(key: string): string {
-  return key.toLowerCase().replace(/(^|[-\s({[<])([^-\s({[<])/g, (_, before: string, letter: string) => before + letter.toUpperCase());
 }
 
 /** As Python's str, but for lists and objects, which are JSON here. */

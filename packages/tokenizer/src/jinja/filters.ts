@@ -2,7 +2,7 @@
 
 import { attributeOf } from "./attributes.ts";
 import { type DumpOptions, dumpJson } from "./json.ts";
-import { capitalized, methodOf, replaced, strip } from "./methods.ts";
+import { capitalized, methodOf, replaced, strip, titleCase } from "./methods.ts";
 import { binary } from "./operators.ts";
 import { testOf } from "./tests.ts";
 import { fixed, formatPercent } from "./text-format.ts";
@@ -220,7 +220,7 @@ const filters: Readonly<Record<string, Filter>> = {
       .map(reach(attribute))
       .reduce((sum, item) => binary("+", sum, item), start);
   },
-  title: (value) => str(value).replace(/[^-\s({[<]+/g, (word) => capitalized(word)),
+  title: (value) => titleCase(str(value)),
   tojson: toJson,
   trim: (value, args, kwargs) => strip(str(value), read(["chars"], args, kwargs)[0]),
   unique,

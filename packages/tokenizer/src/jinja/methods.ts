@@ -39,6 +39,11 @@ export function capitalized(text: string): string {
   return first.toUpperCase() + rest.join("").toLowerCase();
 }
 
+/** Jinja's own: a capital after a space, hyphen or opening bracket alone. */
+export function titleCase(text: string): string {
+  return text.replace(/[^-\s({[<]+/g, capitalized);
+}
+
 /** @throws where an argument is no text */
 function textOf(value: Value | undefined, what: string): string {
   return typeof value === "string" ? value : fail(`${what}: expected a text, found ${value === undefined ? "none" : typeName(value)}`);
