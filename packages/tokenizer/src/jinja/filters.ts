@@ -15,7 +15,6 @@ import {
   isTrue,
   itemsOf,
   type Kwargs,
-  Literal,
   lengthOf,
   numberOf,
   plain,
@@ -240,13 +239,9 @@ function absolute(value: Value): number | bigint {
   return found < 0 ? -found : found;
 }
 
-export function isFilter(name: string): boolean {
-  return Object.hasOwn(filters, otherNames[name] ?? name);
-}
-
 /** @throws Error for a filter that does not exist, or does not take this value */
 export function applyFilter(name: string, value: Value, args: readonly Value[], kwargs: Kwargs): Value {
-  if (!isFilter(name)) return fail(`No filter named '${name}'.`);
-  const given = name === "tojson" || (name === "safe" && value instanceof Literal) ? value : plain(value);
-  return filters[otherNames[name] ?? name](given, args.map(plain), kwargs);
+  const known = otherNames[name] ?? name;
+  if (!Object.hasOwn(filters, known)) return fail(`No filter named '${name}'.`);
+  return filters[known](name === "tojson" || name === "safe" ? value : plain(value), args.map(plain), kwargs);
 }

@@ -49,7 +49,7 @@ function textOf(value: Value | undefined, what: string): string {
   return typeof value === "string" ? value : fail(`${what}: expected a text, found ${value === undefined ? "none" : typeName(value)}`);
 }
 
-export function replaced(text: string, args: readonly Value[], kwargs: Kwargs = new Map()): string {
+export function replaced(text: string, args: readonly Value[], kwargs: Kwargs): string {
   const [from, to] = [textOf(args[0], "replace"), textOf(args[1], "replace")];
   const count = args[2] ?? kwargs.get("count") ?? -1;
   const parts = from === "" ? ["", ...Array.from(text), ""] : text.split(from);
