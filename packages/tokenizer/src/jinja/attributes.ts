@@ -20,14 +20,14 @@ export function subscriptOf(given: Value, key: Value): Value {
 
 function itemOf(value: Value, key: Value): Value {
   if (value instanceof Undefined) return fail(`${value.what} is undefined`);
-  const missing = new Undefined(`'${typeName(value)} object' has no attribute ${repr(key)}`);
+  const missing = () => new Undefined(`'${typeName(value)} object' has no attribute ${repr(key)}`);
   const entries: ReadonlyMap<Value, Value> | undefined =
     value instanceof Namespace ? value.entries : value instanceof Map ? value : undefined;
-  if (entries) return entries.has(key) ? entries.get(key)! : missing;
+  if (entries) return entries.has(key) ? entries.get(key)! : missing();
   const at = typeof key === "boolean" ? Number(key) : key;
-  if (typeof at !== "number" || !(Array.isArray(value) || typeof value === "string")) return missing;
+  if (typeof at !== "number" || !(Array.isArray(value) || typeof value === "string")) return missing();
   const found = (typeof value === "string" ? Array.from(value) : value).at(at);
-  return found === undefined ? missing : found;
+  return found === undefined ? missing() : found;
 }
 
 /** `x[start:stop:step]`. */
