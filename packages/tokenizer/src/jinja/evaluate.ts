@@ -127,23 +127,30 @@ function runLoop(node: Node, scope: Scope, out: string[]): Signal {
 
 /** `loop` in the body of a loop. */
 function loopOf(items: readonly Value[], i: number, changes: { last?: readonly Value[] }): Namespace {
-  const loop = new Namespace();
   const { length } = items;
-  const facts: Readonly<Record<string, Value>> = {
-    ...{ index: i + 1, index0: i, revindex: length - i, revindex0: length - i - 1, first: i === 0, last: i === length - 1, length },
+  return new Namespace([
+    ["index", i + 1],
+    ["index0", i],
+    ["revindex", length - i],
+    ["revindex0", length - i - 1],
+    ["first", i === 0],
+    ["last", i === length - 1],
+    ["length", length],
     // Loops within loops are not deeper; only those that call themselves are.
-    ...{ depth: 1, depth0: 0 },
-    previtem: i > 0 ? items[i - 1] : new Undefined("the item before the first"),
-    nextitem: i < length - 1 ? items[i + 1] : new Undefined("the item behind the last"),
-    cycle: (args) => (args.length > 0 ? args[i % args.length] : fail("no items for cycling given")),
-    changed: (args) => {
-      const isNew = !changes.last || !equal([...changes.last], [...args]);
-      changes.last = args;
-      return isNew;
-    },
-  };
-  for (const [name, value] of Object.entries(facts)) loop.entries.set(name, value);
-  return loop;
+    ["depth", 1],
+    ["depth0", 0],
+    ["previtem", i > 0 ? items[i - 1] : new Undefined("the item before the first")],
+    ["nextitem", i < length - 1 ? items[i + 1] : new Undefined("the item behind the last")],
+    ["cycle", (args) => (args.length > 0 ? args[i % args.length] : fail("no items for cycling given"))],
+    [
+      "changed",
+      (args) => {
+        const isNew = !changes.last || !equal([...changes.last], [...args]);
+        changes.last = args;
+        return isNew;
+      },
+    ],
+  ]);
 }
 
 function runSet(node: Node, scope: Scope): void {

@@ -25,7 +25,11 @@ export class Literal {
 }
 
 export class Namespace {
-  readonly entries = new Map<string, Value>();
+  readonly entries: Map<string, Value>;
+
+  constructor(entries: Iterable<readonly [string, Value]> = []) {
+    this.entries = new Map(entries);
+  }
 }
 
 export class Tuple extends Array<Value> {}
