@@ -63,6 +63,15 @@ test("parts of a text are continued as the text that they are", () => {
   expect(render([user, { role: "assistant", content: parts, prefix: true }], { form: "jamba" })).toEqual([`${jambaHead}So`, "So"]);
 });
 
+test("thoughts that the template leaves out are not found in a question that has the same words", () => {
+  const template = plain.replace("m.content", "m.content.split('</think>')[-1] if m.role == 'assistant' else m.content");
+  const said = "<think>a</think>b";
+  expect(render([{ role: "user", content: said }, answer(said)], { template, ...open })).toEqual([
+    `[user]${said}[end]\n[assistant]${said}`,
+    said,
+  ]);
+});
+
 test("without either the text ends behind the last message, and an earlier prefix says nothing", () => {
   const messages = [user, answer("So", { prefix: true }), user];
   expect(render(messages, { template: plain })).toEqual(["[user]Hi[end]\n[assistant]So[end]\n[user]Hi[end]\n[assistant]", undefined]);

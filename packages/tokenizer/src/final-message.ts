@@ -58,7 +58,7 @@ export function renderOpen(messages: readonly TemplateMessage[], render: (messag
   const before = messages.slice(0, -1);
   const withText = (text: string) => render([...before, { ...messages.at(-1)!, [field]: text }]);
   const kept = cutAtMark(withText(words + mark));
-  if (kept !== undefined && squeezed(kept).includes(squeezed(words))) return kept;
+  if (kept !== undefined && (kept.endsWith(words) || squeezed(kept).endsWith(squeezed(words)))) return kept;
   const head = cutAtMark(withText(mark));
   if (head === undefined)
     throw new TokenizerError(
