@@ -78,23 +78,23 @@ function split(text: string, args: readonly Value[], kwargs: Kwargs, fromRight: 
 /** Where a part of the text begins, by code points. */
 function find(text: string, args: readonly Value[], fromRight = false): number {
   const part = textOf(args[0], "find");
-  const [from, to] = bounds(text, args);
-  const within = Array.from(text).slice(from, to).join("");
+  const { within, from } = searched(text, args);
   const at = fromRight ? within.lastIndexOf(part) : within.indexOf(part);
   return at < 0 ? -1 : from + Array.from(within.slice(0, at)).length;
 }
 
-function bounds(text: string, args: readonly Value[]): [from: number, to: number] {
-  const length = Array.from(text).length;
+/** What a search looks through, from a first code point to a last one, where they are given. */
+function searched(text: string, [, first, last]: readonly Value[]): { within: string; from: number } {
+  if (first === undefined && last === undefined) return { within: text, from: 0 };
+  const all = Array.from(text);
   const place = (value: Value | undefined, other: number) =>
-    typeof value === "number" ? Math.min(length, value < 0 ? Math.max(0, value + length) : value) : other;
-  return [place(args[1], 0), place(args[2], length)];
+    typeof value === "number" ? Math.min(all.length, value < 0 ? Math.max(0, value + all.length) : value) : other;
+  const from = place(first, 0);
+  return { within: all.slice(from, place(last, all.length)).join(""), from };
 }
 
 function hasEnd(text: string, args: readonly Value[], matches: (within: string, end: string) => boolean): boolean {
-  const within = Array.from(text)
-    .slice(...bounds(text, args))
-    .join("");
+  const { within } = searched(text, args);
   const ends = Array.isArray(args[0]) ? args[0] : [args[0]];
   return ends.some((end) => matches(within, textOf(end, "startswith")));
 }
