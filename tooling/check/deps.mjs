@@ -44,7 +44,7 @@ const allowed = {
   "@jamba/core": { "onnxruntime-common": "its Tensor is the public host tensor" },
   "@jamba/tokenizer": {
     "@huggingface/tokenizers": "reads tokenizer.json, exact on the published vectors",
-    "@huggingface/jinja": "renders chat templates as transformers does",
+    "@huggingface/jinja": "parses chat templates; tokenizer/src/jinja runs them, as transformers does",
   },
   "@jamba/backend-cpu": {
     "node-addon-api": "headers to build the kernels with where no build came along",

@@ -1,4 +1,4 @@
-// Runs a parsed template as Jinja2 does. The nodes are those of @huggingface/jinja, which only parses here.
+// Runs a parsed template as Jinja2 does. The nodes are those of @huggingface/jinja, which only parses here: run by it, `{{ none }}` is empty and `%` no format.
 
 import { attributeOf, sliceOf, subscriptOf } from "./attributes.ts";
 import { applyFilter } from "./filters.ts";
