@@ -12,7 +12,7 @@ import { type Call, type Env, type Exchange, pathOf, type Route, readBody } from
 import { routes } from "./routes.ts";
 import { newId, Service } from "./service.ts";
 import { Services } from "./services.ts";
-import { data, eventStream, eventsOf } from "./sse.ts";
+import { eventStream, eventsOf } from "./sse.ts";
 
 /** @param of what all requests share, or the only model; see `serve` for a server that listens */
 export function createApp(of: Service | Services): Hono<Env> {
@@ -72,14 +72,8 @@ function handler(services: Services, route: Route): (c: Context<Env>) => Respons
       return handle({ services, service, body, c, exchange });
     };
     if (!streams || !stream || services.isThere(service)) return answer();
-    return eventStream(eventsOf(answer()), { service, exchange }, errorEventOf(c));
+    return eventStream(eventsOf(answer()), { service, exchange, c });
   };
-}
-
-/** In the words of the API that was asked; undefined for OpenAI's. */
-function errorEventOf(c: Context<Env>): ((error: unknown) => string) | undefined {
-  if (!isAnthropic(c.req.path)) return undefined;
-  return (error) => `event: error\n${data(anthropicBody(toApiError(error), c.get("exchange").id))}`;
 }
 
 /** Opens an exchange for each request; logs and counts it once its answer is out. */

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { planMemory } from "jamba";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Json, posted } from "../test/requests.ts";
+import { eventsOf, type Json, posted } from "../test/requests.ts";
 import { type ModelsOptions, type Server, Service, Services, serve } from "./index.ts";
 
 const root = mkdtempSync(join(tmpdir(), "jamba-services-"));
@@ -274,6 +274,14 @@ describe("a stream whose model is not there", () => {
       const text = await (await post(impatient, path, { model: "late", messages, max_tokens: 3, stream: true })).text();
       expect(`\n${text}`).toMatch(expected);
     }
+  });
+
+  test("is told of a wrong field by the request's own word for it", async () => {
+    const server = await start({ pingMs: 1 });
+    const tools = [{ type: "mcp" }, { name: "call", input_schema: { type: "array" } }];
+    const text = await (await post(server, "/v1/messages", { model: "two", messages, tools, max_tokens: 1, stream: true })).text();
+    expect(text).toMatch(/^: ping\n\n/);
+    expect(eventsOf(text).map(({ error }) => error.message)).toEqual([expect.stringMatching(/^tools\[1\]\.input_schema\.type: /)]);
   });
 
   test("and that is left while it loads lets its model go", async () => {

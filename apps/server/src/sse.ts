@@ -1,6 +1,6 @@
 // Server-sent events: sends what comes as soon as it comes, and signs of life in between. Knows nothing of what is sent.
 
-import { toApiError } from "./errors.ts";
+import { anthropicBody, isAnthropic, toApiError } from "./errors.ts";
 import type { Call } from "./route.ts";
 
 /** How long to wait for a first event, so that an error may still become a status; less where signs of life are wanted sooner. */
@@ -12,10 +12,11 @@ const patienceMs = 1000;
  */
 export async function eventStream(
   events: AsyncIterator<string>,
-  { service, exchange }: Pick<Call<unknown>, "service" | "exchange">,
+  call: Pick<Call<unknown>, "service" | "exchange" | "c">,
   /** What an error is sent as, once it is too late for a status. */
-  errorEvent = (error: unknown) => data(toApiError(error, exchange.fieldOf).body),
+  errorEvent = (error: unknown) => errorEventOf(call, error),
 ): Promise<Response> {
+  const { service, exchange } = call;
   const encoder = new TextEncoder();
   const first = events.next();
   const { pingMs } = service.options;
@@ -57,6 +58,12 @@ export async function eventStream(
   });
 }
 
+/** In the words of the API that was asked. */
+function errorEventOf({ exchange, c }: Pick<Call<unknown>, "exchange" | "c">, error: unknown): string {
+  const found = toApiError(error, exchange.fieldOf);
+  return isAnthropic(c.req.path) ? event("error", anthropicBody(found, exchange.id)) : data(found.body);
+}
+
 /** Those of an answer that can't begin yet. @throws as `answer` does */
 export async function* eventsOf(answer: Promise<Response>): AsyncGenerator<string, void> {
   const reader = (await answer).body!.pipeThrough(new TextDecoderStream()).getReader();
@@ -65,6 +72,11 @@ export async function* eventsOf(answer: Promise<Response>): AsyncGenerator<strin
 
 export function data(value: unknown): string {
   return `data: ${JSON.stringify(value)}\n\n`;
+}
+
+/** One that is sent under a name. */
+export function event(type: string, value: object): string {
+  return `event: ${type}\n${data(value)}`;
 }
 
 export const done = "data: [DONE]\n\n";

@@ -1,14 +1,13 @@
 // POST /v1/messages and /v1/messages/count_tokens: Anthropic's API.
 
 import type { GenerateOptions, Message, NamedTool, Result, ToolChoice } from "jamba";
-import { anthropicBody, toApiError } from "../errors.ts";
 import { MessageBlocks } from "../message-blocks.ts";
 import { messagesOf } from "../message-input.ts";
 import { type Notes, noteLoose } from "../notes.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
 import { type CountRequest, countAnswer, countRequest, type MessagesRequest, messageAnswer, messagesRequest } from "../schemas/messages.ts";
 import { type Answer, newId, type Service } from "../service.ts";
-import { data, eventStream } from "../sse.ts";
+import { event, eventStream } from "../sse.ts";
 import { fieldsOf, readTools } from "../tools.ts";
 import { samplingOptions, usageOf } from "../wire.ts";
 
@@ -31,10 +30,7 @@ export const messageRoutes = [
       // The engine reads no prompt for no tokens: one is drawn, and not told of.
       const maxTokens = Math.max(1, body.max_tokens);
       const answer = withoutTokens(body, service.answer(messages, { ...drawn, ...options, maxTokens, signal: exchange.left.signal }));
-      if (body.stream)
-        return eventStream(events(call, answer), call, (error) =>
-          event("error", anthropicBody(toApiError(error, exchange.fieldOf), exchange.id)),
-        );
+      if (body.stream) return eventStream(events(call, answer), call);
       const blocks = new MessageBlocks(wantsThoughts(body));
       for await (const { pieces } of answer.parts) for (const piece of pieces) blocks.push(piece);
       const result = await answer.result();
@@ -165,8 +161,4 @@ async function* events({ service, body, exchange }: Call<MessagesRequest>, { par
   tell("message_delta", { delta: endOf(whole), usage: usage(service, whole) });
   tell("message_stop");
   yield told;
-}
-
-function event(type: string, body: object): string {
-  return `event: ${type}\n${data(body)}`;
 }

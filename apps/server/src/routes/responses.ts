@@ -10,7 +10,7 @@ import { type Call, type Route, resultFacts, withBody, withoutModel } from "../r
 import { deletedResponseAnswer, responseAnswer } from "../schemas/answers.ts";
 import { type ResponseRequest, responseRequest } from "../schemas/requests.ts";
 import { type Answer, newId, type Service } from "../service.ts";
-import { data, eventStream } from "../sse.ts";
+import { event, eventStream } from "../sse.ts";
 import { allowedTools, choiceFor, fieldsOf, readTools } from "../tools.ts";
 import { samplingOptions, tokenLimit, usageOf } from "../wire.ts";
 
@@ -215,7 +215,7 @@ class Teller {
   #text = "";
 
   readonly add = (type: string, fields: object): void => {
-    this.#text += `event: ${type}\n${data({ type, sequence_number: this.#number++, ...fields })}`;
+    this.#text += event(type, { type, sequence_number: this.#number++, ...fields });
   };
 
   take(): string {
