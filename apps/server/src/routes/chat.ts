@@ -8,7 +8,7 @@ import { type Call, resultFacts, withBody } from "../route.ts";
 import { chatAnswer } from "../schemas/answers.ts";
 import type { message } from "../schemas/fields.ts";
 import { type ChatRequest, chatRequest } from "../schemas/requests.ts";
-import { type Answer, newId, type Service } from "../service.ts";
+import { type Answer, newId, type Service, unixSeconds } from "../service.ts";
 import { data, done, eventStream } from "../sse.ts";
 import { allowedTools, choiceFor, fieldsOf, readTools, type Words } from "../tools.ts";
 import {
@@ -105,8 +105,7 @@ export function toMessage({ role, ...rest }: z.output<typeof message>): Message 
 }
 
 function headOf(service: Service, object: string) {
-  const created = Math.floor(Date.now() / 1000);
-  return { id: newId("chatcmpl-"), object, created, model: service.id, system_fingerprint: service.fingerprint };
+  return { id: newId("chatcmpl-"), object, created: unixSeconds(), model: service.id, system_fingerprint: service.fingerprint };
 }
 
 function completion(service: Service, body: ChatRequest, result: Result) {

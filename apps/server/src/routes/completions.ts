@@ -6,7 +6,7 @@ import { noteLoose } from "../notes.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
 import { completionAnswer } from "../schemas/answers.ts";
 import { type CompletionRequest, completionRequest } from "../schemas/requests.ts";
-import { type Answer, type Before, newId, type Service } from "../service.ts";
+import { type Answer, type Before, newId, type Service, unixSeconds } from "../service.ts";
 import { data, done, eventStream } from "../sse.ts";
 import { promptLogprobs, type ShownToken, TextLogprobs } from "../text-logprobs.ts";
 import { fieldsOf } from "../tools.ts";
@@ -120,7 +120,7 @@ async function* together(asked: readonly Asked[]): AsyncGenerator<{ at: number; 
 }
 
 function headOf(service: Service) {
-  const created = Math.floor(Date.now() / 1000);
+  const created = unixSeconds();
   return { id: newId("cmpl-"), object: "text_completion", created, model: service.id, system_fingerprint: service.fingerprint };
 }
 

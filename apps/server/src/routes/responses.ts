@@ -9,7 +9,7 @@ import { ResponseItems } from "../response-items.ts";
 import { type Call, type Route, resultFacts, withBody, withoutModel } from "../route.ts";
 import { deletedResponseAnswer, responseAnswer } from "../schemas/answers.ts";
 import { type ResponseRequest, responseRequest } from "../schemas/requests.ts";
-import { type Answer, newId, type Service } from "../service.ts";
+import { type Answer, newId, type Service, unixSeconds } from "../service.ts";
 import { event, eventStream } from "../sse.ts";
 import { allowedTools, choiceFor, fieldsOf, readTools } from "../tools.ts";
 import { samplingOptions, tokenLimit, usageOf } from "../wire.ts";
@@ -133,7 +133,7 @@ function headOf({ id: model, options }: Service, body: ResponseRequest) {
   return {
     id: newId("resp_"),
     object: "response",
-    created_at: Math.floor(Date.now() / 1000),
+    created_at: unixSeconds(),
     status: "in_progress",
     error: null as object | null,
     incomplete_details: null as object | null,
