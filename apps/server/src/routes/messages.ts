@@ -8,7 +8,7 @@ import { type Call, resultFacts, withBody } from "../route.ts";
 import { type CountRequest, countAnswer, countRequest, type MessagesRequest, messageAnswer, messagesRequest } from "../schemas/messages.ts";
 import { type Answer, newId, type Service } from "../service.ts";
 import { event, eventStream } from "../sse.ts";
-import { fieldsOf, readTools } from "../tools.ts";
+import { choiceFor, fieldsOf, readTools } from "../tools.ts";
 import { samplingOptions, usageOf } from "../wire.ts";
 
 export const messageRoutes = [
@@ -23,10 +23,7 @@ export const messageRoutes = [
     async handle(call) {
       const { service, body, c, exchange } = call;
       const { messages, options } = promptOf(call);
-      const drawn = {
-        ...samplingOptions(body, service.options),
-        ...(body.stop_sequences && { stop: body.stop_sequences.filter(Boolean) }),
-      };
+      const drawn = samplingOptions({ ...body, stop: body.stop_sequences ?? body.stop }, service.options);
       // The engine reads no prompt for no tokens: one is drawn, and not told of.
       const maxTokens = Math.max(1, body.max_tokens);
       const answer = withoutTokens(body, service.answer(messages, { ...drawn, ...options, maxTokens, signal: exchange.left.signal }));
@@ -75,7 +72,7 @@ function promptOf({ body, exchange }: Call<CountRequest>): { messages: Message[]
   const format = body.output_config?.format ?? body.output_format;
   const options: GenerateOptions = {
     tools: offered.tools,
-    toolChoice: offered.tools || choice?.type === "any" || choice?.type === "tool" ? choiceOf(choice) : undefined,
+    toolChoice: choiceFor(offered, choiceOf(choice)),
     parallelToolCalls: choice && "disable_parallel_tool_use" in choice && choice.disable_parallel_tool_use ? false : undefined,
     // An answer that is begun is gone on with.
     continueFinalMessage: messages.at(-1)?.role === "assistant" ? true : undefined,
