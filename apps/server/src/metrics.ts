@@ -36,31 +36,38 @@ export class Metrics {
   #longest = 0;
   /** Of models that are gone. */
   readonly #retired = { steps: 0, sequences: 0 };
-  /** Over the models that are there. */
-  readonly #sum: (of: (model: JambaModel) => number) => number;
+  readonly #watched: () => readonly Watched[];
   /** Tokens drawn, by second. */
   readonly #drawn = new Map<number, number>();
-  readonly #http: Counter;
-  readonly #promptTokens: Counter;
-  readonly #promptSeconds: Counter;
-  readonly #predictedTokens: Counter;
-  readonly #predictedSeconds: Counter;
-  readonly #cacheQueries: Counter;
-  readonly #cacheHits: Counter;
-  readonly #drafted: Counter;
-  readonly #accepted: Counter;
-  readonly #firstToken: Histogram;
-  readonly #betweenTokens: Histogram;
-  readonly #whole: Histogram;
+  readonly #http = this.#counter("http_requests_total", "Requests answered, by route and status", ["route", "status"]);
+  readonly #promptTokens = this.#counter("prompt_tokens_total", "Prompt tokens that were read, without cached ones");
+  readonly #promptSeconds = this.#counter("prompt_seconds_total", "Seconds that reading prompts took, waiting included");
+  readonly #predictedTokens = this.#counter("tokens_predicted_total", "Tokens that were drawn");
+  readonly #predictedSeconds = this.#counter("tokens_predicted_seconds_total", "Seconds from prompts to the ends of answers");
+  readonly #cacheQueries = this.#counter("prefix_cache_queries_tokens_total", "Prompt tokens that were asked of the cache");
+  readonly #cacheHits = this.#counter("prefix_cache_hits_tokens_total", "Prompt tokens that a kept state had read before");
+  readonly #drafted = this.#counter("spec_decode_num_draft_tokens_total", "Tokens that were tried ahead");
+  readonly #accepted = this.#counter("spec_decode_num_accepted_tokens_total", "Tokens tried ahead that answers have");
+  readonly #firstToken = this.#histogram(
+    "ttft_seconds",
+    "From a request to its first token",
+    [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300],
+  );
+  readonly #betweenTokens = this.#histogram(
+    "inter_token_seconds",
+    "Mean time between an answer's tokens",
+    [0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 3],
+  );
+  readonly #whole = this.#histogram(
+    "e2e_seconds",
+    "From a request to the end of its answer",
+    [0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000],
+  );
 
   constructor(watched: () => readonly Watched[]) {
-    const sum = (of: (model: JambaModel) => number) =>
-      watched().reduce((total, { loaded }) => total + (loaded === undefined ? 0 : of(loaded)), 0);
-    this.#sum = sum;
+    this.#watched = watched;
     const registers = [this.registry];
-    const counter = (name: string, help: string, labelNames: string[] = []) =>
-      new Counter({ name: prefix + name, help, registers, labelNames });
-    const histogram = (name: string, help: string, buckets: number[]) => new Histogram({ name: prefix + name, help, registers, buckets });
+    const sum = (of: (model: JambaModel) => number) => this.#sum(of);
     const gauge = (name: string, help: string, read: () => number) =>
       new Gauge({
         name,
@@ -70,22 +77,6 @@ export class Metrics {
           this.set(read());
         },
       });
-    this.#http = counter("http_requests_total", "Requests answered, by route and status", ["route", "status"]);
-    this.#promptTokens = counter("prompt_tokens_total", "Prompt tokens that were read, without cached ones");
-    this.#promptSeconds = counter("prompt_seconds_total", "Seconds that reading prompts took, waiting included");
-    this.#predictedTokens = counter("tokens_predicted_total", "Tokens that were drawn");
-    this.#predictedSeconds = counter("tokens_predicted_seconds_total", "Seconds from prompts to the ends of answers");
-    this.#cacheQueries = counter("prefix_cache_queries_tokens_total", "Prompt tokens that were asked of the cache");
-    this.#cacheHits = counter("prefix_cache_hits_tokens_total", "Prompt tokens that a kept state had read before");
-    this.#drafted = counter("spec_decode_num_draft_tokens_total", "Tokens that were tried ahead");
-    this.#accepted = counter("spec_decode_num_accepted_tokens_total", "Tokens tried ahead that answers have");
-    this.#firstToken = histogram("ttft_seconds", "From a request to its first token", [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300]);
-    this.#betweenTokens = histogram(
-      "inter_token_seconds",
-      "Mean time between an answer's tokens",
-      [0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 3],
-    );
-    this.#whole = histogram("e2e_seconds", "From a request to the end of its answer", [0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000]);
     const steps = () => {
       const { steps, sequences } = this.#retired;
       return { steps: steps + sum((model) => model.steps().steps), sequences: sequences + sum((model) => model.steps().sequences) };
@@ -139,7 +130,7 @@ export class Metrics {
 
   stats(): ServerStats {
     const { requests, promptTokens, cachedTokens, completionTokens } = this;
-    const sum = this.#sum;
+    const sum = (of: (model: JambaModel) => number) => this.#sum(of);
     return {
       requests: { running: sum((model) => model.calls().running), waiting: sum((model) => model.calls().waiting), total: requests },
       tokensPerSecond: this.tokensPerSecond(),
@@ -194,5 +185,18 @@ export class Metrics {
     this.#whole.observe(timings.totalMs / 1000);
     for (const { tokensPerSecond } of choices?.map((choice) => choice.timings) ?? [timings])
       if (tokensPerSecond > 0) this.#betweenTokens.observe(1 / tokensPerSecond);
+  }
+
+  #counter(name: string, help: string, labelNames: string[] = []): Counter {
+    return new Counter({ name: prefix + name, help, registers: [this.registry], labelNames });
+  }
+
+  #histogram(name: string, help: string, buckets: number[]): Histogram {
+    return new Histogram({ name: prefix + name, help, registers: [this.registry], buckets });
+  }
+
+  /** Over the models that are there. */
+  #sum(of: (model: JambaModel) => number): number {
+    return this.#watched().reduce((total, { loaded }) => total + (loaded === undefined ? 0 : of(loaded)), 0);
   }
 }
