@@ -21,7 +21,7 @@ export interface ServerStats {
 }
 
 /** A model that may come and go. */
-export interface Watched {
+interface Watched {
   readonly id: string;
   readonly loaded: JambaModel | undefined;
   readonly loads: number;

@@ -77,7 +77,7 @@ export const maxTools = 512;
 
 export const functionName = z.string().regex(/^[a-zA-Z0-9_.-]{1,128}$/, "expected 1 to 128 letters, digits, underscores, dots or dashes");
 
-export const functionShape = {
+const functionShape = {
   name: functionName,
   description: optional(z.string()),
   parameters: optional(z.record(z.string(), z.unknown())),

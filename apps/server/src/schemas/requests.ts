@@ -104,7 +104,7 @@ export const rerankRequest = z.object({
 /** Thoughts of earlier answers: no conversation by themselves. */
 const thought = { required: ["type"], properties: { type: { const: "reasoning" } } };
 
-export const responseItem = z.union([
+const responseItem = z.union([
   z.object({
     type: z.literal("message").nullish(),
     role: z.enum(["system", "developer", "user", "assistant"]),
