@@ -82,7 +82,7 @@ export async function serve(
     url: `http://${shown}:${address.port}`,
     port: address.port,
     ready,
-    stats: () => services.stats(),
+    stats: () => services.metrics.stats(),
     close: ({ graceMs = 10_000 } = {}) => close(server, services, graceMs, () => answering === 0),
   };
 }

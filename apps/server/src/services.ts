@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { JambaError, type JambaModel } from "jamba";
 import { ApiError, modelFailed, modelLoading } from "./errors.ts";
 import { followFor } from "./follow.ts";
-import { Metrics, type ServerStats } from "./metrics.ts";
+import { Metrics } from "./metrics.ts";
 import { lifetimeOf, memoryOf, type ServedModel, type ServedModels, servedModel } from "./model-source.ts";
 import { type Lifetime, Models } from "./models.ts";
 import { ResponseStore } from "./response-store.ts";
@@ -134,10 +134,6 @@ export class Services {
       ...(lastUsed !== undefined && { last_used: lastUsed }),
       ...(loaded && { memory_bytes: memoryOf(loaded) }),
     };
-  }
-
-  stats(): ServerStats {
-    return this.metrics.stats();
   }
 
   /** Takes nobody any more who waits for a model, and unloads each as soon as the last answer of it has ended. */
