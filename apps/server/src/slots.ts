@@ -62,7 +62,8 @@ class Slot {
   async #forgetFile(): Promise<void> {
     const asleep = this.#asleep;
     this.#asleep = undefined;
-    if (asleep) await rm(asleep.path, { force: true });
+    // What can't be removed goes with its folder, when the server ends.
+    if (asleep) await rm(asleep.path, { force: true }).catch(() => undefined);
   }
 }
 
