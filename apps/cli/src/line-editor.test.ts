@@ -1,18 +1,23 @@
 // Keys as bytes of a terminal, to the messages that come out. What a person sees of it is tried in a real terminal, in test/.
 
+import { once } from "node:events";
 import { PassThrough } from "node:stream";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { LineEditor, messagesOf } from "./line-editor.ts";
 
 const [pasteStart, pasteEnd] = ["\u001b[200~", "\u001b[201~"];
 const paste = (text: string) => `${pasteStart}${text}${pasteEnd}`;
 
-/** The messages of what is typed in pieces, until the end of it. */
-async function typed(pieces: readonly string[], history: string[] = []) {
+function open(history: string[] = []) {
   const input = Object.assign(new PassThrough(), { isTTY: true });
   const output = Object.assign(new PassThrough(), { isTTY: true, columns: 80 }).resume();
-  let interrupts = 0;
-  const editor = new LineEditor({ input, output, history, onInterrupt: () => interrupts++ });
+  const onInterrupt = vi.fn();
+  return { input, onInterrupt, editor: new LineEditor({ input, output, history, onInterrupt }) };
+}
+
+/** The messages of what is typed in pieces, until the end of it. */
+async function typed(pieces: readonly string[], history: string[] = []) {
+  const { input, onInterrupt, editor } = open(history);
   const feed = (async () => {
     await new Promise((resolve) => setImmediate(resolve));
     for (const piece of pieces) {
@@ -25,7 +30,7 @@ async function typed(pieces: readonly string[], history: string[] = []) {
   for (let text = await editor.read("> "); text !== undefined; text = await editor.read("> ")) messages.push(text);
   await feed;
   editor.close();
-  return { messages, interrupted: editor.interrupted, interrupts };
+  return { messages, interrupted: editor.interrupted, interrupts: onInterrupt.mock.calls.length };
 }
 
 test.each<[string, string[], string[]]>([
@@ -82,16 +87,21 @@ test("Ctrl-C at an empty line leaves, and says so", async () => {
 });
 
 test("what comes while nobody reads waits, and Ctrl-C then throws it away", async () => {
-  const input = Object.assign(new PassThrough(), { isTTY: true });
-  const output = Object.assign(new PassThrough(), { isTTY: true, columns: 80 }).resume();
-  let interrupts = 0;
-  const editor = new LineEditor({ input, output, history: [], onInterrupt: () => interrupts++ });
+  const { input, onInterrupt, editor } = open();
   input.write("lost\u0003a\rb");
   await new Promise((resolve) => setImmediate(resolve));
-  expect([await editor.read("> "), interrupts]).toEqual(["a", 1]);
+  expect([await editor.read("> "), onInterrupt.mock.calls.length]).toEqual(["a", 1]);
   const next = editor.read("> ");
   input.write("c\r");
   expect(await next).toBe("bc");
+  editor.close();
+});
+
+test("the end comes after what was typed before it, also while nobody reads", async () => {
+  const { input, editor } = open();
+  input.end("a\r");
+  await once(input, "end");
+  expect([await editor.read("> "), await editor.read("> ")]).toEqual(["a", undefined]);
   editor.close();
 });
 

@@ -46,7 +46,7 @@ export class LineEditor {
   /** Whether Ctrl-C ended it. */
   interrupted = false;
   readonly #onKey = (text: string | undefined, key: Key) => this.#key(text, key);
-  readonly #onEnd = () => this.#finish(undefined);
+  readonly #onEnd = () => this.#later(() => this.#finish(undefined));
 
   constructor(options: EditorOptions) {
     const { input, output, history } = options;
