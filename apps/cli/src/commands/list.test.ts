@@ -87,7 +87,7 @@ describe("rm", () => {
     const { code, stdout, stderr } = await jamba(["rm", "base", "--yes"]);
     expect([code, stdout, stderr]).toEqual([0, "", expect.stringMatching(/^ {2}me\/base: \d+\.\d .B free again\n$/)]);
     expect(readdirSync(cache).sort()).toEqual(["models--me--half", "models--them--bert"]);
-    const { stdout: json } = await jamba(["rm", "them/bert", "me/half", "-y", "--json"]);
+    const { stdout: json } = await jamba(["rm", "them/bert", "me/half", "bert", "-y", "--json"]);
     expect(JSON.parse(json)).toMatchObject({ removed: [{ id: "them/bert" }, { id: "me/half" }] });
     expect(readdirSync(cache)).toEqual([]);
   });

@@ -22,7 +22,7 @@ models of the cache share with it stays.`,
   async run({ flags, words }, terminal) {
     if (words.length === 0) throw new UsageError("rm: expected a model, found none; jamba list shows which there are");
     const cacheDir = textFlag(flags, "cache-dir");
-    const ids = await Promise.all(words.map((word) => namedBy(word)));
+    const ids = new Set(await Promise.all(words.map((word) => namedBy(word))));
     const sizes = new Map((await listCached({ cacheDir })).map(({ id, sizeBytes }) => [id, sizeBytes]));
     // All of them before the first is gone.
     for (const id of ids)
