@@ -62,12 +62,13 @@ function split(text: string, args: readonly Value[], kwargs: Kwargs, fromRight: 
   const most = Number(args[1] ?? kwargs.get("maxsplit") ?? -1);
   if (separator !== null && textOf(separator, "split") === "") return fail("empty separator");
   if (separator === null) {
-    const trimmed = strip(text, undefined, fromRight ? "right" : "left");
-    const words = trimmed.split(/\s+/).filter((word) => word !== "");
+    const found = [...text.matchAll(/\S+/g)];
+    const words = found.map(([word]) => word);
     if (most < 0 || words.length <= most) return words;
-    const gaps = fromRight ? new RegExp(`^([^]*?)((?:[\\s]+\\S+){${most}})$`) : new RegExp(`^((?:\\S+\\s+){${most}})([^]*)$`);
-    const [, before, after] = gaps.exec(trimmed) ?? fail("split");
-    return fromRight ? [strip(before, undefined, "right"), ...words.slice(-most || words.length)] : [...words.slice(0, most), after];
+    // What is not split stays as it is.
+    if (!fromRight) return [...words.slice(0, most), text.slice(found[most].index)];
+    const rest = words.length - most;
+    return [text.slice(0, found[rest - 1].index + words[rest - 1].length), ...words.slice(rest)];
   }
   const parts = text.split(separator as string);
   if (most < 0 || parts.length <= most + 1) return parts;
