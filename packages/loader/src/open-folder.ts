@@ -6,8 +6,8 @@ import { lookAt } from "./source/file-source.ts";
 import { blobFolder, type Folder, type NamedBlob, pathFolder, urlFolder } from "./source/folder.ts";
 
 /**
- * A directory, the path of a `.safetensors` or `.gguf` file, the http(s) URL of either (GGUF under any name), a hub id ("owner/name", "owner/name:file.gguf",
- * "owner/name:Q4_K_M"), or a browser's files; their own folders are ignored.
+ * A directory, the path of a `.safetensors` or `.gguf` file, the http(s) URL of either, a hub id ("owner/name", "owner/name:file.gguf",
+ * "owner/name:Q4_K_M"), or a browser's files, whose own folders are ignored but for that of chat templates. A GGUF file may have any name.
  */
 export type CheckpointSource = string | Iterable<File | NamedBlob>;
 
