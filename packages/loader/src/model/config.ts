@@ -4,7 +4,7 @@ import { LoadError } from "@jamba/core";
 import type { Warn } from "../source/untrusted.ts";
 import { configReader, limits } from "./config-reader.ts";
 import { expectRunnable } from "./family.ts";
-import { type FfnKind, type LayerKind, layersOf } from "./layers.ts";
+import { layersOf } from "./layers.ts";
 
 export interface JambaConfig {
   readonly vocabSize: number;
@@ -24,8 +24,8 @@ export interface JambaConfig {
   readonly convBias: boolean;
   readonly projBias: boolean;
   readonly tiedEmbeddings: boolean;
-  readonly layerKinds: readonly LayerKind[];
-  readonly ffnKinds: readonly FfnKind[];
+  readonly layerKinds: readonly ("mamba" | "attention")[];
+  readonly ffnKinds: readonly ("mlp" | "moe")[];
   /** Tokens; a limit of training and memory, not of the architecture. */
   readonly contextLength: number;
   readonly bosId: number | undefined;

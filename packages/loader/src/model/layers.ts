@@ -4,7 +4,7 @@ import type { Warn } from "../source/untrusted.ts";
 import { type ConfigReader, limits } from "./config-reader.ts";
 
 export type LayerKind = "mamba" | "attention";
-export type FfnKind = "mlp" | "moe";
+type FfnKind = "mlp" | "moe";
 
 export interface Layers {
   readonly nLayers: number;
