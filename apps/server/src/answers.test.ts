@@ -2,7 +2,7 @@
 
 import { type JambaModel, loadModel, type Result } from "jamba";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { eventsOf, type Json, posted } from "../test/requests.ts";
+import { eventsOf, friendFunction, type Json, posted } from "../test/requests.ts";
 import { createApp, Service } from "./index.ts";
 import { usageOf } from "./wire.ts";
 
@@ -77,8 +77,7 @@ test("one call at most where parallel_tool_calls is false", async () => {
 });
 
 test("the form of 2023 with functions is answered in its own way", async () => {
-  const parameters = { type: "object", properties: { name: { type: "string" } }, required: ["name"] };
-  const functions = [{ name: "call_friend", description: "Call a friend", parameters }];
+  const functions = [friendFunction];
   const asked = [{ role: "user", content: "Call Omar." }];
   const [choice] = (await json("/v1/chat/completions", { messages: asked, functions })).choices;
   expect(choice).toMatchObject({ finish_reason: "function_call", message: { content: null, function_call: { name: "call_friend" } } });

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { eventsOf, type Json, posted } from "../test/requests.ts";
+import { eventsOf, friendFunction, type Json, posted } from "../test/requests.ts";
 import { type AppOptions, createApp, Service } from "./index.ts";
 import { routes } from "./routes.ts";
 
@@ -85,8 +85,7 @@ describe("chat", () => {
 
   test("calls of tools come as deltas: name first, then the arguments, piece by piece", async () => {
     const { json, post } = appOf();
-    const parameters = { type: "object", properties: { name: { type: "string" } }, required: ["name"] };
-    const tools = [{ type: "function", function: { name: "call_friend", description: "Call a friend", parameters } }];
+    const tools = [{ type: "function", function: friendFunction }];
     const body = { messages: [{ role: "user", content: "Call Omar." }], tools };
     const { message, finish_reason } = (await json("/v1/chat/completions", body)).choices[0];
     expect(finish_reason).toBe("tool_calls");

@@ -11,6 +11,7 @@ import OpenAI from "openai";
 import { zodResponseFormat } from "openai/helpers/zod";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { friendFunction } from "../test/requests.ts";
 import { type Server, serve } from "./index.ts";
 
 let model: JambaModel;
@@ -32,14 +33,7 @@ const callFriend = z.object({ name: z.string() });
 const mood = z.object({ mood: z.enum(["glad", "sad"]), size: z.enum(["small", "big"]) });
 
 describe("openai", () => {
-  const friendTool = {
-    type: "function" as const,
-    function: {
-      name: "call_friend",
-      description: "Call a friend",
-      parameters: { type: "object", properties: { name: { type: "string" } }, required: ["name"] },
-    },
-  };
+  const friendTool = { type: "function" as const, function: friendFunction };
 
   test("lists models", async () => {
     const ids = [];

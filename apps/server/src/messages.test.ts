@@ -7,7 +7,7 @@ import { zodOutputFormat } from "@anthropic-ai/sdk/helpers/zod";
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
-import { type Json, posted } from "../test/requests.ts";
+import { friendFunction, type Json, posted } from "../test/requests.ts";
 import { createApp, Service } from "./index.ts";
 import { countAnswer, messageAnswer } from "./schemas/messages.ts";
 
@@ -24,13 +24,8 @@ beforeAll(async () => {
 afterAll(() => model.dispose());
 
 const story = [{ role: "user" as const, content: "Write a story about Mia and a fox." }];
-const tools = [
-  {
-    name: "call_friend",
-    description: "Call a friend",
-    input_schema: { type: "object" as const, properties: { name: { type: "string" } }, required: ["name"] },
-  },
-];
+const { parameters: input_schema, ...described } = friendFunction;
+const tools = [{ ...described, input_schema }];
 const agent: Json = JSON.parse(readFileSync(new URL("../test/coding-agent.json", import.meta.url), "utf8"));
 
 async function post(path: string, body: object, headers: Record<string, string> = { "x-api-key": "key" }): Promise<Response> {

@@ -2,7 +2,7 @@
 
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Json, posted } from "../test/requests.ts";
+import { friendFunction, type Json, posted } from "../test/requests.ts";
 import { createApp, Service } from "./index.ts";
 import { headersOf } from "./notes.ts";
 
@@ -128,11 +128,6 @@ test("a page may read the headers", async () => {
 });
 
 describe("tools of kinds that run elsewhere", () => {
-  const call = {
-    name: "call_friend",
-    description: "Call a friend",
-    parameters: { type: "object", properties: { name: { type: "string" } }, required: ["name"] },
-  };
   const kinds = [
     "web_search",
     "web_search_preview",
@@ -150,11 +145,11 @@ describe("tools of kinds that run elsewhere", () => {
   const leftOut = kinds.map((kind, i) => `tools[${i}] (${kind})`).join(", ");
 
   test("are left out with a note, and the functions beside them are called", async () => {
-    const response = await post("/v1/responses", { input: "Call Omar.", tools: [...others, { type: "function", ...call }] });
+    const response = await post("/v1/responses", { input: "Call Omar.", tools: [...others, { type: "function", ...friendFunction }] });
     expect(response.headers.get("x-jamba-left-out")).toBe(leftOut);
     expect(((await response.json()) as Json).output[0]).toMatchObject({ type: "function_call", name: "call_friend" });
     expect(lines.at(-1)).toMatchObject({ "x-jamba-left-out": leftOut });
-    const chat = await post("/v1/chat/completions", { messages, tools: [...others, { type: "function", function: call }] });
+    const chat = await post("/v1/chat/completions", { messages, tools: [...others, { type: "function", function: friendFunction }] });
     expect(chat.headers.get("x-jamba-left-out")).toBe(leftOut);
     expect(((await chat.json()) as Json).choices[0].finish_reason).toBe("tool_calls");
     const alone = await post("/v1/responses", { input: "Hi", tools: others, tool_choice: "auto", max_output_tokens: 2 });
@@ -162,7 +157,7 @@ describe("tools of kinds that run elsewhere", () => {
   });
 
   test("can't be forced", async () => {
-    const function_ = { type: "function", ...call };
+    const function_ = { type: "function", ...friendFunction };
     for (const choice of [
       ...kinds.map((type) => ({ type })),
       { type: "mcp", server_label: "a" },
@@ -174,7 +169,7 @@ describe("tools of kinds that run elsewhere", () => {
     }
     const chat = {
       messages,
-      tools: [{ type: "function", function: call }, { type: "custom" }],
+      tools: [{ type: "function", function: friendFunction }, { type: "custom" }],
       tool_choice: { type: "custom", custom: { name: "x" } },
     };
     expect(((await (await post("/v1/chat/completions", chat)).json()) as Json).error).toMatchObject({
@@ -202,12 +197,7 @@ describe("tools of kinds that run elsewhere", () => {
 });
 
 test("allowed_tools: only those are called, in either API", async () => {
-  const named = (name: string) => ({
-    name,
-    description: "Call a friend",
-    parameters: { type: "object", properties: { name: { type: "string" } }, required: ["name"] },
-  });
-  const all = ["call_friend", "call_dog", "call_cat"].map(named);
+  const all = ["call_friend", "call_dog", "call_cat"].map((name) => ({ ...friendFunction, name }));
   for (const wanted of ["call_dog", "call_cat"]) {
     for (const mode of ["auto", "required"]) {
       const chat = {

@@ -2,7 +2,7 @@
 
 import { type JambaModel, loadModel } from "jamba";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { eventsOf, type Json, posted } from "../test/requests.ts";
+import { eventsOf, friendFunction, type Json, posted } from "../test/requests.ts";
 import { type AppOptions, createApp, Service } from "./index.ts";
 import { responseAnswer } from "./schemas/answers.ts";
 
@@ -49,8 +49,7 @@ test("a stream tells every item from its beginning to its end", async () => {
 });
 
 test("a conversation comes as items, tools in their flat form", async () => {
-  const parameters = { type: "object", properties: { name: { type: "string" } }, required: ["name"] };
-  const tools = [{ type: "function", name: "call_friend", description: "Call a friend", parameters, strict: true }];
+  const tools = [{ type: "function", ...friendFunction, strict: true }];
   const [item] = (await json("/v1/responses", { input: [{ role: "user", content: "Call Omar." }], tools })).output;
   expect(item).toMatchObject({ type: "function_call", status: "completed", name: "call_friend" });
   const input = [
@@ -174,8 +173,7 @@ test("what a coding agent sends is answered, with what only its vendor runs left
 });
 
 describe("what is kept", () => {
-  const parameters = { type: "object", properties: { name: { type: "string" } }, required: ["name"] };
-  const tools = [{ type: "function", name: "call_friend", description: "Call a friend", parameters }];
+  const tools = [{ type: "function", ...friendFunction }];
   const ask = (input: unknown, more: object = {}) => json("/v1/responses", { input, tools, max_output_tokens: 30, ...more });
 
   test("a response goes on from an earlier one, streamed or not, as if all of it had been sent", async () => {

@@ -16,3 +16,10 @@ export function posted(body: unknown, headers: Readonly<Record<string, string>> 
 export function eventsOf(text: string): Json[] {
   return [...text.matchAll(/^data: (\{.*)$/gm)].map(([, event]) => JSON.parse(event));
 }
+
+/** The small model calls it where it is asked to call somebody. */
+export const friendFunction = {
+  name: "call_friend",
+  description: "Call a friend",
+  parameters: { type: "object" as const, properties: { name: { type: "string" } }, required: ["name"] },
+};
