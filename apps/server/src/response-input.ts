@@ -9,14 +9,19 @@ import { joinAnswers } from "./turns.ts";
 
 export type InputItem = Exclude<ResponseRequest["input"], string>[number];
 
+/** A conversation: what is kept of it, and what the request brought. */
+export interface Items {
+  readonly earlier: readonly InputItem[];
+  readonly own: readonly InputItem[];
+}
+
 /**
- * All items of the conversation, and of them those that the request brought.
  * @param maxBytes of what it refers to, since a short request may name a long item many times
  * @throws ApiError 404 for what is not kept, 413 for more than `maxBytes`
  */
-export function itemsOf({ input, previous_response_id: previous }: ResponseRequest, store: ResponseStore, maxBytes: number) {
-  const before = previous === undefined ? [] : store.historyOf(previous);
-  if (!before)
+export function itemsOf({ input, previous_response_id: previous }: ResponseRequest, store: ResponseStore, maxBytes: number): Items {
+  const earlier = previous === undefined ? [] : store.historyOf(previous);
+  if (!earlier)
     throw new ApiError(
       404,
       `previous_response_id: expected a response that this server keeps, found ${JSON.stringify(previous)}; ${lost}`,
@@ -34,7 +39,7 @@ export function itemsOf({ input, previous_response_id: previous }: ResponseReque
     if (bytes > maxBytes) throw tooLarge(i, maxBytes);
     return found;
   });
-  return { all: [...before, ...own], own };
+  return { earlier, own };
 }
 
 const lost = "it keeps the last ones in memory, and none of a request with store: false; send the whole conversation as input";
@@ -61,13 +66,14 @@ function isReference(item: InputItem): item is Extract<InputItem, { id: string }
   return "id" in item && (item.type === undefined || item.type === null || item.type === "item_reference");
 }
 
-/** @throws ApiError where none is left */
-export function messagesOf(instructions: string | undefined, items: readonly InputItem[], notes: Notes): Message[] {
-  const said = items.flatMap((item, i) => {
+/** What was left out of earlier items was told then. @throws ApiError where none is left */
+export function messagesOf(instructions: string | undefined, { earlier, own }: Items, notes: Notes): Message[] {
+  const brought = own.map((item, i) => {
     const message = messageOf(item);
     if (!message) notes.leftOut.push(`input[${i}] (${item.type})`);
-    return message ?? [];
+    return message;
   });
+  const said = [...earlier.map(messageOf), ...brought].filter((message) => message !== undefined);
   const messages = joinAnswers([...(instructions === undefined ? [] : [{ role: "system" as const, content: instructions }]), ...said]);
   if (messages.length === 0) throw badRequest("input", "expected a message, found none");
   return messages;

@@ -192,6 +192,21 @@ describe("what is kept", () => {
     expect((await ask("And?", { previous_response_id: last.id })).usage.input_tokens).toBeGreaterThan(last.usage.input_tokens);
   });
 
+  test("what is left out is told by its place in the request that brings it, and by no other", async () => {
+    const search = { type: "web_search_call", id: "ws_1", status: "completed" };
+    const first = await ask([search, { role: "user", content: "Hi" }]);
+    const more = { previous_response_id: first.id, max_output_tokens: 1 };
+    const next = await post("/v1/responses", {
+      input: [
+        { type: "compaction", id: "c" },
+        { role: "user", content: "Go on." },
+      ],
+      ...more,
+    });
+    expect(next.headers.get("x-jamba-left-out")).toBe("input[0] (compaction)");
+    expect((await post("/v1/responses", { input: "Go on.", ...more })).headers.get("x-jamba-left-out")).toBe(null);
+  });
+
   test("an item is referred to by its id, with its type or without", async () => {
     const first = await ask("Call Omar.");
     const [{ id, call_id }] = first.output;

@@ -4,7 +4,7 @@ import type { GenerateOptions, Result, ToolChoice } from "jamba";
 import { z } from "zod";
 import { ApiError, toApiError } from "../errors.ts";
 import { type Notes, noteLoose } from "../notes.ts";
-import { type InputItem, itemsOf, messagesOf } from "../response-input.ts";
+import { type InputItem, type Items, itemsOf, messagesOf } from "../response-input.ts";
 import { ResponseItems } from "../response-items.ts";
 import { type Call, type Route, resultFacts, withBody, withoutModel } from "../route.ts";
 import { deletedResponseAnswer, responseAnswer } from "../schemas/answers.ts";
@@ -26,7 +26,7 @@ const answerRoute = withBody({
     const { services, service, body, c, exchange } = call;
     const items = itemsOf(body, services.responses, services.options.maxBodyBytes);
     const asked: Asked = { head: headOf(service, body), input: items.own };
-    const answer = startAnswer(call, items.all);
+    const answer = startAnswer(call, items);
     if (body.stream) {
       const tell = new Teller();
       return eventStream(events(call, asked, answer, tell), call, (error) => {
@@ -84,7 +84,7 @@ interface Asked {
   readonly input: readonly InputItem[];
 }
 
-function startAnswer({ service, body, exchange }: Call<ResponseRequest>, items: readonly InputItem[]): Answer {
+function startAnswer({ service, body, exchange }: Call<ResponseRequest>, items: Items): Answer {
   const { notes } = exchange;
   noteIgnored(body, notes);
   const messages = messagesOf(body.instructions, items, notes);
