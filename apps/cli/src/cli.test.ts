@@ -157,7 +157,7 @@ describe("what is wrong with a command line", () => {
     [["serve", "--parallel", "0", "--port", "0", "-q"], 2, /--parallel: expected a positive integer/],
     [["serve", "--port", "99999", "-q"], 2, /--port: expected an integer from 0 to 65535, found 99999/],
     [["serve", "--timeout", "1e8", "--port", "0", "-q"], 2, /--timeout: expected seconds, 24 days at most, found 1e8/],
-    [["serve", "--max-queue", "-1", "--port", "0", "-q"], 2, /--max-queue: expected 0 at least, found -1/],
+    [["serve", "--max-queue", "-1", "--port", "0", "-q"], 2, /--max-queue: expected 1 at least, found -1/],
     [["run", "--ids", "1,x"], 2, /--ids: expected token ids/],
     [["run", "--backend", "gpu"], 2, /"gpu"/],
     [["run", "--backend", "cuda"], 1, /cuda: not part of this version/],

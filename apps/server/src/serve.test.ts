@@ -66,7 +66,8 @@ test("refuses to be reached by others without a key, and a port that is taken", 
 test.each([
   [{ port: 65_536 }, "port: expected an integer from 0 to 65535, found 65536"],
   [{ port: 1.5 }, "port: expected an integer from 0 to 65535, found 1.5"],
-  [{ maxQueue: -1 }, "maxQueue: expected 0 at least, found -1"],
+  // With 0 no call could begin, room or not.
+  [{ maxQueue: 0 }, "maxQueue: expected 1 at least, found 0"],
   [{ maxTokens: 0 }, "maxTokens: expected 1 at least, found 0"],
   [{ maxBodyBytes: Number.NaN }, "maxBodyBytes: expected 1 at least, found NaN"],
   [{ requestTimeoutMs: 0 }, "requestTimeoutMs: expected 1 to 2147483647, found 0"],

@@ -62,7 +62,7 @@ export const longestTimer = 2 ** 31 - 1;
 const ranges: Ranges = {
   maxBodyBytes: [1, Number.POSITIVE_INFINITY],
   requestTimeoutMs: [1, longestTimer],
-  maxQueue: [0, Number.POSITIVE_INFINITY],
+  maxQueue: [1, Number.POSITIVE_INFINITY],
   maxTokens: [1, Number.POSITIVE_INFINITY],
   slots: [1, 1024],
   maxResponseBytes: [0, Number.POSITIVE_INFINITY],
