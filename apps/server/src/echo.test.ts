@@ -152,6 +152,15 @@ describe("echo with logprobs", () => {
   });
 });
 
+test("an answer is not drawn where what comes before it fails", async () => {
+  const before = model.steps().steps;
+  const failing = () => Promise.reject(new Error("unreadable"));
+  const { parts } = new Service(model, "tiny").answer("Once", { maxTokens: 500, ignoreEos: true }, undefined, failing);
+  await expect(parts[Symbol.asyncIterator]().next()).rejects.toThrow("unreadable");
+  expect(model.steps().steps).toBe(before);
+  expect(model.inUse()).toEqual({ slots: 0, pages: 0 });
+});
+
 test("best_of gives those whose tokens are the most probable", async () => {
   const body = { prompt: "Once upon a time", max_tokens: 8, temperature: 1, seed: 7, logprobs: 0 };
   const all = await complete({ ...body, n: 5 });

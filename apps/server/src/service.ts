@@ -244,6 +244,8 @@ export class Service {
       if (isEmpty) throw whole.cancelReason;
     } finally {
       unfollow();
+      // An answer that has not begun is not drawn for its result alone.
+      controller.abort();
       this.#running.delete(controller);
       this.#answers -= answers;
       // Also of an answer that was cancelled after its first token.
