@@ -87,6 +87,12 @@ export class Models<T> {
     return this.#entries.get(name)!.state;
   }
 
+  /** Whether `acquire` would not wait. */
+  isFree(name: string): boolean {
+    const { state, isLeaving } = this.#entries.get(name)!;
+    return state === "loaded" && !isLeaving;
+  }
+
   /**
    * The model, once it is there. A wait that `signal` ends changes nothing for others who wait.
    * @throws ApiError 507 for one that takes more than there is for all, 429 where too many wait, 503 once `close` was called; what its
@@ -96,7 +102,7 @@ export class Models<T> {
     signal?.throwIfAborted();
     if (this.#stop.signal.aborted) throw shuttingDown();
     const entry = this.#entries.get(name)!;
-    if (entry.state === "loaded" && !entry.isLeaving) return this.#leaseOf(entry);
+    if (this.isFree(name)) return this.#leaseOf(entry);
     if (entry.waiting.size >= (this.#options.maxWaiting ?? Number.POSITIVE_INFINITY)) throw tooManyRequests(entry.waiting.size, name);
     return new Promise((resolve, reject) => {
       const settle = <V>(how: (value: V) => void) => {

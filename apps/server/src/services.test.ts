@@ -155,6 +155,19 @@ describe("within memory for one model", () => {
     expect(other.choices[0].finish_reason).toBe("length");
   });
 
+  test("a model that is to make room is not there for the next request", async () => {
+    const services = new Services({ models: { one, two: one }, memoryBytes: Math.round(1.5 * each) });
+    const { signal } = new AbortController();
+    const [first, second] = services.all;
+    const release = await services.use(first, signal);
+    expect(services.isThere(first)).toBe(true);
+    const next = services.use(second, signal);
+    await expect.poll(() => services.isThere(first)).toBe(false);
+    release();
+    (await next)();
+    await services.dispose();
+  });
+
   test("many requests for both at once are all answered, each by its model", async () => {
     const server = await tight();
     const names = Array.from({ length: 12 }, (_, i) => ["one", "two"][i % 2]);

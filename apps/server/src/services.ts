@@ -102,7 +102,7 @@ export class Services {
 
   /** Whether `use` would not wait. */
   isThere({ id }: Service): boolean {
-    return !this.#models || this.#models.state(id) === "loaded";
+    return !this.#models || this.#models.isFree(id);
   }
 
   /**
