@@ -15,11 +15,12 @@ const arrows = {
   "@jamba/moe": ["@jamba/core"],
   "@jamba/loader": ["@jamba/core"],
   "@jamba/tokenizer": ["@jamba/core"],
+  "@jamba/grammar": ["@jamba/core"],
   "@jamba/backend-cpu": ["@jamba/core"],
   "@jamba/backend-webgpu": ["@jamba/core"],
   "@jamba/backend-cuda": ["@jamba/core"],
   "@jamba/tiny-model": [],
-  jamba: ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe", "@jamba/loader", "@jamba/tokenizer"],
+  jamba: ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe", "@jamba/loader", "@jamba/tokenizer", "@jamba/grammar"],
   "@jamba/conformance": ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe"],
   // A trial of the contract on another kind of device; nothing of it is published.
   "@jamba/trial-webgpu": ["@jamba/core", "@jamba/loader", "jamba"],
@@ -83,7 +84,16 @@ const rooms = {
 };
 
 /** Must run in browsers: node: built-ins only through import(). */
-const portable = ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe", "@jamba/loader", "@jamba/tokenizer", "jamba"];
+const portable = [
+  "@jamba/core",
+  "@jamba/ssm",
+  "@jamba/attention",
+  "@jamba/moe",
+  "@jamba/loader",
+  "@jamba/tokenizer",
+  "@jamba/grammar",
+  "jamba",
+];
 
 /** Development dependencies that builds put into dist, each with its reason. Their licences are in the package's THIRD-PARTY-NOTICES. */
 const bundled = {
@@ -115,7 +125,8 @@ export function checkDeps(root) {
 
 function checkFile(root, folder, file, imports, manifest, runtime) {
   const path = relative(root, file);
-  const isTest = /\.(test|config)\.[cm]?[jt]sx?$|\/test\//.test(path);
+  // Scripts that build a module for WebAssembly run on a developer's machine alone.
+  const isTest = /\.(test|config)\.[cm]?[jt]sx?$|\/test\/|\/native\//.test(path);
   const text = readFileSync(file, "utf8");
   const browser = !isTest && portable.includes(manifest.name);
   const problems = [];

@@ -1,0 +1,186 @@
+// One answer of a grammar, token by token.
+
+import { JambaError } from "@jamba/core";
+import type { Grammar } from "./grammar.ts";
+import { Failure } from "./instance.ts";
+
+/** Forced tokens that are asked for at a time. */
+const maxForced = 256;
+
+export class Matcher {
+  #grammar: Grammar;
+  #at: number;
+  /** A bit for each token; also where tokens come and go. */
+  #out: number;
+  #ids: number[] = [];
+  /** The token that ends the answer has come. The module hears nothing of it. */
+  #ended = false;
+  /** Masks take so long that they are made on a thread. */
+  #isSlow = false;
+  #next: Promise<Int32Array> | undefined;
+  /** Calls follow each other, whoever waits for them. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #disposed = false;
+
+  constructor(grammar: Grammar) {
+    this.#grammar = grammar;
+    this.#at = 0;
+    this.#out = 0;
+    this.#begin();
+  }
+
+  #begin(): void {
+    const { instance, at } = this.#grammar;
+    this.#at = instance.call("again", at);
+    this.#out = instance.take(this.#outBytes);
+    instance.users++;
+  }
+
+  get #outBytes(): number {
+    return 4 * Math.max(this.#grammar.vocabulary.words, maxForced);
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Begins to find out what may come next, on this thread where that is short. */
+  prepare(): void {
+    if (this.#next || this.#ended) return;
+    this.#next = this.#inTurn(() => this.#mask());
+    this.#next.catch(() => undefined); // `allowed` throws it, if it is asked for at all
+  }
+
+  /**
+   * Bit id & 31 of word id >> 5 says whether a token may come next; where only one text can come, its first token alone. Do not change it.
+   * @throws JambaError OPTION where the grammar allows nothing or takes too much work
+   */
+  async allowed(): Promise<Int32Array> {
+    if (this.#ended) throw new JambaError("OPTION", "allowed: expected an answer that goes on, found one that has ended");
+    this.prepare();
+    return this.#next!;
+  }
+
+  /** The tokens that must come next. Not all of them may be told at once. */
+  async forced(): Promise<readonly number[]> {
+    if (this.#ended) return [];
+    return this.#inTurn(async () => {
+      const count = await this.#call("forced", () => [this.#out, maxForced]);
+      return Array.from(this.#grammar.instance.words(this.#out, count));
+    });
+  }
+
+  /** Moves on. @throws JambaError OPTION for a token that can't come next, with nothing changed */
+  async accept(id: number): Promise<void> {
+    this.#next = undefined;
+    const fits = await this.#inTurn(async () => {
+      if (this.#ended) return false;
+      if (this.#grammar.vocabulary.stopIds.includes(id)) {
+        const ends = (await this.#call("is_stopped")) === 1 || (await this.#call("is_accepting")) === 1;
+        this.#ended = ends;
+        return ends;
+      }
+      if ((await this.#call("is_stopped")) === 1 || (await this.#call("consume", () => this.#written([id]))) < 1) return false;
+      this.#ids.push(id);
+      return true;
+    });
+    if (!fits) throw new JambaError("OPTION", `accept: expected a token that the format allows, found ${id}; was allowed() left out?`);
+  }
+
+  /** Takes back the last `count` tokens. @throws JambaError OPTION when there are fewer */
+  async rollback(count: number): Promise<void> {
+    const has = this.#ids.length + (this.#ended ? 1 : 0);
+    if (!(Number.isInteger(count) && count >= 0 && count <= has))
+      throw new JambaError("OPTION", `rollback: expected at most the ${has} tokens that were accepted, found ${count}`);
+    if (count === 0) return;
+    this.#next = undefined;
+    await this.#inTurn(async () => {
+      const inside = count - (this.#ended ? 1 : 0);
+      this.#ended = false;
+      this.#ids.length -= inside;
+      if (inside > 0) await this.#call("rollback", () => [inside]);
+    });
+  }
+
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    // A call that is under way on a thread still uses it.
+    void this.#turn.then(() => this.#free());
+  }
+
+  #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(run);
+    this.#turn = mine.catch(() => undefined);
+    return mine;
+  }
+
+  async #mask(): Promise<Int32Array> {
+    await this.#call("mask", () => [this.#out]);
+    return this.#grammar.instance.words(this.#out, this.#grammar.vocabulary.words).slice();
+  }
+
+  /**
+   * What takes too much work for this thread, or went down with another call, is tried again on a thread, from what was accepted.
+   * @throws JambaError OPTION with the module's reason where that fails too
+   */
+  async #call(name: Operation, argsOf: () => readonly number[] = () => []): Promise<number> {
+    try {
+      return await this.#try(name, argsOf);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      if (this.#isSlow) throw refusal(error);
+    }
+    try {
+      await this.#slowDown();
+      return name === "rollback" ? 0 : await this.#try(name, argsOf); // what was taken back is not accepted again
+    } catch (error) {
+      throw error instanceof Failure ? refusal(error) : error;
+    }
+  }
+
+  async #try(name: Operation, argsOf: () => readonly number[]): Promise<number> {
+    const { instance } = this.#grammar;
+    const args = [...(name === "mask" ? [this.#grammar.tokens] : []), this.#at, ...argsOf()];
+    if (this.#isSlow) {
+      const { value, said } = await instance.run(name, ...args);
+      if (value < 0) throw new Failure(said, false);
+      return value;
+    }
+    const value = instance.call(name, ...args);
+    if (value < 0) throw new Failure(instance.said, false);
+    return value;
+  }
+
+  async #slowDown(): Promise<void> {
+    this.#free();
+    this.#isSlow = true;
+    this.#grammar = await this.#grammar.slowOne();
+    this.#begin();
+    for (let from = 0; from < this.#ids.length; from += maxForced) {
+      const some = this.#ids.slice(from, from + maxForced);
+      if ((await this.#try("consume", () => this.#written(some))) < some.length) throw new Failure("the same tokens fit no more", false);
+    }
+  }
+
+  /** Puts `ids` where the module finds them. */
+  #written(ids: readonly number[]): readonly number[] {
+    this.#grammar.instance.words(this.#out, ids.length).set(ids);
+    return [this.#out, ids.length];
+  }
+
+  #free(): void {
+    const { instance } = this.#grammar;
+    instance.users--;
+    if (instance.isBroken) return;
+    instance.call("free", this.#at);
+    instance.give(this.#out, this.#outBytes);
+  }
+}
+
+type Operation = "mask" | "consume" | "rollback" | "is_stopped" | "is_accepting" | "forced";
+
+function refusal({ message, trapped }: Failure): JambaError {
+  const found = trapped ? "one that breaks the matcher" : "one that it gives up";
+  return new JambaError("OPTION", `format: expected a grammar that can be followed to its end, found ${found} here: ${message}`);
+}
