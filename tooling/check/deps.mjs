@@ -47,6 +47,9 @@ const allowed = {
     "@huggingface/tokenizers": "reads tokenizer.json, exact on the published vectors",
     "@huggingface/jinja": "parses chat templates; tokenizer/src/jinja runs them, as transformers does",
   },
+  "@jamba/grammar": {
+    "@eslint-community/regexpp": "parses JavaScript's patterns by the standard, with the flag u and without; what ESLint's rules use",
+  },
   "@jamba/backend-cpu": {
     "node-addon-api": "headers to build the kernels with where no build came along",
     "node-api-headers": "the same",
