@@ -1,0 +1,87 @@
+// Patterns that look around as several without, all of which a text must match. What stands at the edges of a text, or at a fixed
+// distance from one, is taken out by itself, so that counts stay counts. The rest goes through an automaton.
+
+import { resolveAnchors } from "./anchors.ts";
+import { automatonOf } from "./automaton.ts";
+import { invert, words } from "./code-points.ts";
+import { treeOf } from "./expression.ts";
+import { anyText, choice, empty, isEmpty, isTest, type Node, repeat, sequence, set } from "./nodes.ts";
+
+interface Part {
+  readonly node: Node;
+  readonly negated: boolean;
+}
+
+/** @returns trees without tests, all of which a text must match @throws Unwritable */
+export function withoutTests(node: Node): Node[] {
+  if (!hasTests(node)) return [node];
+  return split(node).map(({ node: part, negated }) => {
+    const resolved = resolveAnchors(part);
+    const short = negated ? notAsLong(resolved) : undefined;
+    if (short) return short;
+    return negated || hasTests(resolved) ? treeOf(automatonOf(resolved), { negated }) : resolved;
+  });
+}
+
+/** Of `x{n}` before any text, what does not match: that has fewer x at its beginning. */
+function notAsLong(node: Node): Node | undefined {
+  if (node.kind !== "sequence" || node.nodes.length !== 2 || node.nodes[1] !== anyText) return undefined;
+  const [counted] = node.nodes;
+  if (counted.kind !== "repeat" || counted.node.kind !== "set" || counted.min === 0) return undefined;
+  const fewer = repeat(counted.node, 0, counted.min - 1);
+  return sequence([fewer, choice([empty, sequence([set(invert(counted.node.ranges)), anyText])])]);
+}
+
+/** @returns the same as a single tree @throws Unwritable, earlier than several would */
+export function asOne(node: Node): Node {
+  return hasTests(node) ? treeOf(automatonOf(node), { negated: false }) : node;
+}
+
+function split(node: Node): Part[] {
+  const nodes = node.kind === "sequence" ? node.nodes.map((one, i, all) => edgeOfWord(one, i, all.length)) : [node];
+  const parts: Part[] = [];
+  const isTaken = nodes.map((look, i) => {
+    if (look.kind !== "look") return false;
+    const beside = sequence((look.behind ? nodes.slice(i + 1) : nodes.slice(0, i)).filter((one) => one.kind !== "look"));
+    if (lengthOf(beside) === undefined) return false;
+    const text = look.behind ? [anyText, look.node, beside] : [beside, look.node, anyText];
+    parts.push({ node: sequence(text), negated: look.negated });
+    return true;
+  });
+  const rest = sequence(nodes.filter((_, i) => !isTaken[i]));
+  const isOpen = rest.kind === "repeat" && rest === anyText;
+  return parts.length > 0 && isOpen ? parts : [{ node: rest, negated: false }, ...parts];
+}
+
+/** \b at the edge of a text asks for a word character beside it. */
+function edgeOfWord(node: Node, index: number, count: number): Node {
+  if (node.kind !== "boundary" || (index > 0 && index < count - 1)) return node;
+  return { kind: "look", behind: index > 0, negated: node.negated, node: { kind: "set", ranges: words } };
+}
+
+/** Of all texts that it matches, where they have the same. */
+function lengthOf(node: Node): number | undefined {
+  if (node.kind === "set") return 1;
+  if (isTest(node)) return undefined;
+  if (node.kind === "repeat") {
+    const length = lengthOf(node.node);
+    return length !== undefined && node.min === node.max ? length * node.min : undefined;
+  }
+  if (node.kind !== "sequence" && node.kind !== "choice") return undefined;
+  const lengths = node.nodes.map(lengthOf);
+  if (lengths.includes(undefined)) return undefined;
+  if (node.kind === "sequence") return lengths.reduce((sum: number, length) => sum + length!, 0);
+  return lengths.every((length) => length === lengths[0]) && !isEmpty(node) ? lengths[0] : undefined;
+}
+
+const known = new WeakMap<Node, boolean>();
+
+function hasTests(node: Node): boolean {
+  if (isTest(node)) return true;
+  const before = known.get(node);
+  if (before !== undefined) return before;
+  const inner = node.kind === "sequence" || node.kind === "choice" ? node.nodes : "node" in node ? [node.node] : [];
+  const found = inner.some(hasTests);
+  known.set(node, found);
+  return found;
+}
