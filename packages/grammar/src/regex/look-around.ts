@@ -39,18 +39,25 @@ export function asOne(node: Node): Node {
 
 function split(node: Node): Part[] {
   const nodes = node.kind === "sequence" ? node.nodes.map((one, i, all) => edgeOfWord(one, i, all.length)) : [node];
-  const parts: Part[] = [];
-  const isTaken = nodes.map((look, i) => {
-    if (look.kind !== "look") return false;
-    const beside = sequence((look.behind ? nodes.slice(i + 1) : nodes.slice(0, i)).filter((one) => one.kind !== "look"));
-    if (lengthOf(beside) === undefined) return false;
-    const text = look.behind ? [anyText, look.node, beside] : [beside, look.node, anyText];
-    parts.push({ node: sequence(text), negated: look.negated });
-    return true;
-  });
-  const rest = sequence(nodes.filter((_, i) => !isTaken[i]));
-  const isOpen = rest.kind === "repeat" && rest === anyText;
-  return parts.length > 0 && isOpen ? parts : [{ node: rest, negated: false }, ...parts];
+  const parts = [...takeOut(nodes, false), ...takeOut(nodes.toReversed(), true)];
+  const taken = new Set(parts.map(({ look }) => look));
+  const rest = sequence(nodes.filter((one) => !taken.has(one)));
+  return parts.length > 0 && rest === anyText ? parts : [{ node: rest, negated: false }, ...parts];
+}
+
+/** What looks ahead from the beginning, or where all before it has one length; so from the end. */
+function takeOut(nodes: readonly Node[], behind: boolean): (Part & { look: Node })[] {
+  const parts: (Part & { look: Node })[] = [];
+  const passed: Node[] = [];
+  for (const look of nodes) {
+    if (look.kind === "look") {
+      if (look.behind !== behind) continue;
+      const text = behind ? [anyText, look.node, ...passed.toReversed()] : [...passed, look.node, anyText];
+      parts.push({ node: sequence(text), negated: look.negated, look });
+    } else if (lengthOf(look) === undefined) break;
+    else passed.push(look);
+  }
+  return parts;
 }
 
 /** \b at the edge of a text asks for a word character beside it. */

@@ -17,6 +17,21 @@ export class Unwritable extends Error {}
 /** Rounds of a repetition that are written out one by one. */
 const maxRounds = 50;
 
+/** Parts that one pattern may be put together from, each as often as it is: some tens of milliseconds. */
+const maxWork = 1_000_000;
+let work = 0;
+
+/** Within `run`, trees may only grow so much: tests in many places multiply. @throws Unwritable */
+export function withinBounds<T>(run: () => T): T {
+  work = 0;
+  return run();
+}
+
+function spend(parts: number): void {
+  work += parts + 1;
+  if (work > maxWork) throw new Unwritable("too many parts; tests of a place, such as ^ and $, multiply those around them");
+}
+
 /** Matches no text at all. */
 export const nothing: Node = { kind: "choice", nodes: [] };
 /** Matches the text of length 0. */
@@ -37,12 +52,14 @@ export function isEmpty(node: Node): boolean {
 
 export function sequence(nodes: readonly Node[]): Node {
   const flat = nodes.flatMap((node) => (node.kind === "sequence" ? node.nodes : [node]));
+  spend(flat.length);
   if (flat.some(isNothing)) return nothing;
   return flat.length === 1 ? flat[0] : { kind: "sequence", nodes: flat };
 }
 
 export function choice(nodes: readonly Node[]): Node {
   const flat = nodes.flatMap((node) => (node.kind === "choice" ? node.nodes : [node]));
+  spend(flat.length);
   const others = new Set<Node>();
   const ranges: Ranges[] = [];
   let hasEmpty = false;

@@ -49,15 +49,23 @@ const foldedOnly: readonly Range[] = [
   [0x3b0, 0x1fe3],
   [0xfb05, 0xfb06],
 ];
-let caseGroups: Map<number, ReadonlySet<number>> | undefined;
+let caseGroups: readonly (readonly [code: number, group: ReadonlySet<number>])[] | undefined;
+const bothCases = new WeakMap<Ranges, Ranges>();
 
 /** The characters of these ranges and those that differ from one of them in case alone. */
 export function withBothCases(ranges: Ranges): Ranges {
-  caseGroups ??= groupByCase();
+  const before = bothCases.get(ranges);
+  if (before) return before;
+  caseGroups ??= [...groupByCase()].sort(([a], [b]) => a - b);
   const more: Range[] = [];
-  for (const [code, group] of caseGroups)
-    if (ranges.some(([from, to]) => from <= code && code <= to)) for (const other of group) more.push([other, other]);
-  return normal([...ranges, ...more]);
+  let at = 0;
+  for (const [code, group] of caseGroups) {
+    while (at < ranges.length && ranges[at][1] < code) at++;
+    if (at < ranges.length && ranges[at][0] <= code) for (const other of group) more.push([other, other]);
+  }
+  const found = normal([...ranges, ...more]);
+  bothCases.set(ranges, found);
+  return found;
 }
 
 function groupByCase(): Map<number, ReadonlySet<number>> {

@@ -6,8 +6,8 @@ import { digits, invert, lineEnds, normal, type Range, type Ranges, spaces, word
 import { choice, type Node, nothing, repeat, sequence, set } from "./nodes.ts";
 import { propertyRanges, withBothCases } from "./properties.ts";
 
-/** Characters of a pattern: real ones take some hundred. */
-export const maxLength = 20_000;
+/** Characters of a pattern: real ones take some hundred, long lists of words some ten thousand. */
+const maxLength = 100_000;
 /** Groups within groups: regex-syntax allows 250 levels of its own, of which a group may take two. */
 const maxDepth = 100;
 /** Rounds of a repetition: llguidance counts with 32 bits. */
@@ -21,6 +21,8 @@ interface Context {
   readonly ignoreCase: boolean;
   /** Of characters that stand for ones beyond the first plane, in a pattern that is read without u. */
   readonly standIns: ReadonlyMap<number, number>;
+  /** By how they are spelled, and whether case counts. */
+  readonly classes: Map<string, Node>;
 }
 
 export function failFor(name: string): Fail {
@@ -39,6 +41,7 @@ export function readPattern(pattern: string, fail: Fail): Node {
       fail,
       ignoreCase: false,
       standIns: new Map(),
+      classes: new Map(),
     });
   } catch (cause) {
     if (!(cause instanceof RegExpSyntaxError)) throw cause;
@@ -52,7 +55,7 @@ export function readPattern(pattern: string, fail: Fail): Node {
     if (!(cause instanceof RegExpSyntaxError)) throw cause;
     return fail(`one that can't be read: ${reason.message}`);
   }
-  return readChoice(tree.alternatives, { fail, ignoreCase: false, standIns });
+  return readChoice(tree.alternatives, { fail, ignoreCase: false, standIns, classes: new Map() });
 }
 
 /** Brackets within brackets, seen without reading the pattern: the reader calls itself for each. */
@@ -95,9 +98,12 @@ function readChoice(alternatives: readonly AST.Alternative[], context: Context):
 }
 
 function readElement(element: AST.Element, context: Context): Node {
-  if (element.type === "Character") return characters([codesOf(element, context)], context);
-  if (element.type === "CharacterSet") return set(rangesOf(element, context));
-  if (element.type === "CharacterClass") return readClass(element, context);
+  if (element.type === "Character" || element.type === "CharacterSet" || element.type === "CharacterClass") {
+    const key = `${context.ignoreCase} ${element.raw}`;
+    const node = context.classes.get(key) ?? readSet(element, context);
+    context.classes.set(key, node);
+    return node;
+  }
   if (element.type === "CapturingGroup") return readChoice(element.alternatives, context);
   if (element.type === "Group") return readChoice(element.alternatives, withModifiers(element, context));
   if (element.type === "Assertion") return readAssertion(element, context);
@@ -108,6 +114,11 @@ function readElement(element: AST.Element, context: Context): Node {
     return repeat(readElement(element.element, context), min, max);
   }
   return context.fail(`${element.raw} at character ${element.start}, a reference back to what a group took`);
+}
+
+function readSet(element: AST.Character | AST.CharacterSet | AST.CharacterClass, context: Context): Node {
+  if (element.type === "Character") return characters([codesOf(element, context)], context);
+  return element.type === "CharacterSet" ? set(rangesOf(element, context)) : readClass(element, context);
 }
 
 function withModifiers({ modifiers, start }: AST.Group, context: Context): Context {

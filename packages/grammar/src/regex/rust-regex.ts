@@ -2,7 +2,7 @@
 
 import { resolveAnchors } from "./anchors.ts";
 import { asOne, withoutTests } from "./look-around.ts";
-import { anyText, type Node, sequence, Unwritable } from "./nodes.ts";
+import { anyText, type Node, sequence, Unwritable, withinBounds } from "./nodes.ts";
 import { failFor, readPattern } from "./read-pattern.ts";
 import { writeRegex } from "./write-regex.ts";
 
@@ -38,9 +38,11 @@ export function rustRegexes(pattern: string, options: RegexOptions): readonly st
 
 function read<T>(pattern: string, { name, whole }: RegexOptions, write: (node: Node) => T): T {
   const fail = failFor(name);
-  const node = readPattern(pattern, fail);
   try {
-    return write(resolveAnchors(whole ? node : sequence([anyText, node, anyText])));
+    return withinBounds(() => {
+      const node = readPattern(pattern, fail);
+      return write(resolveAnchors(whole ? node : sequence([anyText, node, anyText])));
+    });
   } catch (cause) {
     if (cause instanceof Unwritable) return fail(cause.message);
     throw cause;

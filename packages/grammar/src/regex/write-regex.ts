@@ -4,8 +4,8 @@
 import { countOf, everything, invert, lastCodePoint, type Range, type Ranges } from "./code-points.ts";
 import { isNothing, type Node, Unwritable } from "./nodes.ts";
 
-/** Groups within groups that regex-syntax takes (250), less those around the whole. */
-const maxDepth = 240;
+/** Levels that regex-syntax takes (250), less those around the whole: a group, a count, a choice and a sequence are one each. */
+const maxDepth = 245;
 
 /** @param maxChars of the text @throws Unwritable past a limit, and where tests of a place are left */
 export function writeRegex(node: Node, maxChars: number): string {
@@ -21,10 +21,11 @@ export function writeRegex(node: Node, maxChars: number): string {
 }
 
 function write(node: Node, put: (text: string) => void, depth: number): void {
-  if (depth > maxDepth) throw new Unwritable(`groups more than ${maxDepth} deep`);
+  if (depth > maxDepth) throw new Unwritable(`groups that take more than ${maxDepth} levels to write`);
   if (node.kind === "set") put(writeSet(node.ranges));
   else if (isNothing(node)) put(`[^${writeRange([0, lastCodePoint])}]`);
-  else if (node.kind === "sequence") for (const one of node.nodes) writeWithin(one, one.kind === "choice" && !isNothing(one), put, depth);
+  else if (node.kind === "sequence")
+    for (const one of node.nodes) writeWithin(one, one.kind === "choice" && !isNothing(one), put, depth + 1);
   else if (node.kind === "choice")
     node.nodes.forEach((one, i) => {
       if (i > 0) put("|");
