@@ -1,0 +1,1 @@
+export { guidance, type PreparedSchema, type PrepareOptions, prepareSchema } from "./prepare-schema.ts";

@@ -1,0 +1,59 @@
+// JSON Schema as the part of it that llguidance enforces exactly.
+
+import { SchemaDocument } from "./document.ts";
+import { Emitter } from "./emit.ts";
+import { Expander } from "./expand.ts";
+import { readSchema } from "./input.ts";
+import { Nodes } from "./nodes.ts";
+import { fail, show } from "./words.ts";
+
+export interface PrepareOptions {
+  /** Whether what can't be enforced is an error; else it is left out and listed. */
+  readonly strict: boolean;
+  /** What errors call the schema. */
+  readonly name: string;
+}
+
+export interface PreparedSchema {
+  /** For llguidance's `%json`. */
+  readonly schema: unknown;
+  /** Paths of what is left out. */
+  readonly notEnforced: readonly string[];
+}
+
+/**
+ * One line, with Python's separators: what chat templates show the models. Without `u` no string has two spellings, so that an unlisted key
+ * can't be a listed one in disguise; control characters other than tab, newline and their kin can't be written then.
+ */
+export const guidance = {
+  whitespace_flexible: false,
+  item_separator: ", ",
+  key_separator: ": ",
+  json_allowed_escapes: 'nrbtf\\"',
+} as const;
+
+/**
+ * Narrower than the schema, always: numbers of at most 15 digits before the point and 9 after it, without exponents; properties in the
+ * order in which the schema lists them; formats as in `formats.ts`; no control characters in strings. Where not strict, objects that list
+ * properties have no others unless the schema says so.
+ *
+ * @throws JambaError OPTION for a schema that is wrong or too large and, where strict, one that can't be enforced; it says where and which
+ */
+export function prepareSchema(schema: unknown, { strict, name }: PrepareOptions): PreparedSchema {
+  const root = readSchema(schema, name);
+  const nodes = new Nodes();
+  const notEnforced = new Set<string>();
+  const leave = (path: string, found: unknown, expected: string) => {
+    if (strict) fail(path, `${expected}; leave it out, or set strict to false,`, found);
+    notEnforced.add(path);
+  };
+  const node = nodes.schema(root, name) ?? fail(name, "a schema", root);
+  const expander = new Expander(nodes, new SchemaDocument(root, name), strict, name, leave);
+  try {
+    const emitted = new Emitter(expander).emit(node);
+    return { schema: { "x-guidance": guidance, ...emitted }, notEnforced: [...notEnforced] };
+  } catch (error) {
+    if (error instanceof RangeError) fail(name, "a schema that is less nested", show(root));
+    throw error;
+  }
+}
