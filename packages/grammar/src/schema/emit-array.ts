@@ -21,7 +21,8 @@ function placed(shape: ArrayShape, { node, min, max, path }: ArrayShape["contain
   const { nodes } = sets;
   const not = max < Infinity ? nodes.not(node, path) : undefined;
   if (max === 0 && not) return [at(shape, (item) => nodes.all([item, not], path))];
-  if (min > 1 || (max < Infinity && max > 1)) throw new Unenforceable(path, "one item that is contained, or none (minContains and maxContains of at most 1)");
+  if (min > 1 || (max < Infinity && max > 1))
+    throw new Unenforceable(path, "one item that is contained, or none (minContains and maxContains of at most 1)");
   const positions = Math.min(shape.max, maxPositions);
   const pieces: ArrayShape[] = min === 0 && not ? [at(shape, (item) => nodes.all([item, not], path))] : [];
   for (let i = 0; i < positions; i++) {
@@ -54,4 +55,3 @@ function arrangements(shape: ArrayShape, path: string, sets: Sets, valuesOf: (no
   walk([]);
   return found;
 }
-

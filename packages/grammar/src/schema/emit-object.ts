@@ -42,7 +42,8 @@ function withNames(shape: ObjectShape, sets: Expands): PlainObject {
   const rest = { ...shape, properties, names: [], additional: nodes.never };
   if (shapes.length === 0) return { shape: { ...rest, patterns: [] }, keys: [] };
   if (shapes.every(({ values, patterns, formats }) => values && patterns.length + formats.length === 0)) {
-    for (const name of shapes.flatMap(({ values }) => values ?? [])) if (!properties.has(name)) properties.set(name, propertyOf(shape, name, sets));
+    for (const name of shapes.flatMap(({ values }) => values ?? []))
+      if (!properties.has(name)) properties.set(name, propertyOf(shape, name, sets));
     return { shape: { ...rest, patterns: [] }, keys: [] };
   }
   if (shape.patterns.length > 0) throw new Unenforceable(path, "no patternProperties beside it");
@@ -78,7 +79,8 @@ function counted(shape: ObjectShape, sets: Sets): ObjectShape[] {
   const found: ObjectShape[] = [];
   // Each set of optional properties that are there; of those that are enough, the others may be as well, if there is no maximum.
   const walk = (i: number, there: readonly string[], away: readonly string[]) => {
-    if (found.length > maxAlternatives) throw new Unenforceable(`${shape.path}.${max < Infinity ? "maxProperties" : "minProperties"}`, "fewer optional properties beside it");
+    if (found.length > maxAlternatives)
+      throw new Unenforceable(`${shape.path}.${max < Infinity ? "maxProperties" : "minProperties"}`, "fewer optional properties beside it");
     const count = required + there.length;
     if (count > max) return;
     const isEnough = max === Infinity && count >= min;

@@ -4,7 +4,7 @@ import { rustRegex } from "../regex/rust-regex.ts";
 import { knownFormats } from "./formats.ts";
 import { type Bound, commonMultiple, decimal, firstInteger, lastInteger, type NumberShape, numberOf } from "./number-shape.ts";
 import { Unenforceable } from "./shapes.ts";
-import { type Pattern, type StringShape } from "./string-shape.ts";
+import type { Pattern, StringShape } from "./string-shape.ts";
 
 export type Emitted = boolean | { readonly [word: string]: unknown };
 
@@ -115,4 +115,3 @@ export function keyRegex(shape: StringShape): string | undefined {
   ];
   return regexes.length > 1 ? undefined : `^(?:${regexes[0] ?? "(?s:.*)"})$`;
 }
-

@@ -1,13 +1,13 @@
 // Shapes as a schema for the engine: no combination but `anyOf`, and every part that comes again, or holds itself, under `$defs`.
 
+import { rustRegex } from "../regex/rust-regex.ts";
 import { plainArrays } from "./emit-array.ts";
+import type { PlainObject } from "./emit-object.ts";
 import { plainObjects } from "./emit-object.ts";
-import { emitNumber, emitString, type Emitted } from "./emit-scalar.ts";
+import { type Emitted, emitNumber, emitString } from "./emit-scalar.ts";
 import { type Expander, isClosedByDefault } from "./expand.ts";
 import type { Node } from "./nodes.ts";
-import { rustRegex } from "../regex/rust-regex.ts";
 import { type ArrayShape, isFull, type ObjectShape, type Shape, Unenforceable } from "./shapes.ts";
-import type { PlainObject } from "./emit-object.ts";
 import { fail } from "./words.ts";
 
 type Written = Record<string, unknown>;
@@ -57,7 +57,7 @@ export class Emitter {
     if (Array.isArray(value)) return value.map((item) => this.#inlined(item, depth, definitions));
     if (typeof value !== "object" || value === null) return value;
     const copy: Written = Object.create(null);
-    for (const [key, inner] of Object.entries(value)) copy[key] = key === "enum" || key === "const" ? inner : this.#inlined(inner, depth, definitions);
+    for (const [key, inner] of Object.entries(value)) copy[key] = this.#inlined(inner, depth, definitions);
     return copy;
   }
 
@@ -92,7 +92,12 @@ export class Emitter {
       case "boolean":
         return [shape.value === undefined ? { type: "boolean" } : { const: shape.value }];
       case "number":
-        return [this.#orLess(() => emitNumber(shape, path), () => emitNumber({ ...shape, multiples: [] }, path))];
+        return [
+          this.#orLess(
+            () => emitNumber(shape, path),
+            () => emitNumber({ ...shape, multiples: [] }, path),
+          ),
+        ];
       case "string":
         return [this.#string(shape)];
       case "array": {

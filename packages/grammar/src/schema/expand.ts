@@ -77,7 +77,8 @@ export class Expander implements Sets {
 
   spend(steps: number): void {
     this.#steps += steps;
-    if (this.#steps > maxSteps) fail(this.name, "a schema whose combinations can be worked out in time (fewer of allOf, anyOf, oneOf, not)", "more");
+    if (this.#steps > maxSteps)
+      fail(this.name, "a schema whose combinations can be worked out in time (fewer of allOf, anyOf, oneOf, not)", "more");
   }
 
   isNever(node: Node): boolean {
@@ -120,7 +121,9 @@ export class Expander implements Sets {
       case "not": {
         const taken = this.expand(expression.node);
         const rest = this.#orLeave(`${path}.not`, null, () => complement(this.#exactly(taken, path), this, path));
-        return rest ? { shapes: rest.shapes, isWider: false, isNarrower: rest.isNarrower } : { ...exact(fullShapes(this.nodes, path)), isWider: true };
+        return rest
+          ? { shapes: rest.shapes, isWider: false, isNarrower: rest.isNarrower }
+          : { ...exact(fullShapes(this.nodes, path)), isWider: true };
       }
       case "schema":
         return this.#schema(expression.schema, path);
@@ -163,22 +166,29 @@ export class Expander implements Sets {
       case "$ref":
       case "$dynamicRef":
       case "$recursiveRef":
-        return this.#narrow(progress, this.expand(this.#target(word, value, schema, at)));
+        this.#narrow(progress, this.expand(this.#target(word, value, schema, at)));
+        return;
       case "allOf":
         for (const part of list()) this.#narrow(progress, this.expand(part));
         return;
       case "anyOf":
-        return this.#narrow(progress, this.#either(list(), at));
+        this.#narrow(progress, this.#either(list(), at));
+        return;
       case "oneOf":
-        return this.#oneOf(list(), at, progress);
+        this.#oneOf(list(), at, progress);
+        return;
       case "not":
-        return this.#without(progress, this.expand(node(value, at)), at);
+        this.#without(progress, this.expand(node(value, at)), at);
+        return;
       case "if":
-        return this.#if(schema, path, progress, node);
+        this.#if(schema, path, progress, node);
+        return;
       case "enum":
-        return this.#narrow(progress, exact(shapesOfValues(expectSome(value, at), this.nodes, at)));
+        this.#narrow(progress, exact(shapesOfValues(expectSome(value, at), this.nodes, at)));
+        return;
       case "const":
-        return this.#narrow(progress, exact(shapesOfValues([value], this.nodes, at)));
+        this.#narrow(progress, exact(shapesOfValues([value], this.nodes, at)));
+        return;
       case "dependencies":
       case "dependentRequired":
       case "dependentSchemas":
@@ -251,7 +261,8 @@ export class Expander implements Sets {
 
   #if(schema: JsonObject, path: string, progress: Progress, node: (inner: Json, place: string) => Node): void {
     if (schema.then === undefined && schema.else === undefined) return;
-    const part = (word: "if" | "then" | "else") => this.expand(schema[word] === undefined ? this.nodes.any : node(schema[word], `${path}.${word}`));
+    const part = (word: "if" | "then" | "else") =>
+      this.expand(schema[word] === undefined ? this.nodes.any : node(schema[word], `${path}.${word}`));
     const [condition, yes, no] = [part("if"), part("then"), part("else")];
     const shapes = intersectAll(progress.shapes, progress.own, this);
     const taken = this.#exactly(condition, `${path}.if`);
@@ -265,7 +276,11 @@ export class Expander implements Sets {
   #dependency(name: string, value: Json, path: string, progress: Progress, node: (inner: Json, place: string) => Node): void {
     const having = (names: readonly string[]): Shape => ({ ...fullObject(path), required: new Set(names) });
     const lacking: Shape = { ...fullObject(path), properties: new Map([[name, this.nodes.never]]) };
-    const then = isList(value) ? exact([having(expectNames(value, path))]) : typeof value === "string" ? exact([having([value])]) : this.expand(node(value, path));
+    const then = isList(value)
+      ? exact([having(expectNames(value, path))])
+      : typeof value === "string"
+        ? exact([having([value])])
+        : this.expand(node(value, path));
     const others = fullShapes(this.nodes, path).filter(({ type }) => type !== "object");
     const alternatives = { ...then, shapes: [...others, lacking, ...intersectAll([having([name])], then.shapes, this)] };
     this.#narrow(progress, alternatives);
@@ -276,7 +291,11 @@ export class Expander implements Sets {
     const name = value.replace(/^#/, "");
     const isDynamic = word === "$dynamicRef" && this.document.isDynamic(name) && value.startsWith("#");
     const target = isDynamic ? this.document.resolveDynamic(name) : this.document.resolve(value, schema);
-    if (!target) throw new Unenforceable(path, isDynamic ? "an anchor that is in one place" : "a reference into this schema (copy what it refers to under $defs)");
+    if (!target)
+      throw new Unenforceable(
+        path,
+        isDynamic ? "an anchor that is in one place" : "a reference into this schema (copy what it refers to under $defs)",
+      );
     return this.nodes.schema(target.schema, target.path) ?? fail(target.path, "a schema", target.schema);
   }
 
@@ -330,10 +349,12 @@ function keyOf(shape: Shape): string {
     if (value === Infinity) return "Infinity";
     return isNode(value) ? value.id : value;
   };
-  return JSON.stringify({ ...shape, path: undefined, unique: undefined, isUnique: shape.type === "array" && shape.unique !== undefined }, plain);
+  return JSON.stringify(
+    { ...shape, path: undefined, unique: undefined, isUnique: shape.type === "array" && shape.unique !== undefined },
+    plain,
+  );
 }
 
 function isNode(value: unknown): value is Node {
   return typeof value === "object" && value !== null && "expression" in value;
 }
-

@@ -145,7 +145,15 @@ export class OwnShapes {
   }
 
   #object(schema: JsonObject, path: string): ObjectShape {
-    const { properties = {}, patternProperties = {}, additionalProperties, required, minProperties = 0, maxProperties, propertyNames } = schema;
+    const {
+      properties = {},
+      patternProperties = {},
+      additionalProperties,
+      required,
+      minProperties = 0,
+      maxProperties,
+      propertyNames,
+    } = schema;
     const listed = Object.entries(expectObject(properties, `${path}.properties`));
     const patterns = Object.entries(expectObject(patternProperties, `${path}.patternProperties`));
     if (typeof required === "boolean") this.#leave(`${path}.required`, required, "an array of names");
@@ -173,8 +181,7 @@ export function shapesOfValues(values: readonly Json[], nodes: Nodes, path: stri
   const numbers = new Set(values.filter((value) => typeof value === "number"));
   if (numbers.size > 0) shapes.push({ type: "number", integer: false, multiples: [], values: [...numbers] });
   const strings = new Set(values.filter((value) => typeof value === "string"));
-  if (strings.size > 0)
-    shapes.push({ type: "string", values: [...strings], not: [], min: 0, max: Infinity, patterns: [], formats: [] });
+  if (strings.size > 0) shapes.push({ type: "string", values: [...strings], not: [], min: 0, max: Infinity, patterns: [], formats: [] });
   for (const value of values)
     if (isList(value)) {
       const prefix = value.map((item) => nodes.constant(item, path));

@@ -1,5 +1,6 @@
 // JSON Schema as the part of it that llguidance enforces exactly.
 
+import { JambaError } from "@jamba/core";
 import { SchemaDocument } from "./document.ts";
 import { Emitter } from "./emit.ts";
 import { Expander } from "./expand.ts";
@@ -44,7 +45,11 @@ export function prepareSchema(schema: unknown, { strict, name }: PrepareOptions)
   const nodes = new Nodes();
   const notEnforced = new Set<string>();
   const leave = (path: string, found: unknown, expected: string) => {
-    if (strict) fail(path, `${expected}; leave it out, or set strict to false,`, found);
+    if (strict)
+      throw new JambaError(
+        "OPTION",
+        `${path}: expected ${expected}, found ${found === null ? "what can't be enforced" : show(found)}; leave it out, or set strict to false`,
+      );
     notEnforced.add(path);
   };
   const node = nodes.schema(root, name) ?? fail(name, "a schema", root);

@@ -198,7 +198,8 @@ function additionalOf(shape: ObjectShape, name: string, sets: Sets): Node {
   if (shape.additional === undefined || shape.additional === nodes.any) return nodes.any;
   const found = shape.patterns.map(({ source }) => sets.matches(source, name));
   if (found.includes(true)) return nodes.any;
-  if (found.includes(undefined)) throw new Unenforceable(`${shape.path}.patternProperties`, "patterns that can be told to match a key or not");
+  if (found.includes(undefined))
+    throw new Unenforceable(`${shape.path}.patternProperties`, "patterns that can be told to match a key or not");
   return shape.additional;
 }
 
@@ -207,7 +208,10 @@ export function propertyOf(shape: ObjectShape, name: string, sets: Sets): Node {
   const listed = shape.properties.get(name);
   if (shape.patterns.length === 0) return listed ?? shape.additional ?? sets.nodes.any;
   const matching = shape.patterns.filter(({ source }) => sets.matches(source, name) !== false).map(({ node }) => node);
-  return sets.nodes.all(matching.length > 0 ? [listed ?? sets.nodes.any, ...matching] : [listed ?? shape.additional ?? sets.nodes.any], shape.path);
+  return sets.nodes.all(
+    matching.length > 0 ? [listed ?? sets.nodes.any, ...matching] : [listed ?? shape.additional ?? sets.nodes.any],
+    shape.path,
+  );
 }
 
 /** Whether certainly no value is in the shape. */
@@ -219,7 +223,9 @@ export function isEmpty(shape: Shape, sets: Sets): boolean {
       return isNoString(shape);
     case "array":
       if (shape.min > shape.max) return true;
-      return shape.prefix.slice(0, shape.min).some((node) => sets.isNever(node)) || (shape.min > shape.prefix.length && sets.isNever(shape.rest));
+      return (
+        shape.prefix.slice(0, shape.min).some((node) => sets.isNever(node)) || (shape.min > shape.prefix.length && sets.isNever(shape.rest))
+      );
     case "object": {
       if (shape.min > shape.max || shape.required.size > shape.max) return true;
       return [...shape.required].some((name) => {

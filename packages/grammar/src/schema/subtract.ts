@@ -1,7 +1,9 @@
-// One shape without another, as a union of shapes: what `not`, `oneOf` and `if` need. Exact, or refused, but for one case: that an object
-// has some key that no schema lists can't be said, so that part is dropped where others remain (`isNarrower`).
+// One shape without another, as a union of shapes: what `not`, `oneOf` and `if` need. Exact, or refused. Only what can't be said of the parts
+// of a value that is kept for other reasons is dropped (`isNarrower`): that an object has some key that no schema lists, that a number is no
+// integer, that a string is not in a format.
 
-import { isMultipleOf, type NumberShape } from "./number-shape.ts";
+import type { Node } from "./nodes.ts";
+import { firstInteger, holds, isMultipleOf, lastInteger, type NumberShape } from "./number-shape.ts";
 import {
   type ArrayShape,
   fullObject,
@@ -13,7 +15,6 @@ import {
   type Shape,
   Unenforceable,
 } from "./shapes.ts";
-import type { Node } from "./nodes.ts";
 import type { StringShape } from "./string-shape.ts";
 
 export interface Rest {
@@ -23,6 +24,8 @@ export interface Rest {
 
 /** More pieces than this are not worth a grammar. */
 const maxPieces = 256;
+/** Integers that are told one by one. */
+const maxFew = 300;
 
 export function subtractAll(from: readonly Shape[], taken: readonly Shape[], sets: Sets, path: string): Rest {
   let shapes = from;
@@ -38,7 +41,20 @@ export function subtractAll(from: readonly Shape[], taken: readonly Shape[], set
 
 /** All values but those of the shapes. */
 export function complement(shapes: readonly Shape[], sets: Sets, path: string): Rest {
-  return subtractAll(fullShapes(sets.nodes, path), shapes, sets, path);
+  let isNarrower = false;
+  const rests = fullShapes(sets.nodes, path).flatMap((full) => {
+    try {
+      const rest = subtractAll([full], shapes, sets, path);
+      isNarrower ||= rest.isNarrower;
+      return rest.shapes;
+    } catch (error) {
+      // Values of other types may do.
+      if (!(error instanceof Unenforceable) || (full.type !== "number" && full.type !== "string")) throw error;
+      isNarrower = true;
+      return [];
+    }
+  });
+  return { shapes: rests, isNarrower };
 }
 
 export function subtract(a: Shape, b: Shape, sets: Sets, path: string): Rest {
@@ -68,6 +84,8 @@ function piecesOf(a: Shape, b: Shape, sets: Sets, path: string, narrower: { is: 
 
 function numbersBut(a: NumberShape, b: NumberShape, path: string): NumberShape[] {
   const any: NumberShape = { type: "number", integer: false, multiples: [] };
+  const few = fewIntegers(a);
+  if (few) return [{ ...any, values: few.filter((value) => !holds(b, value)) }];
   if (b.values) {
     if (a.values) return [{ ...any, values: a.values.filter((value) => !b.values!.includes(value)) }];
     const sorted = [...b.values].sort((one, other) => one - other);
@@ -86,6 +104,14 @@ function numbersBut(a: NumberShape, b: NumberShape, path: string): NumberShape[]
   if (b.integer && !a.integer) throw new Unenforceable(path, "numbers that need not be told from integers");
   if (b.multiples.some((step) => !a.multiples.includes(step))) throw new Unenforceable(path, "numbers that may be multiples");
   return pieces;
+}
+
+/** All numbers of a short range of integers. */
+function fewIntegers(shape: NumberShape): number[] | undefined {
+  if (!shape.integer || !shape.min || !shape.max) return undefined;
+  const [first, last] = [firstInteger(shape.min), lastInteger(shape.max)];
+  if (last - first >= maxFew || !Number.isSafeInteger(first)) return undefined;
+  return Array.from({ length: last - first + 1 }, (_, i) => first + i).filter((value) => holds(shape, value));
 }
 
 function exclusive(value: number | undefined): { value: number; exclusive: boolean } | undefined {
@@ -161,5 +187,7 @@ function saysMoreOfOthers(a: ObjectShape, b: ObjectShape, { nodes }: Sets): bool
   const isClosed = a.additional === nodes.never && a.patterns.length === 0;
   if (isClosed) return false;
   if (isLimit({ node: b.additional }) && a.additional !== b.additional) return true;
-  return b.patterns.some((pattern) => isLimit(pattern) && !a.patterns.some(({ source, node }) => source === pattern.source && node === pattern.node));
+  return b.patterns.some(
+    (pattern) => isLimit(pattern) && !a.patterns.some(({ source, node }) => source === pattern.source && node === pattern.node),
+  );
 }

@@ -22,7 +22,10 @@ export function unevaluated(word: string, schema: JsonObject, node: Node, path: 
 function isPlain(schema: Json, isTop: boolean): boolean {
   if (!isObject(schema)) return true;
   if (dependent.some((word) => Object.hasOwn(schema, word))) return false;
-  if (!isTop && (Object.hasOwn(schema, "$ref") || Object.hasOwn(schema, "unevaluatedProperties") || Object.hasOwn(schema, "unevaluatedItems")))
+  if (
+    !isTop &&
+    (Object.hasOwn(schema, "$ref") || Object.hasOwn(schema, "unevaluatedProperties") || Object.hasOwn(schema, "unevaluatedItems"))
+  )
     return false;
   return !isList(schema.allOf) || schema.allOf.every((part) => isPlain(part, false));
 }
