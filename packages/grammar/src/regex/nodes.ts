@@ -88,6 +88,13 @@ export function isTest(node: Node): boolean {
   return node.kind === "start" || node.kind === "end" || node.kind === "boundary" || node.kind === "look";
 }
 
+/** Whether it matches the text of length 0; asked of trees without tests. */
+export function isNullable(node: Node): boolean {
+  if (node.kind === "sequence") return node.nodes.every(isNullable);
+  if (node.kind === "choice") return node.nodes.some(isNullable);
+  return node.kind === "repeat" && (node.min === 0 || isNullable(node.node));
+}
+
 const emptyParts = new WeakMap<Node, Node>();
 const otherParts = new WeakMap<Node, Node>();
 
