@@ -1,6 +1,6 @@
 // ^ and $ wherever they stand, resolved: a tree becomes one that matches the same texts without them.
 
-import { choice, empty, emptyPart, isNothing, type Node, nothing, otherPart, repeat, sequence } from "./nodes.ts";
+import { choice, empty, emptyPart, isEmpty, isNothing, type Node, nothing, otherPart, repeat, sequence } from "./nodes.ts";
 
 /** What a tree matches where the text begins (or ends), and what it matches where there is text before (or after). */
 interface Resolved {
@@ -39,6 +39,12 @@ function resolveNew(node: Node, edge: "start" | "end", known: Map<Node, Resolved
   if (node.kind === "sequence") return resolveSequence(node, edge, known);
   if (node.kind === "look") {
     const inner = resolve(node.node, edge, known);
+    if (isFar(node, edge)) {
+      // At the edge there is nothing to look at: what can be empty there matches.
+      const here = emptyPart(inner.edge);
+      const isKnown = isEmpty(here) || isNothing(here);
+      return { edge: isKnown ? (isEmpty(here) === node.negated ? nothing : empty) : node, inside: node };
+    }
     return { edge: { ...node, node: inner.edge }, inside: { ...node, node: inner.inside } };
   }
   return same;
@@ -47,15 +53,19 @@ function resolveNew(node: Node, edge: "start" | "end", known: Map<Node, Resolved
 const holdsStart = new WeakMap<Node, boolean>();
 const holdsEnd = new WeakMap<Node, boolean>();
 
-/** Whether ^ (or $) is in it. What looks to the other side is left to automata: there the edge is seen from afar. */
+/** Whether it looks to the edge: inside of a text it may see that from afar, which is left to automata. */
+function isFar(node: Extract<Node, { kind: "look" }>, edge: "start" | "end"): boolean {
+  return node.behind === (edge === "start");
+}
+
+/** Whether ^ (or $) is in it. */
 function holds(node: Node, edge: "start" | "end"): boolean {
   if (node.kind === edge) return true;
   const known = edge === "start" ? holdsStart : holdsEnd;
   const before = known.get(node);
   if (before !== undefined) return before;
   const inner = node.kind === "sequence" || node.kind === "choice" ? node.nodes : "node" in node ? [node.node] : [];
-  const isFar = node.kind === "look" && node.behind === (edge === "start");
-  const found = !isFar && inner.some((one) => holds(one, edge));
+  const found = inner.some((one) => holds(one, edge));
   known.set(node, found);
   return found;
 }

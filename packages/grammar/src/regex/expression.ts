@@ -12,27 +12,37 @@ interface Way {
   readonly size: number;
 }
 
+/** Of each state: the ways out, by where they lead, and where ways come from. */
+interface Stop {
+  readonly out: Map<number, Way>;
+  readonly from: Set<number>;
+}
+
 /** @throws Unwritable where the tree would be too large */
 export function treeOf(automaton: Automaton, { negated }: { negated: boolean }): Node {
   const { alphabet, start, next, accepts } = minimal(automaton);
   const [first, last] = [next.length, next.length + 1];
-  const ways: Map<number, Way>[] = Array.from({ length: next.length + 2 }, () => new Map());
+  const stops: Stop[] = Array.from({ length: next.length + 2 }, () => ({ out: new Map(), from: new Set() }));
+  const join = (from: number, to: number, way: Way) => {
+    stops[from].out.set(to, way);
+    stops[to].from.add(from);
+  };
   next.forEach((row, from) => {
     const ranges = new Map<number, Ranges[]>();
     row.forEach((to, letter) => {
       ranges.set(to, [...(ranges.get(to) ?? []), alphabet.letters[letter]]);
     });
-    for (const [to, parts] of ranges) ways[from].set(to, wayOf(set(normal(parts.flat()))));
-    if (accepts[from] !== negated) ways[from].set(last, { node: empty, size: 0 });
+    for (const [to, parts] of ranges) join(from, to, wayOf(set(normal(parts.flat()))));
+    if (accepts[from] !== negated) join(from, last, { node: empty, size: 0 });
   });
-  ways[first].set(start, { node: empty, size: 0 });
+  join(first, start, { node: empty, size: 0 });
   const left = new Set(next.keys());
   while (left.size > 0) {
-    const state = cheapest(left, ways);
+    const state = cheapest(left, stops);
     left.delete(state);
-    takeOut(state, ways);
+    takeOut(state, stops);
   }
-  return ways[first].get(last)?.node ?? nothing;
+  return stops[first].out.get(last)?.node ?? nothing;
 }
 
 function wayOf(node: Node): Way {
@@ -40,38 +50,41 @@ function wayOf(node: Node): Way {
 }
 
 /** The state whose ways in and out make the least text together. */
-function cheapest(left: ReadonlySet<number>, ways: readonly Map<number, Way>[]): number {
+function cheapest(left: ReadonlySet<number>, stops: readonly Stop[]): number {
   let [best, least] = [-1, Number.POSITIVE_INFINITY];
   for (const state of left) {
-    let [inSize, ins, outSize, outs] = [0, 0, 0, 0];
-    for (const [from, out] of ways.entries()) {
-      const way = from === state ? undefined : out.get(state);
-      if (way) [inSize, ins] = [inSize + way.size, ins + 1];
-    }
-    for (const [to, { size }] of ways[state]) if (to !== state) [outSize, outs] = [outSize + size, outs + 1];
-    const cost = inSize * outs + outSize * ins + (ways[state].get(state)?.size ?? 0) * ins * outs + ins * outs;
+    const { out, from } = stops[state];
+    const round = out.get(state);
+    let [inSize, outSize] = [0, 0];
+    for (const before of from) if (before !== state) inSize += stops[before].out.get(state)!.size;
+    for (const [to, { size }] of out) if (to !== state) outSize += size;
+    const [ins, outs] = round ? [from.size - 1, out.size - 1] : [from.size, out.size];
+    const cost = inSize * outs + outSize * ins + ((round?.size ?? 0) + 1) * ins * outs;
     if (cost < least) [best, least] = [state, cost];
   }
   return best;
 }
 
-function takeOut(state: number, ways: readonly Map<number, Way>[]): void {
-  const round = ways[state].get(state);
+function takeOut(state: number, stops: readonly Stop[]): void {
+  const { out, from } = stops[state];
+  const round = out.get(state);
   const loop = round ? repeat(round.node, 0, Number.POSITIVE_INFINITY) : empty;
-  for (const [from, out] of ways.entries()) {
-    const into = out.get(state);
-    if (!into || from === state) continue;
-    out.delete(state);
-    for (const [to, way] of ways[state]) {
+  for (const [to] of out) stops[to].from.delete(state);
+  for (const before of from) {
+    if (before === state) continue;
+    const ways = stops[before].out;
+    const into = ways.get(state)!;
+    ways.delete(state);
+    for (const [to, way] of out) {
       if (to === state) continue;
       const around = sequence([into.node, loop, way.node]);
-      const before = out.get(to);
-      const size = into.size + (round?.size ?? 0) + way.size + (before?.size ?? 0) + 4;
+      const old = ways.get(to);
+      const size = into.size + (round?.size ?? 0) + way.size + (old?.size ?? 0) + 4;
       if (size > maxSize) throw new Unwritable(`look-around that takes more than ${maxSize} characters to write without it`);
-      out.set(to, { node: before ? choice([before.node, around]) : around, size });
+      ways.set(to, { node: old ? choice([old.node, around]) : around, size });
+      stops[to].from.add(before);
     }
   }
-  ways[state].clear();
 }
 
 /** With the fewest states, and those left out from which nothing is accepted (or everything, where it is negated, is not). */

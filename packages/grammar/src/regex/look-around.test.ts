@@ -75,6 +75,7 @@ test("patterns of the field are written", () => {
     label: "^(?!-)[A-Za-z0-9-]{1,63}(?<!-)$",
     notFoo: "^((?!foo).)*$",
     word: "\\bfoo\\b",
+    counted: "^(?:(?!foo|--)[a-z -]){2,200}$",
     notTooLong: "^(?![\\s\\S]{257})",
   };
   const texts = [

@@ -3,9 +3,9 @@
 
 import { resolveAnchors } from "./anchors.ts";
 import { automatonOf } from "./automaton.ts";
-import { invert, words } from "./code-points.ts";
+import { everything, invert, words } from "./code-points.ts";
 import { treeOf } from "./expression.ts";
-import { anyText, choice, empty, isEmpty, isTest, type Node, repeat, sequence, set } from "./nodes.ts";
+import { anyText, choice, empty, isTest, type Node, repeat, sequence, set } from "./nodes.ts";
 
 interface Part {
   readonly node: Node;
@@ -42,7 +42,15 @@ function split(node: Node): Part[] {
   const parts = [...takeOut(nodes, false), ...takeOut(nodes.toReversed(), true)];
   const taken = new Set(parts.map(({ look }) => look));
   const rest = sequence(nodes.filter((one) => !taken.has(one)));
-  return parts.length > 0 && rest === anyText ? parts : [{ node: rest, negated: false }, ...parts];
+  return parts.length > 0 && rest === anyText ? parts : [...uncounted(rest), ...parts];
+}
+
+/** Rounds of one length are counted by the length of the text: `(?:(?!--)[a-z-]){1,200}`. */
+function uncounted(node: Node): Part[] {
+  const length = node.kind === "repeat" && hasTests(node) ? lengthOf(node.node, true) : undefined;
+  if (node.kind !== "repeat" || length === undefined || length === 0) return [{ node, negated: false }];
+  const counted = repeat({ kind: "set", ranges: everything }, node.min * length, node.max * length);
+  return [counted, repeat(node.node, 0, Number.POSITIVE_INFINITY)].map((one) => ({ node: one, negated: false }));
 }
 
 /** What looks ahead from the beginning, or where all before it has one length; so from the end. */
@@ -66,19 +74,19 @@ function edgeOfWord(node: Node, index: number, count: number): Node {
   return { kind: "look", behind: index > 0, negated: node.negated, node: { kind: "set", ranges: words } };
 }
 
-/** Of all texts that it matches, where they have the same. */
-function lengthOf(node: Node): number | undefined {
+/** Of all texts that it matches, where they have the same. @param tests whether there may be some in it */
+function lengthOf(node: Node, tests = false): number | undefined {
   if (node.kind === "set") return 1;
-  if (isTest(node)) return undefined;
+  if (isTest(node)) return tests ? 0 : undefined;
   if (node.kind === "repeat") {
-    const length = lengthOf(node.node);
+    const length = lengthOf(node.node, tests);
     return length !== undefined && node.min === node.max ? length * node.min : undefined;
   }
   if (node.kind !== "sequence" && node.kind !== "choice") return undefined;
-  const lengths = node.nodes.map(lengthOf);
+  const lengths = node.nodes.map((one) => lengthOf(one, tests));
   if (lengths.includes(undefined)) return undefined;
   if (node.kind === "sequence") return lengths.reduce((sum: number, length) => sum + length!, 0);
-  return lengths.every((length) => length === lengths[0]) && !isEmpty(node) ? lengths[0] : undefined;
+  return lengths.every((length) => length === lengths[0]) ? lengths[0] : undefined;
 }
 
 const known = new WeakMap<Node, boolean>();
