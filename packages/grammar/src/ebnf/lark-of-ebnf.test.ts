@@ -190,6 +190,7 @@ test("what is wrong is told with its line", () => {
     'root ::= (="a")',
     "root = a",
     `root ::= ${"(".repeat(20_000)}"a"${")".repeat(20_000)}`,
+    `${Array.from({ length: 999 }, (_, i) => `${i === 0 ? "root" : `r${i}`} ::= "a" r${i + 1} "b" | root`).join("\n")}\nr999 ::= "x" | root`,
   ].map((grammar) => {
     try {
       return larkOfEbnf(grammar);
@@ -219,6 +220,7 @@ test("what is wrong is told with its line", () => {
       "format.grammar, line 1: expected a group; look-ahead is not known, found "=\\"a\\")"",
       "format.grammar, line 1: expected ::= after the name root, found "= a"",
       "format.grammar, line 1: expected groups at most 500 deep, found deeper ones",
+      "format.grammar, line 1: expected rules that lead through fewer others, found ones of too many levels",
     ]
   `);
 });

@@ -7,7 +7,7 @@ import { fail, type Part, type Rule, readEbnf } from "./read-ebnf.ts";
 import { type Terminals, terminalsOf } from "./terminals.ts";
 
 /** Characters of what is written. */
-const maxWritten = 2_000_000;
+const maxWritten = 500_000;
 /** Groups within groups that llguidance's reader takes (30), less some. */
 const maxDepth = 12;
 
@@ -17,11 +17,13 @@ const maxDepth = 12;
  * @throws JambaError OPTION with the line of what is wrong
  */
 export function larkOfEbnf(grammar: string): string {
-  const rules = checkRules(readEbnf(grammar));
   try {
+    const rules = checkRules(readEbnf(grammar));
     return withinBounds(() => new Writer(rules, terminalsOf(rules)).write());
   } catch (cause) {
     if (cause instanceof Unwritable) return fail(1, "a grammar that can be written as Lark", cause.message);
+    // Each rule that another names is one more call on the stack.
+    if (cause instanceof RangeError) return fail(1, "rules that lead through fewer others", "ones of too many levels");
     throw cause;
   }
 }

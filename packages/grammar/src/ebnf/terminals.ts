@@ -11,15 +11,16 @@ import type { Part, Rule } from "./read-ebnf.ts";
 /** Parts that are terminals: a part, or the body of a rule that stands for a name. */
 export type Terminals = ReadonlyMap<Part, Node>;
 
-/** Characters that a terminal may stand for, repetitions not counted. */
+/** Characters that a terminal may stand for, repetitions not counted; more where nothing stands beside it. */
 const maxSize = 2000;
+const maxWholeSize = 100_000;
 const maxRounds = 60;
 
 /** @returns the terminals at which `root` can be read exactly */
 export function terminalsOf(rules: readonly Rule[]): Terminals {
   const regular = new Regular(rules);
   // Nothing stands beside it or follows it.
-  const whole = regular.of(rules[0].part);
+  const whole = regular.of(rules[0].part, maxWholeSize);
   if (whole) return new Map([[rules[0].part, whole]]);
   const apart = new Set<Part>();
   try {
@@ -52,15 +53,16 @@ class Regular {
   }
 
   /** undefined for a part that is not regular, or too large. */
-  of(part: Part): Node | undefined {
-    return this.#find(part)?.node;
+  of(part: Part, limit = maxSize): Node | undefined {
+    const found = this.#find(part);
+    return found && found.size <= limit ? found.node : undefined;
   }
 
   #find(part: Part): { node: Node; size: number } | undefined {
     if (this.#known.has(part)) return this.#known.get(part);
     this.#known.set(part, undefined); // whoever comes here again names itself
     const found = this.#build(part);
-    const kept = found && found.size <= maxSize ? found : undefined;
+    const kept = found && found.size <= maxWholeSize ? found : undefined;
     this.#known.set(part, kept);
     return kept;
   }

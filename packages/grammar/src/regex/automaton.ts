@@ -15,7 +15,7 @@ export interface Automaton {
   readonly accepts: readonly boolean[];
 }
 
-const maxStates = 1000;
+const maxStates = 600;
 /** Stands for the end of the text; behind all places. */
 const end = 2 ** 16;
 

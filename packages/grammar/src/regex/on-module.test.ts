@@ -46,10 +46,21 @@ const texts = fc
   })
   .map((parts) => parts.join(""));
 
+/** None for what is refused as too large. */
+function written(pattern: string): readonly string[] {
+  try {
+    return rustRegexes(pattern, { name: "pattern", whole: false });
+  } catch (cause) {
+    if (/look-around that takes more/.test((cause as Error).message)) return [];
+    throw cause;
+  }
+}
+
 test("the module takes for a pattern what JavaScript does, in Lark and in a schema", async () => {
   await fc.assert(
     fc.asyncProperty(patterns, fc.array(texts, { minLength: 6, maxLength: 6 }), async (pattern, some) => {
-      const [first, ...more] = rustRegexes(pattern, { name: "pattern", whole: false });
+      const [first, ...more] = written(pattern);
+      if (first === undefined) return;
       const lark = `start: T\nT: ${[first, ...more].map((one) => `/${one}/`).join(" & ")}`;
       const schema = { type: "string", pattern: first, ...(more.length > 0 && { allOf: more.map((one) => ({ pattern: one })) }) };
       const theirs = new RegExp(pattern, "u");
