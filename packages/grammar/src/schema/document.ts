@@ -29,7 +29,10 @@ export class SchemaDocument {
   readonly #dynamic = new Map<string, Target[]>();
   readonly #places = new Map<JsonObject, Place>();
 
+  readonly #isOld: boolean;
+
   constructor(root: Json, name: string) {
+    this.#isOld = isObject(root) && /\/draft-0[3-7]\//.test(String(root.$schema));
     this.#root = { uri: nowhere, root, path: name };
     this.#resources.set(nowhere, this.#root);
     this.#index(root, { resource: this.#root, path: name });
@@ -101,6 +104,8 @@ export class SchemaDocument {
 
   #identify(schema: JsonObject, { resource, path }: Place): Resource {
     let home = resource;
+    // Up to draft 7 a reference is all that counts beside it.
+    if (this.#isOld && typeof schema.$ref === "string") return home;
     for (const id of [schema.$id, schema.id]) {
       if (typeof id !== "string") continue;
       const address = absolute(id, resource.uri);

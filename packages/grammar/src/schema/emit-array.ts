@@ -4,7 +4,7 @@ import type { Node } from "./nodes.ts";
 import { type ArrayShape, isEmpty, type Sets, Unenforceable } from "./shapes.ts";
 
 /** Positions in which `contains` may be met. Arrays that meet it later only are left out. */
-const maxPositions = 16;
+const maxPositions = 8;
 /** Alternatives that `uniqueItems` may be spelled out in. */
 const maxAlternatives = 400;
 

@@ -2,18 +2,13 @@
 
 import { keyRegex } from "./emit-scalar.ts";
 import type { Expansion } from "./expand.ts";
+import type { RustKey } from "./key-patterns.ts";
 import type { Node } from "./nodes.ts";
 import { isEmpty, type ObjectShape, propertyOf, type Sets, Unenforceable } from "./shapes.ts";
 import type { StringShape } from "./string-shape.ts";
 
 /** Alternatives that counts of properties may be spelled out in. */
 const maxAlternatives = 300;
-
-/** A key pattern that is written in Rust's syntax already. */
-export interface RustKey {
-  readonly regex: string;
-  readonly node: Node;
-}
 
 export interface PlainObject {
   readonly shape: ObjectShape;
@@ -28,14 +23,13 @@ export interface Expands extends Sets {
 /** @returns objects without `propertyNames`, whose counts the engine can keep */
 export function plainObjects(shape: ObjectShape, sets: Expands): PlainObject[] {
   const named = shape.names.length > 0 ? withNames(shape, sets) : { shape, keys: [] };
-  return counted(named.shape, sets).map((one) => ({ shape: one, keys: named.keys }));
+  return counted(named.shape, named.keys.length > 0, sets).map((one) => ({ shape: one, keys: named.keys }));
 }
 
 function withNames(shape: ObjectShape, sets: Expands): PlainObject {
   const { nodes } = sets;
   const path = shape.names[0].path;
   const shapes = sets.expand(nodes.all(shape.names, path)).shapes.filter((one) => one.type === "string");
-  const regexes = shapes.map((one) => ({ one, regex: keyRegex(one) }));
   const properties = new Map<string, Node>();
   for (const name of new Set([...shape.properties.keys(), ...shape.required]))
     properties.set(name, isAllowed(name, shapes, sets, path) ? propertyOf(shape, name, sets) : nodes.never);
@@ -47,10 +41,8 @@ function withNames(shape: ObjectShape, sets: Expands): PlainObject {
     return { shape: { ...rest, patterns: [] }, keys: [] };
   }
   if (shape.patterns.length > 0) throw new Unenforceable(path, "no patternProperties beside it");
-  const written = regexes.map(({ regex }) => {
-    if (regex === undefined) throw new Unenforceable(path, "one pattern, one length or one list of names");
-    return regex;
-  });
+  const told = new Set(shapes.flatMap(({ values, patterns, formats }) => (values && patterns.length + formats.length === 0 ? values : [])));
+  const written = shapes.map((one) => keyRegex({ ...one, not: one.not.filter((name) => !told.has(name)) }, path));
   const regex = written.length === 1 ? written[0] : `^(?:${written.map((one) => one.slice(1, -1)).join("|")})$`;
   return { shape: rest, keys: [{ regex, node: shape.additional ?? nodes.any }] };
 }
@@ -69,9 +61,9 @@ function isAllowed(name: string, shapes: readonly StringShape[], sets: Sets, pat
 }
 
 /** The engine counts only where each listed property is required; keys that it does not know may come twice, and count once. */
-function counted(shape: ObjectShape, sets: Sets): ObjectShape[] {
+function counted(shape: ObjectShape, hasKeys: boolean, sets: Sets): ObjectShape[] {
   const optional = [...shape.properties].filter(([name, node]) => !shape.required.has(name) && !sets.isNever(node)).map(([name]) => name);
-  const isClosed = shape.additional !== undefined && sets.isNever(shape.additional) && shape.patterns.length === 0;
+  const isClosed = shape.additional !== undefined && sets.isNever(shape.additional) && shape.patterns.length === 0 && !hasKeys;
   const required = shape.required.size;
   const min = shape.min <= required ? 0 : shape.min;
   const max = isClosed && required + optional.length <= shape.max ? Infinity : shape.max;

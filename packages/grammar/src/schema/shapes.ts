@@ -58,6 +58,8 @@ export interface Sets {
   readonly nodes: Nodes;
   /** Whether certainly no value is in it. */
   isNever(node: Node): boolean;
+  /** The only texts that are in it, where it holds nothing else and that is plain. */
+  textsOf(node: Node): ReadonlySet<string> | undefined;
   /** Whether a JavaScript pattern is found in a text; undefined where that would take too long to tell. */
   matches(pattern: string, text: string): boolean | undefined;
   /** Counts work, of which a schema may make so much. */
@@ -73,6 +75,11 @@ export class Unenforceable extends Error {
   ) {
     super(`${path}: ${what}`);
   }
+}
+
+/** More work, or a larger grammar, than a schema may ask for. */
+export class TooComplex extends Error {
+  override readonly name = "TooComplex";
 }
 
 export function fullShapes(nodes: Nodes, path = ""): Shape[] {
@@ -247,6 +254,11 @@ export function areApart(a: Shape, b: Shape, sets: Sets, isClosed: (shape: Objec
   if (a.type === "object" && b.type === "object") {
     if (isClosed(a) && lacks(a, b)) return true;
     if (isClosed(b) && lacks(b, a)) return true;
+    for (const name of a.required) {
+      const [texts, others] = [a, b].map((shape) => sets.textsOf(shape.properties.get(name) ?? sets.nodes.any));
+      if (texts && others && [...texts].every((text) => !others.has(text))) return true;
+    }
+    sets.spend(1);
     for (const name of new Set([...a.required, ...b.required]))
       if (sets.isNever(sets.nodes.all([propertyOf(a, name, sets), propertyOf(b, name, sets)], a.path))) return true;
     return false;

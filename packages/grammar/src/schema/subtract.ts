@@ -23,7 +23,7 @@ export interface Rest {
 }
 
 /** More pieces than this are not worth a grammar. */
-const maxPieces = 256;
+const maxPieces = 64;
 /** Integers that are told one by one. */
 const maxFew = 300;
 
@@ -34,7 +34,8 @@ export function subtractAll(from: readonly Shape[], taken: readonly Shape[], set
     const rests = shapes.map((piece) => subtract(piece, shape, sets, path));
     shapes = rests.flatMap((rest) => rest.shapes);
     isNarrower ||= rests.some((rest) => rest.isNarrower);
-    if (shapes.length > maxPieces) throw new Unenforceable(path, `alternatives that come apart into at most ${maxPieces} pieces`);
+    if (shapes.length > from.length + maxPieces)
+      throw new Unenforceable(path, `alternatives that come apart into at most ${maxPieces} pieces`);
   }
   return { shapes, isNarrower };
 }
