@@ -5,6 +5,9 @@ import { judge, readGroups, suitePath, tableOf } from "./official-suite.ts";
 
 const table = new URL("../SCHEMAS.md", import.meta.url);
 
+/** Whatever the widths of the columns are. */
+const plain = (text: string) => text.replaceAll(/ +/g, " ").replaceAll(/-+/g, "-");
+
 // UPDATE_TABLE=1 writes the table anew.
 test.skipIf(!existsSync(suitePath))("the official suite is enforced as SCHEMAS.md says, and nothing invalid is admitted", async () => {
   const vocabulary = openBytes();
@@ -12,5 +15,5 @@ test.skipIf(!existsSync(suitePath))("the official suite is enforced as SCHEMAS.m
   vocabulary.dispose();
   expect(rows.flatMap((row) => row.wronglyAdmitted)).toEqual([]);
   if (process.env.UPDATE_TABLE) writeFileSync(table, tableOf(rows));
-  expect(tableOf(rows)).toBe(readFileSync(table, "utf8"));
+  expect(plain(tableOf(rows))).toBe(plain(readFileSync(table, "utf8")));
 });
