@@ -39,8 +39,11 @@ export function withoutListed(shape: ObjectShape, sets: Sets): ObjectShape {
 /** @throws Unenforceable where patterns may meet, and are too many or can't be written */
 export function keysOf(patterns: readonly KeyPattern[], sets: Sets): RustKey[] {
   const alike = merged(patterns);
+  const plain = () => alike.map(({ source, node, path }) => ({ regex: wholePattern(source, path), node }));
   const first = alike.find((one, i) => alike.some((other, j) => i !== j && !areApart(one.source, other.source)));
-  if (!first) return alike.map(({ source, node, path }) => ({ regex: wholePattern(source, path), node }));
+  if (!first) return plain();
+  // The engine sees more of them apart than is plain here, and refuses the others.
+  if (alike.length > maxMeeting && sets.strict) return plain();
   if (alike.length > maxMeeting) throw new Unenforceable(first.path, `at most ${maxMeeting} patterns of which a key may match several`);
   const keys: RustKey[] = [];
   for (let chosen = 1; chosen < 2 ** alike.length; chosen++) {
@@ -78,5 +81,7 @@ function beginning(source: string): string | undefined {
   if (source.includes("|") || !source.startsWith("^")) return undefined;
   const plain = /^\^((?:[A-Za-z0-9_ -]|\\[.$/-])*)/.exec(source)?.[1] ?? "";
   const isOptional = /^[*?{+]/.test(source.slice(1 + plain.length));
+  const isWhole = source.length === 2 + plain.length && source.endsWith("$");
+  if (isWhole) return `${plain.replaceAll("\\", "")}\n`; // which ends it
   return (isOptional ? plain.replace(/(?:\\.|.)$/, "") : plain).replaceAll("\\", "");
 }

@@ -35,9 +35,14 @@ export const guidance = {
 } as const;
 
 /**
- * Narrower than the schema, always: numbers of at most 15 digits before the point and 9 after it, without exponents; properties in the
- * order in which the schema lists them; formats as in `formats.ts`; no control characters in strings. Where not strict, objects that list
- * properties have no others unless the schema says so.
+ * Narrower than the schema, always:
+ * - numbers have at most 15 digits before the point and 9 after it, and no exponent
+ * - properties come in the order of `properties`, or those of `required` first in its order; keys that it does not list come last
+ * - formats are as in `formats.ts`, a little narrower than ajv-formats; strings hold no control characters but \b \f \n \r \t
+ * - what `contains` asks for is among the first 8 items; counted strings have at most 100,000 characters, 2,000 beside a pattern
+ * - where alternatives exclude each other only by a key that no schema lists, or by a number's not being an integer, such values are left out
+ *
+ * Where not strict, objects that list properties have no others unless the schema says so.
  *
  * @throws JambaError OPTION for a schema that is wrong or too large and, where strict, one that can't be enforced; it says where and which
  */
