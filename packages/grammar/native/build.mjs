@@ -26,7 +26,7 @@ const linked = [
   "-zstack-size=2097152",
   "--shared-memory",
   "--import-memory",
-  "--max-memory=1073741824",
+  "--max-memory=536870912",
   ...["__stack_pointer", "__wasm_init_tls", "__tls_size", "__tls_align"].map((name) => `--export=${name}`),
 ];
 const features = "+atomics,+bulk-memory,+simd128,+sign-ext,+nontrapping-fptoint,+mutable-globals";
@@ -34,7 +34,7 @@ const enabled = ["threads", "bulk-memory", "bulk-memory-opt", "simd", "sign-ext"
 
 /** What JavaScript calls; llguidance's own interface for C goes. */
 const exported =
-  "__stack_pointer __wasm_init_tls __tls_size __tls_align again broke_heap compile consume forced forced_text free give is_accepting is_stopped mask name_thread rollback said_len said_ptr start take used_bytes vocabulary";
+  "__stack_pointer __wasm_init_tls __tls_size __tls_align again allow break_heap broken_by compile consume forced forced_text free give heap_owner is_accepting is_stopped mask name_thread rollback said_len said_ptr start stop_thread take used_bytes vocabulary";
 const imported = ["now", "encode", "memory"];
 
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");

@@ -194,10 +194,13 @@ pub unsafe extern "C" fn is_accepting(m: *mut Matcher) -> i32 {
     done((*m).is_accepting(), |is| is as i32)
 }
 
-/// Leaves the bytes that must come next in `said`.
+/// Writes the bytes that must come next, at most `room`, and says how many.
 #[no_mangle]
-pub unsafe extern "C" fn forced_text(m: *mut Matcher) {
-    say(&(*m).compute_ff_bytes());
+pub unsafe extern "C" fn forced_text(m: *mut Matcher, out: *mut u8, room: usize) -> usize {
+    let bytes = (*m).compute_ff_bytes();
+    let count = bytes.len().min(room);
+    std::ptr::copy_nonoverlapping(bytes.as_ptr(), out, count);
+    count
 }
 /// Writes the tokens that must come next, at most `room`, and says how many.
 #[no_mangle]

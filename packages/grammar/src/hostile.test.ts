@@ -141,7 +141,7 @@ test("hostile patterns and grammars are refused in words or compiled, and hurt n
     }),
     { numRuns: runs },
   );
-  const matcher = (await vocabulary.compile('start: "a" /[b-d]+/')).start();
+  const matcher = await (await vocabulary.compile('start: "a" /[b-d]+/')).start();
   for (const id of [97, 98, 100, stop]) await matcher.accept(id);
   matcher.dispose();
   expect(answers.compiled).toBeGreaterThan(runs / 20);
@@ -158,7 +158,7 @@ async function follow(
   let begun = performance.now();
   const compiling = vocabulary.compile(lark);
   const compiled = await compiling.finally(() => time("compile", begun, source));
-  const matcher = compiled.start();
+  const matcher = await compiled.start();
   try {
     for (let step = 0; step < 8 && !matcher.ended; step++) {
       begun = performance.now();

@@ -1,10 +1,11 @@
 // One memory of the module with a vocabulary in it. What is short is called here, what may be long on threads that share the memory.
 
-import { BackendError } from "@jamba/core";
 import type { GrammarModule } from "./module.ts";
-import { type Outcome, Thread } from "./thread.ts";
+import { type Outcome, type Place, Thread } from "./thread.ts";
 
 type Call =
+  | "take"
+  | "give"
   | "vocabulary"
   | "compile"
   | "again"
@@ -24,25 +25,31 @@ interface Exports extends Record<Call, (...args: readonly number[]) => number> {
   __wasm_init_tls(locals: number): void;
   start(): void;
   name_thread(id: number): void;
-  broke_heap(): number;
+  heap_owner(): number;
+  break_heap(id: number): void;
+  broken_by(): number;
+  stop_thread(id: number): void;
   used_bytes(): number;
   said_ptr(): number;
   said_len(): number;
-  take(length: number): number;
-  give(at: number, length: number): void;
 }
 
 /** A call that the module broke off, with its reason. What it was about is at its end. */
 export class Failure extends Error {
   constructor(
     message: string,
-    /** A trap: a fault of the module itself, not of what it was given. */
-    readonly trapped: boolean,
+    /** A trap: a fault of the module itself, not of what it was given. "by others": another call brought the instance down. */
+    readonly trapped: boolean | "by others" = false,
   ) {
     super(message);
   }
 }
 
+/** What a call may take on a thread: one that takes more is broken off, so that others have theirs. */
+const most = { ms: 1000, bytes: 96 * 2 ** 20 };
+
+/** What the module calls the thread that made the instance. */
+const firstThread = 1;
 /** At a time: a compile or a mask that takes long must not hold those that do not. */
 const maxThreads = 3;
 const threadStackBytes = 4 * 2 ** 20;
@@ -55,11 +62,19 @@ export class Instance {
   readonly #encode: (text: string) => readonly number[];
   readonly #threads: Thread[] = [];
   readonly #waiting: (() => void)[] = [];
+  /** Of threads that have ended. */
+  readonly #places: Place[] = [];
   #opening = 0;
-  /** A thread died while it held the heap. Nothing can be called any more. */
+  #nextId = firstThread + 1;
+  /** A call broke off in the middle of a change to the heap. Nothing can be called any more. */
   isBroken = false;
+  /** Some call broke off, and what it had taken is lost. */
+  hasLeaks = false;
+  /** It should not be used for more than what is under way. */
+  isWorn = false;
   /** Matchers in it. */
-  users = 0;
+  #users = 0;
+  #isRetired = false;
 
   /** @param encode tokens of a text, as the model's tokenizer makes them */
   constructor(module: GrammarModule, encode: (text: string) => readonly number[]) {
@@ -81,13 +96,22 @@ export class Instance {
   }
 
   take(length: number): number {
-    const at = this.#x.take(length) >>> 0;
-    if (at === 0) throw new Failure(`no room for ${length} bytes`, false);
+    const at = this.call("take", length) >>> 0;
+    if (at === 0) throw new Failure(`no room for ${length} bytes`);
     return at;
   }
 
   give(at: number, length: number): void {
-    if (!this.isBroken) this.#x.give(at, length);
+    this.tryCall("give", at, length);
+  }
+
+  /** What need not be done where nothing can be called any more. */
+  tryCall(name: Call, ...args: readonly number[]): void {
+    try {
+      this.call(name, ...args);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+    }
   }
 
   /** A copy in memory of its own: `give` it back. */
@@ -102,78 +126,102 @@ export class Instance {
     return new Int32Array(this.#memory.buffer, at, count);
   }
 
-  /** What the last call on this thread left. */
-  get said(): string {
-    return text.decode(this.saidBytes);
+  bytes(at: number, count: number): Uint8Array {
+    return new Uint8Array(this.#memory.buffer, at, count);
   }
 
-  get saidBytes(): Uint8Array {
-    return new Uint8Array(this.#memory.buffer, this.#x.said_ptr() >>> 0, this.#x.said_len()).slice();
+  /** What the last call on this thread left. */
+  get said(): string {
+    return text.decode(this.bytes(this.#x.said_ptr() >>> 0, this.#x.said_len()).slice());
   }
 
   /** On this thread. @throws Failure where it traps */
   call(name: Call, ...args: readonly number[]): number {
-    if (this.isBroken) throw new Failure("the module broke off in another call", true);
+    if (this.isBroken) throw new Failure("the module broke off in another call", "by others");
     const top = this.#x.__stack_pointer.value;
     try {
       return this.#x[name](...args);
     } catch (cause) {
       this.#x.__stack_pointer.value = top;
-      this.isBroken ||= this.#x.broke_heap() === 1;
-      const said = this.isBroken ? "" : `: ${this.said}`;
-      throw new Failure(`${cause instanceof Error ? cause.message : cause}${said}`, true);
+      throw this.#failure(String(cause), firstThread);
     }
   }
 
-  /** On a thread where there may be some, else here. @throws Failure where it traps, or the thread ends */
-  async run(name: Call, ...args: readonly number[]): Promise<Pick<Outcome, "value" | "said">> {
+  /** On a thread where there may be some, else here. @throws Failure where it traps or takes very long, what ended the thread */
+  async run(name: Call, args: readonly number[], { ms, bytes } = most): Promise<Pick<Outcome, "value" | "said">> {
     if (!this.#module.shared) {
       const value = this.call(name, ...args);
       return { value, said: this.said };
     }
     const thread = await this.#freeThread();
     try {
-      const outcome = await thread.run(name, args).catch((error) => {
-        this.isBroken = true;
-        throw new BackendError(`grammar: expected a worker that goes on, found one that ended: ${error}`, { cause: error });
-      });
+      const outcome = await thread.run({ name, args, mostBytes: bytes }, { mostMs: ms, stop: () => this.#x.stop_thread(thread.place.id) });
       if (outcome.trap === undefined) return outcome;
-      this.isBroken ||= outcome.broke === true;
-      throw new Failure(`${outcome.trap}: ${outcome.said}`, true);
+      throw this.#failure(outcome.trap, thread.place.id, outcome.said);
     } finally {
+      thread.isTaken = false;
+      if (thread.isGone) {
+        this.#threads.splice(this.#threads.indexOf(thread), 1);
+        this.#places.push(thread.place);
+      }
       this.#waiting.shift()?.();
     }
   }
 
+  /** After a call broke off on thread `id`: what it had taken stays taken, and a change to the heap that it was in is never finished. */
+  #failure(trap: string, id: number, said?: string): Failure {
+    if (this.#x.heap_owner() === id) this.#x.break_heap(id);
+    const culprit = this.#x.broken_by();
+    this.hasLeaks = true;
+    this.isBroken ||= culprit !== 0;
+    this.isWorn ||= this.isBroken;
+    if (culprit !== 0 && culprit !== id) return new Failure("the module broke off in another call", "by others");
+    const words = said ?? (this.isBroken ? "" : this.said);
+    // Where memory ends there is no reason but the trap.
+    if (words === "" && trap.includes("unreachable")) return new Failure("it takes more memory than there is", true);
+    if (trap.includes("call stack")) return new Failure("it has too many parts, or parts too deep within each other", true);
+    return new Failure([trap, words].filter(Boolean).join(": "), true);
+  }
+
   async #freeThread(): Promise<Thread> {
     for (;;) {
-      if (this.isBroken) throw new Failure("the module broke off in another call", true);
-      const free = this.#threads.find((thread) => thread.isFree);
-      if (free) return free;
+      if (this.isBroken) throw new Failure("the module broke off in another call", "by others");
+      const free = this.#threads.find((thread) => !thread.isTaken);
+      if (free) {
+        free.isTaken = true;
+        return free;
+      }
       if (this.#threads.length + this.#opening < maxThreads) return this.#openThread();
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }
 
+  /** @returns one that is taken */
   async #openThread(): Promise<Thread> {
     this.#opening++;
     try {
-      const { __tls_size: size, __tls_align: align } = this.#x;
-      const locals = this.take(size.value + align.value);
-      const start = {
-        module: this.#module.module,
-        memory: this.#memory,
-        id: 2 + this.#threads.length + this.#opening,
-        stack: this.take(threadStackBytes) + threadStackBytes,
-        locals: Math.ceil(locals / align.value) * align.value,
-        mail: this.take(8),
-      };
-      const thread = await Thread.open(start, this.#encodeAt);
+      const place = this.#places.pop() ?? this.#newPlace();
+      const thread = await Thread.open(place, this.#module.module, this.#memory, this.#encodeAt);
+      thread.isTaken = true;
       this.#threads.push(thread);
       return thread;
     } finally {
       this.#opening--;
     }
+  }
+
+  #newPlace(): Place {
+    const { __tls_size: size, __tls_align: align } = this.#x;
+    const locals = this.take(size.value + align.value);
+    const guard = this.take(threadStackBytes);
+    return {
+      id: this.#nextId++,
+      stack: guard + threadStackBytes,
+      guard,
+      guardWords: 4096,
+      locals: Math.ceil(locals / align.value) * align.value,
+      mail: this.take(8),
+    };
   }
 
   readonly #encodeAt = (from: number, length: number, out: number, room: number): number => {
@@ -183,6 +231,21 @@ export class Instance {
     new Uint32Array(buffer, out >>> 0, count).set(ids.slice(0, count));
     return count;
   };
+
+  enter(): void {
+    this.#users++;
+  }
+
+  leave(): void {
+    this.#users--;
+    if (this.#isRetired && this.#users === 0) this.dispose();
+  }
+
+  /** Ends with the last matcher that is in it. */
+  retire(): void {
+    this.#isRetired = true;
+    if (this.#users === 0) this.dispose();
+  }
 
   /** Threads end; nothing may be called afterwards. */
   dispose(): void {

@@ -6,6 +6,8 @@ import { Failure } from "./instance.ts";
 
 /** Forced tokens that are asked for at a time. */
 const maxForced = 256;
+/** Others may bring the module down more than once. */
+const maxTries = 3;
 
 export class Matcher {
   #grammar: Grammar;
@@ -15,25 +17,35 @@ export class Matcher {
   #ids: number[] = [];
   /** The token that ends the answer has come. The module hears nothing of it. */
   #ended = false;
-  /** Masks take so long that they are made on a thread. */
-  #isSlow = false;
   #next: Promise<Int32Array> | undefined;
   /** Calls follow each other, whoever waits for them. */
   #turn: Promise<unknown> = Promise.resolve();
   #disposed = false;
 
-  constructor(grammar: Grammar) {
+  private constructor(grammar: Grammar) {
     this.#grammar = grammar;
     this.#at = 0;
     this.#out = 0;
-    this.#begin();
+  }
+
+  static async open(grammar: Grammar): Promise<Matcher> {
+    const matcher = new Matcher(grammar);
+    await matcher.#retrying(async () => matcher.#begin());
+    return matcher;
   }
 
   #begin(): void {
-    const { instance, at } = this.#grammar;
-    this.#at = instance.call("again", at);
-    this.#out = instance.take(this.#outBytes);
-    instance.users++;
+    const { instance, at, isSpoiled } = this.#grammar;
+    if (isSpoiled) throw new Failure("another answer of the same grammar broke off", "by others");
+    const own = instance.call("again", at);
+    try {
+      this.#out = instance.take(this.#outBytes);
+    } catch (error) {
+      instance.tryCall("free", own);
+      throw error;
+    }
+    this.#at = own;
+    instance.enter();
   }
 
   get #outBytes(): number {
@@ -70,11 +82,26 @@ export class Matcher {
     });
   }
 
+  /** What must come next, as bytes: its end may be a part of a character. */
+  async forcedText(): Promise<Uint8Array> {
+    if (this.#ended) return new Uint8Array();
+    return this.#inTurn(async () => {
+      const count = await this.#call("forced_text", () => [this.#out, this.#outBytes]);
+      return this.#grammar.instance.bytes(this.#out, count).slice();
+    });
+  }
+
+  /** Whether the answer may end here. */
+  async mayEnd(): Promise<boolean> {
+    if (this.#ended) return true;
+    return this.#inTurn(async () => (await this.#call("is_stopped")) === 1 || (await this.#call("is_accepting")) === 1);
+  }
+
   /** Moves on. @throws JambaError OPTION for a token that can't come next, with nothing changed */
   async accept(id: number): Promise<void> {
     this.#next = undefined;
     const fits = await this.#inTurn(async () => {
-      if (this.#ended) return false;
+      if (this.#ended || !(id >= 0 && id < this.#grammar.vocabulary.size)) return false;
       if (this.#grammar.vocabulary.stopIds.includes(id)) {
         const ends = (await this.#call("is_stopped")) === 1 || (await this.#call("is_accepting")) === 1;
         this.#ended = ends;
@@ -120,46 +147,54 @@ export class Matcher {
     return this.#grammar.instance.words(this.#out, this.#grammar.vocabulary.words).slice();
   }
 
+  async #call(name: Operation, argsOf: () => readonly number[] = () => []): Promise<number> {
+    let isAgain = false;
+    return this.#retrying(async () => {
+      if (this.#at === 0) {
+        await this.#beginAgain();
+        isAgain = true;
+      }
+      // What was taken back is not accepted again.
+      return isAgain && name === "rollback" ? 0 : this.#try(name, argsOf);
+    });
+  }
+
   /**
-   * What takes too much work for this thread, or went down with another call, is tried again on a thread, from what was accepted.
+   * What takes too much work for this thread, or went down with another call, is tried again from what was accepted, on a thread if that
+   * is why.
    * @throws JambaError OPTION with the module's reason where that fails too
    */
-  async #call(name: Operation, argsOf: () => readonly number[] = () => []): Promise<number> {
-    try {
-      return await this.#try(name, argsOf);
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error;
-      if (this.#isSlow) throw refusal(error);
-    }
-    try {
-      await this.#slowDown();
-      return name === "rollback" ? 0 : await this.#try(name, argsOf); // what was taken back is not accepted again
-    } catch (error) {
-      throw error instanceof Failure ? refusal(error) : error;
+  async #retrying<T>(run: () => Promise<T>): Promise<T> {
+    for (let tries = 0; ; tries++) {
+      const grammar = this.#grammar;
+      try {
+        return await run();
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        const byOthers = error.trapped === "by others" || grammar.isSpoiled;
+        if (error.trapped === true) grammar.spoil();
+        this.#free();
+        if (tries === maxTries || (grammar.isSlow && !byOthers)) throw refusal(error);
+        this.#grammar = await grammar.again(grammar.isSlow || !byOthers);
+      }
     }
   }
 
   async #try(name: Operation, argsOf: () => readonly number[]): Promise<number> {
-    const { instance } = this.#grammar;
-    const args = [...(name === "mask" ? [this.#grammar.tokens] : []), this.#at, ...argsOf()];
-    if (this.#isSlow) {
-      const { value, said } = await instance.run(name, ...args);
-      if (value < 0) throw new Failure(said, false);
-      return value;
-    }
-    const value = instance.call(name, ...args);
-    if (value < 0) throw new Failure(instance.said, false);
+    const { instance, isSlow, isSpoiled, tokens } = this.#grammar;
+    if (isSpoiled) throw new Failure("another answer of the same grammar broke off", "by others");
+    const args = [...(name === "mask" ? [tokens] : []), this.#at, ...argsOf()];
+    const { value, said } = isSlow ? await instance.run(name, args) : { value: instance.call(name, ...args), said: undefined };
+    if (value < 0) throw new Failure(said ?? instance.said);
     return value;
   }
 
-  async #slowDown(): Promise<void> {
-    this.#free();
-    this.#isSlow = true;
-    this.#grammar = await this.#grammar.slowOne();
+  async #beginAgain(): Promise<void> {
     this.#begin();
     for (let from = 0; from < this.#ids.length; from += maxForced) {
       const some = this.#ids.slice(from, from + maxForced);
-      if ((await this.#try("consume", () => this.#written(some))) < some.length) throw new Failure("the same tokens fit no more", false);
+      if ((await this.#try("consume", () => this.#written(some))) < some.length)
+        throw refusal(new Failure("what was accepted fits no more"));
     }
   }
 
@@ -170,15 +205,16 @@ export class Matcher {
   }
 
   #free(): void {
-    const { instance } = this.#grammar;
-    instance.users--;
-    if (instance.isBroken) return;
-    instance.call("free", this.#at);
+    if (this.#at === 0) return;
+    const { instance, isSpoiled } = this.#grammar;
+    if (!isSpoiled) instance.tryCall("free", this.#at);
     instance.give(this.#out, this.#outBytes);
+    instance.leave();
+    this.#at = 0;
   }
 }
 
-type Operation = "mask" | "consume" | "rollback" | "is_stopped" | "is_accepting" | "forced";
+type Operation = "mask" | "consume" | "rollback" | "is_stopped" | "is_accepting" | "forced" | "forced_text";
 
 function refusal({ message, trapped }: Failure): JambaError {
   const found = trapped ? "one that breaks the matcher" : "one that it gives up";

@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
 import type { Matcher } from "./matcher.ts";
+import { load } from "./module.ts";
 import { Vocabulary } from "./vocabulary.ts";
 
 /** All bytes, some words, a control token and the end. */
@@ -20,8 +21,8 @@ function encode(text: string): number[] {
   return ids;
 }
 
-const open = () => new Vocabulary({ size, textOf, isControl: (id) => id >= control, stopIds: [stop], encode });
-const vocabulary = open();
+const options = { size, textOf, isControl: (id: number) => id >= control, stopIds: [stop], encode };
+const vocabulary = new Vocabulary(options);
 afterAll(() => vocabulary.dispose());
 
 const listed = (bits: Int32Array) => Array.from({ length: size }, (_, id) => id).filter((id) => (bits[id >> 5] >>> (id & 31)) & 1);
@@ -38,7 +39,7 @@ async function accepts(matcher: Matcher, text: string): Promise<boolean> {
 
 describe("a grammar", () => {
   test("says what may come, moves on, and ends", async () => {
-    const matcher = (await vocabulary.compile('start: "tr" "ue"? | "test"')).start();
+    const matcher = await (await vocabulary.compile('start: "tr" "ue"? | "test"')).start();
     expect(listed(await matcher.allowed())).toEqual([..."t"].map((char) => char.charCodeAt(0)).concat([256, 263]));
     await matcher.accept(116);
     await matcher.accept(114);
@@ -50,7 +51,7 @@ describe("a grammar", () => {
   });
 
   test("forces what can only be one thing, as the tokenizer writes it", async () => {
-    const matcher = (await vocabulary.compile('start: "{\\"name\\": " /(true|false)/ "}"')).start();
+    const matcher = await (await vocabulary.compile('start: "{\\"name\\": " /(true|false)/ "}"')).start();
     expect(await matcher.forced()).toEqual([259, 260, 258]);
     expect(listed(await matcher.allowed())).toEqual([259]);
     for (const id of [259, 260, 258]) await matcher.accept(id);
@@ -63,7 +64,7 @@ describe("a grammar", () => {
   });
 
   test("takes tokens back, the one that ends it too", async () => {
-    const matcher = (await vocabulary.compile("start: /[ab]{3}/")).start();
+    const matcher = await (await vocabulary.compile("start: /[ab]{3}/")).start();
     const before: number[][] = [];
     for (const id of [97, 98, 97, stop]) {
       before.push(listed(await matcher.allowed()));
@@ -79,14 +80,14 @@ describe("a grammar", () => {
 
   test("that is refused has a reason, and the next one works", async () => {
     await expect(vocabulary.compile("start: foo")).rejects.toMatchObject({ code: "OPTION", message: expect.stringMatching(/foo/) });
-    expect(await accepts((await vocabulary.compile("start: /a+/")).start(), "aaa")).toBe(true);
+    expect(await accepts(await (await vocabulary.compile("start: /a+/")).start(), "aaa")).toBe(true);
   });
 
   test("holds no control token in its texts", async () => {
-    const matcher = (await vocabulary.compile("start: /(.|\\n)*/")).start();
+    const matcher = await (await vocabulary.compile("start: /(.|\\n)*/")).start();
     expect(listed(await matcher.allowed())).not.toContain(control);
     matcher.dispose();
-    const named = (await vocabulary.compile(`start: <[${control}]>`)).start();
+    const named = await (await vocabulary.compile(`start: <[${control}]>`)).start();
     expect(listed(await named.allowed())).toEqual([control]);
     named.dispose();
   });
@@ -103,16 +104,108 @@ describe("a vocabulary", () => {
     const asked = vocabulary.compile("start: /[a-z]{1,900}y/", { signal: controller.signal });
     controller.abort(new Error("gone"));
     await expect(asked).rejects.toThrow("gone");
-    expect(await accepts((await vocabulary.compile("start: /[a-z]{1,900}y/")).start(), "xyy")).toBe(true);
+    expect(await accepts(await (await vocabulary.compile("start: /[a-z]{1,900}y/")).start(), "xyy")).toBe(true);
   });
 
   test("forgets what was used longest ago when there is no room", async () => {
-    const small = new Vocabulary({ size, textOf, isControl: (id) => id >= control, stopIds: [stop], encode, cacheBytes: 1 });
+    const small = new Vocabulary({ ...options, cacheBytes: 1 });
     const first = await small.compile("start: /x+/");
-    const matcher = first.start();
+    const matcher = await first.start();
     await small.compile("start: /y+/");
     expect(await small.compile("start: /x+/")).not.toBe(first);
     expect(await accepts(matcher, "xx")).toBe(true);
     await small.dispose();
   });
+});
+
+/** Grammars that ask for too much, each of another thing. */
+const hostile: Record<string, string> = {
+  "groups too deep": `start: ${"(".repeat(20_000)}"a"${")".repeat(20_000)}`,
+  "a pattern too deep": `start: /${"(".repeat(5000)}a${")".repeat(5000)}/`,
+  "more choices than a row holds": `start: ${Array.from({ length: 5000 }, (_, i) => `x${i}`).join(" | ")}\n${Array.from({ length: 5000 }, (_, i) => `x${i}: "a"`).join("\n")}`,
+  "a chain of rules that overflows the stack": `start: r0\n${Array.from({ length: 20_000 }, (_, i) => `r${i}: "a" r${i + 1}`).join("\n")}\nr20000: "b"`,
+  "more memory than a call may have": `start: A\nA: ${Array.from({ length: 30 }, (_, i) => `/(.|\\n)*x${i}(.|\\n)*/`).join(" & ")}`,
+  "more time than a call may have": `start: %json ${JSON.stringify({ type: "object", properties: Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`p${i}`, { type: "string" }])) })}`,
+  "no end": "start: start",
+};
+
+test.each(Object.keys(hostile))("%s is an error with its reason, and no harm to others", async (name) => {
+  const under = await (await vocabulary.compile("start: /[a-z]+/")).start();
+  await under.accept(97);
+  const follow = async () => {
+    const matcher = await (await vocabulary.compile(hostile[name])).start();
+    try {
+      for (;;) await matcher.accept(listed(await matcher.allowed())[0]);
+    } finally {
+      matcher.dispose();
+    }
+  };
+  await expect(follow()).rejects.toMatchObject({ code: "OPTION", message: expect.stringMatching(/found one that .*: ./) });
+  await under.accept(98);
+  expect(await accepts(under, "cd")).toBe(true);
+  expect(await accepts(await (await vocabulary.compile("start: /[0-9]+/")).start(), "12")).toBe(true);
+});
+
+test("memory that broken calls lost is given up in the end, and answers under way go on", async () => {
+  const small = new Vocabulary({ ...options, cacheBytes: 2 ** 20 });
+  const under = await (await small.compile("start: /[a-z]+/")).start();
+  await under.accept(97);
+  for (let i = 0; i < 4; i++)
+    await small.compile(`start: A "${i}"\n${hostile["more memory than a call may have"].slice(9)}`).catch(() => undefined);
+  expect(await small.memoryBytes()).toBeGreaterThan(64 * 2 ** 20);
+  await small.compile("start: /y/");
+  expect(await small.memoryBytes()).toBeLessThan(32 * 2 ** 20);
+  expect(await accepts(under, "b")).toBe(true);
+  await small.dispose();
+});
+
+test("a mask that takes too much work here is made on a thread, and one that takes too much there ends its answer alone", async () => {
+  const grammar = "start: /[a-z]{1,40}(b[a-z]{10}c|d[a-z]{12}e)+/";
+  const masksWith = async (quick: number, slow = 1_000_000) => {
+    const place = new Vocabulary(options, { fuel: { quick, slow } });
+    const matcher = await (await place.compile(grammar)).start();
+    const masks: number[][] = [];
+    for (const id of [...encode("abcabdefg")]) {
+      masks.push(listed(await matcher.allowed()));
+      await matcher.accept(id);
+    }
+    await matcher.rollback(3);
+    masks.push(listed(await matcher.allowed()));
+    await place.dispose();
+    return masks;
+  };
+  const expected = await masksWith(1_000_000);
+  expect(await masksWith(40)).toEqual(expected);
+  await expect(masksWith(40, 40)).rejects.toMatchObject({ code: "OPTION" });
+});
+
+describe("without threads", () => {
+  test("the same calls are made here", async () => {
+    const place = new Vocabulary(options, { module: load(false) });
+    const [alone, beside] = await Promise.all([place, vocabulary].map((one) => one.compile('start: "{\\"name\\": " /(true|false)/ "}"')));
+    const matchers = [await alone.start(), await beside.start()];
+    for (const id of [259, 260, 258, 256, 125]) {
+      const [a, b] = await Promise.all(matchers.map((one) => one.allowed()));
+      expect(a).toEqual(b);
+      for (const one of matchers) await one.accept(id);
+    }
+    for (const one of matchers) one.dispose();
+    await place.dispose();
+  });
+
+  test("a call that breaks off takes nothing else along", async () => {
+    const place = new Vocabulary(options, { module: load(false) });
+    await expect(place.compile(hostile["a chain of rules that overflows the stack"])).rejects.toMatchObject({ code: "OPTION" });
+    expect(await accepts(await (await place.compile("start: /[0-9]+/")).start(), "12")).toBe(true);
+    await place.dispose();
+  });
+});
+
+test("a disposed vocabulary says so", async () => {
+  const place = new Vocabulary(options);
+  const matcher = await (await place.compile("start: /x+/")).start();
+  await place.dispose();
+  await expect(place.compile("start: /y/")).rejects.toMatchObject({ code: "DISPOSED" });
+  await expect(matcher.allowed()).rejects.toMatchObject({ code: "DISPOSED" });
+  matcher.dispose();
 });

@@ -3,7 +3,7 @@
 import { JambaError } from "@jamba/core";
 import { Grammar } from "./grammar.ts";
 import { Failure, Instance } from "./instance.ts";
-import { loadModule } from "./module.ts";
+import { type GrammarModule, loadModule } from "./module.ts";
 
 export interface VocabularyOptions {
   /** Tokens; ids are below it. */
@@ -20,8 +20,16 @@ export interface VocabularyOptions {
   readonly cacheBytes?: number;
 }
 
-/** Work of the lexer for one mask. More is done on a thread. */
-const fuel = { quick: 200_000, slow: 1_000_000 };
+/** What tests set otherwise. */
+export interface VocabularyPlace {
+  readonly module: Promise<GrammarModule>;
+  /** Work of the lexer for one mask: more than `quick` is done on a thread, more than `slow` ends the answer. */
+  readonly fuel: { readonly quick: number; readonly slow: number };
+}
+
+/** Masks of grammars with more characters are made on a thread from the first. */
+const longText = 64 * 1024;
+const usualFuel = { quick: 200_000, slow: 1_000_000 };
 
 /** A vocabulary that is read, in a memory of its own. */
 interface Opened {
@@ -31,18 +39,21 @@ interface Opened {
   readonly bytes: number;
 }
 
+/** Other calls may bring the module down more than once. */
+const maxTries = 3;
 /** Tokens whose texts are put together at a time; others have their turn between. */
-const sliceTokens = 4096;
+const sliceTokens = 1024;
 
 /** What the module calls a grammar in Lark. */
 const lark = 2;
 const utf8 = new TextEncoder();
 
-/** Where the module's memory never gives back what broken calls held, it is made anew beyond so much. */
-const maxMemoryBytes = 512 * 2 ** 20;
+/** Far beyond what the largest takes. */
+const mostForVocabulary = { ms: 60_000, bytes: 256 * 2 ** 20 };
 
 export class Vocabulary {
   readonly #options: VocabularyOptions;
+  readonly #place: VocabularyPlace;
   #opened: Promise<Opened>;
   readonly #grammars = new Map<string, Promise<Grammar>>();
   /** In whose place there is another. */
@@ -50,14 +61,19 @@ export class Vocabulary {
   #disposed = false;
 
   /** Begins to read the tokens; whoever compiles waits for that. */
-  constructor(options: VocabularyOptions) {
+  constructor(options: VocabularyOptions, place: Partial<VocabularyPlace> = {}) {
     this.#options = options;
+    this.#place = { module: loadModule(), fuel: usualFuel, ...place };
     this.#opened = this.#read();
     this.#opened.catch(() => undefined); // `compile` throws it
   }
 
   get stopIds(): readonly number[] {
     return this.#options.stopIds;
+  }
+
+  get size(): number {
+    return this.#options.size;
   }
 
   /** Of a mask: one bit for each token. */
@@ -78,13 +94,17 @@ export class Vocabulary {
   async compile(source: string, { signal, isSlow = false }: { signal?: AbortSignal; isSlow?: boolean } = {}): Promise<Grammar> {
     signal?.throwIfAborted();
     const opened = await this.#current();
-    const key = `${isSlow ? "slow" : "quick"} ${source}`;
+    const isLong = isSlow || source.length > longText;
+    const key = keyOf(source, isLong);
     let grammar = this.#grammars.get(key);
     if (!grammar) {
-      grammar = this.#compile(opened, source, isSlow);
+      grammar = this.#compile(opened, source, isLong);
       grammar.then(
         () => this.#makeRoom(opened),
-        () => this.#forget(key, grammar!),
+        () => {
+          if (this.#grammars.get(key) === grammar) this.#grammars.delete(key);
+          return this.#makeRoom(opened);
+        },
       );
     }
     // The one used last is at the end.
@@ -93,52 +113,57 @@ export class Vocabulary {
     return signal ? unlessAborted(grammar, signal) : grammar;
   }
 
-  async #compile({ instance, at: tokens }: Opened, source: string, isSlow: boolean): Promise<Grammar> {
+  /** The next that asks for it has another. */
+  forget(source: string, isSlow: boolean): void {
+    this.#grammars.delete(keyOf(source, isSlow));
+  }
+
+  async #compile(opened: Opened, source: string, isSlow: boolean): Promise<Grammar> {
     const begun = performance.now();
-    const text = utf8.encode(source);
-    const place = instance.put(text);
-    try {
-      const { value, said } = await instance.run("compile", tokens, lark, place, text.length, isSlow ? fuel.slow : fuel.quick);
-      if (value === 0) throw refusal(said);
-      return new Grammar(this, instance, { tokens, at: value >>> 0, lark: source, compileMs: performance.now() - begun });
-    } catch (error) {
-      throw error instanceof Failure ? refusal(error.message) : error;
-    } finally {
-      instance.give(place, text.length);
+    const { quick, slow } = this.#place.fuel;
+    for (let tries = 0; ; tries++) {
+      const { instance, at: tokens } = tries === 0 ? opened : await this.#current();
+      const text = utf8.encode(source);
+      try {
+        const place = instance.put(text);
+        const call = instance.run("compile", [tokens, lark, place, text.length, isSlow ? slow : quick]);
+        const { value, said } = await call.finally(() => instance.give(place, text.length));
+        if (value === 0) throw new Failure(said);
+        return new Grammar(this, instance, { tokens, at: value >>> 0, lark: source, isSlow, compileMs: performance.now() - begun });
+      } catch (error) {
+        if (!(error instanceof Failure)) throw error;
+        if (error.trapped !== "by others" || tries === maxTries) throw refusal(error.message);
+      }
     }
   }
 
-  /** The one there is, or another where that broke or has grown beyond use. */
+  /** The one there is, or another where that broke or lost too much to calls that broke off. */
   async #current(): Promise<Opened> {
-    if (this.#disposed) throw new JambaError("OPTION", "compile: expected a vocabulary that is open, found one that was disposed");
+    if (this.#disposed) throw new JambaError("DISPOSED", "compile: expected a vocabulary that is open, found one that was disposed");
     const opened = await this.#opened;
-    const isFull = opened.instance.memoryBytes > maxMemoryBytes && opened.instance.users === 0;
-    if (!opened.instance.isBroken && !isFull) return opened;
-    if (this.#renewed !== opened) {
-      this.#renewed = opened;
-      this.#grammars.clear();
-      opened.instance.dispose();
-      this.#opened = this.#read();
-    }
+    if (!opened.instance.isWorn || this.#renewed === opened) return this.#opened;
+    this.#renewed = opened;
+    this.#grammars.clear();
+    opened.instance.retire();
+    this.#opened = this.#read();
     return this.#opened;
   }
 
   async #makeRoom({ instance, bytes }: Opened): Promise<void> {
     const { cacheBytes = 64 * 2 ** 20 } = this.#options;
+    const hasRoom = () => instance.isBroken || instance.usedBytes - bytes <= cacheBytes;
     for (const [key, grammar] of this.#grammars) {
-      if (instance.isBroken || instance.usedBytes - bytes <= cacheBytes) return;
+      if (hasRoom()) return;
       this.#grammars.delete(key);
       (await grammar.catch(() => undefined))?.free();
     }
-  }
-
-  #forget(key: string, grammar: Promise<Grammar>): void {
-    if (this.#grammars.get(key) === grammar) this.#grammars.delete(key);
+    // What is left is lost, or held by answers under way.
+    if (!hasRoom() && instance.hasLeaks) instance.isWorn = true;
   }
 
   async #read(): Promise<Opened> {
     const { size, encode, stopIds } = this.#options;
-    const instance = new Instance(await loadModule(), encode);
+    const instance = new Instance(await this.#place.module, encode);
     const parts: Uint8Array[] = [];
     const lengths = new Uint32Array(size);
     for (let from = 0; from < size; from += sliceTokens) {
@@ -151,7 +176,7 @@ export class Vocabulary {
     }
     const lists = [concatenated(parts), new Uint8Array(lengths.buffer), new Uint8Array(Uint32Array.from(stopIds).buffer)];
     const [texts, counts, stops] = lists.map((bytes) => instance.put(bytes));
-    const { value, said } = await instance.run("vocabulary", texts, counts, size, stops, stopIds.length);
+    const { value, said } = await instance.run("vocabulary", [texts, counts, size, stops, stopIds.length], mostForVocabulary);
     for (const [i, at] of [texts, counts, stops].entries()) instance.give(at, lists[i].length);
     if (value === 0) throw refusal(said);
     return { instance, at: value >>> 0, bytes: instance.usedBytes };
@@ -175,8 +200,15 @@ export class Vocabulary {
   }
 }
 
+function keyOf(source: string, isSlow: boolean): string {
+  return `${isSlow ? "slow" : "quick"} ${source}`;
+}
+
 function refusal(reason: string): JambaError {
-  return new JambaError("OPTION", `format: expected a grammar that can be compiled, found one that llguidance refuses: ${reason}`);
+  return new JambaError(
+    "OPTION",
+    `format: expected a grammar that can be compiled, found one that llguidance refuses: ${reason.split("\n", 1)[0]}`,
+  );
 }
 
 function concatenated(parts: readonly Uint8Array[]): Uint8Array {

@@ -45,7 +45,7 @@ export class Admission {
   }
 
   async admitsText(text: string): Promise<boolean> {
-    const matcher = this.#grammar.start();
+    const matcher = await this.#grammar.start();
     try {
       for (const byte of [...utf8.encode(text), stop]) {
         const mask = await matcher.allowed();
@@ -60,7 +60,7 @@ export class Admission {
 
   /** A text of at most some bytes that was drawn byte by byte; undefined where it did not end in time. */
   async draw(random: () => number, maxBytes: number): Promise<string | undefined> {
-    const matcher = this.#grammar.start();
+    const matcher = await this.#grammar.start();
     const bytes: number[] = [];
     try {
       while (bytes.length < maxBytes) {

@@ -13,14 +13,14 @@ const vocabulary = new Vocabulary({
 afterAll(() => vocabulary.dispose());
 
 async function mask(lark: string): Promise<(id: number) => boolean> {
-  const matcher = (await vocabulary.compile(lark)).start();
+  const matcher = await (await vocabulary.compile(lark)).start();
   const bits = (await matcher.allowed()).slice();
   matcher.dispose();
   return (id) => ((bits[id >> 5] >>> (id & 31)) & 1) === 1;
 }
 
 async function accepts(lark: string, text: string): Promise<boolean> {
-  const matcher = (await vocabulary.compile(lark)).start();
+  const matcher = await (await vocabulary.compile(lark)).start();
   try {
     for (const id of [...new TextEncoder().encode(text), stop]) await matcher.accept(id);
     return true;

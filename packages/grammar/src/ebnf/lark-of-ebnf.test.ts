@@ -20,7 +20,7 @@ afterAll(() => vocabulary.dispose());
 async function accepter(grammar: string): Promise<(text: string) => Promise<boolean>> {
   const compiled = await vocabulary.compile(larkOfEbnf(grammar));
   return async (text) => {
-    const matcher = compiled.start();
+    const matcher = await compiled.start();
     try {
       for (const id of [...new TextEncoder().encode(text), stop]) await matcher.accept(id);
       return true;

@@ -18,7 +18,7 @@ const vocabulary = new Vocabulary({
 afterAll(() => vocabulary.dispose());
 
 async function accepts(lark: string, text: string): Promise<boolean> {
-  const matcher = (await vocabulary.compile(lark)).start();
+  const matcher = await (await vocabulary.compile(lark)).start();
   try {
     for (const id of [...bytesOf(text), stop]) await matcher.accept(id);
     return true;
