@@ -55,7 +55,6 @@ const allowed = {
     "node-api-headers": "the same",
   },
   jamba: {
-    "@mlc-ai/web-xgrammar": "tells which tokens a grammar allows, and takes them back; loaded when a format or tools are given",
     "@standard-schema/spec": "types alone: what zod, valibot and the others agree on",
     "fastest-levenshtein": "how far a mistyped name is from the known ones",
   },

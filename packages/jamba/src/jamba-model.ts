@@ -11,6 +11,8 @@ import { TextStream } from "./answer/text-stream.ts";
 import type { Sequence } from "./engine/advance.ts";
 import { ModelState } from "./engine/model-state.ts";
 import type { Runner } from "./engine/runner.ts";
+import type { CompiledFormat } from "./format/compiled-format.ts";
+import type { Format } from "./format/format-grammar.ts";
 import { embedTexts, type Score, type ScoreOptions, scoreAll } from "./readings.ts";
 import { Session, type SessionOptions } from "./session.ts";
 
@@ -243,6 +245,16 @@ export class JambaModel implements AsyncDisposable {
     const list = (isOne ? [continuation] : [...continuation]).map((one) => continuationIds(context.tokenizer, one));
     const scores = await scoreAll(context, before, list, options);
     return isOne ? scores[0] : scores;
+  }
+
+  /**
+   * A format on its own, compiled once: what it takes, what may follow a beginning, what it leaves open and what it cost.
+   * @throws JambaError OPTION for a format that is wrong or can't be enforced, UNSUPPORTED for a model without an end, the signal's reason
+   */
+  async format(format: Format, { signal }: { signal?: AbortSignal } = {}): Promise<CompiledFormat> {
+    const { constraints, tokenizer } = this.#use().context;
+    if (!constraints) expectTokenizer(tokenizer);
+    return constraints!.compile(checkOptions({ format }).format!, signal);
   }
 
   /** Tokens of `prompt` as `generate` with the same options would read it. @throws as `generate` does for what it can't read */

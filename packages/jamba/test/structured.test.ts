@@ -144,32 +144,21 @@ describe("a keyword that can't be enforced", () => {
   const loose = {
     type: "object",
     properties: {
-      tags: { type: "array", items: { enum: ["a", "b"] }, maxItems: 2, uniqueItems: true },
-      name: { type: "string", pattern: "(?=a)", maxLength: 3 },
+      tags: { type: "array", items: { type: "string", maxLength: 1 }, maxItems: 2, uniqueItems: true },
+      name: { type: "string", pattern: "(a)\\1" },
       far: { $ref: "https://example.com/schema" },
     },
-    patternProperties: { "(?!x)": { type: "null" } },
     required: ["tags", "name"],
-    not: { required: ["a"] },
   };
   const paths = (name: string) =>
-    [
-      "not",
-      "properties.tags.uniqueItems",
-      "properties.name.maxLength",
-      "properties.name.pattern",
-      "properties.far.$ref",
-      "patternProperties",
-    ]
-      .map((path) => `${name}.${path}`)
-      .sort();
+    ["properties.tags.uniqueItems", "properties.name.pattern", "properties.far.$ref"].map((path) => `${name}.${path}`).sort();
 
   test("is named in the result where strict is false, and what can be enforced still is", async () => {
     const format = { type: "json", schema: loose, strict: false } as const;
     const { content, notEnforced: found } = await model.generate(ask, { format, temperature: 2, seed: 3, maxTokens: 40 });
     expect([...found!].sort()).toEqual(paths("format.schema"));
     expect(notEnforced({ format })).toEqual(found);
-    expect(content).toMatch(/^\{"tags": \[("[ab]"(, "[ab]")?)?\]/);
+    expect(content).toMatch(/^\{"tags": \[("[^"]?"|,| )*\]/);
     expect(await model.generate(ask, { format: { type: "json", schema, strict: false }, maxTokens: 200 })).not.toHaveProperty(
       "notEnforced",
     );
@@ -182,34 +171,26 @@ describe("a keyword that can't be enforced", () => {
     expect([...found!].sort()).toEqual([...paths("tools[1].function.parameters"), ...paths("tools[2].function.parameters")]);
     expect(notEnforced({ tools: all, toolChoice: "none" })).toEqual([]);
     const strict = [{ type: "function", function: { ...described, strict: true } }];
-    const message = expect.stringMatching(/^tools\[0\]\.function\.parameters\.not: expected a schema that can be enforced/);
+    const message = expect.stringMatching(/^tools\[0\]\.function\.parameters\..*: expected .*, found/);
     await expect(model.generate(ask, { tools: strict })).rejects.toMatchObject({ code: "OPTION", message });
-    await expect(model.generate(ask, { format: { type: "json", schema: loose } })).rejects.toMatchObject({ code: "OPTION" });
+    await expect(model.generate(ask, { format: { type: "json", schema: loose, strict: true } })).rejects.toMatchObject({ code: "OPTION" });
   });
 
-  test("may be a schema that is too large or too deep: what can be held still is", async () => {
-    const many = (n: number) =>
-      Object.fromEntries(Array.from({ length: n }, (_, i) => [`p${i}`, { type: "object", properties: { a: { type: "null" } } }]));
-    const deep = Array.from({ length: 100 }).reduce((inner: object) => ({ type: "array", items: inner }), { type: "null" });
-    for (const [of, path] of [
-      [{ type: "object", properties: { far: { type: "object", properties: many(3000) } } }, "format.schema.properties.far.properties"],
-      [{ type: "object", properties: { far: deep } }, `format.schema.properties.far${".items".repeat(63)}`],
-    ] as const) {
-      const found = notEnforced({ format: { type: "json", schema: of, strict: false } });
-      expect(found).toEqual([path]);
-      expect(() => notEnforced({ format: { type: "json", schema: of } })).toThrow(/at most/);
-    }
-    const wide = { type: "object", properties: { mood: { enum: ["glad"] }, ...many(700) }, required: ["mood"] };
-    const { content, notEnforced: found } = await model.generate(ask, {
-      format: { type: "json", schema: wide, strict: false },
-      maxTokens: 20,
+  test("is not one of many: a schema of a thousand fields is held, one of a hundred thousand is refused where it is too large", async () => {
+    const many = (n: number) => Object.fromEntries(Array.from({ length: n }, (_, i) => [`p${i}`, { type: "null" }]));
+    const wide = (n: number) => ({
+      type: "object",
+      properties: { mood: { enum: ["glad"] }, far: { type: "object", properties: many(n) } },
+      required: ["mood"],
     });
-    expect(found!.length).toBeGreaterThan(0);
+    const { content, notEnforced: found } = await model.generate(ask, { format: { type: "json", schema: wide(1000) }, maxTokens: 20 });
+    expect(found).toBeUndefined();
     expect(content).toMatch(/^{"mood": "glad"/);
+    expect(() => notEnforced({ format: { type: "json", schema: wide(100_000) } })).toThrow(/^format\.schema\.properties\.far.*at most/);
   });
 
   test("is no excuse for a schema that is wrong", async () => {
-    for (const wrong of [{ type: "fox" }, { enum: [] }, { type: "string", minLength: 2, maxLength: 1 }])
+    for (const wrong of [{ type: 7 }, { enum: [] }, { type: "string", minLength: 2, maxLength: 1 }])
       await expect(model.generate(ask, { format: { type: "json", schema: wrong, strict: false } })).rejects.toMatchObject({
         code: "OPTION",
       });

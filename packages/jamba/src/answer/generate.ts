@@ -104,6 +104,10 @@ export interface Timings {
   readonly tokensPerSecond: number;
   /** Tokens that took all logits to draw, of which the best and some sums are enough for most. */
   readonly fullRowDraws: number;
+  /** Tokens that a format or a call left no choice about: they are read along with the next one that is drawn. */
+  readonly forcedTokens: number;
+  /** Of `firstTokenMs`, what it took to compile a format and tools; next to none where the same were compiled before. */
+  readonly formatMs: number;
 }
 
 export interface GenerateContext {
@@ -166,7 +170,7 @@ async function* answerTo(context: GenerateContext, request: Request, given: Chec
     const sources = { ahead, constraint, isBreaker, first: opened.evidence, cachedTokens: opened.cachedTokens };
     const answer = yield* answerOf(context, request, sources, { ...options, maxTokens: most, signal });
     const totalMs = performance.now() - start;
-    const { firstTokenAt, fullRowDraws, ...found } = answer;
+    const { firstTokenAt, fullRowDraws, forcedTokens, ...found } = answer;
     written = found.written;
     const firstTokenMs = firstTokenAt - start;
     const completionTokens = answer.ids.length;
@@ -183,6 +187,8 @@ async function* answerTo(context: GenerateContext, request: Request, given: Chec
         totalMs,
         tokensPerSecond: completionTokens > 1 ? ((completionTokens - 1) * 1000) / (totalMs - firstTokenMs) : 0,
         fullRowDraws,
+        forcedTokens,
+        formatMs: constraint?.openMs ?? 0,
       },
     };
   } finally {
@@ -205,7 +211,7 @@ function noAnswer(finishReason: "length" | "cancelled", { ids, dropped }: ReadPr
     ...(dropped && { dropped }),
     toolCalls: [],
     usage: { promptTokens: ids.length, cachedTokens: 0, completionTokens: 0 },
-    timings: { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0, fullRowDraws: 0 },
+    timings: { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0, fullRowDraws: 0, forcedTokens: 0, formatMs: 0 },
   };
 }
 
@@ -213,7 +219,7 @@ function noAnswer(finishReason: "length" | "cancelled", { ids, dropped }: ReadPr
 async function constraintOf(
   { constraints, tokenizer }: GenerateContext,
   { form }: ReadPrompt,
-  { format, tools, toolChoice, parallelToolCalls }: CheckedOptions,
+  { format, tools, toolChoice, parallelToolCalls, signal }: CheckedOptions,
 ): Promise<Constraint | undefined> {
   // A plain text calls tools in a form of its own, if at all.
   const isFree = !form && (toolChoice === undefined || toolChoice === "auto" || toolChoice === "none");
@@ -221,7 +227,7 @@ async function constraintOf(
   if (!constraints) expectTokenizer(tokenizer);
   const calls = { tools: isFree ? undefined : tools, toolChoice, parallelToolCalls };
   const { name, thoughts, prefix } = form ?? {};
-  return constraints!.open({ format, ...calls, form: name, thoughts }, prefix);
+  return constraints!.open({ format, ...calls, form: name, thoughts }, { given: prefix, signal });
 }
 
 /** What a whole answer in JSON says, together with what of it the prompt has. A cancel does not wait for the schema's library. */
@@ -252,6 +258,7 @@ type Written = Result & { readonly written: string };
 type Answer = Omit<Result, "usage" | "timings" | "cacheMissReason" | "dropped" | "notEnforced" | "speculation" | "choices"> & {
   firstTokenAt: number;
   fullRowDraws: number;
+  forcedTokens: number;
   written: string;
 };
 
@@ -265,7 +272,7 @@ interface Sources {
   readonly cachedTokens: number;
 }
 
-/** Draws token after token until something ends the answer. */
+/** Draws token after token until something ends the answer. Those that can only be one are not drawn. */
 async function* answerOf(
   { engine, tokenizer, stopIds }: GenerateContext,
   request: ReadPrompt,
@@ -277,29 +284,54 @@ async function* answerOf(
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 52);
   const ids: number[] = [];
   const logprobs: DrawnLogprob[] = [];
+  const wantsLogprobs = options.logprobs === true || alternatives > 0;
   const { vocabSize } = engine.stateShape;
-  const questionsAfter = (guesses: readonly number[]) =>
-    questionsOf(options, { prompt, answer: [...ids, ...guesses], isBreaker }, vocabSize);
+  const questionsAfter = (more: readonly number[]) => questionsOf(options, { prompt, answer: [...ids, ...more], isBreaker }, vocabSize);
   const text = new AnswerText(tokenizer, request, options, { drawn: { ids, logprobs }, cachedTokens });
   let firstTokenAt = 0;
-  let evidence = first;
   let fullRowDraws = 0;
+  let forcedTokens = 0;
+  // Log probabilities of tokens that are forced need their rows, so these tokens are read before they are given out. Where a stop text
+  // might end the answer among them its state would have read too much: then all are drawn.
+  const readsAhead = wantsLogprobs && [options.stop ?? []].flat().length === 0;
+  const forced = async (most: number) => (wantsLogprobs && !readsAhead ? [] : forcedAfter(constraint, most));
+  /** Of the rows that come next, as far as somebody wants it. */
+  let evidence: readonly RowEvidence[] = [first];
+  /** Tokens of the answer that are not read yet. */
+  let unread: number[] = [];
+  let sure: readonly number[] = readsAhead ? [] : await forced(maxTokens);
+  if (sure.length > 0) {
+    unread.push(...sure);
+    first.drawn();
+    evidence = [];
+  }
   let finishReason: Result["finishReason"] | undefined;
   while (!finishReason) {
-    const allowed = await constraint?.allowed();
-    const at = 2 * ids.length;
-    const draws = [options, { prompt, answer: ids, isBreaker }, [uniform(seed, at), uniform(seed, at + 1)], allowed] as const;
-    let id = draw(evidence, ...draws);
-    if (id === undefined) {
-      fullRowDraws++;
-      id = sampleRow(await evidence.row(), ...draws);
+    const row = evidence.at(0);
+    let id = sure.at(0);
+    if (id !== undefined) {
+      forcedTokens++;
+      sure = sure.slice(1);
+    } else {
+      const allowed = await constraint?.allowed();
+      const at = 2 * ids.length;
+      const draws = [options, { prompt, answer: ids, isBreaker }, [uniform(seed, at), uniform(seed, at + 1)], allowed] as const;
+      id = draw(row!, ...draws);
+      if (id === undefined) {
+        fullRowDraws++;
+        id = sampleRow(await row!.row(), ...draws);
+      }
+      await constraint?.accept(id);
+      unread.push(id);
     }
     ids.push(id);
     if (ids.length === 1) firstTokenAt = performance.now();
-    if (options.logprobs || alternatives) logprobs.push(await logprobsAfter(evidence, id, alternatives, tokenizer));
-    evidence.drawn();
+    if (wantsLogprobs) logprobs.push(await logprobsAfter(row!, id, alternatives, tokenizer));
+    if (row) {
+      row.drawn();
+      evidence = evidence.slice(1);
+    }
     options.onToken?.(id);
-    constraint?.accept(id);
     if (stopIds.has(id) && (constraint || !options.ignoreEos)) {
       finishReason = "stop";
       break;
@@ -308,9 +340,19 @@ async function* answerOf(
     if (part) yield part;
     if (text.stopString !== undefined) finishReason = "stop";
     else if (ids.length >= maxTokens) finishReason = "length";
+    else if (sure.length > 0 && readsAhead) continue;
     else if (signal?.aborted) finishReason = "cancelled";
-    else evidence = await nextEvidence(ahead.next(id, questionsAfter), constraint);
+    else if (sure.length === 0 && evidence.length === 0) {
+      sure = await forced(maxTokens - ids.length - (readsAhead ? 1 : 0));
+      if (sure.length > 0 && !readsAhead) {
+        unread.push(...sure);
+        continue;
+      }
+      evidence = await nextEvidence(ahead.next(unread, sure, questionsAfter), constraint);
+      unread = [];
+    }
   }
+  for (const row of evidence) row.drawn(); // of forced tokens that did not come
   const rest = text.end(finishReason !== "stop");
   if (rest) yield rest;
   const whole = text.whole();
@@ -319,14 +361,23 @@ async function* answerOf(
     ids,
     finishReason: finishReason === "stop" && whole.toolCalls.length > 0 ? "tool-calls" : finishReason,
     ...(finishReason === "cancelled" && { cancelReason: signal!.reason }),
-    logprobs: options.logprobs || alternatives ? logprobs : undefined,
+    logprobs: wantsLogprobs ? logprobs : undefined,
     fullRowDraws,
+    forcedTokens,
     firstTokenAt,
   };
 }
 
+/** Tokens that must come next, at most so many, and accepted. */
+async function forcedAfter(constraint: Constraint | undefined, most: number): Promise<readonly number[]> {
+  if (!constraint || most <= 0) return [];
+  const ids = (await constraint.forced()).slice(0, most);
+  for (const id of ids) await constraint.accept(id);
+  return ids;
+}
+
 /** Without the signal: a step cut in the middle would lose the state of the whole conversation. */
-async function nextEvidence(next: Promise<RowEvidence>, constraint: Constraint | undefined): Promise<RowEvidence> {
+async function nextEvidence(next: Promise<readonly RowEvidence[]>, constraint: Constraint | undefined): Promise<readonly RowEvidence[]> {
   if (constraint) {
     next.catch(() => undefined); // thrown where it is awaited
     await nextTurn();

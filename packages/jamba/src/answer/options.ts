@@ -189,8 +189,11 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
         ["type"],
       )(v) ||
       fields({ type: [(t) => t === "regex", ""], pattern: [isText, ""] }, ["type", "pattern"])(v) ||
-      fields({ type: [(t) => t === "grammar", ""], grammar: [isText, ""] }, ["type", "grammar"])(v),
-    '{ type: "json", schema?, strict? }, { type: "regex", pattern } or { type: "grammar", grammar }',
+      fields({ type: [(t) => t === "grammar", ""], grammar: [isText, ""], syntax: [(s) => s === "ebnf" || s === "lark", ""] }, [
+        "type",
+        "grammar",
+      ])(v),
+    '{ type: "json", schema?, strict? }, { type: "regex", pattern } or { type: "grammar", grammar, syntax? }',
   ],
   reasoning: boolean,
   documents: list,
@@ -242,11 +245,11 @@ function toolOptions(tools: Tools): Pick<CheckedOptions, "tools" | "runners"> {
   return { tools: definitions, runners };
 }
 
-/** What the grammar of a library's schema leaves open its own check finds: it need not be strict. */
+/** A schema of a library judges the answer itself too, and so finds what a grammar leaves open. */
 function formatOptions(format: Format): Pick<CheckedOptions, "format" | "answerSchema"> {
   if (format.type !== "json" || !isStandardSchema(format.schema)) return { format };
   const schema = jsonSchemaOf(format.schema, "format.schema");
-  return { format: { ...format, schema, strict: format.strict ?? false }, answerSchema: format.schema as StandardSchema };
+  return { format: { ...format, schema }, answerSchema: format.schema as StandardSchema };
 }
 
 /**

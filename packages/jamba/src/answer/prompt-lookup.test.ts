@@ -88,10 +88,10 @@ class FakeEngine {
     });
   }
 
-  async advance(opened: Opened, ids: readonly number[], questions: Questions): Promise<RowEvidence> {
-    const [evidence] = await this.guess(opened.sequence, ids, [questions]);
+  async advance(opened: Opened, ids: readonly number[], questions: readonly Questions[]): Promise<RowEvidence[]> {
+    const rows = await this.guess(opened.sequence, ids, questions);
     opened.ids.push(...ids);
-    return evidence;
+    return rows;
   }
 
   roomOf({ sequence }: Opened): number {
@@ -134,20 +134,28 @@ function hashOf(ids: readonly number[]): number {
 
 test("whatever is drawn, the evidence is of what was drawn and was asked what is asked there, and what is left over is dropped", async () => {
   const options = fc.record({ maxTokens: fc.integer({ min: 1, max: 5 }), ngram: fc.integer({ min: 1, max: 3 }) });
+  const groups = fc.array(fc.tuple(fc.integer({ min: 1, max: 3 }), fc.nat(3)), { minLength: 1, maxLength: 40 });
   await fc.assert(
-    fc.asyncProperty(ids, ids, options, fc.nat(30), async (prompt, answer, options, room) => {
+    fc.asyncProperty(ids, ids, options, fc.nat(30), groups, async (prompt, answer, options, room, groups) => {
       const engine = new FakeEngine(prompt.length + room, []);
       const opened = engine.open(prompt);
       const ahead = new Lookahead(engine as unknown as Engine, opened, options);
-      const drawn: number[] = [];
-      for (const id of answer.slice(0, room)) {
-        drawn.push(id);
-        const evidence = await ahead.next(id, (guesses) => ({ temperature: 1, asked: [hashOf([...prompt, ...drawn, ...guesses])] }));
-        const expected = hashOf([...prompt, ...drawn]);
-        expect([evidence.max, ...evidence.asked.keys()]).toEqual([expected, expected]);
-        evidence.drawn();
+      const said = answer.slice(0, room);
+      for (let at = 0, i = 0; at < said.length; i++) {
+        const [nDrawn, nSure] = groups[i % groups.length];
+        const drawn = said.slice(at, at + nDrawn);
+        const sure = said.slice(at + nDrawn, at + nDrawn + nSure);
+        const before = [...prompt, ...said.slice(0, at + drawn.length)];
+        const rows = await ahead.next(drawn, sure, (more) => ({ temperature: 1, asked: [hashOf([...before, ...more])] }));
+        expect(rows).toHaveLength(1 + sure.length);
+        for (const [more, row] of rows.entries()) {
+          const expected = hashOf([...before, ...sure.slice(0, more)]);
+          expect([row.max, ...row.asked.keys()]).toEqual([expected, expected]);
+          row.drawn();
+        }
+        at += drawn.length + sure.length;
         expect((opened.sequence as unknown as Fake).ids).toEqual(opened.ids);
-        expect([...prompt, ...drawn].slice(0, opened.ids.length)).toEqual(opened.ids);
+        expect([...prompt, ...said.slice(0, at)].slice(0, opened.ids.length)).toEqual(opened.ids);
       }
       const { drafted, accepted } = ahead.counts;
       expect(accepted).toBeLessThanOrEqual(drafted);
@@ -165,7 +173,7 @@ test("a text that repeats takes fewer steps than tokens", async () => {
   const engine = new FakeEngine(1000, []);
   const opened = engine.open([1, 2, 3, 4, 5, 6, 7, 8]);
   const ahead = new Lookahead(engine as unknown as Engine, opened, {});
-  for (let i = 0; i < 40; i++) await ahead.next((i % 8) + 1, asksNothing);
+  for (let i = 0; i < 40; i++) await ahead.next([(i % 8) + 1], [], asksNothing);
   expect(ahead.counts.accepted).toBeGreaterThan(30);
   expect(engine.steps).toBeLessThan(24); // two reads a step where one is drafted
 });
@@ -182,8 +190,8 @@ test("a read that fails is told when both are over, so that nobody drops what is
     const engine = new FakeEngine(1000, [guess, own]);
     const opened = engine.open([1, 2, 3, 1, 2]);
     const ahead = new Lookahead(engine as unknown as Engine, opened, { ngram: 2 });
-    const next = ahead.next(3, asksNothing).then(
-      ({ max }) => max,
+    const next = ahead.next([3], [], asksNothing).then(
+      ([{ max }]) => max,
       (error) => error.message,
     );
     expect(await next).toBe(own < 0 ? "no room" : hashOf([1, 2, 3, 1, 2, 3]));
@@ -199,6 +207,6 @@ test("an answer goes on where there is no room to guess", async () => {
   const engine = new FakeEngine(1000, []);
   engine.copyOf = () => Promise.reject(new Error("no room"));
   const ahead = new Lookahead(engine as unknown as Engine, engine.open([1, 2, 3, 1, 2]), { ngram: 2 });
-  for (const id of [3, 1, 2, 3]) await ahead.next(id, asksNothing);
+  for (const id of [3, 1, 2, 3]) await ahead.next([id], [], asksNothing);
   expect(ahead.counts).toEqual({ drafted: 0, accepted: 0 });
 });

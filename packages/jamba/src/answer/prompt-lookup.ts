@@ -38,21 +38,41 @@ export class Lookahead {
   }
 
   /**
-   * @param questionsAfter what a draw will want to know after `id` and so many guesses
-   * @returns evidence of the row after `id`, the token that comes next
+   * @param drawn tokens that the answer has and its sequence has not read
+   * @param sure tokens that must follow them
+   * @param questionsAfter what a draw will want to know after `drawn` and so many more tokens
+   * @returns evidence of the row after `drawn`, and of those after each of `sure`
    */
-  async next(id: number, questionsAfter: (guesses: readonly number[]) => Questions): Promise<RowEvidence> {
-    const draft = this.#draft;
-    if (draft?.ids[draft.accepted] === id) return this.#accept(draft);
+  async next(
+    drawn: readonly number[],
+    sure: readonly number[],
+    questionsAfter: (more: readonly number[]) => Questions,
+  ): Promise<readonly RowEvidence[]> {
+    const coming = [...drawn, ...sure];
+    const known: RowEvidence[] = [];
+    while (known.length < coming.length && this.#draft?.ids[this.#draft.accepted] === coming[known.length])
+      known.push(this.#accept(this.#draft));
+    for (const row of known.slice(0, drawn.length - 1)) row.drawn();
+    if (known.length < coming.length) known.push(...(await this.#read(coming.slice(known.length), sure, questionsAfter)));
+    return known.slice(-1 - sure.length);
+  }
+
+  /** @returns evidence of the rows after `ids`, for those of them that somebody wants: the last one and as many before as there are `sure` */
+  async #read(
+    rest: readonly number[],
+    sure: readonly number[],
+    questionsAfter: (more: readonly number[]) => Questions,
+  ): Promise<readonly RowEvidence[]> {
     this.dispose();
-    const ids = [...this.#pending, id];
+    const ids = [...this.#pending, ...rest];
     const drafted = this.#options
       ? lookUp([...this.#opened.ids, ...ids], this.#options, this.#engine.roomOf(this.#opened) - ids.length)
       : [];
     this.#pending = [];
     // Guessing may fail where there is no room for it; the answer need not.
     const sequence = drafted.length > 0 ? await this.#engine.copyOf(this.#opened).catch(() => undefined) : undefined;
-    const questions = questionsAfter([]);
+    const nRows = Math.min(rest.length, 1 + sure.length);
+    const questions = Array.from({ length: nRows }, (_, i) => questionsAfter(sure.slice(0, sure.length - nRows + 1 + i)));
     if (!sequence) return this.#engine.advance(this.#opened, ids, questions);
     // One step: the answer itself, and a copy that goes on with the drafts. Nobody drops what a step still reads.
     const [own, rows] = await Promise.allSettled([
@@ -60,7 +80,7 @@ export class Lookahead {
       this.#engine.guess(
         sequence,
         [...ids, ...drafted],
-        drafted.map((_, i) => questionsAfter(drafted.slice(0, i + 1))),
+        drafted.map((_, i) => questionsAfter([...sure, ...drafted.slice(0, i + 1)])),
       ),
     ]);
     if (own.status === "fulfilled" && rows.status === "fulfilled") {

@@ -19,7 +19,7 @@ function scripted(script: readonly (readonly AnswerCall[])[]) {
     const ids = [asked.length];
     yield { text: content, pieces: [], ids };
     const usage = { promptTokens: 10 * asked.length, cachedTokens: asked.length, completionTokens: 1 };
-    const timings = { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0, fullRowDraws: 0 };
+    const timings = { promptMs: 0, firstTokenMs: 0, totalMs: 0, tokensPerSecond: 0, fullRowDraws: 0, forcedTokens: 0, formatMs: 0 };
     return { text: content, content, ids, finishReason: toolCalls.length > 0 ? "tool-calls" : "stop", toolCalls, usage, timings };
   }
   return { said, asked, answer, add: (messages: readonly Message[]) => void said.push(messages) };

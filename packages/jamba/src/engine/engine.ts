@@ -186,12 +186,12 @@ export class Engine {
     return found?.load((parts) => this.import(ids.slice(0, found.length), parts), signal);
   }
 
-  /** Goes on with an answer. @returns evidence of the row after the last of `ids` */
-  async advance(opened: Opened, ids: readonly number[], questions: Questions): Promise<RowEvidence> {
+  /** Goes on with an answer. @returns evidence of the rows after the last of `ids`, one for each of `questions` */
+  async advance(opened: Opened, ids: readonly number[], questions: readonly Questions[]): Promise<readonly RowEvidence[]> {
     this.#runner.expectReadable(opened.sequence, ids);
-    const [evidence] = await this.#readRows(opened.sequence, ids, { rows: 1, questions: [questions], isAnswer: true });
+    const rows = await this.#readRows(opened.sequence, ids, { rows: questions.length, questions, isAnswer: true });
     opened.ids.push(...ids);
-    return evidence;
+    return rows;
   }
 
   /** Goes on with an answer that may turn out to be another. @returns evidence of the rows after the last tokens, one for each of `questions` */

@@ -60,13 +60,13 @@ async function say(constraint: Constraint, { tokenizer, stopId }: Vocabulary, se
     await mask(constraint, logits);
     const id = logits.reduce((best, logit, i) => (logit > logits[best] ? i : best), 0);
     expect(id).toBeLessThan(tokenizer.vocabSize);
-    constraint.accept(id);
+    await constraint.accept(id);
     ids.push(id);
     if (step % 11 === 5 && !constraint.ended) {
       const count = Math.min(ids.length, 1 + (step % 3));
       const again = ids.slice(-count);
-      constraint.rollback(count);
-      for (const old of again) constraint.accept(old);
+      await constraint.rollback(count);
+      for (const old of again) await constraint.accept(old);
     }
   }
   const ended = constraint.ended;
@@ -93,7 +93,7 @@ const schemas: Record<string, object> = {
   "listed properties": person,
   "additional properties": { ...person, additionalProperties: { type: "boolean" } },
   "an open object": { type: "object", properties: { "": { type: "integer" }, é1: { type: "null" }, é2: { type: "null" } }, additionalProperties: true },
-  "a map": { type: "object", additionalProperties: { type: "number" }, minProperties: 2, maxProperties: 3 },
+  "a map": { type: "object", additionalProperties: { type: "number" } },
   "keys by pattern": { type: "object", patternProperties: { "^x-[a-z]{1,5}$": { type: "integer" } }, additionalProperties: false },
   "a required name that is not listed": { type: "object", properties: { a: { type: "null" } }, required: ["a", "b"] },
   enums: { enum: ["a b", 'quote " and \\', "é🎉\n", 1.5, null, { a: [1, true] }] },
@@ -142,7 +142,9 @@ describe("JSON by schema", () => {
     const valid = ajv.compile(schema);
     let whole = 0;
     for (let seed = 0; seed < runs; seed++) {
-      const text = await say(await open({ format: { type: "json", schema } }), tiny, seed);
+      const constraint = await open({ format: { type: "json", schema } });
+      expect(constraint.notEnforced).toEqual([]);
+      const text = await say(constraint, tiny, seed);
       if (text === "") continue;
       whole++;
       const value = JSON.parse(text);
@@ -163,7 +165,7 @@ describe("JSON by schema", () => {
     const accepts = async (text: string) => {
       const constraint = await open(spec);
       try {
-        for (const id of [...tiny.tokenizer.encode(text), tiny.stopId]) constraint.accept(id);
+        for (const id of [...tiny.tokenizer.encode(text), tiny.stopId]) await constraint.accept(id);
         return true;
       } catch {
         return false;
@@ -184,32 +186,14 @@ describe("JSON by schema", () => {
 
   test.each([
     [{ type: "foo" }, /format\.schema\.type: .*"foo"/],
-    [{ type: "string", not: { const: "a" } }, /format\.schema\.not: .*can be enforced/],
     [{ properties: { a: { type: "array", uniqueItems: true } } }, /format\.schema\.properties\.a\.uniqueItems/],
-    [{ type: "integer", multipleOf: 5 }, /multipleOf/],
-    [{ if: {}, else: false }, /\.if/],
     [{ type: "string", format: "color" }, /format\.schema\.format.*color/],
-    [{ type: "string", maxLength: 5000 }, /length above 64/],
-    [{ type: "string", pattern: "(?=a)" }, /format\.schema\.pattern.*look/],
-    [{ type: "string", pattern: "(" }, /can't read/],
-    [{ type: "string", pattern: "((a{1,99}){1,99}){1,99}" }, /more than/],
-    [{ $ref: "#/$defs/none" }, /\$ref.*none/],
+    [{ type: "string", pattern: "(a)\\1" }, /format\.schema\.pattern.*back/],
     [{ $ref: "http://example.com/x" }, /\$ref/],
-    [{ $defs: { a: { $ref: "#/$defs/a" } }, $ref: "#/$defs/a" }, /itself/],
-    [{ $defs: { a: { anyOf: [{ $ref: "#/$defs/a" }, { type: "null" }] } }, $ref: "#/$defs/a" }, /itself/],
-    [{ type: "integer", minimum: 5, maximum: 4 }, /fits between/],
-    [{ type: "array", minItems: 2, maxItems: 1 }, /maxItems/],
-    [{ type: "object", required: ["a"], additionalProperties: false }, /required/],
-    [{ enum: [] }, /enum/],
-    [{ anyOf: [] }, /anyOf/],
-    [false, /satisfies/],
-    [7, /format\.schema/],
-    [{ properties: [] }, /properties/],
-    [{ type: "string", minLength: -1 }, /minLength/],
-    [{ foo: 1 }, /foo/],
-    [Array.from({ length: 200 }).reduce((inner: object) => ({ type: "array", items: inner }), {}), /deep/],
+    [{ type: "integer", minimum: 5, maximum: 4 }, /satisfies/],
+    [Array.from({ length: 2000 }).reduce((inner: object) => ({ type: "array", items: inner }), {}), /nested|deep/],
   ])("that can't be enforced says why: %j", async (schema, message) => {
-    await expect(tiny.constraints.open({ format: { type: "json", schema: schema as object } })).rejects.toMatchObject({
+    await expect(tiny.constraints.open({ format: { type: "json", schema: schema as object, strict: true } })).rejects.toMatchObject({
       code: "OPTION",
       message: expect.stringMatching(message),
     });
@@ -237,8 +221,9 @@ describe("regular expressions", () => {
     }
   });
 
-  test.each(["a(?!b)", "\\bword", "(a)\\1", "a^b", "(a$)b", "\\p{L}", "a)", "[z-a]", "a**"])("that can't be: %j", async (pattern) => {
-    await expect(tiny.constraints.open({ format: { type: "regex", pattern } })).rejects.toMatchObject({ code: "OPTION" });
+  test.each(["(a)\\1", "a^b", "(a$)b", "a)", "[z-a]", "a**"])("that can't be: %j", async (pattern) => {
+    const first = async () => (await open({ format: { type: "regex", pattern } })).allowed();
+    await expect(first()).rejects.toMatchObject({ code: "OPTION" });
   });
 });
 
@@ -253,12 +238,11 @@ describe("grammars", () => {
   });
 
   test.each([
-    ["root ::= foo", /Rule "foo" is not defined/],
-    ["root = ((", /root/],
-    ["", /refuses/],
-    ["root ::= [à-ü]", /single bytes/],
-    ['root ::= "[" [a\\u00e9]', /single bytes/],
-    ['root ::= "a" [z-a]', /lower bound/],
+    ["root ::= foo", /line 1.*foo/],
+    ["root = ((", /::=/],
+    ["", /root/],
+    ['root ::= "a" [z-a]', /range/],
+    ["root ::= root\n", /itself/],
     [`root ::= ${"(".repeat(20_000)}"a"${")".repeat(20_000)}`, /./],
   ])("that are wrong say why", async (grammar, message) => {
     await expect(tiny.constraints.open({ format: { type: "grammar", grammar } })).rejects.toMatchObject({
@@ -278,9 +262,10 @@ describe("grammars", () => {
     expect(JSON.parse(await say(await open({ format: { type: "json", schema: { const: [1] } } }), tiny, 2))).toEqual([1]);
   });
 
-  test("that lead nowhere are an error, not a crash", async () => {
-    const constraint = await open({ format: { type: "grammar", grammar: "root ::= root\n" } });
-    await expect(constraint.allowed()).rejects.toMatchObject({ code: "OPTION" });
+  test("may be in Lark, from the rule start", async () => {
+    const grammar = 'start: item ("," item)*\nitem: /[0-9]{2}/\n';
+    const text = await say(await open({ format: { type: "grammar", grammar, syntax: "lark" } }), tiny, 1);
+    expect(text).toMatch(/^\d{2}(,\d{2})*$/);
   });
 });
 
@@ -338,7 +323,7 @@ describe.each(["jamba", "chatml"] as const)("tool calls in the %s form", (form) 
     const call = '{"name": "now", "arguments": {}}';
     const nextAfter = async (parallelToolCalls: boolean, text: string) => {
       const constraint = await open({ tools: functions, toolChoice, form, parallelToolCalls });
-      for (const id of tiny.tokenizer.encode(text)) constraint.accept(id);
+      for (const id of tiny.tokenizer.encode(text)) await constraint.accept(id);
       const logits = new Float32Array(tiny.tokenizer.vocabSize);
       await mask(constraint, logits);
       constraint.dispose();
@@ -352,7 +337,7 @@ describe.each(["jamba", "chatml"] as const)("tool calls in the %s form", (form) 
 
   test("after thoughts, which end before the calls", async () => {
     const constraint = await open({ tools: functions, toolChoice: { name: "add" }, form, thoughts: true });
-    for (const id of tiny.tokenizer.encode('so {"a" <tool_call>\n</think>')) constraint.accept(id);
+    for (const id of tiny.tokenizer.encode('so {"a" <tool_call>\n</think>')) await constraint.accept(id);
     const parts = read(`so</think>${await say(constraint, tiny, 5)}`, true);
     expect(parts.toolCalls).toHaveLength(1);
   });
@@ -362,7 +347,7 @@ describe.each(["jamba", "chatml"] as const)("tool calls in the %s form", (form) 
     for (let seed = 0; seed < 3 * runs; seed++) {
       const constraint = await open({ tools: functions, form });
       const before = `Well < {"x": 1}. ${begun}`;
-      for (const id of tiny.tokenizer.encode(before)) constraint.accept(id);
+      for (const id of tiny.tokenizer.encode(before)) await constraint.accept(id);
       const text = await say(constraint, tiny, seed, 400);
       if (text === "") continue;
       const parts = read(before + text);
@@ -412,22 +397,22 @@ describe("a constraint", () => {
   test("refuses what it masks, with nothing changed", async () => {
     const constraint = await open(spec);
     const [a] = tiny.tokenizer.encode("a", {});
-    expect(() => constraint.accept(tiny.stopId)).toThrow(expect.objectContaining({ code: "OPTION" }));
-    expect(() => constraint.accept(tiny.tokenizer.vocabSize + 3)).toThrow(expect.objectContaining({ code: "OPTION" }));
+    await expect(constraint.accept(tiny.stopId)).rejects.toThrow(expect.objectContaining({ code: "OPTION" }));
+    await expect(constraint.accept(tiny.tokenizer.vocabSize + 3)).rejects.toThrow(expect.objectContaining({ code: "OPTION" }));
     const before = new Float32Array(tiny.tokenizer.vocabSize);
     await mask(constraint, before);
     expect(before[a]).toBe(0);
     expect(before[tiny.stopId]).toBe(Number.NEGATIVE_INFINITY);
-    expect(() => constraint.rollback(1)).toThrow(expect.objectContaining({ code: "OPTION" }));
+    await expect(constraint.rollback(1)).rejects.toThrow(expect.objectContaining({ code: "OPTION" }));
   });
 
   test("can take back its end", async () => {
     const constraint = await open(spec);
-    for (const id of [...tiny.tokenizer.encode("ab"), tiny.stopId]) constraint.accept(id);
+    for (const id of [...tiny.tokenizer.encode("ab"), tiny.stopId]) await constraint.accept(id);
     expect(constraint.ended).toBe(true);
     await expect(constraint.allowed()).rejects.toMatchObject({ code: "OPTION" });
-    expect(() => constraint.accept(tiny.stopId)).toThrow(expect.objectContaining({ code: "OPTION" }));
-    constraint.rollback(1);
+    await expect(constraint.accept(tiny.stopId)).rejects.toThrow(expect.objectContaining({ code: "OPTION" }));
+    await constraint.rollback(1);
     expect(constraint.ended).toBe(false);
     // Nothing but the end is left.
     const logits = new Float32Array(tiny.tokenizer.vocabSize + 40);
@@ -443,8 +428,8 @@ describe("a constraint", () => {
       await Promise.all([mask(one, x), mask(other, y)]);
       expect(x).toEqual(y);
       one.prepare(); // of a state that is left at once
-      one.accept(id);
-      other.accept(id);
+      await one.accept(id);
+      await other.accept(id);
     }
   });
 });
@@ -462,7 +447,7 @@ test("the tiny model, which tells stories, writes JSON by schema when it must", 
     for (const id of model.tokenizer.encode("]}")) scores[id] += 8;
     await mask(constraint, scores);
     const id = topOf(scores, 1, 1).ids[0];
-    constraint.accept(id);
+    await constraint.accept(id);
     ids.push(id);
     const before = state;
     const next = model.forward([id], { state: before });
@@ -482,16 +467,16 @@ describe("with Jamba 1.5's vocabulary of 65,536", () => {
 
   test("commas, which it calls special, are text; its control tokens are not", async () => {
     const constraint = await open({ format: { type: "json" } }, large);
-    for (const id of large.tokenizer.encode('{"a": [1, 2], "b": "x, y')) constraint.accept(id);
+    for (const id of large.tokenizer.encode('{"a": [1, 2], "b": "x, y')) await constraint.accept(id);
     for (const token of ["<|bom|>", "<documents>", "<tool_calls>", "<|pad|>"])
-      expect(() => constraint.accept(large.tokenizer.idOf(token)!)).toThrow(/accept/);
+      await expect(constraint.accept(large.tokenizer.idOf(token)!)).rejects.toThrow(/accept/);
   });
 
   test("the tag of a call is its one token, and no string holds it", async () => {
     const constraint = await open({ tools: functions, toolChoice: "required", form: "jamba" }, large);
-    constraint.accept(large.tokenizer.idOf("<tool_calls>")!);
-    for (const id of large.tokenizer.encode('[\n    {"name": "say \\"it\\"", "arguments": {"text": "')) constraint.accept(id);
-    expect(() => constraint.accept(large.tokenizer.idOf("</tool_calls>")!)).toThrow(/accept/);
+    await constraint.accept(large.tokenizer.idOf("<tool_calls>")!);
+    for (const id of large.tokenizer.encode('[\n    {"name": "say \\"it\\"", "arguments": {"text": "')) await constraint.accept(id);
+    await expect(constraint.accept(large.tokenizer.idOf("</tool_calls>")!)).rejects.toThrow(/accept/);
     expect(await say(constraint, large, 1, 300)).toMatch(/<\/tool_calls>$/);
   });
 

@@ -1,24 +1,21 @@
-// What an answer may look like, as one of xgrammar's structural tags: thoughts, then text, calls or a format. It knows nothing of tokens.
+// What an answer may look like, as a grammar in llguidance's Lark: thoughts, then text, calls or a format.
 
 import { JambaError } from "@jamba/core";
-import type { StructuralTagFormat, TagFormat } from "@mlc-ai/web-xgrammar";
-import { regexGrammar } from "./regex-grammar.ts";
-import { anyJsonGrammar, schemaGrammar } from "./schema-grammar.ts";
+import { checkLark, larkOfEbnf, type PrepareOptions, prepareSchema, rustRegexes } from "@jamba/grammar";
 import type { SchemaOf } from "./standard-schema.ts";
 
 /**
  * What the whole answer must be.
- * - `json`: a JSON value that satisfies `schema`, or any object or array; on one line, see `schemaGrammar` for what is narrower. A keyword
- *   that can't be enforced is refused, unless `strict` is false: then it is left out, and `Result.notEnforced` names it. A schema of zod,
- *   valibot or another library is not strict unless that is asked for, since it judges the answer itself: `Result.parsed`, `parseIssues`.
- * - `regex`: a text that `pattern` matches from its first character to its last.
- * - `grammar`: a text of this EBNF (GBNF's syntax, mostly) from its rule `root`. A grammar is a program: one that is made to can take
- *   for ever to compile.
+ * - `json`: a JSON value that satisfies `schema`, or any object or array; on one line. With `strict: true` the answer satisfies all of the
+ *   schema, and one with a keyword that can't be enforced is refused. Otherwise such keywords are left out, `Result.notEnforced` names them,
+ *   and an object that lists properties and does not speak of others has no others. See `prepareSchema` of @jamba/grammar.
+ * - `regex`: a text that `pattern`, with the flag `u`, matches from its first character to its last.
+ * - `grammar`: a text of this EBNF (GBNF's syntax, mostly) from its rule `root`, or with `syntax: "lark"` of this Lark from its rule `start`.
  */
 export type Format<Parsed = unknown> =
   | { readonly type: "json"; readonly schema?: SchemaOf<Parsed>; readonly strict?: boolean }
   | { readonly type: "regex"; readonly pattern: string }
-  | { readonly type: "grammar"; readonly grammar: string };
+  | { readonly type: "grammar"; readonly grammar: string; readonly syntax?: "ebnf" | "lark" };
 
 /**
  * "auto": text with or without calls. "none": no calls. "required": one or more calls. A name: exactly one call, of this tool.
@@ -48,55 +45,76 @@ export interface AnswerSpec {
   readonly form?: Form;
 }
 
-/** How each form writes calls, as the templates show them to the model. */
+/** How each form writes calls, as the templates show them to the model; `close` is followed by the closing tag. */
 const callForms = {
-  jamba: { tag: "<tool_calls>", open: "<tool_calls>[\n    ", between: ",\n    ", close: "\n]</tool_calls>" },
-  chatml: { tag: "<tool_call>", open: "<tool_call>\n", between: "\n</tool_call>\n<tool_call>\n", close: "\n</tool_call>" },
+  jamba: { tag: "<tool_calls>", endTag: "</tool_calls>", open: "[\n    ", between: [",\n    "], close: "\n]" },
+  chatml: {
+    tag: "<tool_call>",
+    endTag: "</tool_call>",
+    open: "\n",
+    between: ["\n", "</tool_call>", "\n", "<tool_call>", "\n"],
+    close: "\n",
+  },
 };
 
 /** The tags that a vocabulary may hold as single tokens. */
 export const tags = ["<think>", "</think>", "<tool_calls>", "</tool_calls>", "<tool_call>", "</tool_call>"];
+
+/** What a grammar has to know of the vocabulary. */
+export interface AnswerTokens {
+  /** Of a tag that is one token. */
+  idOf(tag: string): number | undefined;
+  /** Tokens that are no text, which free text may hold all the same. */
+  readonly inText: readonly number[];
+}
+
+export interface AnswerGrammar {
+  readonly lark: string;
+  /** What it leaves open, see `unenforced`. */
+  readonly notEnforced: readonly string[];
+}
 
 /**
  * What answers with these options are not bound to: keywords of schemas that are not strict, by their paths in the options, such as
  * `format.schema.properties.name.not` or `tools[0].function.parameters.if`.
  * @throws JambaError OPTION for a schema that is wrong, or strict with a keyword that can't be enforced
  */
-export function unenforced({ format, tools, toolChoice }: Pick<AnswerSpec, "format" | "tools" | "toolChoice">): readonly string[] {
-  const found = new Set<string>();
-  if (format) formatGrammar(format, found);
-  for (const tool of callable(tools, toolChoice)) parametersGrammar(tool, found);
-  return [...found];
+export function unenforced(spec: Pick<AnswerSpec, "format" | "tools" | "toolChoice">): readonly string[] {
+  const writer = new Writer({ idOf: () => undefined, inText: [] });
+  if (spec.format) writer.format(spec.format);
+  for (const tool of callable(spec.tools, spec.toolChoice)) writer.call(tool);
+  return [...writer.notEnforced];
 }
 
 /**
- * @param spell how a text with tags is spelled in the vocabulary
- * @param found takes what `unenforced` gives
  * @returns undefined where everything is allowed
  * @throws JambaError OPTION for a schema, pattern or choice that is wrong
  */
-export function answerGrammar(
-  spec: AnswerSpec,
-  spell: (text: string) => string,
-  found = new Set<string>(),
-): StructuralTagFormat | undefined {
-  const { format, toolChoice = "auto", parallelToolCalls = true, thoughts = false, form } = spec;
+export function answerGrammar(spec: AnswerSpec, tokens: AnswerTokens): AnswerGrammar | undefined {
+  const { format, toolChoice = "auto", thoughts = false, form } = spec;
   const tools = callable(spec.tools, toolChoice);
+  const forced = isForced(toolChoice);
   if ((typeof toolChoice === "object" || toolChoice === "required") && tools.length === 0)
     throw new JambaError("OPTION", `toolChoice: expected tools to choose from, found none`);
-  const isNamed = typeof toolChoice === "object" && !("allowed" in toolChoice);
-  const formatted = format && grammar(formatGrammar(format, found));
-  const calls = tools.map((tool) => callTag(tool, found));
-  const rest = body(formatted, calls, isForced(toolChoice), { form, single: !parallelToolCalls || isNamed, spell });
-  if (!rest) return undefined;
-  const before: StructuralTagFormat[] = [];
-  if (thoughts) {
-    before.push({ type: "tag", begin: "", content: { type: "any_text" }, end: spell("</think>") });
-    before.push(grammar('root ::= "\\n"{0,2}\n'));
+  if (tools.length > 0 && !form)
+    throw new JambaError(
+      "OPTION",
+      "tools: expected messages for a model that calls tools (<|im_start|> or <|bom|> in its vocabulary), found a plain text or another vocabulary",
+    );
+  const isFree = tools.length > 0 && !format && !forced;
+  const writer = new Writer(isFree ? tokens : { ...tokens, inText: [] });
+  const whole = format && writer.format(format);
+  let body = whole;
+  if (tools.length > 0) {
+    const isNamed = typeof toolChoice === "object" && !("allowed" in toolChoice);
+    const single = spec.parallelToolCalls === false || isNamed;
+    const calls = writer.calls(tools, form!, single);
+    if (isFree) body = writer.textWithCalls(calls, form!, single);
+    else body = !forced && whole ? writer.rule(`${writer.block(calls, form!)} | ${whole}`) : writer.block(calls, form!);
   }
-  // The template leaves it to the model to write the space before its answer.
-  if (form === "jamba" && rest.type !== "triggered_tags") before.push(grammar('root ::= " "?\n'));
-  return { type: "sequence", elements: [...before, rest] };
+  if (!body) return undefined;
+  const parts = [thoughts ? [writer.thoughts(), "/\\n{0,2}/"] : [], form === "jamba" && !isFree ? ['" "?'] : [], body].flat();
+  return { lark: writer.text(parts.join(" ")), notEnforced: [...writer.notEnforced] };
 }
 
 /** Of an answer that has begun, what the grammar binds: where calls are all that is asked for, words before them are free. */
@@ -109,103 +127,125 @@ export function boundPart(spec: AnswerSpec, prefix: string): { spec: AnswerSpec;
   return { spec: { ...spec, thoughts: false }, prefix: call < 0 ? "" : prefix.slice(call) };
 }
 
-interface CallStyle {
-  readonly form: Form | undefined;
-  /** At most one call. */
-  readonly single: boolean;
-  readonly spell: (text: string) => string;
-}
-
-function body(
-  formatted: StructuralTagFormat | undefined,
-  calls: readonly TagFormat[],
-  forced: boolean,
-  { form, single, spell }: CallStyle,
-): StructuralTagFormat | undefined {
-  if (calls.length === 0) return formatted;
-  if (!form)
-    throw new JambaError(
-      "OPTION",
-      "tools: expected messages for a model that calls tools (<|im_start|> or <|bom|> in its vocabulary), found a plain text or another vocabulary",
-    );
-  if (!forced && !formatted) return textWithCalls(calls, form, single, spell);
-  const block = callBlock(calls, form, single, spell(callForms[form].tag), spell);
-  return !forced && formatted ? { type: "or", elements: [block, formatted] } : block;
-}
-
 /** Whether an answer without calls is none. */
 export function isForced(choice: ToolChoice): boolean {
   if (typeof choice !== "object") return choice === "required";
   return !("allowed" in choice) || choice.mode === "required";
 }
 
-function formatGrammar(format: Format, found: Set<string>): string {
-  if (format.type === "json") {
-    const { schema, strict = true } = format;
-    return schema === undefined
-      ? anyJsonGrammar()
-      : schemaGrammar(schema, { notEnforced: strict ? undefined : found, name: "format.schema" });
+/** Puts the rules of one grammar together. */
+class Writer {
+  readonly notEnforced = new Set<string>();
+  readonly #tokens: AnswerTokens;
+  readonly #rules: string[] = [];
+
+  constructor(tokens: AnswerTokens) {
+    this.#tokens = tokens;
   }
-  if (format.type === "regex") return wholeRegex(format.pattern);
-  for (const [part] of format.grammar.matchAll(/#.*|"(?:\\.|[^"\\\n])*"|\[(?:\\.|[^\]\\\n])*\]/gsu))
-    if (part.startsWith("[") && !part.startsWith("[^") && /[^\0-\x7f]|\\(u(?!00[0-7])|U(?!000000[0-7])|x[89a-f])/i.test(part))
-      throw new JambaError(
-        "OPTION",
-        `format.grammar: expected classes of ASCII characters, found ${part}, of which xgrammar would match single bytes; write ("é" | "è") or [^…]`,
-      );
-  return format.grammar;
+
+  /** @returns its name */
+  rule(body: string, attributes = ""): string {
+    const name = `r${this.#rules.length}`;
+    this.#rules.push(`${name}${attributes}: ${body}`);
+    return name;
+  }
+
+  text(start: string): string {
+    return [`%llguidance {}`, `start: ${start}`, ...this.#rules, "TEXT: /(.|\\n)*/", ""].join("\n");
+  }
+
+  format(format: Format): string {
+    if (format.type === "json") {
+      const { schema = { type: ["object", "array"] }, strict = false } = format;
+      return this.#json(schema, { strict, name: "format.schema" });
+    }
+    if (format.type === "regex") {
+      const regexes = rustRegexes(format.pattern, { name: "format.pattern", whole: true });
+      this.#rules.push(`PATTERN: ${regexes.map((regex) => `/${regex}/`).join(" & ")}`);
+      return "PATTERN";
+    }
+    const json = (schema: unknown, name: string) => this.#prepared(schema, { strict: false, name });
+    const lark = format.syntax === "lark" ? checkLark(format.grammar, { json }) : larkOfEbnf(format.grammar);
+    return this.rule(`%lark {\n${lark}\n}`);
+  }
+
+  call({ name, parameters, strict, path }: Tool): string {
+    const head = `{"name": ${JSON.stringify(name)}, "arguments": `;
+    return this.rule(`${quoted(head)} ${this.#json(parameters, { strict, name: `${path}.parameters` })} "}"`);
+  }
+
+  /** Calls and the closing tag: what follows the opening one. */
+  calls(tools: readonly Tool[], form: Form, single: boolean): string {
+    const { endTag, open, between, close } = callForms[form];
+    const call = this.rule(tools.map((tool) => this.call(tool)).join(" | "));
+    const more = single ? "" : ` (${between.map((part) => this.#spelled(part)).join(" ")} ${call})*`;
+    return this.rule(`${quoted(open)} ${call}${more} ${quoted(close)} ${this.#spelled(endTag)}`);
+  }
+
+  block(calls: string, form: Form): string {
+    return this.rule(`${this.#spelled(callForms[form].tag)} ${calls}`);
+  }
+
+  /** The opening tag begins a call however it is spelled. */
+  textWithCalls(calls: string, form: Form, single: boolean): string {
+    const { tag } = callForms[form];
+    const one = this.rule(`${this.#upTo(tag)} ${calls}`);
+    const text = this.#freeText();
+    return single ? this.rule(`${one} | ${text}`) : this.rule(`${one}* ${text}`);
+  }
+
+  thoughts(): string {
+    return this.#upTo("</think>");
+  }
+
+  /** Text that ends with a tag, as its token or spelled out. */
+  #upTo(tag: string): string {
+    const id = this.#tokens.idOf(tag);
+    const spelled = this.rule(`TEXT ${quoted(tag)}`, "[lazy]");
+    // Up to a token of another kind the text is as free as ever.
+    const pieces = this.#inText() ? this.rule(`(TEXT ${this.#inText()})* ${spelled}`) : spelled;
+    return id === undefined ? pieces : this.rule(`${pieces} | ${this.#freeText()} <[${id}]>`);
+  }
+
+  #freeText(): string {
+    return this.#inText() ? `(TEXT ${this.#inText()})* TEXT` : "TEXT";
+  }
+
+  #inText(): string {
+    const { inText } = this.#tokens;
+    return inText.length > 0 ? `<[${rangesOf(inText)}]>` : "";
+  }
+
+  #json(schema: unknown, options: PrepareOptions): string {
+    return this.rule(`%json ${JSON.stringify(this.#prepared(schema, options))}`);
+  }
+
+  #prepared(schema: unknown, options: PrepareOptions): unknown {
+    const { schema: prepared, notEnforced } = prepareSchema(schema, options);
+    for (const path of notEnforced) this.notEnforced.add(path);
+    return prepared;
+  }
+
+  #spelled(text: string): string {
+    const id = tags.includes(text) ? this.#tokens.idOf(text) : undefined;
+    return id === undefined ? quoted(text) : `<[${id}]>`;
+  }
 }
 
-function wholeRegex(pattern: string): string {
-  const rules: string[] = [];
-  const rule = (body: (self: string) => string) => {
-    const self = `r${rules.length}`;
-    rules.push("");
-    rules[Number(self.slice(1))] = `${self} ::= ${body(self)}\n`;
-    return self;
-  };
-  const root = regexGrammar(pattern, { name: "format.pattern", rule });
-  return `root ::= ${root}\n${rules.join("")}`;
+/** "1,4-6" of rising numbers. */
+function rangesOf(ids: readonly number[]): string {
+  const ranges: [number, number][] = [];
+  for (const id of ids) {
+    const last = ranges.at(-1);
+    if (last && id === last[1] + 1) last[1] = id;
+    else ranges.push([id, id]);
+  }
+  return ranges.map(([from, to]) => (from === to ? from : `${from}-${to}`)).join(",");
 }
 
-/** A block of calls, whose opening tag is spelled as `trigger`. */
-function callBlock(calls: readonly TagFormat[], form: Form, single: boolean, trigger: string, spell: (text: string) => string): TagFormat {
-  const { tag, open, between, close } = callForms[form];
-  return {
-    type: "tag",
-    begin: trigger + open.slice(tag.length),
-    content: { type: "tags_with_separator", tags: [...calls], separator: spell(between), at_least_one: true, stop_after_first: single },
-    end: spell(close),
-  };
-}
-
-/** The opening tag begins a call however it is spelled. */
-function textWithCalls(calls: readonly TagFormat[], form: Form, single: boolean, spell: (text: string) => string): StructuralTagFormat {
-  const { tag } = callForms[form];
-  const triggers = [...new Set([tag, spell(tag)])];
-  return {
-    type: "triggered_tags",
-    triggers,
-    tags: triggers.map((trigger) => callBlock(calls, form, single, trigger, spell)),
-    stop_after_first: single,
-  };
-}
-
-function callTag(tool: Tool, found: Set<string>): TagFormat {
-  return {
-    type: "tag",
-    begin: `{"name": ${JSON.stringify(tool.name)}, "arguments": `,
-    content: grammar(parametersGrammar(tool, found)),
-    end: "}",
-  };
-}
-
-function parametersGrammar({ parameters, strict, path }: Tool, found: Set<string>): string {
-  return schemaGrammar(parameters, { notEnforced: strict ? undefined : found, name: `${path}.parameters` });
-}
-
-function grammar(text: string): StructuralTagFormat {
-  return { type: "grammar", grammar: text };
+/** Lark's strings are JSON's. */
+function quoted(text: string): string {
+  return JSON.stringify(text);
 }
 
 interface Tool {

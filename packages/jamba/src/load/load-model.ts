@@ -35,6 +35,10 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
       throw new JambaError("OPTION", `contextLength: expected at most the model's ${config.contextLength}, found ${contextLength}`);
     }
     const tokenizer = checkpoint.tokenizer === undefined ? undefined : loadTokenizer(checkpoint.tokenizer, checkpoint.tokenizerConfig);
+    const stopIds = new Set([...config.eosIds, ...generation.eosIds, ...turnEnds(tokenizer)]);
+    const constraints = tokenizer && new Constraints(tokenizer, stopIds);
+    closers.push(() => constraints?.dispose());
+    if (options.formats !== "when-used") constraints?.prepare();
     const { backend, device } = await openDevice(options, closers);
     expectKvDtype(options.kvDtype, device);
     const counts = new Map<WeightDtype, number>();
@@ -58,13 +62,10 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const kvDtype = options.kvDtype ?? defaultKvDtype(dtypes, device);
     const runner = await Runner.open(backend, config, weights, { contextLength, kvDtype });
     closers.push(() => runner.dispose());
-    const stopIds = new Set([...config.eosIds, ...generation.eosIds, ...turnEnds(tokenizer)]);
     // Reuse is exact: other weights or another device would go on from other numbers.
     const numbers = [...dtypes, device.numerics].join();
     const engine = await openEngine(runner, stopIds, identity, numbers, options);
     closers.push(() => engine.close());
-    const constraints = tokenizer && new Constraints(tokenizer, stopIds);
-    closers.push(() => constraints?.dispose());
     return new JambaModel({
       runner,
       engine,

@@ -29,6 +29,11 @@ export interface LoadOptions {
   cache?: CacheOptions;
   /** How much may run at the same time; calls beyond that wait. */
   limits?: LimitOptions;
+  /**
+   * "ready" (default): what formats and calls of tools need of the vocabulary is read while the model loads, on a thread of its own;
+   * "when-used": with the first of them, which waits for it (half a second for 65,536 tokens). It takes 38 MiB.
+   */
+  formats?: "ready" | "when-used";
   /** Of a hub id: a branch, a tag or a commit; "main" if not given. */
   revision?: string;
   /** Where downloads are kept; by default where Python's huggingface_hub keeps them (HF_HUB_CACHE, HF_HOME). */
@@ -71,6 +76,7 @@ const known = [
   "threads",
   "cache",
   "limits",
+  "formats",
   "revision",
   "cacheDir",
   "token",
@@ -94,11 +100,13 @@ export function checkLoadOptions(options: LoadOptions): void {
     expectKnown(`cache.${name}`, ["cache.bytes", "cache.dir", "cache.dirBytes", "cache.onError"]);
   for (const name of Object.keys(options.limits ?? {}))
     expectKnown(`limits.${name}`, ["limits.sequences", "limits.tokens", "limits.bytes"]);
-  const { dtype = "auto", kvDtype = "f32", contextLength = 1, threads = 1, cache = {}, limits = {} } = options;
+  const { dtype = "auto", kvDtype = "f32", formats = "ready", contextLength = 1, threads = 1, cache = {}, limits = {} } = options;
   if (!dtypes.includes(dtype))
     throw new JambaError("OPTION", `dtype: expected one of ${dtypes.join(", ")}, found ${JSON.stringify(dtype)}`);
   if (!kvDtypes.includes(kvDtype))
     throw new JambaError("OPTION", `kvDtype: expected one of ${kvDtypes.join(", ")}, found ${JSON.stringify(kvDtype)}`);
+  if (formats !== "ready" && formats !== "when-used")
+    throw new JambaError("OPTION", `formats: expected "ready" or "when-used", found ${JSON.stringify(formats)}`);
   if (options.onWarning !== undefined && typeof options.onWarning !== "function")
     throw new JambaError("OPTION", `onWarning: expected a function, found ${typeof options.onWarning}`);
   const { sequences = 1, tokens = 1, bytes = 1 } = limits;
