@@ -230,7 +230,7 @@ export class Emitter {
       if (isFull(shape, nodes) && shape.type === "null") found.push(nodes.constant(null, node.path));
       else if (shape.type === "boolean")
         for (const value of shape.value === undefined ? [true, false] : [shape.value]) found.push(nodes.constant(value, node.path));
-      else if ((shape.type === "number" || shape.type === "string") && shape.values && !("patterns" in shape && shape.patterns.length > 0))
+      else if ((shape.type === "number" || (shape.type === "string" && shape.patterns.length + shape.formats.length === 0)) && shape.values)
         for (const value of shape.values) found.push(nodes.constant(value, node.path));
       else return undefined;
       if (found.length > maxValues) return undefined;

@@ -129,6 +129,10 @@ describe("what can't be enforced", () => {
       message: expect.stringContaining("schema.properties.a.items.format: expected one of date-time"),
     });
   });
+  test("values that a format may refuse are not taken to be there", () => {
+    const few = { type: "array", items: { enum: [1, "c"] }, contains: { type: "string", format: "email" }, uniqueItems: true };
+    expect(refusal(few).message).toContain("schema.uniqueItems: expected items of few values");
+  });
   test("is listed else", () => {
     const { notEnforced } = prepareSchema(schema, { strict: false, name: "schema" });
     expect([...notEnforced].sort()).toEqual(["schema.properties.a.items.format", "schema.properties.a.uniqueItems"]);
