@@ -32,7 +32,7 @@ export class SchemaDocument {
   readonly #isOld: boolean;
 
   constructor(root: Json, name: string) {
-    this.#isOld = isObject(root) && /\/draft-0[3-7]\//.test(String(root.$schema));
+    this.#isOld = isObject(root) && typeof root.$schema === "string" && /\/draft-0[3-7]\//.test(root.$schema);
     this.#root = { uri: nowhere, root, path: name };
     this.#resources.set(nowhere, this.#root);
     this.#index(root, { resource: this.#root, path: name });

@@ -5,12 +5,16 @@ import { type ArrayShape, isEmpty, type Sets, Unenforceable } from "./shapes.ts"
 
 /** Positions in which `contains` may be met. Arrays that meet it later only are left out. */
 const maxPositions = 8;
+/** Of one array: the positions of each are tried with those of the others. */
+const maxContains = 2;
 /** Alternatives that `uniqueItems` may be spelled out in. */
 const maxAlternatives = 400;
 
 /** @returns arrays without `contains` and `uniqueItems`, of which some are to be met */
 export function plainArrays(shape: ArrayShape, sets: Sets, valuesOf: (node: Node) => readonly Node[] | undefined): ArrayShape[] {
   const [first, ...others] = shape.contains;
+  if (others.length > maxContains - 1)
+    throw new Unenforceable(first.path, `at most ${maxContains} items of different kinds that are contained`);
   if (first) return placed({ ...shape, contains: others }, first, sets).flatMap((piece) => plainArrays(piece, sets, valuesOf));
   const { unique, ...plain } = shape;
   if (unique === undefined || shape.max <= 1) return [plain];

@@ -1,5 +1,6 @@
 // `patternProperties` whose patterns may meet: the engine takes patterns of which no key matches two.
 
+import type { Expands } from "./emit-object.ts";
 import type { Node } from "./nodes.ts";
 import { escapeJs, wholePattern } from "./rust-pattern.ts";
 import { type KeyPattern, type ObjectShape, propertyOf, type Sets, Unenforceable } from "./shapes.ts";
@@ -20,15 +21,16 @@ export interface RustKey {
  * An object whose patterns match no key that it lists: the engine would work out what both say of its value, and goes in circles where they
  * hold themselves.
  */
-export function withoutListed(shape: ObjectShape, sets: Sets): ObjectShape {
-  if (shape.patterns.length === 0) return shape;
+export function withoutListed(shape: ObjectShape, sets: Expands): ObjectShape {
+  const isDeep = ({ node }: KeyPattern) => sets.expand(node).shapes.some(({ type }) => type === "array" || type === "object");
+  if (!shape.patterns.some(isDeep)) return shape;
   const names = [...new Set([...shape.properties.keys(), ...shape.required])];
   const count = Math.max(...shape.patterns.map(({ source }) => names.filter((name) => sets.matches(source, name) !== false).length));
   if (count > maxExcluded) return shape;
   const properties = new Map(names.map((name) => [name, propertyOf(shape, name, sets)]));
   const patterns = shape.patterns.map((pattern) => {
     const found = names.filter((name) => sets.matches(pattern.source, name) !== false);
-    if (found.length === 0) return pattern;
+    if (found.length === 0 || !isDeep(pattern)) return pattern;
     return { ...pattern, source: `^(?!(?:${found.map(escapeJs).join("|")})$)[^]*?(?:${pattern.source})` };
   });
   const isUnsure = names.some((name) => shape.patterns.some(({ source }) => sets.matches(source, name) === undefined));

@@ -155,6 +155,10 @@ describe("input that is not to be trusted", () => {
     const schema = Object.defineProperty({}, "type", { enumerable: true, get: () => "string" });
     expect(refusal(schema).message).toContain("accessor");
   });
+  test("a $schema that is no text", () => {
+    expect(refusal({ $schema: [{}], type: 7 })).toMatchObject({ code: "OPTION" });
+    expect(refusal(JSON.parse('{"$schema": {"__proto__": 1}, "type": 7}'))).toMatchObject({ code: "OPTION" });
+  });
   test("a key named __proto__", async () => {
     const schema = JSON.parse('{"type": "object", "properties": {"__proto__": {"type": "integer"}}, "required": ["__proto__"]}');
     const admission = await Admission.of(vocabulary, schema);
