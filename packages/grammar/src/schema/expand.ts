@@ -155,7 +155,9 @@ export class Expander implements Sets {
     const types = new Set(own.map(({ type }) => type));
     const shapes = fullShapes(this.nodes, path).filter(({ type }) => types.has(type));
     const progress: Progress = { shapes, isWider: false, isNarrower: false, own };
-    const words = Object.keys(schema);
+    // What is left unevaluated is known when all others are read, wherever it stands.
+    const isLast = (word: string) => word.startsWith("unevaluated");
+    const words = Object.keys(schema).sort((a, b) => Number(isLast(a)) - Number(isLast(b)));
     // What it extends comes before its own properties, if it stands there; what only chooses among them does not order them.
     const place = words.find((word) => word === "properties" || (applicators.has(word) && !extending.has(word)));
     for (const word of words) {

@@ -34,6 +34,19 @@ describe("combinations that the engine lacks", () => {
       [{ a: 1 }, { b: 2 }],
       [{ a: 1, b: 2 }],
     ],
+    [
+      "what is unevaluated, before what evaluates it",
+      {
+        unevaluatedProperties: false,
+        type: "object",
+        allOf: [
+          { type: "object", properties: { a: { type: "string" } }, required: ["a"] },
+          { type: "object", properties: { b: { type: "integer" } }, required: ["b"] },
+        ],
+      },
+      [{ a: "x", b: 1 }],
+      [{ a: "x" }, { a: "x", b: 1, c: 2 }],
+    ],
     ["oneOf with a discriminator", { oneOf: [person, place] }, [{ kind: "place", at: 1 }], [{ kind: "other" }, { kind: "place", at: "x" }]],
     [
       "oneOf that overlaps",
