@@ -9,7 +9,7 @@ import { jamba } from "../test/jamba.ts";
 const fixture = fileURLToPath(new URL("../../../tooling/golden/fixtures/base", import.meta.url));
 
 const commandNames =
-  "run chat serve ps inspect download list rm prepare quantize tokenize score eval bench devices completion help version".split(" ");
+  "run chat serve ps inspect download list rm prepare quantize tokenize schema score eval bench devices completion help version".split(" ");
 const start = ", a little girl named Ines lived near";
 
 describe("help", () => {
@@ -133,7 +133,7 @@ describe("what is wrong with a command line", () => {
     [["run", "--regex", "a", "--json-schema", "{}"], 2, /expected one of --json-schema/],
     [["run", "--json-schema", "{"], 2, /--json-schema: expected JSON/],
     [["run", "--json-schema", "/no/such"], 2, /--json-schema: expected a text file/],
-    [["run", "--json-schema", '{"type":"nothing"}'], 2, /type/],
+    [["run", "--json-schema", '{"type":7}'], 2, /type/],
     [["run", "--logit-bias", "x"], 2, /--logit-bias: expected a token id/],
     [["run", "--xtc-threshold", "0.5"], 2, /--xtc-threshold: expected --xtc-probability beside it/],
     [["run", "--ids", "1", "--file", "x"], 2, /found --file/],
@@ -149,7 +149,7 @@ describe("what is wrong with a command line", () => {
     [["run", "hi", "--context-length", "999999999"], 2, /--context-length: expected at most the model's/],
     [["run", "one two three four", "--context-length", "2"], 1, /at most --context-length = 2 tokens.*a larger --context-length/],
     [["run", "hi", "--regex", "("], 2, /--regex: expected a regular expression/],
-    [["run", "hi", "--json-schema", '{"type":"nothing"}'], 2, /--json-schema\.type: expected/],
+    [["run", "hi", "--json-schema", '{"type":7}'], 2, /--json-schema\.type: expected/],
     [["run", "hi", "--dry-base", "2"], 2, /--dry-base: expected --dry-multiplier beside it/],
     [["run", "hi", "--logprobs", "x"], 2, /--logprobs: expected a number/],
     [["run", "hi", "--logprobs", "999"], 2, /--logprobs: expected an integer/],

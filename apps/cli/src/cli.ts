@@ -15,6 +15,7 @@ import { ps } from "./commands/ps.ts";
 import { quantize } from "./commands/quantize.ts";
 import { rm } from "./commands/rm.ts";
 import { run } from "./commands/run.ts";
+import { schema } from "./commands/schema.ts";
 import { score } from "./commands/score.ts";
 import { serve } from "./commands/serve.ts";
 import { tokenize } from "./commands/tokenize.ts";
@@ -56,6 +57,7 @@ const commands: Commands = {
   prepare,
   quantize,
   tokenize,
+  schema,
   score,
   eval: evaluate,
   bench,

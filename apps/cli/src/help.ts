@@ -18,9 +18,8 @@ export function generalHelp(commands: Commands): string {
 
 ${lines.join("\n")}
 
-MODEL is a hub id, a name such as Jamba2-3B, a folder, a file, a URL, or tiny;
-jamba help model tells more. jamba help COMMAND, or --help, tells of the flags.
-Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted. NO_COLOR is respected.
+MODEL is a hub id, a name, a folder, a file, a URL or tiny: jamba help model.
+Flags: jamba help COMMAND. Exit: 0 done, 1 failed, 2 usage, 130 interrupted.
 `;
 }
 

@@ -45,6 +45,7 @@ export type { CompiledFormat } from "./format/compiled-format.ts";
 export type { AnswerSpec, Form, Format, ToolChoice } from "./format/format-grammar.ts";
 export type { SchemaIssue, SchemaOf, StandardSchema } from "./format/standard-schema.ts";
 export type { ForwardOptions, ForwardResult, JambaModel, JambaModel as Model } from "./jamba-model.ts";
+export { type Formats, loadFormats } from "./load/load-formats.ts";
 export { loadModel } from "./load/load-model.ts";
 export type { CacheOptions, LimitOptions, LoadOptions, LoadProgress } from "./load/load-options.ts";
 export { type BackendName, type DeviceStatus, listDevices } from "./load/open-backend.ts";

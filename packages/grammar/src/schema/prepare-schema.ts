@@ -21,6 +21,8 @@ export interface PreparedSchema {
   readonly schema: unknown;
   /** Paths of what is left out. */
   readonly notEnforced: readonly string[];
+  /** Of each of these paths, what would be enforced there: "patterns that can be told to match a key or not". */
+  readonly reasons: ReadonlyMap<string, string>;
 }
 
 /**
@@ -65,9 +67,9 @@ export function prepareSchema(schema: unknown, { strict, name }: PrepareOptions)
 
 function prepare(root: Json, strict: boolean, name: string, isSimple: boolean): PreparedSchema {
   const nodes = new Nodes();
-  const notEnforced = new Set<string>();
+  const reasons = new Map<string, string>();
   const leave = (path: string, found: Json, expected: string) => {
-    notEnforced.add(path);
+    if (!reasons.has(path)) reasons.set(path, expected);
     if (!strict) return;
     const what = found === null ? "what can't be enforced" : show(found);
     throw new JambaError("OPTION", `${path}: expected ${expected}, found ${what}; leave it out, or set strict to false`);
@@ -75,5 +77,5 @@ function prepare(root: Json, strict: boolean, name: string, isSimple: boolean): 
   const node = nodes.schema(root, name) ?? fail(name, "a schema", root);
   const expander = new Expander(nodes, new SchemaDocument(root, name), strict, name, leave, isSimple);
   const emitted = new Emitter(expander).emit(node);
-  return { schema: { "x-guidance": guidance, ...emitted }, notEnforced: [...notEnforced] };
+  return { schema: { "x-guidance": guidance, ...emitted }, notEnforced: [...reasons.keys()], reasons };
 }

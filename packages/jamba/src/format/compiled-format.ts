@@ -1,6 +1,7 @@
 // A format on its own: what it takes, and what may come next, for editors and tests.
 
 import type { Grammar, Matcher } from "@jamba/grammar";
+import { lengthThatFits } from "./length-that-fits.ts";
 import type { PlainTexts } from "./plain-texts.ts";
 
 /** More than so many characters that may come next are no choice that anybody would list. */
@@ -11,19 +12,37 @@ export class CompiledFormat {
   readonly #texts: PlainTexts;
   /** Keywords of a schema that is not strict which answers are not bound to, as paths such as `format.schema.not`. */
   readonly notEnforced: readonly string[];
-  /** Milliseconds that compiling took. */
+  /** Of each of these paths, what would be enforced there. */
+  readonly reasons: ReadonlyMap<string, string>;
+  /** Milliseconds that it took to write it as a grammar, and to compile that. */
+  readonly prepareMs: number;
   readonly compileMs: number;
+  /** Characters of the grammar. */
+  readonly grammarLength: number;
 
-  constructor(grammar: Grammar, texts: PlainTexts, notEnforced: readonly string[]) {
+  constructor(grammar: Grammar, texts: PlainTexts, of: Pick<CompiledFormat, "reasons" | "prepareMs" | "grammarLength">) {
     this.#grammar = grammar;
     this.#texts = texts;
-    this.notEnforced = notEnforced;
+    this.notEnforced = [...of.reasons.keys()];
+    this.reasons = of.reasons;
+    this.prepareMs = of.prepareMs;
     this.compileMs = grammar.compileMs;
+    this.grammarLength = of.grammarLength;
   }
 
   /** Whether an answer may be this text, from its first character to its last. */
   accepts(text: string): Promise<boolean> {
     return this.#after(text, async (matcher) => matcher !== undefined && (await matcher.mayEnd()));
+  }
+
+  /** Units of a text that an answer may begin with: all where only its end may be missing. */
+  async lengthThatFits(text: string): Promise<number> {
+    const matcher = await this.#grammar.start();
+    try {
+      return await lengthThatFits(matcher, text, this.#texts);
+    } finally {
+      matcher.dispose();
+    }
   }
 
   /**

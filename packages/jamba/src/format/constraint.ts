@@ -5,6 +5,7 @@ import { type Matcher, Vocabulary } from "@jamba/grammar";
 import type { Tokenizer } from "@jamba/tokenizer";
 import { CompiledFormat } from "./compiled-format.ts";
 import { type AnswerSpec, type AnswerTokens, answerGrammar, boundPart, type Format, tags } from "./format-grammar.ts";
+import { lengthThatFits } from "./length-that-fits.ts";
 import { PlainTexts } from "./plain-texts.ts";
 
 /** What may come next in one answer. An answer that `maxTokens` cuts is the beginning of one that fits. */
@@ -57,13 +58,16 @@ export class Constraints {
       throw error;
     }
     const openMs = performance.now() - begun;
-    return Object.assign(matcher, { notEnforced: grammar.notEnforced, openMs });
+    return Object.assign(matcher, { notEnforced: [...grammar.reasons.keys()], openMs });
   }
 
   /** @throws as `open` */
   async compile(format: Format, signal?: AbortSignal): Promise<CompiledFormat> {
-    const { lark, notEnforced } = answerGrammar({ format }, this.#tokens)!;
-    return new CompiledFormat(await this.#open().compile(lark, { signal }), this.#texts, notEnforced);
+    const begun = performance.now();
+    const { lark, reasons } = answerGrammar({ format }, this.#tokens)!;
+    const prepareMs = performance.now() - begun;
+    const grammar = await this.#open().compile(lark, { signal });
+    return new CompiledFormat(grammar, this.#texts, { reasons, prepareMs, grammarLength: lark.length });
   }
 
   #open(): Vocabulary {
@@ -92,28 +96,8 @@ export class Constraints {
 
 /** Moves on by a text. @throws JambaError OPTION where an answer can't begin with it, and where it stops to fit */
 async function expectBeginning(matcher: Matcher, text: string, texts: PlainTexts): Promise<void> {
-  const taken = (id: number) =>
-    matcher.accept(id).then(
-      () => true,
-      () => false,
-    );
-  for (const [from, ids] of texts.tokensOf(text)) {
-    const done = await firstRefused(ids, taken);
-    if (done === undefined) continue;
-    // Of the token that does not fit some characters may.
-    let fits = from + texts.lengthOf(ids.slice(0, done));
-    while (fits < text.length) {
-      const char = String.fromCodePoint(text.codePointAt(fits)!);
-      if ((await firstRefused(texts.encode(char), taken)) !== undefined) break;
-      fits += char.length;
-    }
-    throw unfit(text, fits);
-  }
-}
-
-async function firstRefused(ids: readonly number[], taken: (id: number) => Promise<boolean>): Promise<number | undefined> {
-  for (const [i, id] of ids.entries()) if (!(await taken(id))) return i;
-  return undefined;
+  const fits = await lengthThatFits(matcher, text, texts);
+  if (fits < text.length) throw unfit(text, fits);
 }
 
 function unfit(text: string, fits: number): JambaError {

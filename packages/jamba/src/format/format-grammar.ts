@@ -70,8 +70,8 @@ export interface AnswerTokens {
 
 export interface AnswerGrammar {
   readonly lark: string;
-  /** What it leaves open, see `unenforced`. */
-  readonly notEnforced: readonly string[];
+  /** What it leaves open, see `unenforced`, and what would be enforced in its place. */
+  readonly reasons: ReadonlyMap<string, string>;
 }
 
 /**
@@ -83,7 +83,7 @@ export function unenforced(spec: Pick<AnswerSpec, "format" | "tools" | "toolChoi
   const writer = new Writer({ idOf: () => undefined, inText: [] });
   if (spec.format) writer.format(spec.format);
   for (const tool of callable(spec.tools, spec.toolChoice)) writer.call(tool);
-  return [...writer.notEnforced];
+  return [...writer.reasons.keys()];
 }
 
 /**
@@ -114,7 +114,7 @@ export function answerGrammar(spec: AnswerSpec, tokens: AnswerTokens): AnswerGra
   }
   if (!body) return undefined;
   const parts = [thoughts ? [writer.thoughts(), "/\\n{0,2}/"] : [], form === "jamba" && !isFree ? ['" "?'] : [], body].flat();
-  return { lark: writer.text(parts.join(" ")), notEnforced: [...writer.notEnforced] };
+  return { lark: writer.text(parts.join(" ")), reasons: writer.reasons };
 }
 
 /** Of an answer that has begun, what the grammar binds: where calls are all that is asked for, words before them are free. */
@@ -135,7 +135,7 @@ export function isForced(choice: ToolChoice): boolean {
 
 /** Puts the rules of one grammar together. */
 class Writer {
-  readonly notEnforced = new Set<string>();
+  readonly reasons = new Map<string, string>();
   readonly #tokens: AnswerTokens;
   readonly #rules: string[] = [];
 
@@ -221,8 +221,8 @@ class Writer {
   }
 
   #prepared(schema: unknown, options: PrepareOptions): unknown {
-    const { schema: prepared, notEnforced } = prepareSchema(schema, options);
-    for (const path of notEnforced) this.notEnforced.add(path);
+    const { schema: prepared, reasons } = prepareSchema(schema, options);
+    for (const [path, reason] of reasons) this.reasons.set(path, reason);
     return prepared;
   }
 

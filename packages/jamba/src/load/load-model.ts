@@ -121,6 +121,6 @@ async function openEngine(
 }
 
 /** End-of-turn tokens, which some checkpoints leave out of their configs: Jamba 1.5's and ChatML's. */
-function turnEnds(tokenizer: Tokenizer | undefined): number[] {
+export function turnEnds(tokenizer: Tokenizer | undefined): number[] {
   return ["<|eom|>", "<|im_end|>"].flatMap((token) => tokenizer?.idOf(token) ?? []);
 }
