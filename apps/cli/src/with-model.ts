@@ -1,4 +1,4 @@
-import { type JambaModel, loadModel } from "jamba";
+import { type JambaModel, type LoadOptions, loadModel } from "jamba";
 import { type FlagValues, loadOptions } from "./flags.ts";
 import { interruptible, loadBar, type Terminal } from "./terminal.ts";
 
@@ -7,16 +7,21 @@ export function origin(source: string, { device, dtypes }: Pick<JambaModel, "dev
   return `${source} on ${device.kind}, ${dtypes[0]} weights`;
 }
 
+/** What a short run loads a model with: it reads nothing for formats that it may never use. */
+export const shortRun = { formats: "when-used" } as const satisfies LoadOptions;
+
 /** Loads the model that the flags ask for, runs `body` to its exit code, and gives the memory back. An interrupt aborts the signal: 130. */
 export function withModel(
   source: string,
   flags: FlagValues,
   terminal: Terminal,
   body: (model: JambaModel, signal: AbortSignal) => Promise<number>,
+  options: LoadOptions = shortRun,
 ): Promise<number> {
   return interruptible(terminal, async (signal) => {
     const bar = loadBar(terminal, !(flags.quiet || flags.json));
-    const model = await loadModel(source, { ...loadOptions(flags, terminal), signal, onProgress: bar.onProgress }).finally(bar.stop);
+    const all = { ...loadOptions(flags, terminal), ...options, signal, onProgress: bar.onProgress };
+    const model = await loadModel(source, all).finally(bar.stop);
     try {
       return await body(model, signal);
     } finally {

@@ -3,6 +3,7 @@ import type { Command } from "../cli.ts";
 import { commonFlags, loadOptions, numberFlag, textFlag, UsageError } from "../flags.ts";
 import { modelOf } from "../model-word.ts";
 import { bytesText, coloursFor, counted, interruptible, loadBar } from "../terminal.ts";
+import { shortRun } from "../with-model.ts";
 
 /** Tokens read before the ones whose writing is timed. */
 const decodePrompt = 16;
@@ -35,7 +36,7 @@ do in a text. Times include the choice of each token.`,
     const bar = loadBar(terminal, !quiet);
     const started = performance.now();
     return interruptible(terminal, async (signal) => {
-      const options = { ...loadOptions(flags, terminal), signal, onProgress: bar.onProgress };
+      const options = { ...loadOptions(flags, terminal), ...shortRun, signal, onProgress: bar.onProgress };
       const model = await loadModel(source, options).finally(bar.stop);
       const loadMs = performance.now() - started;
       try {

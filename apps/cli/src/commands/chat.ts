@@ -6,6 +6,7 @@ import { converse } from "../converse.ts";
 import { commonFlags, generateFlags, generateOptions, loadOptions, textFlag, textOf, UsageError } from "../flags.ts";
 import { modelOf } from "../model-word.ts";
 import { loadBar } from "../terminal.ts";
+import { shortRun } from "../with-model.ts";
 
 const first = { type: "string", group: "begin" } as const;
 
@@ -33,7 +34,7 @@ Ctrl-C stops an answer; a second one, or one at the prompt, leaves.`,
     const files = (flags.file ?? []) as string[];
     const documents = await Promise.all(files.map(async (file) => ({ title: basename(file), text: await textOf("--file", file) })));
     const bar = loadBar(terminal, !(flags.quiet || flags.json));
-    const model = await loadModel(source, { ...loadOptions(flags, terminal), onProgress: bar.onProgress }).finally(bar.stop);
+    const model = await loadModel(source, { ...loadOptions(flags, terminal), ...shortRun, onProgress: bar.onProgress }).finally(bar.stop);
     try {
       if (documents.length > 0) expectPlaceFor(documents[0].text, documents, model);
       const load = textFlag(flags, "load");

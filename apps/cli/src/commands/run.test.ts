@@ -86,6 +86,14 @@ test("--logprobs, calls of tools and stop texts are in the document", async () =
   expect(JSON.parse((await jamba(["run", "--stop", " girl", "--json"])).stdout)).toMatchObject({ text: ", a little", stopString: " girl" });
 });
 
+test("what of a schema is not enforced is a note, by the flag, and in the document", async () => {
+  const args = ["run", "Mia is", "--json-schema", '{"type":"string","maxLength":9,"format":"colour"}', "-n", "60"];
+  const { code, stderr } = await jamba(args);
+  expect([code, stderr]).toEqual([0, expect.stringMatching(/^ {2}note: --json-schema\.format: not enforced\n/)]);
+  expect(JSON.parse((await jamba([...args, "--json"])).stdout).notEnforced).toEqual(["format.schema.format"]);
+  expect((await jamba([...args, "-q"])).stderr).toBe("");
+});
+
 test("a saved conversation goes on where it was", async () => {
   const file = join(root, "talk.state");
   const first = await jamba(["run", "Who are you?", "--system", "Be kind.", "--save", file, "-n", "12", "-q"]);

@@ -1,5 +1,6 @@
 import type { GenerateOptions, JambaModel, Message, Prompt, Result, Session, TextStream } from "jamba";
 import type { Command } from "../cli.ts";
+import { inFlags } from "../flag-names.ts";
 import {
   commonFlags,
   FailedError,
@@ -16,7 +17,7 @@ import {
 } from "../flags.ts";
 import { splitModel } from "../model-word.ts";
 import { below, coloursFor, counted, type Terminal } from "../terminal.ts";
-import { origin, withModel } from "../with-model.ts";
+import { origin, shortRun, withModel } from "../with-model.ts";
 import { WordWrap } from "../word-wrap.ts";
 
 const prompt = { type: "string", group: "prompt" } as const;
@@ -49,7 +50,8 @@ export const run: Command = {
     const { model: source, rest } = await splitModel(words, "run");
     const options = await optionsOf(flags);
     const ask = await questionOf(flags, rest, source, terminal);
-    return withModel(source, flags, terminal, async (model, signal) => {
+    const isBound = options.format !== undefined || options.tools !== undefined;
+    const answered = async (model: JambaModel, signal: AbortSignal) => {
       const session = await sessionOf(flags, model, signal);
       const stream = session ? session.stream(ask as string, { ...options, signal }) : model.stream(ask, { ...options, signal });
       // With --n the answers come mixed, and half a JSON value is none.
@@ -60,13 +62,17 @@ export const run: Command = {
       if (flags.json)
         terminal.stdout.write(`${JSON.stringify({ ...documentOf(result, flags.load !== undefined), device: model.device })}\n`);
       else for (const choice of result.choices ?? [result]) terminal.stdout.write(restOf(choice, isWhole, isJson));
-      if (!flags.json && !flags.quiet)
+      if (!flags.json && !flags.quiet) {
+        for (const path of result.notEnforced ?? [])
+          terminal.stderr.write(`  ${coloursFor(terminal.stderr, terminal).yellow("note:")} ${leftOpen(path, flags)}\n`);
         terminal.stderr.write(coloursFor(terminal.stderr, terminal).dim(below(summary(result, source, model), terminal.stderr)));
+      }
       const save = textFlag(flags, "save");
       if (session && save !== undefined) await session.save(save);
       await session?.dispose();
       return result.finishReason === "cancelled" ? 130 : 0;
-    });
+    };
+    return withModel(source, flags, terminal, answered, isBound ? { formats: "ready" } : shortRun);
   },
 };
 
@@ -166,10 +172,15 @@ function wholeJson({ content, usage, finishReason }: Result): string {
   }
 }
 
+/** Of a schema or tool that is not strict. `jamba schema` says why. */
+function leftOpen(path: string, flags: FlagValues): string {
+  return inFlags(`${path}: not enforced`, run.flags, flags);
+}
+
 /** @param isLoaded whether there was something to find the prompt in */
 function documentOf(result: Result, isLoaded: boolean): object {
   const { text, ids, finishReason, stopString, content, toolCalls, reasoning, logprobs, choices } = result;
-  const { usage, cacheMissReason, speculation, timings } = result;
+  const { usage, cacheMissReason, notEnforced, speculation, timings } = result;
   return {
     text,
     ids,
@@ -181,6 +192,7 @@ function documentOf(result: Result, isLoaded: boolean): object {
     logprobs,
     usage,
     cacheMissReason: isLoaded ? cacheMissReason : undefined,
+    notEnforced,
     speculation,
     timings,
     choices: choices?.map((choice) => documentOf(choice, isLoaded)),

@@ -4,7 +4,7 @@ import { commonFlags, type FlagValues, loadOptions, textFlag, textOf, UsageError
 import { modelOf } from "../model-word.ts";
 import { isRight, parseQuestions, type Question } from "../questions.ts";
 import { bytesText, coloursFor, interruptible, loadBar, type Terminal } from "../terminal.ts";
-import { origin } from "../with-model.ts";
+import { origin, shortRun } from "../with-model.ts";
 
 /** Tokens that are read as one text; each such window begins anew. */
 const windowTokens = 512;
@@ -39,7 +39,7 @@ continuations a line each, and the prompt is read once.`,
       );
     }
     const bar = loadBar(terminal, !(flags.quiet || flags.json));
-    const model = await loadModel(source, { ...loadOptions(flags, terminal), onProgress: bar.onProgress }).finally(bar.stop);
+    const model = await loadModel(source, { ...loadOptions(flags, terminal), ...shortRun, onProgress: bar.onProgress }).finally(bar.stop);
     try {
       const scores = await model.score(prompt, continuations);
       const found = scores.map(({ logprob, tokens }) => ({
@@ -100,7 +100,7 @@ async function compare(flags: FlagValues, words: readonly string[], terminal: Te
     for (const model of models) {
       for (const dtype of dtypes) {
         const bar = loadBar(terminal, !(flags.quiet || flags.json));
-        const options = { ...loadOptions(flags, terminal), dtype, signal, onProgress: bar.onProgress };
+        const options = { ...loadOptions(flags, terminal), ...shortRun, dtype, signal, onProgress: bar.onProgress };
         const row = await rowOf(model, options, text, questions).finally(bar.stop);
         rows.push(row);
         if (!flags.json) terminal.stdout.write(table(row, rows.length === 1));
