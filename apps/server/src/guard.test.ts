@@ -54,7 +54,7 @@ describe("a body that does not fit", () => {
     [{ messages, tool_choice: "required" }, "tool_choice"],
     [{ messages, tools: [{ type: "function", function: { name: "a b" } }] }, "tools[0].function.name"],
     [
-      { messages, response_format: { type: "json_schema", json_schema: { name: "a", schema: { type: "fox" } } } },
+      { messages, response_format: { type: "json_schema", json_schema: { name: "a", schema: { type: 7 } } } },
       "response_format.json_schema.schema.type",
     ],
     [{ messages, grammar: 'root ::= "a"' }, "grammar", "unsupported"],

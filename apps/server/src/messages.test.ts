@@ -211,8 +211,8 @@ describe("its own client", () => {
         /^tool_choice: /,
       ],
       [
-        { tools: [{ ...tools[0], strict: true, input_schema: { type: "object", not: {} } }] },
-        /^tools\[0\]\.input_schema\.not: expected a schema that can be/,
+        { tools: [{ ...tools[0], strict: true, input_schema: { type: "object", prohibited: ["x"] } }] },
+        /^tools\[0\]\.input_schema\.prohibited: expected a keyword of/,
       ],
       [
         { messages: [...story, { role: "assistant", content: [{ type: "tool_use", id: "a", name: "b", input: {} }] }] },
@@ -326,9 +326,7 @@ describe("a coding agent's request", () => {
         "tools[16] (web_search_20250305)",
       ].join(", "),
     );
-    expect(response.headers.get("x-jamba-not-enforced")).toBe(
-      "tools[11].input_schema.properties.answers.propertyNames, tools[15].input_schema.properties.labels.uniqueItems",
-    );
+    expect(response.headers.get("x-jamba-not-enforced")).toBe("tools[15].input_schema.properties.labels.uniqueItems");
     expect(lines.at(-1)).toMatchObject({ route: "/v1/messages", status: 200, stream: true });
     expect(JSON.stringify(lines)).not.toMatch(/fox|Mend/);
   });

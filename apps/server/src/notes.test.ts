@@ -17,7 +17,7 @@ afterAll(() => model.dispose());
 
 const messages = [{ role: "user", content: "Call Omar." }];
 /** Not all of it can be enforced. */
-const schema = { type: "object", properties: { name: { type: "string", not: { const: "x" } } }, required: ["name"], if: {} };
+const schema = { type: "object", properties: { name: { type: "string", format: "colour" } }, required: ["name"], prohibited: ["x"] };
 
 async function post(path: string, body: object): Promise<Response> {
   return app.request(path, posted(body));
@@ -63,9 +63,12 @@ describe.each(forms)("%s", (_, path, body, where) => {
     async (strict) => {
       for (const stream of [false, true]) {
         const response = await post(path, { ...body(strict), stream });
-        expect([response.status, response.headers.get("x-jamba-not-enforced")]).toEqual([200, `${where}.if, ${where}.properties.name.not`]);
+        expect([response.status, response.headers.get("x-jamba-not-enforced")]).toEqual([
+          200,
+          `${where}.properties.name.format, ${where}.prohibited`,
+        ]);
         await response.text();
-        expect(lines.at(-1)).toMatchObject({ "x-jamba-not-enforced": expect.stringContaining(`${where}.if`) });
+        expect(lines.at(-1)).toMatchObject({ "x-jamba-not-enforced": expect.stringContaining(`${where}.prohibited`) });
       }
     },
   );
@@ -74,8 +77,8 @@ describe.each(forms)("%s", (_, path, body, where) => {
     for (const stream of [false, true]) {
       const response = await post(path, { ...body(true), stream });
       const { error } = (await response.json()) as Json;
-      expect([response.status, error.code, error.param]).toEqual([400, "invalid_value", `${where}.if`]);
-      expect(error.message).toMatch(/if: expected a schema that can be enforced/);
+      expect([response.status, error.code, error.param]).toEqual([400, "invalid_value", `${where}.properties.name.format`]);
+      expect(error.message).toMatch(/format: expected .*, found "colour"; leave it out, or set strict to false/);
     }
   });
 });
@@ -88,8 +91,8 @@ test("schemas without a word for strict are read loosely, and wrong ones are ref
   ];
   for (const [path, body, where] of bodies) {
     const { headers } = await post(path, { max_tokens: 2, ...body(schema) });
-    expect(headers.get("x-jamba-not-enforced")).toBe(`${where}.if, ${where}.properties.name.not`);
-    expect(((await (await post(path, body({ type: "fox" }))).json()) as Json).error.param).toBe(`${where}.type`);
+    expect(headers.get("x-jamba-not-enforced")).toBe(`${where}.properties.name.format, ${where}.prohibited`);
+    expect(((await (await post(path, body({ type: 7 }))).json()) as Json).error.param).toBe(`${where}.type`);
     expect((await post(path, { max_tokens: 2, ...body({ type: "object" }) })).headers.has("x-jamba-not-enforced")).toBe(false);
   }
 });
