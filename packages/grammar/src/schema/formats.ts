@@ -41,6 +41,30 @@ const digits = "[0-9]{1,4}";
 const someTime = `T(?:${digits}H(?:${digits}M(?:${digits}S)?)?|${digits}M(?:${digits}S)?|${digits}S)`;
 const someDay = `(?:${digits}Y(?:${digits}M(?:${digits}D)?)?|${digits}M(?:${digits}D)?|${digits}D)`;
 
+/** With the version that it names, as RFC 9562 says it. */
+const uuidOf = (version: number) => `${hex}{8}-${hex}{4}-${version}${hex}{3}-[89ABab]${hex}{3}-${hex}{12}`;
+/** In whole groups of four characters, with "=" for what is missing: what Python's decoders take. */
+const base64Of = (char: string) => `(?:${char}{4})*(?:${char}{2}==|${char}{3}=)?`;
+const upTo128 = "(?:[0-9]|[1-9][0-9]|1[01][0-9]|12[0-8])";
+
+/** Addresses whose bits behind the prefix are 0, with the prefix; without one it is 32. */
+function ipv4Networks(): string {
+  const byLength = Array.from({ length: 32 }, (_, bits) => {
+    const [whole, rest] = [Math.floor(bits / 8), bits % 8];
+    const step = 2 ** (8 - rest);
+    const partial = Array.from({ length: 2 ** rest }, (_, i) => i * step).join("|");
+    return `${`${byte}\\.`.repeat(whole)}(?:${partial})${"\\.0".repeat(3 - whole)}/${bits}`;
+  });
+  return `(?:${[...byLength, `${ipv4}(?:/32)?`].join("|")})`;
+}
+
+/** The same, with prefixes of whole groups and 128 alone. */
+const ipv6Networks = `(?:${[
+  "::/0",
+  ...[1, 2, 3, 4, 5, 6, 7].map((groups) => `${`${group}:`.repeat(groups)}:/${16 * groups}`),
+  `${ipv6}(?:/128)?`,
+].join("|")})`;
+
 /** Empty where a format admits every string. */
 export const knownFormats: ReadonlyMap<string, string> = new Map(
   Object.entries({
@@ -68,11 +92,20 @@ export const knownFormats: ReadonlyMap<string, string> = new Map(
     "uri-template": `(?:[A-Za-z0-9._~!$&()*+,;=:@/?#-]|${escaped}|\\{[A-Za-z0-9_]+\\})*`,
     "iso-time": `${clock}${zone}?`,
     "iso-date-time": `${date}[Tt ]${clock}${zone}?`,
-    byte: "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?",
+    byte: base64Of("[A-Za-z0-9+/]"),
     /** Those without anything that a pattern could get wrong. */
     regex: "\\^?[A-Za-z0-9_ -]*\\$?",
     password: "",
     binary: "",
+    // pydantic's
+    ...Object.fromEntries([1, 3, 4, 5, 6, 7, 8].map((version) => [`uuid${version}`, uuidOf(version)])),
+    base64: base64Of("[A-Za-z0-9+/]"),
+    base64url: base64Of("[A-Za-z0-9_-]"),
+    ipv4network: ipv4Networks(),
+    ipv4interface: `${ipv4}(?:/(?:[12]?[0-9]|3[0-2]))?`,
+    ipv6network: ipv6Networks,
+    ipv6interface: `${ipv6}(?:/${upTo128})?`,
+    path: "",
   }),
 );
 
