@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { defineConfig } from "vitest/config";
 import { SumReporter } from "./tooling/check/sum-reporter.ts";
+import { asTextInVite } from "./tooling/tsup/as-text.ts";
 
 // Sources are tested, not builds: the `source` condition resolves workspace packages to their src/.
 const conditions = ["source", "import", "module", "default"];
@@ -14,7 +15,7 @@ const packedModules = {
 };
 
 export default defineConfig({
-  plugins: [packedModules],
+  plugins: [packedModules, asTextInVite],
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {

@@ -1,6 +1,6 @@
 // What a request asks for and does not get: told in headers and the log, for clients that would rather go on than be refused.
 
-import { type GenerateOptions, notEnforced } from "jamba";
+import type { GenerateOptions, Model } from "jamba";
 
 export interface Notes {
   /** Keywords of schemas that are not strict, as paths of fields. */
@@ -16,8 +16,8 @@ const longest = 2000;
 export type FieldOf = (path: string) => string | undefined;
 
 /** @throws JambaError OPTION for a schema that is wrong or can't be enforced as strictly as it was asked for */
-export function noteLoose(notes: Notes, options: GenerateOptions, fieldOf: FieldOf): void {
-  notes.notEnforced.push(...notEnforced(options).map((path) => fieldOf(path) ?? path));
+export async function noteLoose(notes: Notes, model: Model, options: GenerateOptions, fieldOf: FieldOf): Promise<void> {
+  notes.notEnforced.push(...(await model.notEnforced(options)).map((path) => fieldOf(path) ?? path));
 }
 
 /** The names of headers, all of which a page may read. */

@@ -10,7 +10,13 @@ export class Grammar {
   /** Where its vocabulary, and where it is, in the instance's memory. */
   readonly tokens: number;
   readonly at: number;
+  /** Milliseconds that it took to write it as Lark, and to compile that. */
+  readonly prepareMs: number;
   readonly compileMs: number;
+  /** Characters of Lark. */
+  readonly length: number;
+  /** What it leaves open of schemas that are not strict: paths of keywords, each with what would be enforced there. */
+  readonly reasons: ReadonlyMap<string, string>;
   /** Masks may take so long that threads make them. */
   readonly isSlow: boolean;
   /**
@@ -18,20 +24,32 @@ export class Grammar {
    * followed again.
    */
   #isSpoiled = false;
-  readonly #lark: string;
+  readonly #json: string;
 
   constructor(
     vocabulary: Vocabulary,
     instance: Instance,
-    { tokens, at, lark, isSlow, compileMs }: Pick<Grammar, "tokens" | "at" | "isSlow" | "compileMs"> & { readonly lark: string },
+    {
+      tokens,
+      at,
+      json,
+      isSlow,
+      reasons,
+      length,
+      prepareMs,
+      compileMs,
+    }: Pick<Grammar, "tokens" | "at" | "isSlow" | "reasons" | "length" | "prepareMs" | "compileMs"> & { readonly json: string },
   ) {
     this.vocabulary = vocabulary;
     this.instance = instance;
     this.tokens = tokens;
     this.at = at;
     this.compileMs = compileMs;
+    this.reasons = reasons;
+    this.length = length;
+    this.prepareMs = prepareMs;
     this.isSlow = isSlow;
-    this.#lark = lark;
+    this.#json = json;
   }
 
   get isSpoiled(): boolean {
@@ -40,7 +58,7 @@ export class Grammar {
 
   spoil(): void {
     this.#isSpoiled = true;
-    this.vocabulary.forget(this.#lark, this.isSlow);
+    this.vocabulary.forget(this.#json, this.isSlow);
   }
 
   /** An answer from its beginning: `dispose` follows. @throws JambaError OPTION where the grammar can't be followed */
@@ -50,7 +68,7 @@ export class Grammar {
 
   /** The same, compiled again where it is not there any more. @param isSlow with more work for each mask, which threads do */
   again(isSlow: boolean): Promise<Grammar> {
-    return this.vocabulary.compile(this.#lark, { isSlow });
+    return this.vocabulary.compile(JSON.parse(this.#json), { isSlow });
   }
 
   /** Answers under way keep what they need of it. */

@@ -4,4 +4,5 @@ export { Grammar } from "./grammar.ts";
 export { Matcher } from "./matcher.ts";
 export { rustRegex, rustRegexes } from "./regex/rust-regex.ts";
 export { type PreparedSchema, type PrepareOptions, prepareSchema } from "./schema/prepare-schema.ts";
+export { type Part, placeOf, type Source } from "./source.ts";
 export { Vocabulary, type VocabularyOptions } from "./vocabulary.ts";

@@ -1,7 +1,9 @@
 // One memory of the module with a vocabulary in it. What is short is called here, what may be long on threads that share the memory.
 
 import type { GrammarModule } from "./module.ts";
-import { type Outcome, type Place, Thread } from "./thread.ts";
+import { type Source, writeSource } from "./source.ts";
+import { Thread } from "./thread.ts";
+import type { Outcome, Place } from "./thread-code.ts";
 
 type Call =
   | "take"
@@ -46,7 +48,7 @@ export class Failure extends Error {
 }
 
 /** What a call may take on a thread: one that takes more is broken off, so that others have theirs. */
-const most = { ms: 1000, bytes: 96 * 2 ** 20 };
+export const most = { ms: 1000, bytes: 96 * 2 ** 20 };
 
 /** What the module calls the thread that made the instance. */
 const firstThread = 1;
@@ -148,14 +150,18 @@ export class Instance {
   }
 
   /** On a thread where there may be some, else here. @throws Failure where it traps or takes very long, what ended the thread */
-  async run(name: Call, args: readonly number[], { ms, bytes } = most): Promise<Pick<Outcome, "value" | "said">> {
-    if (!this.#module.shared) {
-      const value = this.call(name, ...args);
-      return { value, said: this.said };
-    }
+  async run(
+    name: Call,
+    args: readonly number[],
+    { ms, bytes, source }: { readonly ms: number; readonly bytes: number; readonly source?: string } = most,
+  ): Promise<Outcome> {
+    if (!this.#module.shared) return this.#runHere(name, args, source);
     const thread = await this.#freeThread();
     try {
-      const outcome = await thread.run({ name, args, mostBytes: bytes }, { mostMs: ms, stop: () => this.#x.stop_thread(thread.place.id) });
+      const outcome = await thread.run(
+        { name, args, mostBytes: bytes, source },
+        { mostMs: ms, stop: () => this.#x.stop_thread(thread.place.id) },
+      );
       if (outcome.trap === undefined) return outcome;
       throw this.#failure(outcome.trap, thread.place.id, outcome.said);
     } finally {
@@ -165,6 +171,20 @@ export class Instance {
         this.#places.push(thread.place);
       }
       this.#waiting.shift()?.();
+    }
+  }
+
+  #runHere(name: Call, args: readonly number[], source: string | undefined): Outcome {
+    if (source === undefined) return { value: this.call(name, ...args), said: this.said };
+    const begun = performance.now();
+    const { lark, reasons } = writeSource(JSON.parse(source) as Source);
+    const written = { reasons, length: lark.length, ms: performance.now() - begun };
+    const bytes = new TextEncoder().encode(lark);
+    const at = this.put(bytes);
+    try {
+      return { value: this.call(name, ...args.slice(0, 2), at, bytes.length, ...args.slice(2)), said: this.said, written };
+    } finally {
+      this.give(at, bytes.length);
     }
   }
 

@@ -2,8 +2,9 @@
 
 import { JambaError } from "@jamba/core";
 import { Grammar } from "./grammar.ts";
-import { Failure, Instance } from "./instance.ts";
+import { Failure, Instance, most } from "./instance.ts";
 import { type GrammarModule, loadModule } from "./module.ts";
+import type { Source } from "./source.ts";
 
 export interface VocabularyOptions {
   /** Tokens; ids are below it. */
@@ -87,18 +88,20 @@ export class Vocabulary {
   }
 
   /**
-   * @param source a grammar in llguidance's Lark
-   * @throws JambaError OPTION with the module's reason where it's refused; the signal's reason when aborted: the work goes on, for who
-   * asks again
+   * @param asked a grammar in llguidance's Lark, or one with parts that are written as it is compiled
+   * @throws JambaError OPTION where it is wrong or too much, with the place and the reason; the signal's reason when aborted: the work goes
+   * on, for who asks again
    */
-  async compile(source: string, { signal, isSlow = false }: { signal?: AbortSignal; isSlow?: boolean } = {}): Promise<Grammar> {
+  async compile(asked: string | Source, { signal, isSlow = false }: { signal?: AbortSignal; isSlow?: boolean } = {}): Promise<Grammar> {
     signal?.throwIfAborted();
+    const source = typeof asked === "string" ? { text: asked, parts: [] } : asked;
     const opened = await this.#current();
-    const isLong = isSlow || source.length > longText;
-    const key = keyOf(source, isLong);
+    const json = jsonOf(source);
+    const isLong = isSlow || json.length > longText;
+    const key = keyOf(json, isLong);
     let grammar = this.#grammars.get(key);
     if (!grammar) {
-      grammar = this.#compile(opened, source, isLong);
+      grammar = this.#compile(opened, json, isLong);
       grammar.then(
         () => this.#makeRoom(opened),
         () => {
@@ -114,22 +117,23 @@ export class Vocabulary {
   }
 
   /** The next that asks for it has another. */
-  forget(source: string, isSlow: boolean): void {
-    this.#grammars.delete(keyOf(source, isSlow));
+  forget(json: string, isSlow: boolean): void {
+    this.#grammars.delete(keyOf(json, isSlow));
   }
 
-  async #compile(opened: Opened, source: string, isSlow: boolean): Promise<Grammar> {
+  async #compile(opened: Opened, json: string, isSlow: boolean): Promise<Grammar> {
     const begun = performance.now();
     const { quick, slow } = this.#place.fuel;
     for (let tries = 0; ; tries++) {
       const { instance, at: tokens } = tries === 0 ? opened : await this.#current();
-      const text = utf8.encode(source);
       try {
-        const place = instance.put(text);
-        const call = instance.run("compile", [tokens, lark, place, text.length, isSlow ? slow : quick]);
-        const { value, said } = await call.finally(() => instance.give(place, text.length));
+        const call = { ...most, source: json };
+        const { value, said, refused, written } = await instance.run("compile", [tokens, lark, isSlow ? slow : quick], call);
+        if (refused !== undefined) throw new JambaError("OPTION", refused);
         if (value === 0) throw new Failure(said);
-        return new Grammar(this, instance, { tokens, at: value >>> 0, lark: source, isSlow, compileMs: performance.now() - begun });
+        const { reasons, length, ms: prepareMs } = written!;
+        const compileMs = performance.now() - begun - prepareMs;
+        return new Grammar(this, instance, { tokens, at: value >>> 0, json, isSlow, reasons, length, prepareMs, compileMs });
       } catch (error) {
         if (!(error instanceof Failure)) throw error;
         if (error.trapped !== "by others" || tries === maxTries) throw refusal(error.message);
@@ -200,8 +204,19 @@ export class Vocabulary {
   }
 }
 
-function keyOf(source: string, isSlow: boolean): string {
-  return `${isSlow ? "slow" : "quick"} ${source}`;
+function keyOf(json: string, isSlow: boolean): string {
+  return `${isSlow ? "slow" : "quick"} ${json}`;
+}
+
+/** As it travels to a thread, and is known by. @throws JambaError OPTION for what is no JSON */
+function jsonOf(source: Source): string {
+  try {
+    return JSON.stringify(source);
+  } catch (cause) {
+    throw new JambaError("OPTION", `format: expected a schema of JSON values, found one that can't be written as JSON: ${cause}`, {
+      cause,
+    });
+  }
 }
 
 function refusal(reason: string): JambaError {

@@ -6,7 +6,7 @@ import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { expectKnown } from "./answer/known-names.ts";
 import { checkOptions, type GenerateOptions } from "./answer/options.ts";
-import { continuationIds, expectTokenizer, isIds, type Prompt, promptIds, readPrompt, type TextOrIds } from "./answer/prompt.ts";
+import { callForm, continuationIds, expectTokenizer, isIds, type Prompt, promptIds, readPrompt, type TextOrIds } from "./answer/prompt.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import type { Sequence } from "./engine/advance.ts";
 import { ModelState } from "./engine/model-state.ts";
@@ -255,6 +255,22 @@ export class JambaModel implements AsyncDisposable {
     const { constraints, tokenizer } = this.#use().context;
     if (!constraints) expectTokenizer(tokenizer);
     return constraints!.compile(checkOptions({ format }).format!, signal);
+  }
+
+  /**
+   * What answers with these options are not bound to: keywords of schemas that are not strict, by their paths in the options, such as
+   * `format.schema.properties.name.not` or `tools[0].function.parameters.if` (in whichever form the tools are written). They are
+   * compiled for that, so that the answer itself mostly need not wait.
+   * @throws JambaError OPTION for a schema that is wrong, or strict with a keyword that can't be enforced; the signal's reason
+   */
+  async notEnforced<Parsed = unknown, Arguments = Record<string, unknown>>(
+    options: GenerateOptions<Parsed, Arguments>,
+  ): Promise<readonly string[]> {
+    const { constraints, tokenizer } = this.#use().context;
+    const { format, tools, toolChoice, parallelToolCalls, signal } = checkOptions(options as GenerateOptions);
+    const form = callForm(tokenizer);
+    if (!constraints || (!format && (!form || !tools?.length))) return [];
+    return constraints.notEnforced({ format, tools: form && tools, toolChoice, parallelToolCalls, form }, signal);
   }
 
   /** Tokens of `prompt` as `generate` with the same options would read it. @throws as `generate` does for what it can't read */

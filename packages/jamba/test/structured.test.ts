@@ -1,7 +1,7 @@
 // Answers bound to a format or to tools, on the small model: whatever it would like to say, this is what comes out.
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type AnswerPiece, type GenerateOptions, type JambaModel, loadModel, notEnforced, type Part } from "../src/index.ts";
+import { type AnswerPiece, type GenerateOptions, type JambaModel, loadModel, type Part } from "../src/index.ts";
 
 let model: JambaModel;
 beforeAll(async () => {
@@ -157,7 +157,7 @@ describe("a keyword that can't be enforced", () => {
     const format = { type: "json", schema: loose, strict: false } as const;
     const { content, notEnforced: found } = await model.generate(ask, { format, temperature: 2, seed: 3, maxTokens: 40 });
     expect([...found!].sort()).toEqual(paths("format.schema"));
-    expect(notEnforced({ format })).toEqual(found);
+    expect(await model.notEnforced({ format })).toEqual(found);
     expect(content).toMatch(/^\{"tags": \[("[^"]?"|,| )*\]/);
     expect(await model.generate(ask, { format: { type: "json", schema, strict: false }, maxTokens: 200 })).not.toHaveProperty(
       "notEnforced",
@@ -169,7 +169,7 @@ describe("a keyword that can't be enforced", () => {
     const all = [tools[1], { type: "function", function: described }, { ...described, name: "label" }];
     const { notEnforced: found } = await model.generate(ask, { tools: all, maxTokens: 1 });
     expect([...found!].sort()).toEqual([...paths("tools[1].function.parameters"), ...paths("tools[2].function.parameters")]);
-    expect(notEnforced({ tools: all, toolChoice: "none" })).toEqual([]);
+    expect(await model.notEnforced({ tools: all, toolChoice: "none" })).toEqual([]);
     const strict = [{ type: "function", function: { ...described, strict: true } }];
     const message = expect.stringMatching(/^tools\[0\]\.function\.parameters\..*: expected .*, found/);
     await expect(model.generate(ask, { tools: strict })).rejects.toMatchObject({ code: "OPTION", message });
@@ -186,7 +186,9 @@ describe("a keyword that can't be enforced", () => {
     const { content, notEnforced: found } = await model.generate(ask, { format: { type: "json", schema: wide(1000) }, maxTokens: 20 });
     expect(found).toBeUndefined();
     expect(content).toMatch(/^{"mood": "glad"/);
-    expect(() => notEnforced({ format: { type: "json", schema: wide(100_000) } })).toThrow(/^format\.schema\.properties\.far.*at most/);
+    await expect(model.notEnforced({ format: { type: "json", schema: wide(100_000) } })).rejects.toThrow(
+      /^format\.schema\.properties\.far.*at most/,
+    );
   });
 
   test("is no excuse for a schema that is wrong", async () => {

@@ -36,7 +36,7 @@ export const chatRoute = withBody({
   streams: true,
   async handle(call) {
     const { service, body, c, exchange } = call;
-    const answer = startAnswer(call);
+    const answer = await startAnswer(call);
     if (body.stream) return eventStream(chunks(call, answer), call);
     for await (const _ of answer.parts);
     const result = await answer.result();
@@ -45,7 +45,7 @@ export const chatRoute = withBody({
   },
 });
 
-function startAnswer({ service, body, exchange }: Call<ChatRequest>): Answer {
+async function startAnswer({ service, body, exchange }: Call<ChatRequest>): Promise<Answer> {
   if (body.top_logprobs !== undefined && !body.logprobs)
     throw badRequest("top_logprobs", "expected it with logprobs: true, found it alone");
   const messages = body.messages.map(toMessage);
@@ -71,7 +71,7 @@ function startAnswer({ service, body, exchange }: Call<ChatRequest>): Answer {
     signal: exchange.left.signal,
   };
   exchange.fieldOf = fieldsOf(wordsOf(body), offered);
-  noteLoose(exchange.notes, options, exchange.fieldOf);
+  await noteLoose(exchange.notes, service.model, options, exchange.fieldOf);
   const slot = body.id_slot === undefined || body.id_slot < 0 ? undefined : service.slots?.at(body.id_slot);
   if (slot && (body.n ?? 1) > 1) throw badRequest("n", "expected 1 with id_slot, which keeps one answer");
   return service.answer(messages, options, slot && ((_, given) => slot.stream(service.model, messages, template, given)));

@@ -22,7 +22,7 @@ export const completionsRoute = withBody({
   streams: true,
   async handle(call) {
     const { service, body, c, exchange } = call;
-    const asked = startAnswers(call, promptsOf(body));
+    const asked = await startAnswers(call, promptsOf(body));
     if (body.stream) return eventStream(chunks(call, asked), call);
     for await (const _ of together(asked));
     const results = await Promise.all(asked.map(({ answer }) => answer.result()));
@@ -61,7 +61,7 @@ function promptsOf({ prompt, n = 1, best_of = n }: CompletionRequest): readonly 
   return prompts;
 }
 
-function startAnswers({ service, body, exchange }: Call<CompletionRequest>, prompts: readonly TextOrIds[]): Asked[] {
+async function startAnswers({ service, body, exchange }: Call<CompletionRequest>, prompts: readonly TextOrIds[]): Promise<Asked[]> {
   const { n = 1, best_of: drawn = n, logprobs: topLogprobs, echo } = body;
   if (drawn < n) throw badRequest("best_of", `expected n at least, which is ${n}, found ${drawn}`);
   if (drawn > n && body.stream) throw badRequest("best_of", `expected n, which is ${n}, with stream: which is best shows at the end`);
@@ -73,7 +73,7 @@ function startAnswers({ service, body, exchange }: Call<CompletionRequest>, prom
     signal: exchange.left.signal,
   };
   exchange.fieldOf = fieldsOf({ messages: "prompt", schema: "json_schema" }, { places: [] });
-  noteLoose(exchange.notes, options, exchange.fieldOf);
+  await noteLoose(exchange.notes, service.model, options, exchange.fieldOf);
   return prompts.map((prompt) => {
     let echoed: readonly ShownToken[] = [];
     const before: Before = async (signal) => {

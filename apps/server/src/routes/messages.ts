@@ -22,7 +22,7 @@ export const messageRoutes = [
     streams: true,
     async handle(call) {
       const { service, body, c, exchange } = call;
-      const { messages, options } = promptOf(call);
+      const { messages, options } = await promptOf(call);
       const drawn = samplingOptions({ ...body, stop: body.stop_sequences ?? body.stop }, service.options);
       // The engine reads no prompt for no tokens: one is drawn, and not told of.
       const maxTokens = Math.max(1, body.max_tokens);
@@ -43,8 +43,8 @@ export const messageRoutes = [
     request: countRequest,
     returns: "The count",
     answer: countAnswer,
-    handle(call) {
-      const { messages, options } = promptOf(call);
+    async handle(call) {
+      const { messages, options } = await promptOf(call);
       return call.c.json({ input_tokens: call.service.model.countTokens(messages, options) });
     },
   }),
@@ -63,7 +63,7 @@ function withoutTokens({ max_tokens: maxTokens }: MessagesRequest, answer: Answe
 }
 
 /** What an answer and a count have in common: all that the model reads, and what it is bound to. */
-function promptOf({ body, exchange }: Call<CountRequest>): { messages: Message[]; options: GenerateOptions } {
+async function promptOf({ service, body, exchange }: Call<CountRequest>): Promise<{ messages: Message[]; options: GenerateOptions }> {
   const { notes } = exchange;
   noteIgnored(body, notes);
   const messages = messagesOf(body, notes);
@@ -80,7 +80,7 @@ function promptOf({ body, exchange }: Call<CountRequest>): { messages: Message[]
   };
   const schema = body.output_config?.format ? "output_config.format.schema" : "output_format.schema";
   exchange.fieldOf = fieldsOf({ messages: "messages", schema, tool: (place) => `tools[${place}]`, parameters: "input_schema" }, offered);
-  noteLoose(notes, options, exchange.fieldOf);
+  await noteLoose(notes, service.model, options, exchange.fieldOf);
   return { messages, options };
 }
 

@@ -26,7 +26,7 @@ const answerRoute = withBody({
     const { services, service, body, c, exchange } = call;
     const items = itemsOf(body, services.responses, services.options.maxBodyBytes);
     const asked: Asked = { head: headOf(service, body), input: items.own };
-    const answer = startAnswer(call, items);
+    const answer = await startAnswer(call, items);
     if (body.stream) {
       const tell = new Teller();
       return eventStream(events(call, asked, answer, tell), call, (error) => {
@@ -84,7 +84,7 @@ interface Asked {
   readonly input: readonly InputItem[];
 }
 
-function startAnswer({ service, body, exchange }: Call<ResponseRequest>, items: Items): Answer {
+async function startAnswer({ service, body, exchange }: Call<ResponseRequest>, items: Items): Promise<Answer> {
   const { notes } = exchange;
   noteIgnored(body, notes);
   const messages = messagesOf(body.instructions, items, notes);
@@ -112,7 +112,7 @@ function startAnswer({ service, body, exchange }: Call<ResponseRequest>, items: 
   };
   const words = { messages: "input", schema: "text.format.schema", tool: (place: number) => `tools[${place}]` };
   exchange.fieldOf = fieldsOf(words, offered);
-  noteLoose(notes, options, exchange.fieldOf);
+  await noteLoose(notes, service.model, options, exchange.fieldOf);
   return service.answer(messages, options);
 }
 

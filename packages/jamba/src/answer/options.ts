@@ -1,7 +1,7 @@
 // Options of generate, stream and sessions, checked at the door.
 
 import { JambaError } from "@jamba/core";
-import { type Format, type ToolChoice, unenforced } from "../format/format-grammar.ts";
+import type { Format, ToolChoice } from "../format/format-grammar.ts";
 import { isStandardSchema, jsonSchemaOf, type StandardSchema } from "../format/standard-schema.ts";
 import { expectKnown, shown } from "./known-names.ts";
 import type { PromptLookup } from "./prompt-lookup.ts";
@@ -73,7 +73,7 @@ export interface GenerateOptions<Parsed = unknown, Arguments = Record<string, ne
   toolChoice?: ToolChoice;
   /** false: at most one call, which ends the answer. */
   parallelToolCalls?: boolean;
-  /** What the answer is bound to: JSON of a schema, a regular expression or a grammar (xgrammar's EBNF, rule `root`). */
+  /** What the answer is bound to: JSON of a schema, a regular expression or a grammar. */
   format?: Format<Parsed>;
   /** Whether `Result.text` is without thoughts (`<think>`), as that of answers to messages is by default; `Result.reasoning` has them anyway. */
   reasoning?: boolean;
@@ -250,13 +250,4 @@ function formatOptions(format: Format): Pick<CheckedOptions, "format" | "answerS
   if (format.type !== "json" || !isStandardSchema(format.schema)) return { format };
   const schema = jsonSchemaOf(format.schema, "format.schema");
   return { format: { ...format, schema }, answerSchema: format.schema as StandardSchema };
-}
-
-/**
- * What answers with these options are not bound to: keywords of schemas that are not strict, by their paths in the options, such as
- * `format.schema.properties.name.not` or `tools[0].function.parameters.if` (in whichever form the tools are written).
- * @throws JambaError OPTION for a schema that is wrong, or strict with a keyword that can't be enforced
- */
-export function notEnforced(options: GenerateOptions): readonly string[] {
-  return unenforced(checkOptions(options));
 }

@@ -94,9 +94,14 @@ export function renderMessages(
   return { text, prefix, form: formOf(tokenizer, text, prefix) };
 }
 
-function formOf(tokenizer: Tokenizer | undefined, text: string, words = ""): AnswerForm {
+/** How a model of this vocabulary calls tools. */
+export function callForm(tokenizer: Tokenizer | undefined): Form | undefined {
   const has = (token: string) => tokenizer?.idOf(token) !== undefined;
-  const name = has("<|im_start|>") ? "chatml" : has("<|bom|>") ? "jamba" : undefined;
+  return has("<|im_start|>") ? "chatml" : has("<|bom|>") ? "jamba" : undefined;
+}
+
+function formOf(tokenizer: Tokenizer | undefined, text: string, words = ""): AnswerForm {
+  const name = callForm(tokenizer);
   const isOpen = /<think>\s*$/.test(text.slice(0, text.length - words.length));
   const [tag = ""] = (!isOpen && /^\s*<think>/.exec(words)) || [];
   return { name, thoughts: isOpen || tag !== "", prefix: words.slice(tag.length) };

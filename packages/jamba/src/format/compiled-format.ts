@@ -20,14 +20,14 @@ export class CompiledFormat {
   /** Characters of the grammar. */
   readonly grammarLength: number;
 
-  constructor(grammar: Grammar, texts: PlainTexts, of: Pick<CompiledFormat, "reasons" | "prepareMs" | "grammarLength">) {
+  constructor(grammar: Grammar, texts: PlainTexts) {
     this.#grammar = grammar;
     this.#texts = texts;
-    this.notEnforced = [...of.reasons.keys()];
-    this.reasons = of.reasons;
-    this.prepareMs = of.prepareMs;
+    this.notEnforced = [...grammar.reasons.keys()];
+    this.reasons = grammar.reasons;
+    this.prepareMs = grammar.prepareMs;
     this.compileMs = grammar.compileMs;
-    this.grammarLength = of.grammarLength;
+    this.grammarLength = grammar.length;
   }
 
   /** Whether an answer may be this text, from its first character to its last. */

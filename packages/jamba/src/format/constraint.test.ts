@@ -191,8 +191,8 @@ describe("JSON by schema", () => {
     [{ type: "string", pattern: "(a)\\1" }, /format\.schema\.pattern.*back/],
     [{ $ref: "http://example.com/x" }, /\$ref/],
     [{ type: "integer", minimum: 5, maximum: 4 }, /satisfies/],
-    [Array.from({ length: 2000 }).reduce((inner: object) => ({ type: "array", items: inner }), {}), /nested|deep/],
-  ])("that can't be enforced says why: %j", async (schema, message) => {
+    [{ type: "array", items: Array.from({ length: 2000 }).reduce((inner: object) => ({ not: inner }), {}) }, /nested|deep/],
+  ])("that can't be enforced says why: %#", async (schema, message) => {
     await expect(tiny.constraints.open({ format: { type: "json", schema: schema as object, strict: true } })).rejects.toMatchObject({
       code: "OPTION",
       message: expect.stringMatching(message),

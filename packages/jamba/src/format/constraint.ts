@@ -10,7 +10,7 @@ import { PlainTexts } from "./plain-texts.ts";
 
 /** What may come next in one answer. An answer that `maxTokens` cuts is the beginning of one that fits. */
 export interface Constraint extends Pick<Matcher, "allowed" | "prepare" | "forced" | "accept" | "rollback" | "ended" | "dispose"> {
-  /** What it leaves open of schemas that are not strict, see `unenforced`. */
+  /** What it leaves open of schemas that are not strict, see `JambaModel.notEnforced`. */
   readonly notEnforced: readonly string[];
   /** Milliseconds until it was there: next to none where the same format was compiled before. */
   readonly openMs: number;
@@ -49,7 +49,7 @@ export class Constraints {
     const { spec, prefix } = boundPart(whole, given);
     const grammar = answerGrammar(spec, this.#tokens);
     if (!grammar) return undefined;
-    const compiled = await this.#open().compile(grammar.lark, { signal });
+    const compiled = await this.#open().compile(grammar, { signal });
     const matcher = await compiled.start();
     try {
       await expectBeginning(matcher, prefix, this.#texts);
@@ -58,16 +58,18 @@ export class Constraints {
       throw error;
     }
     const openMs = performance.now() - begun;
-    return Object.assign(matcher, { notEnforced: [...grammar.reasons.keys()], openMs });
+    return Object.assign(matcher, { notEnforced: [...compiled.reasons.keys()], openMs });
   }
 
   /** @throws as `open` */
   async compile(format: Format, signal?: AbortSignal): Promise<CompiledFormat> {
-    const begun = performance.now();
-    const { lark, reasons } = answerGrammar({ format }, this.#tokens)!;
-    const prepareMs = performance.now() - begun;
-    const grammar = await this.#open().compile(lark, { signal });
-    return new CompiledFormat(grammar, this.#texts, { reasons, prepareMs, grammarLength: lark.length });
+    return new CompiledFormat(await this.#open().compile(answerGrammar({ format }, this.#tokens)!, { signal }), this.#texts);
+  }
+
+  /** What answers are not bound to. Nothing waits for this afterwards: it is compiled then. @throws as `open` */
+  async notEnforced(spec: AnswerSpec, signal?: AbortSignal): Promise<readonly string[]> {
+    const grammar = answerGrammar(spec, this.#tokens);
+    return grammar ? [...(await this.#open().compile(grammar, { signal })).reasons.keys()] : [];
   }
 
   #open(): Vocabulary {

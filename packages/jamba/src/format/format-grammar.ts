@@ -1,7 +1,7 @@
 // What an answer may look like, as a grammar in llguidance's Lark: thoughts, then text, calls or a format.
 
 import { JambaError } from "@jamba/core";
-import { checkLark, larkOfEbnf, type PrepareOptions, prepareSchema, rustRegexes } from "@jamba/grammar";
+import { type Part, placeOf, type Source } from "@jamba/grammar";
 import type { SchemaOf } from "./standard-schema.ts";
 
 /**
@@ -68,29 +68,11 @@ export interface AnswerTokens {
   readonly inText: readonly number[];
 }
 
-export interface AnswerGrammar {
-  readonly lark: string;
-  /** What it leaves open, see `unenforced`, and what would be enforced in its place. */
-  readonly reasons: ReadonlyMap<string, string>;
-}
-
-/**
- * What answers with these options are not bound to: keywords of schemas that are not strict, by their paths in the options, such as
- * `format.schema.properties.name.not` or `tools[0].function.parameters.if`.
- * @throws JambaError OPTION for a schema that is wrong, or strict with a keyword that can't be enforced
- */
-export function unenforced(spec: Pick<AnswerSpec, "format" | "tools" | "toolChoice">): readonly string[] {
-  const writer = new Writer({ idOf: () => undefined, inText: [] });
-  if (spec.format) writer.format(spec.format);
-  for (const tool of callable(spec.tools, spec.toolChoice)) writer.call(tool);
-  return [...writer.reasons.keys()];
-}
-
 /**
  * @returns undefined where everything is allowed
- * @throws JambaError OPTION for a schema, pattern or choice that is wrong
+ * @throws JambaError OPTION for tools or a choice that is wrong; schemas, patterns and grammars are looked at when it is compiled
  */
-export function answerGrammar(spec: AnswerSpec, tokens: AnswerTokens): AnswerGrammar | undefined {
+export function answerGrammar(spec: AnswerSpec, tokens: AnswerTokens): Source | undefined {
   const { format, toolChoice = "auto", thoughts = false, form } = spec;
   const tools = callable(spec.tools, toolChoice);
   const forced = isForced(toolChoice);
@@ -114,7 +96,7 @@ export function answerGrammar(spec: AnswerSpec, tokens: AnswerTokens): AnswerGra
   }
   if (!body) return undefined;
   const parts = [thoughts ? [writer.thoughts(), "/\\n{0,2}/"] : [], form === "jamba" && !isFree ? ['" "?'] : [], body].flat();
-  return { lark: writer.text(parts.join(" ")), reasons: writer.reasons };
+  return { text: writer.text(parts.join(" ")), parts: writer.parts };
 }
 
 /** Of an answer that has begun, what the grammar binds: where calls are all that is asked for, words before them are free. */
@@ -135,7 +117,7 @@ export function isForced(choice: ToolChoice): boolean {
 
 /** Puts the rules of one grammar together. */
 class Writer {
-  readonly reasons = new Map<string, string>();
+  readonly parts: Part[] = [];
   readonly #tokens: AnswerTokens;
   readonly #rules: string[] = [];
 
@@ -157,21 +139,17 @@ class Writer {
   format(format: Format): string {
     if (format.type === "json") {
       const { schema = { type: ["object", "array"] }, strict = false } = format;
-      return this.#json(schema, { strict, name: "format.schema" });
+      return this.rule(this.#part({ kind: "schema", schema, strict, name: "format.schema" }));
     }
-    if (format.type === "regex") {
-      const regexes = rustRegexes(format.pattern, { name: "format.pattern", whole: true });
-      this.#rules.push(`PATTERN: ${regexes.map((regex) => `/${regex}/`).join(" & ")}`);
-      return "PATTERN";
-    }
-    const json = (schema: unknown, name: string) => this.#prepared(schema, { strict: false, name });
-    const lark = format.syntax === "lark" ? checkLark(format.grammar, { json }) : larkOfEbnf(format.grammar);
-    return this.rule(`%lark {\n${lark}\n}`);
+    if (format.type === "grammar") return this.rule(this.#part({ kind: format.syntax ?? "ebnf", grammar: format.grammar }));
+    this.#rules.push(`PATTERN: ${this.#part({ kind: "regex", pattern: format.pattern, name: "format.pattern" })}`);
+    return "PATTERN";
   }
 
   call({ name, parameters, strict, path }: Tool): string {
     const head = `{"name": ${JSON.stringify(name)}, "arguments": `;
-    return this.rule(`${quoted(head)} ${this.#json(parameters, { strict, name: `${path}.parameters` })} "}"`);
+    const args = this.rule(this.#part({ kind: "schema", schema: parameters, strict, name: `${path}.parameters` }));
+    return this.rule(`${quoted(head)} ${args} "}"`);
   }
 
   /** Calls and the closing tag: what follows the opening one. */
@@ -216,14 +194,9 @@ class Writer {
     return inText.length > 0 ? `<[${rangesOf(inText)}]>` : "";
   }
 
-  #json(schema: unknown, options: PrepareOptions): string {
-    return this.rule(`%json ${JSON.stringify(this.#prepared(schema, options))}`);
-  }
-
-  #prepared(schema: unknown, options: PrepareOptions): unknown {
-    const { schema: prepared, reasons } = prepareSchema(schema, options);
-    for (const [path, reason] of reasons) this.reasons.set(path, reason);
-    return prepared;
+  /** @returns what stands for it until it is written */
+  #part(part: Part): string {
+    return placeOf(this.parts.push(part) - 1);
   }
 
   #spelled(text: string): string {
