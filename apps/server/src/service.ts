@@ -223,6 +223,8 @@ export class Service {
     controller: AbortController,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<Part, void> {
+    // Again: others may have begun since this one was asked for.
+    this.#expectRoom();
     this.#answers += answers;
     this.#running.add(controller);
     const unfollow = followFor(controller, signal, this.options.requestTimeoutMs);
