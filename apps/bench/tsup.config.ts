@@ -1,4 +1,10 @@
 import { defineConfig } from "tsup";
 import { library } from "../../tooling/tsup/base.ts";
 
-export default defineConfig({ ...library, entry: ["src/main.ts", "src/side.ts", "src/http-clients.ts"], platform: "node", dts: false });
+const entry = {
+  main: "src/main.ts",
+  side: "src/side.ts",
+  "http-clients": "src/http-clients.ts",
+  structured: "src/structured/program.ts",
+};
+export default defineConfig({ ...library, entry, platform: "node", dts: false });

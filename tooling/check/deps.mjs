@@ -27,7 +27,7 @@ const arrows = {
   "@jamba/server": ["jamba"],
   "@jamba/cli": ["jamba", "@jamba/loader", "@jamba/tokenizer", "@jamba/server"],
   // Measures the backend beside the whole, on weights that it makes itself.
-  "@jamba/bench": ["jamba", "@jamba/core", "@jamba/loader", "@jamba/backend-cpu", "@jamba/server"],
+  "@jamba/bench": ["jamba", "@jamba/core", "@jamba/loader", "@jamba/tokenizer", "@jamba/grammar", "@jamba/backend-cpu", "@jamba/server"],
   // Real clients that need a newer Node than the rest.
   "@jamba/client-trials": ["jamba", "@jamba/server"],
   // Asks the small model its questions through the public API, as an app would.

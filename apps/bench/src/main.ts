@@ -1,12 +1,12 @@
 // The command: which cells, how often, and where the figures go.
 
-import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type { CpuLevel } from "@jamba/backend-cpu";
+import { count } from "./arguments.ts";
 import { machineText } from "./machine.ts";
 import { installPeer, peerVersion } from "./peer.ts";
 import {
@@ -21,9 +21,11 @@ import {
   updateResults,
   updateTable,
 } from "./report.ts";
+import { revision } from "./revision.ts";
 import { type Measured, measure } from "./rounds.ts";
 import { medianTurns, tablesOf, turnChart } from "./scene-report.ts";
 import { median } from "./statistics.ts";
+import { structured } from "./structured/command.ts";
 import { allWorks, isNamed, type Limits, plansOf } from "./works.ts";
 
 const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine, with random weights
@@ -41,6 +43,7 @@ const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine,
   --json FILE  --svg FILE  --results FILE
   --turns FILE      picture of the time to first token by turn, of the last chat measured
   --work DIR        where models are made and the peer is installed (apps/bench/.work)
+  structured        what formats and tools cost instead; structured --help
 
   models  3b, tiny-dev, mini-slice, nano
   formats q4, q8, bf16
@@ -50,9 +53,11 @@ All cells take hours and 40 GB of disk. Ratios above 1 are ours. What takes hour
 ${allWorks.filter(isNamed).join(", ")}.
 `;
 
-async function main(args: string[]): Promise<void> {
+async function main(given: string[]): Promise<void> {
+  const args = given.filter((arg) => arg !== "--");
+  if (args[0] === "structured") return structured(args.slice(1));
   const { values } = parseArgs({
-    args: args.filter((arg) => arg !== "--"),
+    args,
     options: {
       only: { type: "string", multiple: true, default: [] },
       quick: { type: "boolean", default: false },
@@ -109,12 +114,6 @@ async function main(args: string[]): Promise<void> {
   for (const { cell, ops } of parts.flatMap(({ profiles }) => profiles)) process.stdout.write(`\n${cell}\n${profileTable(ops)}`);
 }
 
-function count(flag: string, text: string): number {
-  const number = Number(text);
-  if (!Number.isSafeInteger(number) || number < 1) throw new Error(`${flag}: expected a positive integer, found ${JSON.stringify(text)}`);
-  return number;
-}
-
 function contentOf(parts: readonly Measured[], command: string) {
   const machine = machineText();
   const limits = parts.flatMap((part) => part.limits);
@@ -150,14 +149,6 @@ function save(parts: readonly Measured[], command: string, to: { json?: string; 
     for (const table of tablesOf(part, name, part === talk ? picture : undefined))
       text = updateTable(text, table.name, table.lines, table.rows);
   writeFileSync(to.results, text);
-}
-
-function revision(cwd?: string): string {
-  try {
-    return `jamba ${execFileSync("git", ["describe", "--always", "--dirty"], { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim()}`;
-  } catch {
-    return "jamba";
-  }
 }
 
 try {

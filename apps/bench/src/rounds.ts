@@ -171,7 +171,13 @@ async function makeFiles(model: PresetName, format: Format, options: Options, ha
 }
 
 /** @returns the folder; builds whose weights lie alike share it */
-async function prepare(model: PresetName, format: Format, { work, threads, level, log }: Options, from?: string): Promise<string> {
+export async function prepare(
+  model: PresetName,
+  format: Format,
+  { work, threads, level, log }: Pick<Options, "work" | "threads" | "level" | "log">,
+  from?: string,
+): Promise<string> {
+  mkdirSync(work, { recursive: true });
   const { jamba, cpu } = await openBuild(from);
   const backend = await cpu.openCpuBackend({ threads, level });
   const folder = join(work, `${model}-${format}-spread-${backend.packed!.layout}`);
