@@ -39,7 +39,7 @@ afterAll(async () => {
  */
 function closers(): Record<string, number> {
   const biases = {
-    ...{ '"': 60, '"}': 55, '"}}': 55, '",': 50, "@": 45, "#": 45, ".": 42, Z: 41 },
+    ...{ '"': 60, '"}': 55, '"}}': 55, '",': 50, "@": 56, ":": 48, "#": 45, ".": 42, Z: 41 },
     ...{ "}": 40, "}}": 40, "]": 40, ",": 20, "},": 20, null: 25, number: 25 },
   };
   return Object.fromEntries(Object.entries(biases).map(([text, bias]) => [model.tokenizer.encode(text)[0], bias]));
