@@ -107,6 +107,18 @@ describe("a vocabulary", () => {
     expect(await accepts(await (await vocabulary.compile("start: /[a-z]{1,900}y/")).start(), "xyy")).toBe(true);
   });
 
+  test("lets go of who cancels before the vocabulary is read", async () => {
+    const unread = new Vocabulary(options);
+    const ends: string[] = [];
+    const read = unread.memoryBytes().then(() => ends.push("read"));
+    const controller = new AbortController();
+    const asked = unread.compile("start: /x+/", { signal: controller.signal }).catch((error) => ends.push(error.message));
+    controller.abort(new Error("gone"));
+    await Promise.all([read, asked]);
+    expect(ends).toEqual(["gone", "read"]);
+    await unread.dispose();
+  });
+
   test("forgets what was used longest ago when there is no room", async () => {
     const small = new Vocabulary({ ...options, cacheBytes: 1 });
     const first = await small.compile("start: /x+/");

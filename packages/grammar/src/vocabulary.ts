@@ -95,7 +95,7 @@ export class Vocabulary {
   async compile(asked: string | Source, { signal, isSlow = false }: { signal?: AbortSignal; isSlow?: boolean } = {}): Promise<Grammar> {
     signal?.throwIfAborted();
     const source = typeof asked === "string" ? { text: asked, parts: [] } : asked;
-    const opened = await this.#current();
+    const opened = await (signal ? unlessAborted(this.#current(), signal) : this.#current());
     const json = jsonOf(source);
     const isLong = isSlow || json.length > longText;
     const key = keyOf(json, isLong);
