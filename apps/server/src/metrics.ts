@@ -48,6 +48,11 @@ export class Metrics {
   readonly #cacheHits = this.#counter("prefix_cache_hits_tokens_total", "Prompt tokens that a kept state had read before");
   readonly #drafted = this.#counter("spec_decode_num_draft_tokens_total", "Tokens that were tried ahead");
   readonly #accepted = this.#counter("spec_decode_num_accepted_tokens_total", "Tokens tried ahead that answers have");
+  readonly #formatSeconds = this.#counter(
+    "format_seconds_total",
+    "Seconds that answers waited until their formats and tools were compiled",
+  );
+  readonly #forced = this.#counter("forced_tokens_total", "Tokens that a format left no choice about: read, not drawn");
   readonly #firstToken = this.#histogram(
     "ttft_seconds",
     "From a request to its first token",
@@ -176,6 +181,8 @@ export class Metrics {
     this.#predictedSeconds.inc((timings.totalMs - timings.promptMs) / 1000);
     this.#cacheQueries.inc(promptTokens);
     this.#cacheHits.inc(cachedTokens);
+    this.#formatSeconds.inc(timings.formatMs / 1000);
+    for (const choice of choices ?? [{ timings }]) this.#forced.inc(choice.timings.forcedTokens);
     if (speculation) {
       this.#drafted.inc(speculation.drafted);
       this.#accepted.inc(speculation.accepted);

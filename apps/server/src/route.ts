@@ -158,5 +158,7 @@ function pathText(path: readonly PropertyKey[]): string {
 
 /** What the log says of an answer. */
 export function resultFacts({ usage, timings, finishReason, cacheMissReason }: Result): Record<string, unknown> {
-  return { ...usage, firstTokenMs: Math.round(timings.firstTokenMs), finishReason, cacheMissReason };
+  const { firstTokenMs, formatMs, forcedTokens } = timings;
+  const format = formatMs > 0 ? { formatMs: Math.round(formatMs), forcedTokens } : {};
+  return { ...usage, firstTokenMs: Math.round(firstTokenMs), ...format, finishReason, cacheMissReason };
 }

@@ -109,7 +109,7 @@ function thoughtTokens(model: JambaModel, { reasoning, ids }: Result): number {
   return ids.length;
 }
 
-/** llama.cpp's names; times in milliseconds. */
+/** llama.cpp's names, and how long a format took and how many tokens it left no choice about; times in milliseconds. */
 export function timingsOf({ usage, timings }: Result) {
   const { promptTokens, cachedTokens, completionTokens } = usage;
   const predictedMs = timings.totalMs - timings.promptMs;
@@ -120,6 +120,8 @@ export function timingsOf({ usage, timings }: Result) {
     predicted_n: completionTokens,
     predicted_ms: predictedMs,
     predicted_per_second: predictedMs > 0 ? (completionTokens * 1000) / predictedMs : 0,
+    forced_n: timings.forcedTokens,
+    format_ms: timings.formatMs,
   };
 }
 

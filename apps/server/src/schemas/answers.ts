@@ -14,7 +14,7 @@ const usage = z.object({
   completion_tokens_details: z.object({ reasoning_tokens: count }),
 });
 
-/** An extension: llama.cpp's timings, and why less than half of the prompt was there already. */
+/** An extension: llama.cpp's timings with what a format took, and why less than half of the prompt was there already. */
 const extras = {
   timings: z.object({
     cache_n: count,
@@ -23,6 +23,8 @@ const extras = {
     predicted_n: count,
     predicted_ms: ms,
     predicted_per_second: ms,
+    forced_n: count,
+    format_ms: ms,
   }),
   cache_miss_reason: z.string().optional(),
 };
