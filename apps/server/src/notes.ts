@@ -15,9 +15,14 @@ const longest = 2000;
 /** Names an option of the engine as the field of a request, where the request has a word of its own for it. */
 export type FieldOf = (path: string) => string | undefined;
 
-/** @throws JambaError OPTION for a schema that is wrong or can't be enforced as strictly as it was asked for */
-export async function noteLoose(notes: Notes, model: Model, options: GenerateOptions, fieldOf: FieldOf): Promise<void> {
+/**
+ * @returns milliseconds that compiling took, which the answer need not wait for again
+ * @throws JambaError OPTION for a schema that is wrong or can't be enforced as strictly as it was asked for
+ */
+export async function noteLoose(notes: Notes, model: Model, options: GenerateOptions, fieldOf: FieldOf): Promise<number> {
+  const begun = performance.now();
   notes.notEnforced.push(...(await model.notEnforced(options)).map((path) => fieldOf(path) ?? path));
+  return options.format || options.tools ? performance.now() - begun : 0;
 }
 
 /** The names of headers, all of which a page may read. */

@@ -170,7 +170,7 @@ export class Service {
    * @param before what is to be done first, within the answer's time; tokens of the prompt that it reads are not told as cached
    * @throws ApiError 429 when too many wait, JambaError for options and prompts that do not fit
    */
-  answer(prompt: Prompt, { signal, ...options }: GenerateOptions, session?: TextStreamer, before?: Before): Answer {
+  answer(prompt: Prompt, { signal, formatMs = 0, ...options }: AnswerOptions, session?: TextStreamer, before?: Before): Answer {
     const { model } = this;
     this.#expectRoom();
     const controller = new AbortController();
@@ -182,7 +182,10 @@ export class Service {
       signal: controller.signal,
     });
     let beforeMs: number | undefined;
-    const result = async () => (beforeMs === undefined ? stream.result : readBefore(await stream.result, beforeMs));
+    const result = async () => {
+      const found = later(await stream.result, formatMs, { formatMs });
+      return beforeMs === undefined ? found : readBefore(found, beforeMs);
+    };
     const read =
       before &&
       (async () => {
@@ -276,13 +279,19 @@ export type Before = (signal: AbortSignal) => Promise<void>;
 
 /** Of an answer whose prompt was read by what came before it. @param ms that this took */
 function readBefore(result: Result, ms: number): Result {
-  const { promptMs, firstTokenMs, totalMs, ...rest } = result.timings;
-  return {
-    ...result,
-    usage: { ...result.usage, cachedTokens: 0 },
-    cacheMissReason: undefined,
-    timings: { ...rest, promptMs: promptMs + ms, firstTokenMs: firstTokenMs + ms, totalMs: totalMs + ms },
-  };
+  return { ...later(result, ms), usage: { ...result.usage, cachedTokens: 0 }, cacheMissReason: undefined };
+}
+
+/** Of an answer before which something else was done for its request. */
+function later(result: Result, ms: number, { formatMs: compileMs = 0 } = {}): Result {
+  const { promptMs, firstTokenMs, totalMs, formatMs, ...rest } = result.timings;
+  const timings = { promptMs: promptMs + ms, firstTokenMs: firstTokenMs + ms, totalMs: totalMs + ms, formatMs: formatMs + compileMs };
+  return { ...result, timings: { ...rest, ...timings } };
+}
+
+interface AnswerOptions extends GenerateOptions {
+  /** Milliseconds that went into its format before it began. */
+  readonly formatMs?: number;
 }
 
 export type TextStreamer = (prompt: Prompt, options: GenerateOptions) => TextStream;

@@ -71,10 +71,10 @@ async function startAnswer({ service, body, exchange }: Call<ChatRequest>): Prom
     signal: exchange.left.signal,
   };
   exchange.fieldOf = fieldsOf(wordsOf(body), offered);
-  await noteLoose(exchange.notes, service.model, options, exchange.fieldOf);
+  const formatMs = await noteLoose(exchange.notes, service.model, options, exchange.fieldOf);
   const slot = body.id_slot === undefined || body.id_slot < 0 ? undefined : service.slots?.at(body.id_slot);
   if (slot && (body.n ?? 1) > 1) throw badRequest("n", "expected 1 with id_slot, which keeps one answer");
-  return service.answer(messages, options, slot && ((_, given) => slot.stream(service.model, messages, template, given)));
+  return service.answer(messages, { ...options, formatMs }, slot && ((_, given) => slot.stream(service.model, messages, template, given)));
 }
 
 export function functionOf<T>(tool: { readonly function: T } | { readonly type: string }): T | undefined {

@@ -73,7 +73,7 @@ async function startAnswers({ service, body, exchange }: Call<CompletionRequest>
     signal: exchange.left.signal,
   };
   exchange.fieldOf = fieldsOf({ messages: "prompt", schema: "json_schema" }, { places: [] });
-  await noteLoose(exchange.notes, service.model, options, exchange.fieldOf);
+  const formatMs = await noteLoose(exchange.notes, service.model, options, exchange.fieldOf);
   return prompts.map((prompt) => {
     let echoed: readonly ShownToken[] = [];
     const before: Before = async (signal) => {
@@ -81,7 +81,7 @@ async function startAnswers({ service, body, exchange }: Call<CompletionRequest>
       echoed = await promptLogprobs(service.model, prompt, { topLogprobs, keep: options.maxTokens !== 0, signal });
     };
     return {
-      answer: service.answer(prompt, options, undefined, echo && topLogprobs !== undefined ? before : undefined),
+      answer: service.answer(prompt, { ...options, formatMs }, undefined, echo && topLogprobs !== undefined ? before : undefined),
       echo: () => (!echo ? "" : typeof prompt === "string" ? prompt : service.model.tokenizer.decode(prompt)),
       echoed: () => echoed,
     };

@@ -22,11 +22,14 @@ export const messageRoutes = [
     streams: true,
     async handle(call) {
       const { service, body, c, exchange } = call;
-      const { messages, options } = await promptOf(call);
+      const { messages, options, formatMs } = await promptOf(call);
       const drawn = samplingOptions({ ...body, stop: body.stop_sequences ?? body.stop }, service.options);
       // The engine reads no prompt for no tokens: one is drawn, and not told of.
       const maxTokens = Math.max(1, body.max_tokens);
-      const answer = withoutTokens(body, service.answer(messages, { ...drawn, ...options, maxTokens, signal: exchange.left.signal }));
+      const answer = withoutTokens(
+        body,
+        service.answer(messages, { ...drawn, ...options, maxTokens, formatMs, signal: exchange.left.signal }),
+      );
       if (body.stream) return eventStream(events(call, answer), call);
       const blocks = new MessageBlocks(wantsThoughts(body));
       for await (const { pieces } of answer.parts) for (const piece of pieces) blocks.push(piece);
@@ -62,8 +65,15 @@ function withoutTokens({ max_tokens: maxTokens }: MessagesRequest, answer: Answe
   return { parts: parts(), result };
 }
 
+interface Asked {
+  readonly messages: Message[];
+  readonly options: GenerateOptions;
+  /** That its format and tools took. */
+  readonly formatMs: number;
+}
+
 /** What an answer and a count have in common: all that the model reads, and what it is bound to. */
-async function promptOf({ service, body, exchange }: Call<CountRequest>): Promise<{ messages: Message[]; options: GenerateOptions }> {
+async function promptOf({ service, body, exchange }: Call<CountRequest>): Promise<Asked> {
   const { notes } = exchange;
   noteIgnored(body, notes);
   const messages = messagesOf(body, notes);
@@ -80,8 +90,8 @@ async function promptOf({ service, body, exchange }: Call<CountRequest>): Promis
   };
   const schema = body.output_config?.format ? "output_config.format.schema" : "output_format.schema";
   exchange.fieldOf = fieldsOf({ messages: "messages", schema, tool: (place) => `tools[${place}]`, parameters: "input_schema" }, offered);
-  await noteLoose(notes, service.model, options, exchange.fieldOf);
-  return { messages, options };
+  const formatMs = await noteLoose(notes, service.model, { ...options, signal: exchange.left.signal }, exchange.fieldOf);
+  return { messages, options, formatMs };
 }
 
 function noteIgnored({ thinking, mcp_servers: servers, context_management: edits, container }: CountRequest, { leftOut }: Notes): void {

@@ -112,8 +112,8 @@ async function startAnswer({ service, body, exchange }: Call<ResponseRequest>, i
   };
   const words = { messages: "input", schema: "text.format.schema", tool: (place: number) => `tools[${place}]` };
   exchange.fieldOf = fieldsOf(words, offered);
-  await noteLoose(notes, service.model, options, exchange.fieldOf);
-  return service.answer(messages, options);
+  const formatMs = await noteLoose(notes, service.model, options, exchange.fieldOf);
+  return service.answer(messages, { ...options, formatMs });
 }
 
 /** What `include` asks for is not there: no thoughts are encrypted, and no tool ran here. */
