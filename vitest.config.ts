@@ -1,21 +1,12 @@
-import { readFileSync } from "node:fs";
 import { defineConfig } from "vitest/config";
 import { SumReporter } from "./tooling/check/sum-reporter.ts";
-import { asTextInVite } from "./tooling/tsup/as-text.ts";
+import { embedded } from "./tooling/tsup/embedded.ts";
 
 // Sources are tested, not builds: the `source` condition resolves workspace packages to their src/.
 const conditions = ["source", "import", "module", "default"];
 
-/** What builds do with a packed module: its bytes become part of the code. */
-const packedModules = {
-  name: "packed-modules",
-  enforce: "pre" as const,
-  load: (id: string) =>
-    id.endsWith(".wasm.gz") ? `export default Buffer.from("${readFileSync(id).toString("base64")}", "base64")` : undefined,
-};
-
 export default defineConfig({
-  plugins: [packedModules, asTextInVite],
+  plugins: [embedded],
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {

@@ -3,11 +3,13 @@
 import { fileURLToPath } from "node:url";
 import { build } from "vite";
 import { expect, test } from "vitest";
+import { embedded } from "../../../tooling/tsup/embedded.ts";
 
 test("a bundle for browsers loads no backend before it is asked for, and takes no native addon along", async () => {
   const bundle = await build({
     configFile: false,
     logLevel: "silent",
+    plugins: [embedded],
     resolve: { conditions: ["source"] },
     build: {
       write: false,

@@ -157,7 +157,7 @@ describe("generate", () => {
     ["null", null, "OPTION", /options: expected an object, found null/],
     ["an empty stop text", { stop: "" }, "OPTION", /stop/],
     ["a format of no known type", { format: { type: "xml" } }, "OPTION", /format: expected/],
-    ["a schema that can't be kept", { format: { type: "json", schema: { multipleOf: 3 } } }, "OPTION", /multipleOf/],
+    ["a schema that can't be kept", { format: { type: "json", strict: true, schema: { uniqueItems: true } } }, "OPTION", /uniqueItems/],
     ["a forced tool without tools", { toolChoice: "required" }, "OPTION", /toolChoice: expected tools/],
   ])("%s is refused", async (_, options, code, message) => {
     await expect(model.generate(story, options as never)).rejects.toMatchObject({

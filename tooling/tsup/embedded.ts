@@ -1,5 +1,6 @@
-// Code that is to run elsewhere, such as in a worker, as a text of the code that starts it: no bundler has to find a file.
+// Files that become part of the code, so that no bundler has to find them: scripts for workers as texts, packed modules as bytes.
 
+import { readFileSync } from "node:fs";
 import { build, type Plugin } from "esbuild";
 
 /** All that the module at `path` needs, as one script. */
@@ -31,9 +32,13 @@ export const asText: Plugin = {
   },
 };
 
-/** The same for vite and vitest. */
-export const asTextInVite = {
-  name: "as-text",
+/** The same for vite and vitest, which read sources; and what esbuild's "binary" loader does with a packed module. */
+export const embedded = {
+  name: "embedded",
   enforce: "pre" as const,
-  load: async (id: string) => (id.endsWith("?text") ? `export default ${JSON.stringify(await textOf(id.slice(0, -5)))}` : undefined),
+  async load(id: string): Promise<string | undefined> {
+    if (id.endsWith("?text")) return `export default ${JSON.stringify(await textOf(id.slice(0, -5)))}`;
+    if (!id.endsWith(".wasm.gz")) return undefined;
+    return `export default Uint8Array.from(atob("${readFileSync(id, "base64")}"), (char) => char.charCodeAt(0))`;
+  },
 };
