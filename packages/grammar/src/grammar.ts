@@ -24,6 +24,7 @@ export class Grammar {
    * followed again.
    */
   #isSpoiled = false;
+  #isFreed = false;
   readonly #json: string;
 
   constructor(
@@ -56,6 +57,11 @@ export class Grammar {
     return this.#isSpoiled;
   }
 
+  /** Whether it can't be followed any more: it is compiled again then. */
+  get isGone(): boolean {
+    return this.#isSpoiled || this.#isFreed;
+  }
+
   spoil(): void {
     this.#isSpoiled = true;
     this.vocabulary.forget(this.#json, this.isSlow);
@@ -73,6 +79,7 @@ export class Grammar {
 
   /** Answers under way keep what they need of it. */
   free(): void {
-    if (!this.isSpoiled) this.instance.tryCall("free", this.at);
+    if (!this.isGone) this.instance.tryCall("free", this.at);
+    this.#isFreed = true;
   }
 }

@@ -35,8 +35,8 @@ export class Matcher {
   }
 
   #begin(): void {
-    const { instance, at, isSpoiled } = this.#grammar;
-    if (isSpoiled) throw new Failure("another answer of the same grammar broke off", "by others");
+    const { instance, at, isGone } = this.#grammar;
+    if (isGone) throw new Failure("the grammar is not there any more", "by others");
     const own = instance.call("again", at);
     try {
       this.#out = instance.take(this.#outBytes);

@@ -126,6 +126,7 @@ describe("a vocabulary", () => {
     await small.compile("start: /y+/");
     expect(await small.compile("start: /x+/")).not.toBe(first);
     expect(await accepts(matcher, "xx")).toBe(true);
+    expect(await accepts(await first.start(), "x")).toBe(true);
     await small.dispose();
   });
 });

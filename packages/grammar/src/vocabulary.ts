@@ -156,7 +156,8 @@ export class Vocabulary {
   async #makeRoom({ instance, bytes }: Opened): Promise<void> {
     const { cacheBytes = 64 * 2 ** 20 } = this.#options;
     const hasRoom = () => instance.isBroken || instance.usedBytes - bytes <= cacheBytes;
-    for (const [key, grammar] of this.#grammars) {
+    // The last one is about to be followed.
+    for (const [key, grammar] of [...this.#grammars].slice(0, -1)) {
       if (hasRoom()) return;
       this.#grammars.delete(key);
       (await grammar.catch(() => undefined))?.free();
