@@ -58,6 +58,15 @@ export function watchOthers(pid?: number): () => number {
   };
 }
 
+/** Milliseconds that the thread of this process's JavaScript was running; 0 where the system does not tell. Its waits for a core are no part of it. */
+export function mainThreadMs(): number {
+  try {
+    return Number(proc(`self/task/${process.pid}/schedstat`).split(" ")[0]) / 1e6;
+  } catch {
+    return 0; // a kernel without these counts
+  }
+}
+
 /** The most memory this process has had at once. */
 export function peakBytes(): number {
   const kib = /^VmHWM:\s*(\d+) kB/m.exec(proc("self/status"))?.[1];

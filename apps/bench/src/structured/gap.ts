@@ -1,9 +1,10 @@
 // Somebody else's answer while requests with formats arrive: the longest time between two of its tokens.
 
 import type { JambaModel } from "jamba";
+import { mainThreadMs } from "../machine.ts";
 import { type Random, randomFrom } from "../random.ts";
 import { median } from "../statistics.ts";
-import { medianOf, quantile } from "./figures.ts";
+import { medianOf } from "./figures.ts";
 import { newText, openModel } from "./model.ts";
 import type { PartJob, Told } from "./part.ts";
 import { hostileFormat, hostileNames, newTools } from "./tools.ts";
@@ -22,41 +23,53 @@ export async function gap(job: PartJob, told: Told): Promise<void> {
   const other = otherAnswer(model, random);
   await arrive(model, random, {}); // plans of steps
   await arrive(model, random, { format: { type: "json", schema: { const: "once" } } });
-  const stepMs = await other.longest(() => new Promise((resolve) => setTimeout(resolve, 2000)), 0.5);
-  told.note(`the other answer's own step: ${stepMs.toFixed(1)} ms`);
+  const alone = await other.gapsDuring(() => new Promise((resolve) => setTimeout(resolve, 2000)));
+  told.note(`the other answer's own step: ${median(alone.map(({ ms }) => ms)).toFixed(1)} ms`);
 
-  const rounds = 4 * job.rounds;
-  for (const count of [10, 128])
-    await measure(`${count} unseen tools`, rounds, (i) => ({ tools: newTools(count), toolChoice: i % 2 === 0 ? "auto" : "required" }));
-  const worst: [name: string, beyond: number][] = [];
-  for (const name of hostileNames) {
-    const beyond = await beyondOthers(job.rounds, () => ({ format: hostileFormat(name) }));
-    worst.push([name, median(beyond)]);
+  for (const count of [10, 128]) {
+    const beyond = await beyondPlain(4 * job.rounds, (i) => ({ tools: newTools(count), toolChoice: i % 2 === 0 ? "auto" : "required" }));
+    told.figure(
+      medianOf(`another answer's longest gap, beyond that beside a plain request: ${count} unseen tools`, "ms", beyond.ms, target),
+    );
+    told.figure(medianOf(`the main thread's work in it: ${count} unseen tools`, "ms", beyond.busyMs, target));
   }
-  told.figure(medianOf("another answer's longest gap beyond that of a plain request: hostile formats", "ms", of(worst)));
-  const [name, value] = worst.reduce((a, b) => (b[1] > a[1] ? b : a));
-  told.figure({ what: `the worst of them, ${name}`, value, unit: "ms", runs: job.rounds, target });
-  for (const [name, beyond] of worst) told.note(`${name}: ${beyond.toFixed(1)} ms`);
+  const hostile: { name: string; ms: number; busyMs: number }[] = [];
+  for (const name of hostileNames) {
+    const { ms, busyMs } = await beyondPlain(job.rounds, () => ({ format: hostileFormat(name) }));
+    hostile.push({ name, ms: median(ms), busyMs: median(busyMs) });
+    told.note(`${name}: ${median(ms).toFixed(1)} ms, of the main thread ${median(busyMs).toFixed(1)}`);
+  }
+  for (const [what, of] of [
+    ["another answer's longest gap, beyond that beside a plain request", "ms"],
+    ["the main thread's work in it", "busyMs"],
+  ] as const) {
+    const worst = hostile.reduce((a, b) => (b[of] > a[of] ? b : a));
+    told.figure(
+      medianOf(
+        `${what}: ${hostile.length} hostile formats`,
+        "ms",
+        hostile.map((one) => one[of]),
+      ),
+    );
+    told.figure({ what: `${what}: ${worst.name}`, value: worst[of], unit: "ms", runs: job.rounds, target });
+  }
   await other.end();
   await close();
 
-  async function measure(what: string, rounds: number, options: (i: number) => Options): Promise<void> {
-    const beyond = await beyondOthers(rounds, options);
-    told.figure(medianOf(`another answer's longest gap beyond that of a plain request: ${what}`, "ms", beyond, target));
-  }
-
-  /** Against requests that arrive with the same words and no format, one after each. */
-  async function beyondOthers(rounds: number, options: (i: number) => Options): Promise<number[]> {
-    const beyond: number[] = [];
+  /** Against requests that arrive with as many words and no format, one before each. */
+  async function beyondPlain(rounds: number, options: (i: number) => Options): Promise<{ ms: number[]; busyMs: number[] }> {
+    const beyond = { ms: [] as number[], busyMs: [] as number[] };
     for (let i = 0; i < rounds; i++) {
       const asked = options(i); // made before: that holds the thread too
-      const plain = await other.longest(() => arrive(model, random, {}), 1);
-      const longest = await other.longest(() => arrive(model, random, asked), 1);
-      beyond.push(Math.max(0, longest - plain));
+      const plain = await other.gapsDuring(() => arrive(model, random, {}));
+      const found = await other.gapsDuring(() => arrive(model, random, asked));
+      for (const of of ["ms", "busyMs"] as const) beyond[of].push(Math.max(0, longest(found, of) - longest(plain, of)));
     }
     return beyond;
   }
 }
+
+const longest = (gaps: readonly Gap[], of: keyof Gap) => Math.max(...gaps.map((gap) => gap[of]));
 
 /** A request, whether it is answered or refused. */
 async function arrive(model: JambaModel, random: Random, options: Options): Promise<void> {
@@ -66,33 +79,39 @@ async function arrive(model: JambaModel, random: Random, options: Options): Prom
   });
 }
 
+/** Between two tokens: how long it is, and for how much of it the main thread was running. */
+interface Gap {
+  readonly ms: number;
+  readonly busyMs: number;
+}
+
 /** An answer without end: where it has used its room another one begins. */
 function otherAnswer(model: JambaModel, random: Random) {
   const end = new AbortController();
-  let last = 0;
-  let gaps: number[] | undefined;
+  let last: Gap | undefined;
+  let gaps: Gap[] | undefined;
   const onToken = () => {
-    const at = performance.now();
-    if (last > 0) gaps?.push(at - last);
+    const at = { ms: performance.now(), busyMs: mainThreadMs() };
+    if (last) gaps?.push({ ms: at.ms - last.ms, busyMs: at.busyMs - last.busyMs });
     last = at;
   };
   const running = (async () => {
     while (!end.signal.aborted) {
-      last = 0;
+      last = undefined;
       const options = { temperature: 0, ignoreEos: true, maxTokens: contextLength - 64, onToken, signal: end.signal };
       await model.generate([{ role: "user", content: newText(random, asked) }], options);
     }
   })();
   return {
-    /** Of the gaps while `run` runs and until the first token afterwards, the one below which this share lies. */
-    async longest(run: () => Promise<unknown>, share: number): Promise<number> {
-      const seen: number[] = [];
+    /** While `run` runs, and until the first token afterwards. */
+    async gapsDuring(run: () => Promise<unknown>): Promise<readonly Gap[]> {
+      const seen: Gap[] = [];
       gaps = seen;
       await run();
       const before = seen.length;
       while (seen.length === before) await new Promise((resolve) => setTimeout(resolve, 1));
       gaps = undefined;
-      return quantile(seen, share);
+      return seen;
     },
     async end(): Promise<void> {
       end.abort();
@@ -100,5 +119,3 @@ function otherAnswer(model: JambaModel, random: Random) {
     },
   };
 }
-
-const of = (pairs: readonly (readonly [string, number])[]) => pairs.map(([, value]) => value);
