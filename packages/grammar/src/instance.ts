@@ -149,7 +149,7 @@ export class Instance {
     }
   }
 
-  /** On a thread where there may be some, else here. @throws Failure where it traps or takes very long, what ended the thread */
+  /** On a thread where there may be some, else here. @throws Failure where it traps, takes very long or ends its thread */
   async run(
     name: Call,
     args: readonly number[],
@@ -164,6 +164,8 @@ export class Instance {
       );
       if (outcome.trap === undefined) return outcome;
       throw this.#failure(outcome.trap, thread.place.id, outcome.said);
+    } catch (error) {
+      throw error instanceof Failure ? error : this.#failure(`its thread ended: ${error}`, thread.place.id, "");
     } finally {
       thread.isTaken = false;
       if (thread.isGone) {
@@ -192,10 +194,11 @@ export class Instance {
   #failure(trap: string, id: number, said?: string): Failure {
     if (this.#x.heap_owner() === id) this.#x.break_heap(id);
     const culprit = this.#x.broken_by();
+    const byOthers = this.isBroken || (culprit !== 0 && culprit !== id);
     this.hasLeaks = true;
     this.isBroken ||= culprit !== 0;
     this.isWorn ||= this.isBroken;
-    if (culprit !== 0 && culprit !== id) return new Failure("the module broke off in another call", "by others");
+    if (byOthers) return new Failure("the module broke off in another call", "by others");
     const words = said ?? (this.isBroken ? "" : this.said);
     // Where memory ends there is no reason but the trap.
     if (words === "" && trap.includes("unreachable")) return new Failure("it takes more memory than there is", true);

@@ -44,6 +44,15 @@ parentPort.on("message", (data) => self.onmessage({ data }));`;
   };
 }
 
+/** None where the tokenizer throws; nobody above this would hear of it. */
+function tokensOf(encode: () => number): number {
+  try {
+    return encode();
+  } catch {
+    return 0;
+  }
+}
+
 /** Between asking a call to stop and ending its thread. */
 const graceMs = 200;
 
@@ -74,7 +83,7 @@ export class Thread {
     port.listen(
       (data) => {
         if ("outcome" in data) return thread.#end(({ resolve }) => resolve(data.outcome));
-        mail[1] = encode(...data.encode);
+        mail[1] = tokensOf(() => encode(...data.encode));
         Atomics.store(mail, 0, 1);
         Atomics.notify(mail, 0);
       },

@@ -224,3 +224,16 @@ test("a disposed vocabulary says so", async () => {
   await expect(matcher.allowed()).rejects.toMatchObject({ code: "DISPOSED" });
   matcher.dispose();
 });
+
+test("one that is disposed while it reads or compiles lets nobody wait", async () => {
+  const reading = new Vocabulary(options);
+  const asked = expect(reading.compile("start: /x+/")).rejects.toMatchObject({ code: "DISPOSED" });
+  await reading.dispose();
+  await asked;
+  const place = new Vocabulary(options);
+  await place.compile("start: /x+/");
+  const long = expect(place.compile(hostile["more time than a call may have"])).rejects.toMatchObject({ code: "DISPOSED" });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await place.dispose();
+  await long;
+});

@@ -57,6 +57,8 @@ export class Vocabulary {
   readonly #place: VocabularyPlace;
   #opened: Promise<Opened>;
   readonly #grammars = new Map<string, Promise<Grammar>>();
+  /** The one that is opened, or being opened. */
+  #instance: Instance | undefined;
   /** In whose place there is another. */
   #renewed: Opened | undefined;
   #disposed = false;
@@ -143,7 +145,7 @@ export class Vocabulary {
 
   /** The one there is, or another where that broke or lost too much to calls that broke off. */
   async #current(): Promise<Opened> {
-    if (this.#disposed) throw new JambaError("DISPOSED", "compile: expected a vocabulary that is open, found one that was disposed");
+    this.#expectOpen();
     const opened = await this.#opened;
     if (!opened.instance.isWorn || this.#renewed === opened) return this.#opened;
     this.#renewed = opened;
@@ -169,6 +171,7 @@ export class Vocabulary {
   async #read(): Promise<Opened> {
     const { size, encode, stopIds } = this.#options;
     const instance = new Instance(await this.#place.module, encode);
+    this.#instance = instance;
     const parts: Uint8Array[] = [];
     const lengths = new Uint32Array(size);
     for (let from = 0; from < size; from += sliceTokens) {
@@ -178,10 +181,15 @@ export class Vocabulary {
         parts.push(part);
       }
       await new Promise((resolve) => setTimeout(resolve));
+      this.#expectOpen();
     }
     const lists = [concatenated(parts), new Uint8Array(lengths.buffer), new Uint8Array(Uint32Array.from(stopIds).buffer)];
     const [texts, counts, stops] = lists.map((bytes) => instance.put(bytes));
-    const { value, said } = await instance.run("vocabulary", [texts, counts, size, stops, stopIds.length], mostForVocabulary);
+    const read = instance.run("vocabulary", [texts, counts, size, stops, stopIds.length], mostForVocabulary);
+    const { value, said } = await read.catch((error) => {
+      this.#expectOpen();
+      throw error instanceof Failure ? refusal(error.message) : error;
+    });
     for (const [i, at] of [texts, counts, stops].entries()) instance.give(at, lists[i].length);
     if (value === 0) throw refusal(said);
     return { instance, at: value >>> 0, bytes: instance.usedBytes };
@@ -194,14 +202,16 @@ export class Vocabulary {
     return this.#options.isControl(id) ? concatenated([Uint8Array.of(0xff), bytes]) : bytes;
   }
 
+  #expectOpen(): void {
+    if (this.#disposed) throw new JambaError("DISPOSED", "compile: expected a vocabulary that is open, found one that was disposed");
+  }
+
   /** Ends threads; matchers that are open go no further. */
   async dispose(): Promise<void> {
     this.#disposed = true;
     this.#grammars.clear();
-    await this.#opened.then(
-      ({ instance }) => instance.dispose(),
-      () => undefined,
-    );
+    this.#instance?.dispose();
+    await this.#opened.catch(() => undefined);
   }
 }
 
