@@ -9,7 +9,7 @@ import { keysOf, type RustKey, withoutListed } from "./key-patterns.ts";
 import type { Node } from "./nodes.ts";
 import { wholePattern } from "./rust-pattern.ts";
 import { type ArrayShape, isFull, type ObjectShape, type Shape, TooComplex, Unenforceable } from "./shapes.ts";
-import { fail } from "./words.ts";
+import { fail, failFor } from "./words.ts";
 
 type Written = Record<string, unknown>;
 
@@ -43,7 +43,7 @@ export class Emitter {
   /** @returns a schema and the parts that it refers to */
   emit(root: Node): Written {
     const written = this.#write(root);
-    if (written === false) fail(root.path, "a schema that something satisfies", "one that nothing does");
+    if (written === false) failFor(root.path, "a schema that something satisfies", "one that nothing does");
     const definitions: Written = Object.create(null);
     const top = this.#inlined(written, 0, definitions) as Written;
     return Object.keys(definitions).length > 0 ? { ...top, $defs: definitions } : top;

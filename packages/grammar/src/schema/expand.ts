@@ -24,6 +24,7 @@ import {
   expectObject,
   expectSome,
   fail,
+  failFor,
   foreignAssertions,
   isList,
   type Json,
@@ -120,7 +121,7 @@ export class Expander implements Sets {
   expand(node: Node): Expansion {
     const known = this.#known.get(node);
     if (known) return known;
-    if (this.#open.has(node)) fail(node.path, "a schema that is not made of itself alone", "one that is");
+    if (this.#open.has(node)) failFor(node.path, "a schema that is not made of itself alone", "one that is");
     this.#open.add(node);
     const expansion = this.#expression(node);
     this.#open.delete(node);

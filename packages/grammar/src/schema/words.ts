@@ -59,6 +59,11 @@ export function fail(path: string, expected: string, found: unknown): never {
   throw new JambaError("OPTION", `${path}: expected ${expected}, found ${show(found)}`);
 }
 
+/** The same of what JSON has no word for. */
+export function failFor(path: string, expected: string, found: string): never {
+  throw new JambaError("OPTION", `${path}: expected ${expected}, found ${found}`);
+}
+
 export function show(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
