@@ -223,7 +223,8 @@ export async function formatFlag(flags: FlagValues): Promise<Format | undefined>
   const given = [schema, pattern, file].filter((text) => text !== undefined).length;
   if (given > 1) throw new UsageError("expected one of --json-schema, --regex and --grammar, found more");
   if (pattern !== undefined) return { type: "regex", pattern };
-  if (file !== undefined) return { type: "grammar", grammar: await textOf("--grammar", file) };
+  if (file !== undefined)
+    return { type: "grammar", grammar: await textOf("--grammar", file), syntax: file.endsWith(".lark") ? "lark" : "ebnf" };
   return schema === undefined ? undefined : { type: "json", schema: (await jsonOf("--json-schema", schema)) as object };
 }
 

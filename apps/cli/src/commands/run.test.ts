@@ -50,6 +50,8 @@ test("a regular expression and a grammar bind the answer", async () => {
   const grammar = write("g.ebnf", 'root ::= "yes" | "no"\n');
   expect((await jamba(["run", "Mia is", "--regex", "[ab]{3}x", "-q"])).stdout).toMatch(/^[ab]{3}x\n$/);
   expect((await jamba(["run", "Mia is", "--grammar", grammar, "-q"])).stdout).toMatch(/^(yes|no)\n$/);
+  const lark = write("g.lark", 'start: ANSWER\nANSWER: "yes" | "no"\n');
+  expect((await jamba(["run", "Mia is", "--grammar", lark, "-q"])).stdout).toMatch(/^(yes|no)\n$/);
 });
 
 test("every sampling flag reaches the sampler: with the same seed each of them changes the text", async () => {

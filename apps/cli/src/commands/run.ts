@@ -36,7 +36,7 @@ export const run: Command = {
     ...generateFlags,
     "json-schema": { ...answer, value: "FILE|JSON", help: "JSON that the schema holds for" },
     regex: { ...answer, value: "R", help: "a text that matches R as a whole" },
-    grammar: { ...answer, value: "FILE", help: "a text of this EBNF, from rule root" },
+    grammar: { ...answer, value: "FILE", help: "a text of this EBNF, or of a .lark file" },
     n: { ...answer, value: "N", fallback: "1", help: "answers to a prompt that is read once" },
     chat: { type: "boolean", group: "more", help: "answer PROMPT as a message" },
     ids: { ...more, value: "1,2,3", help: "the prompt as token ids" },
