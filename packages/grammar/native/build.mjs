@@ -34,7 +34,7 @@ const enabled = ["threads", "bulk-memory", "bulk-memory-opt", "simd", "sign-ext"
 
 /** What JavaScript calls; llguidance's own interface for C goes. */
 const exported =
-  "__stack_pointer __wasm_init_tls __tls_size __tls_align again allow break_heap broken_by compile consume forced forced_text free give heap_owner is_accepting is_stopped mask name_thread rollback said_len said_ptr start stop_thread take used_bytes vocabulary";
+  "__stack_pointer __wasm_init_tls __tls_size __tls_align again allow break_heap broken_by compile consume forced forced_text free give heap_owner is_accepting is_stopped mask name_thread rollback said_len said_ptr start stop_thread take used_bytes vocabulary work_left";
 const imported = ["now", "encode", "memory"];
 
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");

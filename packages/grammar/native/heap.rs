@@ -19,6 +19,7 @@ const MOST_LOOKS: u32 = 1 << 30;
 thread_local! {
     static ME: Cell<u32> = const { Cell::new(1) };
     static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
+    static WORK: Cell<u64> = const { Cell::new(u64::MAX) };
 }
 
 fn locked<T>(run: impl FnOnce() -> T) -> T {
@@ -39,10 +40,14 @@ fn locked<T>(run: impl FnOnce() -> T) -> T {
 /// Counts `size` bytes more. False where this thread may not have them.
 fn may_take(size: usize) -> bool {
     let left = LEFT.get();
-    if size > left || STOPPED.load(Relaxed) >> ME.get() & 1 == 1 {
+    let work = WORK.get();
+    // Small pieces cost more than their bytes.
+    let cost = size as u64 + 64;
+    if size > left || cost > work || STOPPED.load(Relaxed) >> ME.get() & 1 == 1 {
         return false;
     }
     LEFT.set(left - size);
+    WORK.set(work - cost);
     USED.fetch_add(size, Relaxed);
     true
 }
@@ -93,11 +98,18 @@ pub extern "C" fn name_thread(id: u32) {
 pub extern "C" fn stop_thread(id: u32) {
     STOPPED.fetch_or(1 << id, Relaxed);
 }
-/// Begins a call: how many bytes more than now this thread may have, since what one call takes must not be missing for others.
+/// Begins a call: how many bytes more than now this thread may have, since what one call takes must not be missing for others; and how many
+/// MiB it may take in all, given back or not. That is a measure of its work which is the same on every machine, however busy.
 #[no_mangle]
-pub extern "C" fn allow(bytes: usize) {
+pub extern "C" fn allow(bytes: usize, work: u32) {
     STOPPED.fetch_and(!(1 << ME.get()), Relaxed);
     LEFT.set(bytes);
+    WORK.set((work as u64) << 20);
+}
+/// MiB that may still be taken.
+#[no_mangle]
+pub extern "C" fn work_left() -> u32 {
+    (WORK.get() >> 20) as u32
 }
 /// The thread that is in the middle of a change, or 0.
 #[no_mangle]

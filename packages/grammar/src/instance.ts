@@ -3,7 +3,7 @@
 import type { GrammarModule } from "./module.ts";
 import { type Source, writeSource } from "./source.ts";
 import { Thread } from "./thread.ts";
-import type { Outcome, Place } from "./thread-code.ts";
+import type { Allowance, Outcome, Place } from "./thread-code.ts";
 
 type Call =
   | "take"
@@ -31,6 +31,8 @@ interface Exports extends Record<Call, (...args: readonly number[]) => number> {
   break_heap(id: number): void;
   broken_by(): number;
   stop_thread(id: number): void;
+  allow(bytes: number, work: number): void;
+  work_left(): number;
   used_bytes(): number;
   said_ptr(): number;
   said_len(): number;
@@ -47,8 +49,12 @@ export class Failure extends Error {
   }
 }
 
-/** What a call may take on a thread: one that takes more is broken off, so that others have theirs. */
-export const most = { ms: 1000, bytes: 96 * 2 ** 20 };
+/** What a call may take on a thread: one that takes more is broken off, so that others have theirs. Work of 0.5 s; the time is a last resort. */
+export const most = { bytes: 96 * 2 ** 20, work: 512, ms: 5000 };
+/** On this thread, which others wait for: work of 15 ms. */
+const mostHere = 16;
+const unlimited = 2 ** 32 - 1;
+const followed: readonly Call[] = ["mask", "consume", "rollback", "is_accepting", "forced", "forced_text"];
 
 /** What the module calls the thread that made the instance. */
 const firstThread = 1;
@@ -141,6 +147,7 @@ export class Instance {
   call(name: Call, ...args: readonly number[]): number {
     if (this.isBroken) throw new Failure("the module broke off in another call", "by others");
     const top = this.#x.__stack_pointer.value;
+    this.#x.allow(unlimited, this.#module.shared && followed.includes(name) ? mostHere : unlimited);
     try {
       return this.#x[name](...args);
     } catch (cause) {
@@ -153,13 +160,13 @@ export class Instance {
   async run(
     name: Call,
     args: readonly number[],
-    { ms, bytes, source }: { readonly ms: number; readonly bytes: number; readonly source?: string } = most,
+    { ms, source, ...allowance }: Allowance & { readonly ms: number; readonly source?: string } = most,
   ): Promise<Outcome> {
     if (!this.#module.shared) return this.#runHere(name, args, source);
     const thread = await this.#freeThread();
     try {
       const outcome = await thread.run(
-        { name, args, mostBytes: bytes, source },
+        { name, args, most: allowance, source },
         { mostMs: ms, stop: () => this.#x.stop_thread(thread.place.id) },
       );
       if (outcome.trap === undefined) return outcome;
@@ -200,6 +207,7 @@ export class Instance {
     this.isWorn ||= this.isBroken;
     if (byOthers) return new Failure("the module broke off in another call", "by others");
     const words = said ?? (this.isBroken ? "" : this.said);
+    if (id === firstThread && this.#x.work_left() === 0) return new Failure("it takes too much work", true);
     // Where memory ends there is no reason but the trap.
     if (words === "" && trap.includes("unreachable")) return new Failure("it takes more memory than there is", true);
     if (trap.includes("call stack")) return new Failure("it has too many parts, or parts too deep within each other", true);

@@ -24,12 +24,20 @@ export interface Start extends Place {
   readonly memory: WebAssembly.Memory;
 }
 
+/** What one call may take. */
+export interface Allowance {
+  /** Of the heap, beside what is there. */
+  readonly bytes: number;
+  /** MiB in all, given back or not: as much work on every machine, however busy. */
+  readonly work: number;
+}
+
 /** A function of the module. */
 export interface Call {
   readonly name: string;
   readonly args: readonly number[];
-  /** Of the heap, at most; a call that wants more traps. */
-  readonly mostBytes: number;
+  /** A call that wants more traps. */
+  readonly most: Allowance;
   /** A `Source` as JSON, written first as Lark; where that lies and its length become the call's third and fourth arguments. */
   readonly source?: string;
 }
@@ -90,8 +98,8 @@ function begin(given: Start): void {
   x.name_thread(id);
 }
 
-function outcomeOf({ name, args, mostBytes, source }: Call): Outcome {
-  if (source === undefined) return called(mostBytes, () => x[name](...args));
+function outcomeOf({ name, args, most, source }: Call): Outcome {
+  if (source === undefined) return called(most, () => x[name](...args));
   let written: ReturnType<typeof writeSource>;
   const begun = performance.now();
   try {
@@ -103,7 +111,7 @@ function outcomeOf({ name, args, mostBytes, source }: Call): Outcome {
   }
   const ms = performance.now() - begun;
   const bytes = new TextEncoder().encode(written.lark);
-  const outcome = called(mostBytes, () => {
+  const outcome = called(most, () => {
     const at = x.take(bytes.length);
     new Uint8Array(start.memory.buffer).set(bytes, at >>> 0);
     const value = x[name](...args.slice(0, 2), at, bytes.length, ...args.slice(2));
@@ -113,9 +121,9 @@ function outcomeOf({ name, args, mostBytes, source }: Call): Outcome {
   return { ...outcome, written: { reasons: written.reasons, length: written.lark.length, ms } };
 }
 
-function called(mostBytes: number, run: () => number): Outcome {
+function called({ bytes, work }: Allowance, run: () => number): Outcome {
   try {
-    x.allow(mostBytes);
+    x.allow(bytes, work);
     const value = run() ?? 0;
     if (!isWhole()) throw new RangeError("the call stack is too deep");
     return { value, said: said() };
@@ -123,7 +131,8 @@ function called(mostBytes: number, run: () => number): Outcome {
     (x as unknown as { __stack_pointer: WebAssembly.Global }).__stack_pointer.value = start.stack;
     // At once: whoever waits for the heap hears of nothing else.
     if (x.heap_owner() === start.id || !isWhole()) x.break_heap(start.id);
-    return { value: 0, said: x.broken_by() === 0 ? said() : "", trap: String(error) };
+    const trap = x.work_left() === 0 ? "it takes too much work" : String(error);
+    return { value: 0, said: x.broken_by() === 0 ? said() : "", trap };
   }
 }
 

@@ -138,7 +138,7 @@ const hostile: Record<string, string> = {
   "more choices than a row holds": `start: ${Array.from({ length: 5000 }, (_, i) => `x${i}`).join(" | ")}\n${Array.from({ length: 5000 }, (_, i) => `x${i}: "a"`).join("\n")}`,
   "a chain of rules that overflows the stack": `start: r0\n${Array.from({ length: 20_000 }, (_, i) => `r${i}: "a" r${i + 1}`).join("\n")}\nr20000: "b"`,
   "more memory than a call may have": `start: A\nA: ${Array.from({ length: 30 }, (_, i) => `/(.|\\n)*x${i}(.|\\n)*/`).join(" & ")}`,
-  "more time than a call may have": `start: %json ${JSON.stringify({ type: "object", properties: Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`p${i}`, { type: "string" }])) })}`,
+  "more work than a call may have": `start: %json ${JSON.stringify({ type: "object", properties: Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`p${i}`, { type: "string" }])) })}`,
   "no end": "start: start",
 };
 
@@ -232,7 +232,7 @@ test("one that is disposed while it reads or compiles lets nobody wait", async (
   await asked;
   const place = new Vocabulary(options);
   await place.compile("start: /x+/");
-  const long = expect(place.compile(hostile["more time than a call may have"])).rejects.toMatchObject({ code: "DISPOSED" });
+  const long = expect(place.compile(hostile["more work than a call may have"])).rejects.toMatchObject({ code: "DISPOSED" });
   await new Promise((resolve) => setTimeout(resolve, 50));
   await place.dispose();
   await long;

@@ -50,7 +50,7 @@ const lark = 2;
 const utf8 = new TextEncoder();
 
 /** Far beyond what the largest takes. */
-const mostForVocabulary = { ms: 60_000, bytes: 256 * 2 ** 20 };
+const mostForVocabulary = { bytes: 256 * 2 ** 20, work: 2 ** 32 - 1, ms: 60_000 };
 
 export class Vocabulary {
   readonly #options: VocabularyOptions;
