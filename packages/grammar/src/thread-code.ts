@@ -62,7 +62,10 @@ export interface Written {
 }
 
 export type Message = { readonly start: Start } | { readonly call: Call };
-export type Reply = { readonly outcome: Outcome } | { readonly encode: readonly [from: number, length: number, out: number, room: number] };
+export type Reply =
+  | { readonly isReady: true }
+  | { readonly outcome: Outcome }
+  | { readonly encode: readonly [from: number, length: number, out: number, room: number] };
 
 interface Exports extends Record<string, (...args: readonly number[]) => number> {}
 
@@ -76,8 +79,10 @@ let start: Start;
 let guard: Int32Array;
 
 self.onmessage = ({ data }) => {
-  if ("start" in data) begin(data.start);
-  else self.postMessage({ outcome: outcomeOf(data.call) });
+  if ("start" in data) {
+    begin(data.start);
+    self.postMessage({ isReady: true });
+  } else self.postMessage({ outcome: outcomeOf(data.call) });
 };
 
 function begin(given: Start): void {

@@ -80,8 +80,14 @@ export class Thread {
     const port = await openWorker();
     const thread = new Thread(place, port);
     const mail = new Int32Array(memory.buffer, place.mail, 2);
+    let ready: () => void;
+    // A worker takes its time to begin, on a busy machine more than a call may: that is not the call's.
+    const isReady = new Promise<void>((resolve) => {
+      ready = resolve;
+    });
     port.listen(
       (data) => {
+        if ("isReady" in data) return ready();
         if ("outcome" in data) return thread.#end(({ resolve }) => resolve(data.outcome));
         mail[1] = tokensOf(() => encode(...data.encode));
         Atomics.store(mail, 0, 1);
@@ -89,10 +95,12 @@ export class Thread {
       },
       (error) => {
         thread.#failure = error;
+        ready(); // the call that is made of it throws this
         thread.#end(({ reject }) => reject(error));
       },
     );
     port.post({ start: { ...place, module, memory } });
+    await isReady;
     return thread;
   }
 
