@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 import { SumReporter } from "./tooling/check/sum-reporter.ts";
-import { embedded } from "./tooling/tsup/embedded.ts";
+import { embedded } from "./tooling/tsup/embedded.mjs";
 
 // Sources are tested, not builds: the `source` condition resolves workspace packages to their src/.
 const conditions = ["source", "import", "module", "default"];

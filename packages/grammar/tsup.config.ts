@@ -1,6 +1,6 @@
 import { defineConfig } from "tsup";
 import { library } from "../../tooling/tsup/base.ts";
-import { asText } from "../../tooling/tsup/embedded.ts";
+import { asText } from "../../tooling/tsup/embedded.mjs";
 
 // The module and the code of its threads go into the build: no bundler has to find a file.
 export default defineConfig({ ...library, loader: { ".gz": "binary" }, esbuildPlugins: [asText] });

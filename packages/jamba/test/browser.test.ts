@@ -3,7 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { build } from "vite";
 import { expect, test } from "vitest";
-import { embedded } from "../../../tooling/tsup/embedded.ts";
+import { embedded } from "../../../tooling/tsup/embedded.mjs";
 
 test("a bundle for browsers loads no backend before it is asked for, and takes no native addon along", async () => {
   const bundle = await build({

@@ -85,6 +85,12 @@ function modelWorker(workerData: object): Worker {
   const file = fileURLToPath(new URL("model-worker.ts", import.meta.url));
   const resolve = { conditions: ["source", "import", "module", "default"], noExternal: true };
   const options = { environments: { inline: { resolve } } };
-  const program = `import(${JSON.stringify(vite)}).then((vite) => vite.runnerImport(${JSON.stringify(file)}, ${JSON.stringify(options)}))`;
+  const plugins = new URL("../../../tooling/tsup/embedded.mjs", import.meta.url).href;
+  const [from, to] = [
+    [vite, plugins],
+    [file, options],
+  ].map((both) => both.map((one) => JSON.stringify(one)));
+  const program = `Promise.all([import(${from[0]}), import(${from[1]})]).then(([vite, { embedded }]) =>
+    vite.runnerImport(${to[0]}, { ...${to[1]}, plugins: [embedded] }))`;
   return new Worker(program, { eval: true, workerData });
 }

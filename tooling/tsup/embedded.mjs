@@ -1,10 +1,10 @@
 // Files that become part of the code, so that no bundler has to find them: scripts for workers as texts, packed modules as bytes.
 
 import { readFileSync } from "node:fs";
-import { build, type Plugin } from "esbuild";
+import { build } from "esbuild";
 
 /** All that the module at `path` needs, as one script. */
-async function textOf(path: string): Promise<string> {
+async function textOf(path) {
   const { outputFiles } = await build({
     entryPoints: [path],
     bundle: true,
@@ -21,7 +21,7 @@ async function textOf(path: string): Promise<string> {
 }
 
 /** For esbuild and tsup: `import code from "./other.ts?text"`. */
-export const asText: Plugin = {
+export const asText = {
   name: "as-text",
   setup({ onResolve, onLoad, resolve }) {
     onResolve({ filter: /\?text$/ }, async ({ path, ...from }) => ({
@@ -35,8 +35,8 @@ export const asText: Plugin = {
 /** The same for vite and vitest, which read sources; and what esbuild's "binary" loader does with a packed module. */
 export const embedded = {
   name: "embedded",
-  enforce: "pre" as const,
-  async load(id: string): Promise<string | undefined> {
+  enforce: "pre",
+  async load(id) {
     if (id.endsWith("?text")) return `export default ${JSON.stringify(await textOf(id.slice(0, -5)))}`;
     if (!id.endsWith(".wasm.gz")) return undefined;
     return `export default Uint8Array.from(atob("${readFileSync(id, "base64")}"), (char) => char.charCodeAt(0))`;

@@ -1,0 +1,4 @@
+import type { Plugin } from "esbuild";
+
+export const asText: Plugin;
+export const embedded: { name: string; enforce: "pre"; load(id: string): Promise<string | undefined> };
