@@ -2,7 +2,7 @@
 
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -10,7 +10,7 @@ import type { CpuLevel } from "@jamba/backend-cpu";
 import { count } from "../arguments.ts";
 import { machineText } from "../machine.ts";
 import type { PresetName } from "../presets.ts";
-import { table } from "../report.ts";
+import { table, updateTable } from "../report.ts";
 import { revision } from "../revision.ts";
 import { prepare } from "../rounds.ts";
 import { withPublished } from "../text-model.ts";
@@ -27,7 +27,7 @@ const help = `bench structured: what formats and tools cost, with a real vocabul
   --schemas FILE       { name, schema, tests: [{ valid, data }] } a line, gzipped (../shared/json-schemas/real-world.jsonl.gz)
   --count N            the first N of those schemas
   --notes              what took longest, what was refused
-  --json FILE
+  --json FILE  --results FILE
   --work DIR           where models are made (apps/bench/.work)
 
 first-token and gap ask a tiny-dev of q4, forced a 3b of q4.
@@ -59,6 +59,7 @@ export async function structured(args: string[]): Promise<void> {
       count: { type: "string" },
       notes: { type: "boolean", default: false },
       json: { type: "string" },
+      results: { type: "string" },
       work: { type: "string", default: fileURLToPath(new URL("../.work", import.meta.url)) },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -79,13 +80,31 @@ export async function structured(args: string[]): Promise<void> {
     const preset = models[part];
     const model = preset && withPublished(await prepare(preset, "q4", { ...job, work, log }), tokenizer);
     measured.push(await measure({ ...job, part, model }, preset && `${preset} q4`));
-    if (values.json) writeFileSync(values.json, `${JSON.stringify(contentOf(measured, args), undefined, 1)}\n`); // the next may take long
+    save(measured, args, values); // the next may take long
   }
   const { name, lines } = contentOf(measured, args);
   process.stdout.write(`${name}\n${lines.map((line) => `  ${line}\n`).join("")}\n`);
   process.stdout.write(table([columns, ...measured.flatMap(({ figures }) => figures.map(fieldsOf))]));
   for (const { part, notes } of measured)
     for (const note of notes) if (values.notes || note.startsWith("skipped")) process.stdout.write(`${part}: ${note}\n`);
+}
+
+function save(measured: readonly Measured[], args: readonly string[], { json, results }: { json?: string; results?: string }): void {
+  if (json) writeFileSync(json, `${JSON.stringify(contentOf(measured, args), undefined, 1)}\n`);
+  const last = measured.at(-1);
+  if (!results || !last) return;
+  const { name, lines, date } = contentOf([last], args);
+  const old = existsSync(results) ? readFileSync(results, "utf8") : "# Results\n";
+  const rows = [columns, ...last.figures.map(fieldsOf)];
+  writeFileSync(
+    results,
+    updateTable(
+      old,
+      `Structured output, ${last.part}, ${name}`,
+      [...lines, `date: ${date}`].map((line) => `- ${line}`),
+      rows,
+    ),
+  );
 }
 
 function namesOf(only: string): PartName[] {

@@ -8,8 +8,8 @@ import { newText, openModel } from "./model.ts";
 import type { PartJob, Told } from "./part.ts";
 import { newTools } from "./tools.ts";
 
-/** Letters of the prompt, each a token or so. */
-const asked = 128;
+/** Letters of the prompt, each a token or so: few, for its own time varies too. */
+const asked = 16;
 const counts = [1, 10, 40, 128];
 const choices = ["auto", "required"] as const;
 /** As the issue has it. */
@@ -37,7 +37,7 @@ export async function firstToken(job: PartJob, { figure, note }: Told): Promise<
       }
       const what = `${count} ${count === 1 ? "tool" : "tools"} of 5 fields, ${toolChoice}`;
       figure(medianOf(`${what}: first token beyond the prompt's`, "ms", beyond, count === 10 ? target : undefined));
-      note(`${what}: formatMs ${median(formatMs).toFixed(1)}`);
+      figure(medianOf(`${what}: timings.formatMs`, "ms", formatMs));
     }
   }
   note(`the prompt alone: ${median(alone).toFixed(1)} ms to its first token`);
