@@ -3,13 +3,13 @@
 import type { JambaError } from "@jamba/core";
 import type { Tokenizer } from "@jamba/tokenizer";
 import type { Engine, KeptState } from "../engine/engine.ts";
-import { nextTurn } from "../engine/event-loop.ts";
 import type { RowEvidence } from "../engine/evidence.ts";
 import type { Constraint, Constraints } from "../format/constraint.ts";
 import { type SchemaIssue, validate } from "../format/standard-schema.ts";
 import type { Identity } from "../state/identity.ts";
 import { type AnswerCall, AnswerParts, type AnswerPiece } from "./answer-parts.ts";
 import { AnswerText } from "./answer-text.ts";
+import { ComingTokens } from "./forced-tokens.ts";
 import type { CheckedOptions } from "./options.ts";
 import { expectTokenizer, type ReadPrompt } from "./prompt.ts";
 import { Lookahead } from "./prompt-lookup.ts";
@@ -288,31 +288,16 @@ async function* answerOf(
   const { vocabSize } = engine.stateShape;
   const questionsAfter = (more: readonly number[]) => questionsOf(options, { prompt, answer: [...ids, ...more], isBreaker }, vocabSize);
   const text = new AnswerText(tokenizer, request, options, { drawn: { ids, logprobs }, cachedTokens });
+  const mayEndAnywhere = [options.stop ?? []].flat().length > 0;
+  const coming = new ComingTokens({ ahead, constraint, first, everyRow: wantsLogprobs, mayEndAnywhere });
+  await coming.begin(maxTokens);
   let firstTokenAt = 0;
   let fullRowDraws = 0;
-  let forcedTokens = 0;
-  // Log probabilities of tokens that are forced need their rows, so these tokens are read before they are given out. Where a stop text
-  // might end the answer among them its state would have read too much: then all are drawn.
-  const readsAhead = wantsLogprobs && [options.stop ?? []].flat().length === 0;
-  const forced = async (most: number) => (wantsLogprobs && !readsAhead ? [] : forcedAfter(constraint, most));
-  /** Of the rows that come next, as far as somebody wants it. */
-  let evidence: readonly RowEvidence[] = [first];
-  /** Tokens of the answer that are not read yet. */
-  let unread: number[] = [];
-  let sure: readonly number[] = readsAhead ? [] : await forced(maxTokens);
-  if (sure.length > 0) {
-    unread.push(...sure);
-    first.drawn();
-    evidence = [];
-  }
   let finishReason: Result["finishReason"] | undefined;
   while (!finishReason) {
-    const row = evidence.at(0);
-    let id = sure.at(0);
-    if (id !== undefined) {
-      forcedTokens++;
-      sure = sure.slice(1);
-    } else {
+    const { row, ...next } = coming.take();
+    let { id } = next;
+    if (id === undefined) {
       const allowed = await constraint?.allowed();
       const at = 2 * ids.length;
       const draws = [options, { prompt, answer: ids, isBreaker }, [uniform(seed, at), uniform(seed, at + 1)], allowed] as const;
@@ -321,16 +306,12 @@ async function* answerOf(
         fullRowDraws++;
         id = sampleRow(await row!.row(), ...draws);
       }
-      await constraint?.accept(id);
-      unread.push(id);
+      await coming.draw(id);
     }
     ids.push(id);
     if (ids.length === 1) firstTokenAt = performance.now();
     if (wantsLogprobs) logprobs.push(await logprobsAfter(row!, id, alternatives, tokenizer));
-    if (row) {
-      row.drawn();
-      evidence = evidence.slice(1);
-    }
+    row?.drawn();
     options.onToken?.(id);
     if (stopIds.has(id) && (constraint || !options.ignoreEos)) {
       finishReason = "stop";
@@ -340,19 +321,10 @@ async function* answerOf(
     if (part) yield part;
     if (text.stopString !== undefined) finishReason = "stop";
     else if (ids.length >= maxTokens) finishReason = "length";
-    else if (sure.length > 0 && readsAhead) continue;
-    else if (signal?.aborted) finishReason = "cancelled";
-    else if (sure.length === 0 && evidence.length === 0) {
-      sure = await forced(maxTokens - ids.length - (readsAhead ? 1 : 0));
-      if (sure.length > 0 && !readsAhead) {
-        unread.push(...sure);
-        continue;
-      }
-      evidence = await nextEvidence(ahead.next(unread, sure, questionsAfter), constraint);
-      unread = [];
-    }
+    else if (signal?.aborted && !coming.isBound) finishReason = "cancelled";
+    else await coming.goOn(maxTokens - ids.length, questionsAfter);
   }
-  for (const row of evidence) row.drawn(); // of forced tokens that did not come
+  coming.end();
   const rest = text.end(finishReason !== "stop");
   if (rest) yield rest;
   const whole = text.whole();
@@ -363,27 +335,9 @@ async function* answerOf(
     ...(finishReason === "cancelled" && { cancelReason: signal!.reason }),
     logprobs: wantsLogprobs ? logprobs : undefined,
     fullRowDraws,
-    forcedTokens,
+    forcedTokens: coming.forced,
     firstTokenAt,
   };
-}
-
-/** Tokens that must come next, at most so many, and accepted. */
-async function forcedAfter(constraint: Constraint | undefined, most: number): Promise<readonly number[]> {
-  if (!constraint || most <= 0) return [];
-  const ids = (await constraint.forced()).slice(0, most);
-  for (const id of ids) await constraint.accept(id);
-  return ids;
-}
-
-/** Without the signal: a step cut in the middle would lose the state of the whole conversation. */
-async function nextEvidence(next: Promise<readonly RowEvidence[]>, constraint: Constraint | undefined): Promise<readonly RowEvidence[]> {
-  if (constraint) {
-    next.catch(() => undefined); // thrown where it is awaited
-    await nextTurn();
-    constraint.prepare(); // while the step runs
-  }
-  return next;
 }
 
 async function logprobsAfter(
