@@ -133,6 +133,8 @@ pub unsafe extern "C" fn compile(v: *const Vocabulary, kind: u32, text: *const u
     let factory = &(*v).factory;
     let mut limits = factory.limits().clone();
     limits.step_lexer_fuel = fuel as u64;
+    // So many items of the parser take about as long.
+    limits.step_max_items = fuel as usize / 20;
     let capabilities = InferenceCapabilities { ff_tokens: true, conditional_ff_tokens: false, backtrack: false, fork: false };
     let parser = factory.create_parser_from_init_ext(GrammarInit::Serialized(grammar), Logger::new(0, 0), capabilities, limits);
     let mut matcher = match parser {
