@@ -78,7 +78,7 @@ export function tableOf(rows: readonly Row[]): string {
     "",
     "The official test suite (draft 2020-12, required tests) against schemas prepared with `strict: true`, by `test/official-suite.test.ts`.",
     "A group is enforced when its schema compiles; no value that it calls invalid is admitted. Valid values are refused where the grammar is",
-    "narrower than the schema, as `prepareSchema` says: properties in the order of the schema, numbers of 15 digits without exponents, formats",
+    "narrower than the schema, as `prepareSchema` says: properties in some orders only, numbers of 15 digits without exponents, formats",
     "enforced though the suite takes them for annotations, no control characters.",
     "",
     "| keyword | groups enforced | valid values refused | not enforced, and what is expected instead |",

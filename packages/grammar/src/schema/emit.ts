@@ -7,6 +7,7 @@ import { type Emitted, emitNumber, emitString } from "./emit-scalar.ts";
 import { type Expander, isClosedByDefault } from "./expand.ts";
 import { keysOf, type RustKey, withoutListed } from "./key-patterns.ts";
 import type { Node } from "./nodes.ts";
+import { Orders } from "./orders.ts";
 import { wholePattern } from "./rust-pattern.ts";
 import { type ArrayShape, isFull, type ObjectShape, type Shape, TooComplex, Unenforceable } from "./shapes.ts";
 import { fail, failFor } from "./words.ts";
@@ -34,6 +35,7 @@ interface Part {
 export class Emitter {
   readonly #sets: Expander;
   readonly #parts = new Map<Node, Part>();
+  readonly #orders = new Orders();
   #written = 0;
 
   constructor(sets: Expander) {
@@ -126,7 +128,7 @@ export class Emitter {
           () => plainObjects(closed, this.#sets),
           () => [{ shape: { ...closed, names: [], min: 0, max: Infinity }, keys: [] }],
         );
-        return plain.flatMap((one) => orders(one)).map((one) => this.#object(one));
+        return plain.flatMap((one) => this.#orders.of(one, this.#sets)).map((one) => this.#object(one));
       }
     }
   }
@@ -237,21 +239,6 @@ export class Emitter {
     }
     return found;
   }
-}
-
-/**
- * As `properties` lists them, and the required ones first, as `required` lists them, where that is another order: generators sort the one
- * and keep the author's order in the other.
- */
-function orders(one: PlainObject): PlainObject[] {
-  const { shape } = one;
-  const listed = [...shape.properties.keys()];
-  const required = [...shape.required].filter((name) => shape.properties.has(name));
-  const other = [...required, ...listed.filter((name) => !shape.required.has(name))];
-  const isSame = listed.filter((name) => shape.required.has(name)).every((name, i) => name === required[i]);
-  if (isSame) return [one];
-  const properties = new Map(other.map((name) => [name, shape.properties.get(name)!]));
-  return [one, { ...one, shape: { ...shape, properties } }];
 }
 
 /** Stands for a part until it is known how often it is used. */

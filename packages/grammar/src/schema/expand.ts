@@ -6,6 +6,7 @@ import { type Leave, OwnShapes, shapesOfValues } from "./own-shapes.ts";
 import { Trials } from "./patterns.ts";
 import {
   areApart,
+  asChosen,
   fullObject,
   fullShapes,
   intersectAll,
@@ -195,7 +196,7 @@ export class Expander implements Sets {
         for (const part of list()) this.#narrow(progress, this.expand(part));
         return;
       case "anyOf":
-        this.#narrow(progress, this.#either(list(), at));
+        this.#narrow(progress, chosen(this.#either(list(), at)));
         return;
       case "oneOf":
         this.#oneOf(list(), at, progress);
@@ -248,7 +249,7 @@ export class Expander implements Sets {
 
   /** Each branch without those of the others that it may meet. */
   #oneOf(nodes: readonly Node[], path: string, progress: Progress): void {
-    const parts = nodes.map((node) => this.expand(node));
+    const parts = nodes.map((node) => chosen(this.expand(node)));
     const branches = parts.map(({ shapes }) => intersectAll(intersectAll(progress.shapes, shapes, this), progress.own, this));
     progress.isWider ||= parts.some((part) => part.isWider);
     progress.isNarrower ||= parts.some((part) => part.isNarrower);
@@ -289,7 +290,7 @@ export class Expander implements Sets {
     if (schema.then === undefined && schema.else === undefined) return;
     const part = (word: "if" | "then" | "else") =>
       this.expand(schema[word] === undefined ? this.nodes.any : node(schema[word], `${path}.${word}`));
-    const [condition, yes, no] = [part("if"), part("then"), part("else")];
+    const [condition, yes, no] = [part("if"), part("then"), part("else")].map(chosen);
     const shapes = intersectAll(progress.shapes, progress.own, this);
     const taken = this.#exactly(condition, `${path}.if`);
     const rest = subtractAll(shapes, taken, this, `${path}.if`);
@@ -309,7 +310,7 @@ export class Expander implements Sets {
         : this.expand(node(value, path));
     const others = fullShapes(this.nodes, path).filter(({ type }) => type !== "object");
     const alternatives = { ...then, shapes: [...others, lacking, ...intersectAll([having([name])], then.shapes, this)] };
-    this.#narrow(progress, alternatives);
+    this.#narrow(progress, chosen(alternatives));
   }
 
   #target(word: string, value: Json, schema: JsonObject, path: string): Node {
@@ -351,6 +352,10 @@ function exact(shapes: readonly Shape[]): Expansion {
   return { shapes, isWider: false, isNarrower: false };
 }
 
+function chosen(one: Expansion): Expansion {
+  return { ...one, shapes: asChosen(one.shapes) };
+}
+
 /** Without those that others hold already, as far as that is plain to see. */
 function distinct(shapes: readonly Shape[], nodes: Nodes): readonly Shape[] {
   if (shapes.length < 2) return shapes;
@@ -376,7 +381,7 @@ function keyOf(shape: Shape): string {
     return isNode(value) ? value.id : value;
   };
   return JSON.stringify(
-    { ...shape, path: undefined, unique: undefined, isUnique: shape.type === "array" && shape.unique !== undefined },
+    { ...shape, chosen: undefined, path: undefined, unique: undefined, isUnique: shape.type === "array" && shape.unique !== undefined },
     plain,
   );
 }

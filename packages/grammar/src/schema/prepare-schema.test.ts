@@ -124,6 +124,31 @@ describe("what the engine reads more widely", () => {
   });
 });
 
+describe("orders of properties", () => {
+  const open = (names: string) => Object.fromEntries([...names].map((name) => [name, {}]));
+  const object = (names: string) => Object.fromEntries([...names].map((name) => [name, 1]));
+  const long = "abcdefgh";
+  test.each([
+    ["all are required, as listed", { type: "object", properties: open("ab"), required: ["a", "b"] }, ["ab"], ["ba"]],
+    ["the required ones first", { type: "object", properties: open(long), required: ["f", "c"] }, ["cf", "fcabh", "abcdefgh"], ["fchb"]],
+    ["few in any order", { type: "object", properties: open("abc") }, ["cba", "bac", ""], []],
+    ["two neighbours swapped, or one in front", { type: "object", properties: open("abcde") }, ["abdce", "eabcd"], ["edcba"]],
+    [
+      "those of a branch last or first",
+      {
+        type: "object",
+        allOf: [{ anyOf: [{ properties: open("ab"), required: ["a"] }] }, { properties: open("mnopqr") }],
+        additionalProperties: true,
+      },
+      ["mnopqrab", "abmnopqr"],
+      ["mabn"],
+    ],
+  ])("%s", async (_, schema, valid, invalid) => {
+    const values = [...valid, ...invalid].map(object);
+    expect(await verdicts(schema, values)).toEqual([...valid.map(() => true), ...invalid.map(() => false)]);
+  });
+});
+
 describe("an object that is silent about other keys", () => {
   const schema = { type: "object", properties: { a: {} } };
   test("is open where strict", async () => {

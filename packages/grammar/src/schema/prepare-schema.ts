@@ -39,7 +39,8 @@ export const guidance = {
 /**
  * Narrower than the schema, always:
  * - numbers have at most 15 digits before the point and 9 after it, and no exponent
- * - properties come in the order of `properties`, or those of `required` first in its order; keys that it does not list come last
+ * - properties come in the orders of `orders.ts`: that of `properties`, those of `required` first, and few others; keys that it does not list
+ *   come last
  * - formats are as in `formats.ts`, a little narrower than ajv-formats; strings hold no control characters but \b \f \n \r \t
  * - what `contains` asks for is among the first 8 items; counted strings have at most 100,000 characters, 2,000 beside a pattern
  * - where alternatives exclude each other only by a key that no schema lists, or by a number's not being an integer, such values are left out

@@ -26,6 +26,8 @@ export interface ObjectShape {
   readonly type: "object";
   /** In the order in which they are written. */
   readonly properties: ReadonlyMap<string, Node>;
+  /** Properties that an alternative lists: "alone" or as well as what the alternatives share. In the order of the alternative. */
+  readonly chosen: ReadonlyMap<string, "alone" | "shared">;
   readonly patterns: readonly KeyPattern[];
   /** Of keys that are not listed and match no pattern; undefined where the schema is silent about them. */
   readonly additional?: Node;
@@ -97,6 +99,7 @@ export function fullObject(path: string): ObjectShape {
   return {
     type: "object",
     properties: new Map(),
+    chosen: new Map(),
     patterns: [],
     required: new Set(),
     min: 0,
@@ -189,6 +192,7 @@ function intersectObjects(a: ObjectShape, b: ObjectShape, sets: Sets): ObjectSha
   return {
     type: "object",
     properties,
+    chosen: a.chosen.size + b.chosen.size > 0 ? bothChosen(a, b) : a.chosen,
     patterns,
     additional: a.additional && b.additional ? both(a.additional, b.additional) : (a.additional ?? b.additional),
     required: new Set([...a.required, ...b.required]),
@@ -197,6 +201,21 @@ function intersectObjects(a: ObjectShape, b: ObjectShape, sets: Sets): ObjectSha
     names: [...new Set([...a.names, ...b.names])],
     path: a.path || b.path,
   };
+}
+
+function bothChosen(a: ObjectShape, b: ObjectShape): ObjectShape["chosen"] {
+  const isShared = ({ properties, chosen }: ObjectShape, name: string) => properties.has(name) && chosen.get(name) !== "alone";
+  const names = new Set([...a.chosen.keys(), ...b.chosen.keys()]);
+  return new Map([...names].map((name) => [name, isShared(a, name) || isShared(b, name) ? "shared" : "alone"]));
+}
+
+/** Shapes of which one is chosen, among others or by a condition. */
+export function asChosen(shapes: readonly Shape[]): Shape[] {
+  return shapes.map((shape) =>
+    shape.type === "object" && shape.properties.size > 0
+      ? { ...shape, chosen: new Map([...shape.properties.keys()].map((name) => [name, "alone"])) }
+      : shape,
+  );
 }
 
 /** What `additionalProperties` says of a key that `properties` does not list. Patterns are the engine's: it applies them to every listed key. */

@@ -6,6 +6,7 @@ import type { Node } from "./nodes.ts";
 import { firstInteger, holds, isMultipleOf, lastInteger, type NumberShape } from "./number-shape.ts";
 import {
   type ArrayShape,
+  asChosen,
   fullObject,
   fullShapes,
   intersect,
@@ -61,7 +62,7 @@ export function complement(shapes: readonly Shape[], sets: Sets, path: string): 
 export function subtract(a: Shape, b: Shape, sets: Sets, path: string): Rest {
   if (a.type !== b.type || intersect(a, b, sets) === undefined) return { shapes: [a], isNarrower: false };
   const narrower = { is: false };
-  const pieces = piecesOf(a, b, sets, path, narrower).flatMap((piece) => intersect(a, piece, sets) ?? []);
+  const pieces = asChosen(piecesOf(a, b, sets, path, narrower)).flatMap((piece) => intersect(a, piece, sets) ?? []);
   if (narrower.is && pieces.length === 0) throw new Unenforceable(path, "a schema whose opposite can be said");
   return { shapes: pieces, isNarrower: narrower.is };
 }
