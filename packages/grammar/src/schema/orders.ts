@@ -10,8 +10,8 @@ const maxFreeTail = 2;
 /** Properties of which one may be moved. */
 const maxMoved = 7;
 /** Properties that alternatives of one schema may write; each takes time to compile. */
-const maxLikely = 600;
-const maxUnlikely = 300;
+const maxLikely = 300;
+const maxUnlikely = 200;
 
 export class Orders {
   #likely = maxLikely;
