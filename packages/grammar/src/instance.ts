@@ -233,6 +233,10 @@ export class Instance {
     try {
       const place = this.#places.pop() ?? this.#newPlace();
       const thread = await Thread.open(place, this.#module.module, this.#memory, this.#encodeAt);
+      if (this.isBroken) {
+        thread.dispose();
+        throw new Failure("the module broke off in another call", "by others");
+      }
       thread.isTaken = true;
       this.#threads.push(thread);
       return thread;

@@ -7,6 +7,8 @@ import code from "./thread-code.ts?text";
 export type Encode = (from: number, length: number, out: number, room: number) => number;
 
 interface Port {
+  /** From here on it keeps no process from ending; a call that is under way has a timer that does. */
+  rest(): void;
   post(message: Message): void;
   listen(onMessage: (data: Reply) => void, onError: (error: unknown) => void): void;
   /** Resolves when nothing of it runs any more. */
@@ -21,8 +23,8 @@ const self = { postMessage: (message) => parentPort.postMessage(message), onmess
 parentPort.on("message", (data) => self.onmessage({ data }));`;
     // The engine's own stack ends before that in memory does, and with an error.
     const worker = new Worker(`${place}\n${code}`, { eval: true, execArgv: [], stdout: false, resourceLimits: { stackSizeMb: 1 } });
-    worker.unref();
     return {
+      rest: () => worker.unref(),
       post: (message) => worker.postMessage(message),
       listen: (onMessage, onError) => void worker.on("message", onMessage).on("error", onError),
       end: () => worker.terminate(),
@@ -31,6 +33,7 @@ parentPort.on("message", (data) => self.onmessage({ data }));`;
   const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   const worker = new Worker(url);
   return {
+    rest: () => undefined,
     post: (message) => worker.postMessage(message),
     listen: (onMessage, onError) => {
       worker.onmessage = ({ data }) => onMessage(data);
@@ -101,6 +104,7 @@ export class Thread {
     );
     port.post({ start: { ...place, module, memory } });
     await isReady;
+    port.rest();
     return thread;
   }
 

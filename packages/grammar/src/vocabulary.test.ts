@@ -237,3 +237,17 @@ test("one that is disposed while it reads or compiles lets nobody wait", async (
   await place.dispose();
   await long;
 });
+
+test("no thread is left behind, whenever a vocabulary is disposed", async () => {
+  const alive = () => process.getActiveResourcesInfo().filter((kind) => kind === "MessagePort" || kind === "Worker").length;
+  const others = new Vocabulary(options);
+  await others.compile("start: /x/");
+  const before = alive();
+  for (let ms = 0; ms < 60; ms += 6) {
+    const place = new Vocabulary(options);
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    await place.dispose();
+  }
+  await expect.poll(alive, { timeout: 20_000 }).toBeLessThanOrEqual(before);
+  await others.dispose();
+});
