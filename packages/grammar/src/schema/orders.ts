@@ -18,10 +18,12 @@ export class Orders {
   #unlikely = maxUnlikely;
 
   /**
-   * As `properties` lists them; the required ones first, as `required` lists them: generators sort the one and keep the author's order in the
+   * As `properties` lists them; where strict also the required ones first, as `required` lists them: generators sort the one and keep the author's order in the
    * other; those that only alternatives list, before or behind those that they share; few properties in more orders.
    */
   of(one: PlainObject, sets: Sets): PlainObject[] {
+    // Where not strict nobody waits for another order, and keys that are certain need not be drawn.
+    if (!sets.strict) return [one];
     const { shape } = one;
     const live = [...shape.properties.keys()].filter((name) => !sets.isNever(shape.properties.get(name)!));
     const required = [...shape.required].filter((name) => shape.properties.has(name));
