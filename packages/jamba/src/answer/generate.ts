@@ -9,7 +9,7 @@ import { type SchemaIssue, validate } from "../format/standard-schema.ts";
 import type { Identity } from "../state/identity.ts";
 import { type AnswerCall, AnswerParts, type AnswerPiece } from "./answer-parts.ts";
 import { AnswerText } from "./answer-text.ts";
-import { ComingTokens } from "./forced-tokens.ts";
+import { ComingTokens } from "./coming-tokens.ts";
 import type { CheckedOptions } from "./options.ts";
 import { expectTokenizer, type ReadPrompt } from "./prompt.ts";
 import { Lookahead } from "./prompt-lookup.ts";
