@@ -3,7 +3,7 @@
 //! One memory is shared by the thread of the engine and by workers: what takes long runs on a worker and its result is
 //! there for the engine at once. A matcher, and all that came of the same `compile`, belongs to one thread at a time.
 //! A panic traps; its words are then in `said` of the thread it happened on.
-use llguidance::api::{GrammarInit, GrammarWithLexer, TopLevelGrammar};
+use llguidance::api::{GrammarInit, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use llguidance::{Logger, Matcher, ParserFactory};
@@ -86,6 +86,11 @@ pub struct Vocabulary {
     words: usize,
 }
 
+/// Tokens that must come are told; none is ever taken back.
+fn capabilities() -> InferenceCapabilities {
+    InferenceCapabilities { ff_tokens: true, conditional_ff_tokens: false, backtrack: false, fork: false }
+}
+
 /// `texts` holds all tokens one after another, `lens` their lengths. Those of control tokens begin with 0xFF, which no text has.
 #[no_mangle]
 pub unsafe extern "C" fn vocabulary(texts: *const u8, lens: *const u32, count: usize, stops: *const u32, n_stops: usize) -> *mut Vocabulary {
@@ -102,8 +107,7 @@ pub unsafe extern "C" fn vocabulary(texts: *const u8, lens: *const u32, count: u
         .collect();
     let trie = TokTrie::from(&TokRxInfo::new(count as u32, stops[0]), &words).with_eos_tokens(stops);
     let env: TokEnv = Arc::new(Canonical(trie));
-    let capabilities = InferenceCapabilities { ff_tokens: true, conditional_ff_tokens: false, backtrack: false, fork: false };
-    match ParserFactory::new(&env, capabilities, &SlicedBiasComputer::general_slices()) {
+    match ParserFactory::new(&env, capabilities(), &SlicedBiasComputer::general_slices()) {
         Ok(mut factory) => {
             factory.quiet();
             factory.limits_mut().verbose_errors = false;
@@ -113,30 +117,20 @@ pub unsafe extern "C" fn vocabulary(texts: *const u8, lens: *const u32, count: u
     }
 }
 
-/// `kind` 0: a JSON schema, 1: a regular expression, 2: Lark. `fuel` bounds the work of a mask. Null where it's refused; `said` has
-/// the reason, or what the library warns of.
+/// Of a grammar in Lark. `fuel` bounds the work of a mask. Null where it's refused; `said` has the reason, or what the library warns of.
 #[no_mangle]
-pub unsafe extern "C" fn compile(v: *const Vocabulary, kind: u32, text: *const u8, len: usize, fuel: u32) -> *mut Matcher {
+pub unsafe extern "C" fn compile(v: *const Vocabulary, text: *const u8, len: usize, fuel: u32) -> *mut Matcher {
     let bytes = std::slice::from_raw_parts(text, len);
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
+    let grammar = match std::str::from_utf8(bytes) {
+        Ok(text) => TopLevelGrammar::from_lark(text.to_string()),
         Err(reason) => return refuse(reason, std::ptr::null_mut()),
-    };
-    let grammar = match kind {
-        0 => match serde_json::from_str(text) {
-            Ok(schema) => TopLevelGrammar::from_json_schema(schema),
-            Err(reason) => return refuse(reason, std::ptr::null_mut()),
-        },
-        1 => TopLevelGrammar::from_grammar(GrammarWithLexer::from_regex(text)),
-        _ => TopLevelGrammar::from_lark(text.to_string()),
     };
     let factory = &(*v).factory;
     let mut limits = factory.limits().clone();
     limits.step_lexer_fuel = fuel as u64;
     // So many items of the parser take about as long.
     limits.step_max_items = fuel as usize / 20;
-    let capabilities = InferenceCapabilities { ff_tokens: true, conditional_ff_tokens: false, backtrack: false, fork: false };
-    let parser = factory.create_parser_from_init_ext(GrammarInit::Serialized(grammar), Logger::new(0, 0), capabilities, limits);
+    let parser = factory.create_parser_from_init_ext(GrammarInit::Serialized(grammar), Logger::new(0, 0), capabilities(), limits);
     let mut matcher = match parser {
         Ok(parser) => Matcher::new(Ok(parser)),
         Err(reason) => return refuse(format!("{reason:#}"), std::ptr::null_mut()),

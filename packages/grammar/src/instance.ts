@@ -1,5 +1,6 @@
 // One memory of the module with a vocabulary in it. What is short is called here, what may be long on threads that share the memory.
 
+import { JambaError } from "@jamba/core";
 import type { GrammarModule } from "./module.ts";
 import { type Source, writeSource } from "./source.ts";
 import { Thread } from "./thread.ts";
@@ -54,7 +55,11 @@ export const most = { bytes: 96 * 2 ** 20, work: 512, ms: 5000 };
 /** On this thread, which others wait for: work of 15 ms. */
 const mostHere = 16;
 const unlimited = 2 ** 32 - 1;
+/** Calls of an answer. */
 const followed: readonly Call[] = ["mask", "consume", "rollback", "is_accepting", "forced", "forced_text"];
+
+/** Others may bring the instance down more than once while one tries. */
+export const maxTries = 3;
 
 /** What the module calls the thread that made the instance. */
 const firstThread = 1;
@@ -147,13 +152,20 @@ export class Instance {
   call(name: Call, ...args: readonly number[]): number {
     if (this.isBroken) throw new Failure("the module broke off in another call", "by others");
     const top = this.#x.__stack_pointer.value;
-    this.#x.allow(unlimited, this.#module.shared && followed.includes(name) ? mostHere : unlimited);
+    this.#x.allow(...this.#allowanceOf(name));
     try {
       return this.#x[name](...args);
     } catch (cause) {
       this.#x.__stack_pointer.value = top;
       throw this.#failure(String(cause), firstThread);
     }
+  }
+
+  /** Bytes and work. Without threads whoever asks waits for all of it here. */
+  #allowanceOf(name: Call): [bytes: number, work: number] {
+    if (name === "compile") return [most.bytes, most.work];
+    if (!followed.includes(name)) return [unlimited, unlimited];
+    return [unlimited, this.#module.shared ? mostHere : most.work];
   }
 
   /** On a thread where there may be some, else here. @throws Failure where it traps, takes very long or ends its thread */
@@ -191,7 +203,7 @@ export class Instance {
     const bytes = new TextEncoder().encode(lark);
     const at = this.put(bytes);
     try {
-      return { value: this.call(name, ...args.slice(0, 2), at, bytes.length, ...args.slice(2)), said: this.said, written };
+      return { value: this.call(name, args[0], at, bytes.length, ...args.slice(1)), said: this.said, written };
     } finally {
       this.give(at, bytes.length);
     }
@@ -232,7 +244,14 @@ export class Instance {
     this.#opening++;
     try {
       const place = this.#places.pop() ?? this.#newPlace();
-      const thread = await Thread.open(place, this.#module.module, this.#memory, this.#encodeAt);
+      const thread = await Thread.open(place, this.#module.module, this.#memory, this.#encodeAt).catch((cause) => {
+        this.#waiting.shift()?.();
+        throw new JambaError(
+          "UNSUPPORTED",
+          `grammar: expected a place that lets workers be started, found one that does not: ${cause}; a page's policy must allow blob: in worker-src`,
+          { cause },
+        );
+      });
       if (this.isBroken) {
         thread.dispose();
         throw new Failure("the module broke off in another call", "by others");

@@ -2,12 +2,10 @@
 
 import { JambaError } from "@jamba/core";
 import type { Grammar } from "./grammar.ts";
-import { Failure } from "./instance.ts";
+import { Failure, maxTries } from "./instance.ts";
 
 /** Forced tokens that are asked for at a time. */
 const maxForced = 256;
-/** Others may bring the module down more than once. */
-const maxTries = 3;
 
 export class Matcher {
   #grammar: Grammar;
@@ -99,8 +97,14 @@ export class Matcher {
 
   /** Moves on. @throws JambaError OPTION for a token that can't come next, with nothing changed */
   async accept(id: number): Promise<void> {
+    if (!(await this.take(id)))
+      throw new JambaError("OPTION", `accept: expected a token that the format allows, found ${id}; was allowed() left out?`);
+  }
+
+  /** Moves on where that token can come next. @returns whether it can; nothing has changed where it can't */
+  take(id: number): Promise<boolean> {
     this.#next = undefined;
-    const fits = await this.#inTurn(async () => {
+    return this.#inTurn(async () => {
       if (this.#ended || !(id >= 0 && id < this.#grammar.vocabulary.size)) return false;
       if (this.#grammar.vocabulary.stopIds.includes(id)) {
         const ends = (await this.#call("is_stopped")) === 1 || (await this.#call("is_accepting")) === 1;
@@ -111,7 +115,6 @@ export class Matcher {
       this.#ids.push(id);
       return true;
     });
-    if (!fits) throw new JambaError("OPTION", `accept: expected a token that the format allows, found ${id}; was allowed() left out?`);
   }
 
   /** Takes back the last `count` tokens. @throws JambaError OPTION when there are fewer */

@@ -24,8 +24,10 @@ export function placeOf(part: number): string {
   return mark + part + mark;
 }
 
-/** @returns it in Lark, and of schemas that are not strict what that leaves open: paths, each with what would be enforced there
- * @throws JambaError OPTION for a part that is wrong or can't be enforced */
+/**
+ * @returns it in Lark, and of schemas that are not strict what that leaves open: paths, each with what would be enforced there
+ * @throws JambaError OPTION for a part that is wrong or can't be enforced
+ */
 export function writeSource({ text, parts }: Source): { lark: string; reasons: ReadonlyMap<string, string> } {
   const reasons = new Map<string, string>();
   const schema = (of: unknown, strict: boolean, name: string) => {

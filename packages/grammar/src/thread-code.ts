@@ -38,7 +38,7 @@ export interface Call {
   readonly args: readonly number[];
   /** A call that wants more traps. */
   readonly most: Allowance;
-  /** A `Source` as JSON, written first as Lark; where that lies and its length become the call's third and fourth arguments. */
+  /** A `Source` as JSON, written first as Lark; where that lies and its length become the call's second and third arguments. */
   readonly source?: string;
 }
 
@@ -119,7 +119,7 @@ function outcomeOf({ name, args, most, source }: Call): Outcome {
   const outcome = called(most, () => {
     const at = x.take(bytes.length);
     new Uint8Array(start.memory.buffer).set(bytes, at >>> 0);
-    const value = x[name](...args.slice(0, 2), at, bytes.length, ...args.slice(2));
+    const value = x[name](args[0], at, bytes.length, ...args.slice(1));
     x.give(at, bytes.length);
     return value;
   });

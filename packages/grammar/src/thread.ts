@@ -37,7 +37,7 @@ parentPort.on("message", (data) => self.onmessage({ data }));`;
     post: (message) => worker.postMessage(message),
     listen: (onMessage, onError) => {
       worker.onmessage = ({ data }) => onMessage(data);
-      worker.onerror = onError;
+      worker.onerror = ({ message }) => onError(message ?? "it can't be loaded");
     },
     end: async () => {
       worker.terminate();
@@ -98,12 +98,13 @@ export class Thread {
       },
       (error) => {
         thread.#failure = error;
-        ready(); // the call that is made of it throws this
+        ready();
         thread.#end(({ reject }) => reject(error));
       },
     );
     port.post({ start: { ...place, module, memory } });
     await isReady;
+    if (thread.isGone) throw thread.#failure;
     port.rest();
     return thread;
   }

@@ -208,12 +208,15 @@ describe("without threads", () => {
     await place.dispose();
   });
 
-  test("a call that breaks off takes nothing else along", async () => {
-    const place = new Vocabulary(options, { module: load(false) });
-    await expect(place.compile(hostile["a chain of rules that overflows the stack"])).rejects.toMatchObject({ code: "OPTION" });
-    expect(await accepts(await (await place.compile("start: /[0-9]+/")).start(), "12")).toBe(true);
-    await place.dispose();
-  });
+  test.each(["a chain of rules that overflows the stack", "more work than a call may have"])(
+    "%s takes nothing else along",
+    async (name) => {
+      const place = new Vocabulary(options, { module: load(false) });
+      await expect(place.compile(hostile[name])).rejects.toMatchObject({ code: "OPTION" });
+      expect(await accepts(await (await place.compile("start: /[0-9]+/")).start(), "12")).toBe(true);
+      await place.dispose();
+    },
+  );
 });
 
 test("a disposed vocabulary says so", async () => {

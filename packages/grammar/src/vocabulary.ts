@@ -2,7 +2,7 @@
 
 import { JambaError } from "@jamba/core";
 import { Grammar } from "./grammar.ts";
-import { Failure, Instance, most } from "./instance.ts";
+import { Failure, Instance, maxTries, most } from "./instance.ts";
 import { type GrammarModule, loadModule } from "./module.ts";
 import type { Source } from "./source.ts";
 
@@ -40,13 +40,9 @@ interface Opened {
   readonly bytes: number;
 }
 
-/** Other calls may bring the module down more than once. */
-const maxTries = 3;
 /** Tokens whose texts are put together at a time; others have their turn between. */
 const sliceTokens = 1024;
 
-/** What the module calls a grammar in Lark. */
-const lark = 2;
 const utf8 = new TextEncoder();
 
 /** Far beyond what the largest takes. */
@@ -130,7 +126,7 @@ export class Vocabulary {
       const { instance, at: tokens } = tries === 0 ? opened : await this.#current();
       try {
         const call = { ...most, source: json };
-        const { value, said, refused, written } = await instance.run("compile", [tokens, lark, isSlow ? slow : quick], call);
+        const { value, said, refused, written } = await instance.run("compile", [tokens, isSlow ? slow : quick], call);
         if (refused !== undefined) throw new JambaError("OPTION", refused);
         if (value === 0) throw new Failure(said);
         const { reasons, length, ms: prepareMs } = written!;
