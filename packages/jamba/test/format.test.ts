@@ -55,6 +55,14 @@ describe("a format", () => {
     expect((await model.format({ type: "json", schema: z.object({ a: z.email() }), strict: true })).notEnforced).toEqual([]);
   });
 
+  test("of a model that was disposed says so, and not that a text does not fit", async () => {
+    const own = await loadModel("tiny");
+    const format = await own.format({ type: "json", schema: colours });
+    await own.dispose();
+    for (const ask of [format.accepts("{}"), format.completions(""), format.lengthThatFits("{")])
+      await expect(ask).rejects.toMatchObject({ code: "DISPOSED" });
+  });
+
   test("is checked as in generate, and ends with its signal", async () => {
     await expect(model.format({ type: "xml" } as never)).rejects.toMatchObject({ code: "OPTION" });
     await expect(model.format({ type: "json" }, { signal: AbortSignal.abort(new Error("gone")) })).rejects.toThrow("gone");

@@ -1,8 +1,8 @@
 // A format on its own: what it takes, and what may come next, for editors and tests.
 
 import type { Grammar, Matcher } from "@jamba/grammar";
-import { lengthThatFits } from "./length-that-fits.ts";
 import type { PlainTexts } from "./plain-texts.ts";
+import { takeText } from "./take-text.ts";
 
 /** More than so many characters that may come next are no choice that anybody would list. */
 const maxChoices = 64;
@@ -32,17 +32,12 @@ export class CompiledFormat {
 
   /** Whether an answer may be this text, from its first character to its last. */
   accepts(text: string): Promise<boolean> {
-    return this.#after(text, async (matcher) => matcher !== undefined && (await matcher.mayEnd()));
+    return this.#after(text, async (matcher, fits) => fits === text.length && (await matcher.mayEnd()));
   }
 
   /** Units of a text that an answer may begin with: all where only its end may be missing. */
-  async lengthThatFits(text: string): Promise<number> {
-    const matcher = await this.#grammar.start();
-    try {
-      return await lengthThatFits(matcher, text, this.#texts);
-    } finally {
-      matcher.dispose();
-    }
+  lengthThatFits(text: string): Promise<number> {
+    return this.#after(text, async (_, fits) => fits);
   }
 
   /**
@@ -50,47 +45,31 @@ export class CompiledFormat {
    * Empty where nothing may follow, where the prefix does not fit, and where the choice is wide, as within a free string.
    */
   completions(prefix: string): Promise<readonly string[]> {
-    return this.#after(prefix, async (matcher) => {
-      if (!matcher) return [];
+    return this.#after(prefix, async (matcher, fits) => {
+      if (fits < prefix.length) return [];
       const forced = await this.#forced(matcher);
       if (forced !== "") return [forced];
       const chars = this.#charsOf(await matcher.allowed());
       if (chars.length > maxChoices) return [];
       const found: string[] = [];
       for (const char of chars) {
-        const count = await this.#take(matcher, char);
-        if (count !== undefined) found.push(char + (await this.#forced(matcher)));
-        await matcher.rollback(count ?? 0);
+        const taken = await takeText(matcher, char, this.#texts);
+        if (taken.fits === char.length) found.push(char + (await this.#forced(matcher)));
+        await matcher.rollback(taken.tokens);
       }
       return found;
     });
   }
 
-  async #after<T>(text: string, ask: (matcher: Matcher | undefined) => Promise<T>): Promise<T> {
+  /** @param ask of an answer that has come as far as `text` fits */
+  async #after<T>(text: string, ask: (matcher: Matcher, fits: number) => Promise<T>): Promise<T> {
     const matcher = await this.#grammar.start();
     try {
-      return await ask((await this.#take(matcher, text)) === undefined ? undefined : matcher);
+      const { fits } = await takeText(matcher, text, this.#texts);
+      return await ask(matcher, fits);
     } finally {
       matcher.dispose();
     }
-  }
-
-  /** @returns the tokens that were taken; undefined, and none, where the text does not fit */
-  async #take(matcher: Matcher, text: string): Promise<number | undefined> {
-    let count = 0;
-    for (const [, ids] of this.#texts.tokensOf(text))
-      for (const id of ids) {
-        const taken = await matcher.accept(id).then(
-          () => true,
-          () => false,
-        );
-        if (!taken) {
-          await matcher.rollback(count);
-          return undefined;
-        }
-        count++;
-      }
-    return count;
   }
 
   async #forced(matcher: Matcher): Promise<string> {

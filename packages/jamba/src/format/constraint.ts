@@ -5,8 +5,8 @@ import { type Matcher, Vocabulary } from "@jamba/grammar";
 import type { Tokenizer } from "@jamba/tokenizer";
 import { CompiledFormat } from "./compiled-format.ts";
 import { type AnswerSpec, type AnswerTokens, answerGrammar, boundPart, type Format, tags } from "./format-grammar.ts";
-import { lengthThatFits } from "./length-that-fits.ts";
 import { PlainTexts } from "./plain-texts.ts";
+import { takeText } from "./take-text.ts";
 
 /** What may come next in one answer. An answer that `maxTokens` cuts is the beginning of one that fits. */
 export interface Constraint extends Pick<Matcher, "allowed" | "prepare" | "forced" | "accept" | "rollback" | "ended" | "dispose"> {
@@ -98,7 +98,7 @@ export class Constraints {
 
 /** Moves on by a text. @throws JambaError OPTION where an answer can't begin with it, and where it stops to fit */
 async function expectBeginning(matcher: Matcher, text: string, texts: PlainTexts): Promise<void> {
-  const fits = await lengthThatFits(matcher, text, texts);
+  const { fits } = await takeText(matcher, text, texts);
   if (fits < text.length) throw unfit(text, fits);
 }
 
