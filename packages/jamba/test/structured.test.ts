@@ -220,3 +220,18 @@ test("log probabilities are those without the format", async () => {
   const { logprobs } = await model.generate("Once", { format: { type: "regex", pattern: "[0-9]" }, logprobs: true });
   expect(logprobs![0].logprob).toBeLessThan(-1);
 });
+
+test("a format that leads nowhere after a while ends its answer with the reason, and nobody else's", async () => {
+  // Behind "ab" nothing that has two lengths at once can follow.
+  const grammar = "start: /ab/ NEVER\nNEVER: /[a-z]{3}/ & /[a-z]{4}/";
+  const whole = { format: { type: "json", schema }, maxTokens: 200 } as const;
+  const alone = await model.generate(ask, whole);
+  const [beside, failed, again] = await Promise.all([
+    model.generate(ask, whole),
+    model.generate(ask, { format: { type: "grammar", syntax: "lark", grammar } }).catch((error) => error),
+    model.generate(ask, whole),
+  ]);
+  expect(failed).toMatchObject({ code: "OPTION", message: expect.stringMatching(/^format: expected .*, found .*: ./) });
+  for (const one of [beside, again, await model.generate(ask, whole)]) expect(one.ids).toEqual(alone.ids);
+  expect(model.calls()).toEqual({ running: 0, waiting: 0 });
+});
