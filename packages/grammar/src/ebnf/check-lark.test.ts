@@ -78,6 +78,15 @@ test("what reaches beyond an answer's text is refused with its line", () => {
     'start: ~(~"a")',
     'start: %lark { start: "x" } ~"a"',
     `start: "${"a".repeat(1_000_001)}"`,
+    'start: "a"\n}\nother: {"b"',
+    'start: a{\na: "b"',
+    'start: "a" / }',
+    "start: /\\\u2028/ <[256]> /a/",
+    'start: a\na[max_tokens=5temperature=0.5]: "b"',
+    'start: a\na[stop=/x/temperature=0.5]: "b"',
+    "start: a\na: 'b'",
+    `start: %json ${"[".repeat(100_000)}${"]".repeat(100_000)}`,
+    `start: @${"a".repeat(1000)}`,
   ].map((grammar) => {
     try {
       return checkLark(grammar);
@@ -98,6 +107,15 @@ test("what reaches beyond an answer's text is refused with its line", () => {
       "format.grammar, line 1: expected ~ before what holds no other ~, found one within another",
       "format.grammar, line 1: expected ~ outside of %lark, found a grammar with both",
       "format.grammar, line 1: expected a grammar of at most 1000000 characters, found one of 1000010",
+      "format.grammar, line 2: expected a { for each }, found one } too many",
+      "format.grammar, line 2: expected a } for each {, found the end",
+      "format.grammar, line 1: expected a token of Lark, found "/ }"",
+      "format.grammar, line 1: expected rules for texts, found the control token <[256]>",
+      "format.grammar, line 2: expected a temperature of the whole answer, found one of a rule",
+      "format.grammar, line 2: expected a temperature of the whole answer, found one of a rule",
+      "format.grammar, line 2: expected a token of Lark, found "'b'"",
+      "format.grammar, line 1: expected JSON of at most 64 levels after %json, found more",
+      "format.grammar, line 1: expected rules of this grammar, found @aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…, a reference to another",
     ]
   `);
 });

@@ -18,8 +18,29 @@ export interface LarkOptions {
 const maxLength = 1_000_000;
 /** Of `%llguidance`: how spaces are left out, and that nothing is forced. */
 const knownOptions = ["ignore_once", "allow_initial_skip", "no_forcing"];
-const kinds =
-  /(?<space>\s+|(?:#|\/\/)[^\n]*)|(?<text>"(?:\\.|[^"\\\n])*"i?|\/(?:\\.|[^/\\])+\/[a-z]*)|(?<json>%(?:json|regex|llguidance))|(?<special><[^<>\s]+>)|(?<reference>@[\w-]+)|(?<name>[A-Za-z_][\w-]*)|(?<number>[+-]?\d[\w.+-]*?(?=\.\.|[^\w.+-]|$))|(?<sign>\.\.|::|[\s\S])/uy;
+/** Longer ones say more than anyone reads. */
+const maxQuoted = 80;
+/** Of values behind `%json` and the like. */
+const maxDepth = 64;
+/**
+ * Tokens end where those of llguidance's reader (lark/lexer.rs) end: were one longer here, what it hides would be read there. For the same
+ * reason nothing else is a token: a lone `/` would begin a regular expression that ends behind the grammar.
+ */
+const kinds = new RegExp(
+  [
+    /(?<space>[ \t\r\n]+|(?:#|\/\/)[^\n]*)/,
+    /(?<text>"(?:\\[^\n]|[^"\\\n])*"i?|\/(?:\\[^\n]|[^/\\])+\/[imslux]*)/,
+    /(?<json>%(?:json|regex|llguidance))/,
+    /(?<special><[^<>\s]+>)/,
+    /(?<reference>@[\w-]+)/,
+    /(?<name>!?[_?]?[a-z][_a-z0-9-]*|_?[A-Z][_A-Z0-9-]*)/,
+    /(?<number>0[xX][0-9a-fA-F]+|[+-]?[0-9]+(?:\.(?!\.)[0-9]*)?(?:[eE][+-]?[0-9]+)?)/,
+    /(?<sign>%(?:declare|ignore|import|override|lark|if)|->|\.\.|::|[:,.(){}[\]~|&=_+*?])/,
+  ]
+    .map(({ source }) => source)
+    .join("|"),
+  "uy",
+);
 
 /**
  * @returns what is to be compiled: schemas are prepared, and what `~` leaves over is text
@@ -28,6 +49,7 @@ const kinds =
 export function checkLark(grammar: string, { json }: LarkOptions = {}): string {
   if (grammar.length > maxLength) fail(1, `a grammar of at most ${maxLength} characters`, `one of ${grammar.length}`);
   const tokens = readTokens(grammar);
+  checkBraces(tokens);
   const out: string[] = [];
   const terminals: string[] = [];
   const isNested = hasNested(tokens);
@@ -61,12 +83,27 @@ function fail(line: number, expected: string, found: string): never {
   throw new JambaError("OPTION", `format.grammar, line ${line}: expected ${expected}, found ${found}`);
 }
 
+const shortened = (text: string) => (text.length > maxQuoted ? `${text.slice(0, maxQuoted)}…` : text);
+const quoted = (text: string) => JSON.stringify(text.slice(0, 12));
+
+/** It stands between braces of a larger grammar, and must not close them. */
+function checkBraces(tokens: readonly Token[]): void {
+  let depth = 0;
+  for (const { text, line } of tokens) {
+    if (text === "{") depth++;
+    if (text === "}" && --depth < 0) fail(line, "a { for each }", "one } too many");
+  }
+  if (depth > 0) fail(tokens.at(-1)!.line, "a } for each {", "the end");
+}
+
 function readTokens(grammar: string): Token[] {
   const tokens: Token[] = [];
   let [at, line] = [0, 1];
   while (at < grammar.length) {
     kinds.lastIndex = at;
-    const { 0: text, groups } = kinds.exec(grammar)!;
+    const found = kinds.exec(grammar);
+    if (!found) fail(line, "a token of Lark", quoted(grammar.slice(at)));
+    const { 0: text, groups } = found;
     const kind = Object.entries(groups!).find(([, found]) => found !== undefined)![0] as Token["kind"];
     at += text.length;
     let value: unknown;
@@ -93,6 +130,7 @@ function readJson(text: string, from: number, line: number, directive: string): 
     at += found.length;
     if (found === "{" || found === "[") depth++;
     if (found === "}" || found === "]") depth--;
+    if (depth > maxDepth) return fail(line, `JSON of at most ${maxDepth} levels after ${directive}`, "more");
     if (depth > 0) continue;
     try {
       return [JSON.parse(text.slice(start, at)), at - from];
@@ -100,19 +138,23 @@ function readJson(text: string, from: number, line: number, directive: string): 
       break;
     }
   }
-  return fail(line, `JSON after ${directive}`, JSON.stringify(text.slice(from, from + 12)));
+  return fail(line, `JSON after ${directive}`, quoted(text.slice(from)));
 }
 
 function checkToken({ kind, text, line, value }: Token, tokens: readonly Token[], at: number): void {
-  if (kind === "special") fail(line, "rules for texts", `the control token ${text}`);
-  if (kind === "reference") fail(line, "rules of this grammar", `${text}, a reference to another`);
+  if (kind === "special") fail(line, "rules for texts", `the control token ${shortened(text)}`);
+  if (kind === "reference") fail(line, "rules of this grammar", `${shortened(text)}, a reference to another`);
   if (text === "temperature" && tokens[skipSpace(tokens, at + 1)]?.text === "=")
     fail(line, "a temperature of the whole answer", "one of a rule");
   if (text !== "%llguidance") return;
   const options: [string, unknown][] = typeof value === "object" && value !== null ? Object.entries(value) : [["", value]];
   for (const [key, setting] of options)
     if (!knownOptions.includes(key) || typeof setting !== "boolean")
-      fail(line, `%llguidance with ${knownOptions.join(", ")}, each true or false`, `${key || "a value"}: ${JSON.stringify(setting)}`);
+      fail(
+        line,
+        `%llguidance with ${knownOptions.join(", ")}, each true or false`,
+        shortened(`${key || "a value"}: ${JSON.stringify(setting)}`),
+      );
 }
 
 function preparedValue({ text, value, line }: Token, json: LarkOptions["json"]): unknown {
@@ -123,7 +165,7 @@ function preparedValue({ text, value, line }: Token, json: LarkOptions["json"]):
 }
 
 function hasNested(tokens: readonly Token[]): boolean {
-  return tokens.some(({ text }, i) => text === "%" && tokens[i + 1]?.text === "lark");
+  return tokens.some(({ text }) => text === "%lark");
 }
 
 function skipSpace(tokens: readonly Token[], at: number): number {
