@@ -13,7 +13,7 @@ import { ModelState } from "./engine/model-state.ts";
 import type { Runner } from "./engine/runner.ts";
 import type { CompiledFormat } from "./format/compiled-format.ts";
 import type { Format } from "./format/format-grammar.ts";
-import { embedTexts, type Score, type ScoreOptions, scoreAll } from "./readings.ts";
+import { embedTexts, type ReadingOptions, type Score, type ScoreOptions, scoreAll } from "./readings.ts";
 import { Session, type SessionOptions } from "./session.ts";
 
 export interface ForwardOptions {
@@ -25,6 +25,7 @@ export interface ForwardOptions {
   routes?: boolean;
   /** Go on from here instead of from nothing; it is left as it is. */
   state?: ModelState | HostState;
+  tenant?: GenerateOptions["tenant"];
   signal?: AbortSignal;
 }
 
@@ -152,9 +153,9 @@ export class JambaModel implements AsyncDisposable {
    * A conversation from a file that `Session.save` wrote.
    * @throws LoadError for a file that is missing or damaged, JambaError SESSION_MISMATCH for one of another model
    */
-  async openSession(path: string, options: { signal?: AbortSignal } = {}): Promise<Session> {
-    const session = this.session();
-    await session.load(path, options);
+  async openSession(path: string, { tenant, signal }: ReadingOptions = {}): Promise<Session> {
+    const session = this.session({ tenant });
+    await session.load(path, { signal });
     return session;
   }
 
@@ -176,8 +177,9 @@ export class JambaModel implements AsyncDisposable {
     const { runner, context } = this.#use();
     const all = [...ids];
     if (all.length === 0) throw new JambaError("OPTION", "forward: expected at least one token id, found none");
-    for (const name of Object.keys(options)) expectKnown(name, ["logits", "hidden", "routes", "state", "signal"]);
+    for (const name of Object.keys(options)) expectKnown(name, ["logits", "hidden", "routes", "state", "tenant", "signal"]);
     const { logits = "last", hidden, routes, state, signal } = options;
+    const { tenant } = checkOptions({ tenant: options.tenant });
     if (logits !== "last" && logits !== "all")
       throw new JambaError("OPTION", `logits: expected "last" or "all", found ${JSON.stringify(logits)}`);
     const { nLayers, ffnKinds } = this.config;
@@ -195,6 +197,7 @@ export class JambaModel implements AsyncDisposable {
         for (const [name, list] of chunks) list.push(await step.read(name, name === "logits" ? rows : tokens));
         return undefined;
       },
+      tenant,
       signal,
     });
     const joined = (name: string) => concatRows(chunks.get(name)!);
@@ -219,8 +222,8 @@ export class JambaModel implements AsyncDisposable {
    * @throws JambaError OPTION for an empty text where no token begins texts, CONTEXT_FULL, the signal's reason; BackendError for hidden
    * states that are no finite numbers
    */
-  async embed(texts: string | readonly string[], { signal }: { signal?: AbortSignal } = {}): Promise<HostTensor> {
-    return embedTexts(this.#use().context, this.config, [texts].flat(), signal);
+  async embed(texts: string | readonly string[], { tenant, signal }: ReadingOptions = {}): Promise<HostTensor> {
+    return embedTexts(this.#use().context, this.config, [texts].flat(), { ...checkOptions({ tenant }), signal });
   }
 
   /**
@@ -237,13 +240,13 @@ export class JambaModel implements AsyncDisposable {
   async score(prompt: TextOrIds, continuations: readonly TextOrIds[], options?: ScoreOptions): Promise<Score[]>;
   async score(prompt: TextOrIds, continuation: TextOrIds | readonly TextOrIds[], options: ScoreOptions = {}): Promise<Score | Score[]> {
     const { context } = this.#use();
-    for (const name of Object.keys(options)) expectKnown(name, ["topLogprobs", "keep", "signal"]);
+    for (const name of Object.keys(options)) expectKnown(name, ["topLogprobs", "keep", "tenant", "signal"]);
     const { topLogprobs } = options;
-    checkOptions({ topLogprobs });
+    const { tenant } = checkOptions({ topLogprobs, tenant: options.tenant });
     const before = promptIds(context.tokenizer, prompt);
     const isOne = typeof continuation === "string" || isIds(continuation);
     const list = (isOne ? [continuation] : [...continuation]).map((one) => continuationIds(context.tokenizer, one));
-    const scores = await scoreAll(context, before, list, options);
+    const scores = await scoreAll(context, before, list, { ...options, tenant });
     return isOne ? scores[0] : scores;
   }
 

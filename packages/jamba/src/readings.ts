@@ -2,11 +2,13 @@
 
 import { BackendError, HostTensor, JambaError } from "@jamba/core";
 import type { GenerateContext } from "./answer/generate.ts";
+import type { GenerateOptions } from "./answer/options.ts";
 import { promptIds } from "./answer/prompt.ts";
 import { type IdLogprob, logprobsOf } from "./answer/sampler.ts";
 import { type TokenLogprob, withText } from "./answer/token-text.ts";
 import type { Sequence } from "./engine/advance.ts";
 import { evidenceOfStep } from "./engine/evidence.ts";
+import type { Tenant } from "./engine/tenant.ts";
 
 export interface Score {
   /** The sum over `tokens`. */
@@ -19,11 +21,21 @@ export interface ScoredToken extends TokenLogprob {
   readonly top?: readonly TokenLogprob[];
 }
 
-export interface ScoreOptions {
+/** Of what is only read. */
+export interface ReadingOptions extends Pick<GenerateOptions, "tenant"> {
+  readonly signal?: AbortSignal;
+}
+
+export interface ScoreOptions extends ReadingOptions {
   /** Report this many alternatives per token. */
   readonly topLogprobs?: number;
   /** Keep what was read, for prompts that begin with it: all but the last token of an only continuation, else the prompt. */
   readonly keep?: boolean;
+}
+
+/** Checked ones. */
+interface Manner {
+  readonly tenant?: Tenant;
   readonly signal?: AbortSignal;
 }
 
@@ -34,7 +46,7 @@ export async function embedTexts(
   { engine, tokenizer }: ReadContext,
   { dModel, nLayers }: { readonly dModel: number; readonly nLayers: number },
   texts: readonly string[],
-  signal: AbortSignal | undefined,
+  { tenant, signal }: Manner,
 ): Promise<HostTensor> {
   const out = new Float32Array(texts.length * dModel);
   const embedOne = async (text: string, i: number) => {
@@ -47,6 +59,7 @@ export async function embedTexts(
         for (let at = 0; at < hidden.length; at++) sum[at % dModel] += hidden[at];
         return undefined;
       },
+      tenant,
       signal: ownSignal(signal),
     });
     engine.drop(sequence);
@@ -73,7 +86,7 @@ export async function scoreAll(
   { engine, tokenizer }: ReadContext,
   prompt: readonly number[],
   continuations: readonly (readonly number[])[],
-  { topLogprobs, keep = false, signal }: ScoreOptions,
+  { topLogprobs, keep = false, tenant, signal }: Omit<ScoreOptions, "tenant"> & Manner,
 ): Promise<Score[]> {
   const keys = continuations.map((ids) => ids.join());
   const different = new Map(continuations.map((ids, i) => [keys[i], ids]));
@@ -94,13 +107,13 @@ export async function scoreAll(
       engine,
       ids,
       asked.map((id) => [id]),
-      { top, signal },
+      { top, tenant, signal },
     );
     end(sequence, ids);
     found.set(key, rows.flat());
   } else if (different.size > 1) {
     const firsts = [...new Set([...different.values()].map(([first]) => first))];
-    const { sequence, rows } = await readRows(engine, prompt, [firsts], { top, signal });
+    const { sequence, rows } = await readRows(engine, prompt, [firsts], { top, tenant, signal });
     const readRest = async ([key, [first, ...asked]]: readonly [string, readonly number[]]) => {
       found.set(key, [rows[0][firsts.indexOf(first)]]);
       if (asked.length === 0) return;
@@ -109,7 +122,7 @@ export async function scoreAll(
         engine,
         ids,
         asked.map((id) => [id]),
-        { top, copyOf: sequence, signal: ownSignal(signal) },
+        { top, tenant, copyOf: sequence, signal: ownSignal(signal) },
       );
       engine.drop(rest.sequence);
       found.get(key)!.push(...rest.rows.flat());
@@ -134,7 +147,7 @@ async function readRows(
   engine: ReadContext["engine"],
   ids: readonly number[],
   asked: readonly (readonly number[])[],
-  { top, ...from }: { readonly top: number; readonly copyOf?: Sequence; readonly signal?: AbortSignal },
+  { top, ...from }: Manner & { readonly top: number; readonly copyOf?: Sequence },
 ): Promise<{ sequence: Sequence; rows: Row[][] }> {
   const rows: Row[][] = [];
   const sequence = await engine.readThrough(ids, {

@@ -16,7 +16,7 @@ import type { KeptState } from "./engine/engine.ts";
 import { expectIdentity } from "./state/identity.ts";
 import { readStateFile, writeStateFile } from "./state/state-file.ts";
 
-export interface SessionOptions<Arguments = Record<string, never>> extends PromptOptions<Arguments> {
+export interface SessionOptions<Arguments = Record<string, never>> extends PromptOptions<Arguments>, Pick<GenerateOptions, "tenant"> {
   /** The first message, if it is not among `messages`. */
   system?: string;
   /** A conversation to begin with. */
@@ -127,14 +127,14 @@ export class Session {
 
   /**
    * Writes messages, options and state to a file; what `path` has stays until the new file is whole. What runs tools is no part of it:
-   * pass the tools again with the next turn.
+   * pass the tools again with the next turn. Neither is the tenant.
    * @throws LoadError where nothing can be written, the signal's reason
    */
   save(path: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     return this.#inLine(async () => {
       const { engine, identity } = this.#context;
       const { kept, ids, written, options } = this.#now;
-      const { runners: _, answerSchema: __, ...plain } = options;
+      const { runners: _, answerSchema: __, tenant: ___, ...plain } = options;
       const header = { ...expectIdentity(identity), meta: { messages: written, options: plain } };
       await writeStateFile(path, header, ids, engine.stateShape.spec, engine.export(kept), { signal });
     }, signal);
@@ -154,7 +154,8 @@ export class Session {
         async ({ header, ids, parts }) => {
           const { messages, options } = expectMeta(path, header.meta);
           const kept = await engine.import(ids, parts);
-          return { written: messages, options, kept, ids };
+          const { tenant } = this.#now.options;
+          return { written: messages, options: { ...options, ...(tenant && { tenant }) }, kept, ids };
         },
         signal,
       );

@@ -149,7 +149,7 @@ export function cancelledBefore(error: unknown, signal: AbortSignal | undefined,
 async function* answerTo(context: GenerateContext, request: Request, given: CheckedOptions): AsyncGenerator<Part, Written> {
   const { engine } = context;
   const options = { ...context.defaults, ...given };
-  const { maxTokens = defaultMaxTokens, priority, signal } = options;
+  const { maxTokens = defaultMaxTokens, priority, tenant, signal } = options;
   const start = performance.now();
   signal?.throwIfAborted();
   if (maxTokens === 0) return { ...noAnswer("length", request), written: "" };
@@ -157,7 +157,7 @@ async function* answerTo(context: GenerateContext, request: Request, given: Chec
   const isBreaker = breakersOf(context.tokenizer, options.dry?.breakers);
   const said = { prompt: request.ids, answer: [], isBreaker };
   const questions = questionsOf(options, said, engine.stateShape.vocabSize);
-  const opened = await engine.open(request.ids, { maxTokens, priority, questions, signal }).catch((error) => {
+  const opened = await engine.open(request.ids, { maxTokens, priority, tenant, questions, signal }).catch((error) => {
     constraint?.dispose();
     throw error;
   });

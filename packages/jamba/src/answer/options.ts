@@ -1,6 +1,7 @@
 // Options of generate, stream and sessions, checked at the door.
 
 import { JambaError } from "@jamba/core";
+import type { Tenant } from "../engine/tenant.ts";
 import type { Format, ToolChoice } from "../format/format-grammar.ts";
 import { isStandardSchema, jsonSchemaOf, type StandardSchema } from "../format/standard-schema.ts";
 import { expectKnown, shown } from "./known-names.ts";
@@ -97,6 +98,11 @@ export interface GenerateOptions<Parsed = unknown, Arguments = Record<string, ne
   ignoreEos?: boolean;
   /** Who goes first when not all can; 0 if not given. Each level more is worth half a minute of waiting. */
   priority?: number;
+  /**
+   * On whose behalf the call is made. Calls of one tenant find the states that its calls left, and no others': neither `cachedTokens` nor
+   * `cacheMissReason` tells of another's. Tenants take turns where not all can go on. Calls without one are together one tenant.
+   */
+  tenant?: string | Tenant;
   /** After so many milliseconds the answer is cancelled, with a TimeoutError as the reason. */
   timeoutMs?: number;
   /** Guess ahead what repeats earlier text: the same answer, sooner where it copies much. */
@@ -205,6 +211,10 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   ignoreEos: boolean,
   n: number(1, 1024, true),
   priority: number(-100, 100),
+  tenant: [
+    (v) => isText(v) || fields({ name: [isText, ""], shares: [(s) => s === "none" || s === "system" || s === "all", ""] }, ["name"])(v),
+    'a name, or { name, shares? } where shares is "none", "system" or "all"',
+  ],
   timeoutMs: number(0, 2 ** 31 - 1),
   promptLookup: [
     fields({ maxTokens: number(1, 64, true), ngram: number(1, 64, true) }, []),
@@ -216,7 +226,8 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
 };
 
 /** Options as the rest of the package reads them. */
-export interface CheckedOptions extends Omit<GenerateOptions, "tools"> {
+export interface CheckedOptions extends Omit<GenerateOptions, "tools" | "tenant"> {
+  tenant?: Tenant;
   tools?: readonly ToolDefinition[];
   /** Of `tools`, what runs them. */
   runners?: ReadonlyMap<string, RunTool>;
@@ -236,8 +247,9 @@ export function checkOptions(options: GenerateOptions): CheckedOptions {
     const [valid, expected] = checks[name as keyof GenerateOptions];
     if (!valid(value)) throw new JambaError("OPTION", `${name}: expected ${expected}, found ${shown(value)}`);
   }
-  const { tools, format, ...rest } = Object.fromEntries(given) as GenerateOptions;
-  return { ...rest, ...(tools && toolOptions(tools)), ...(format && formatOptions(format)) };
+  const { tools, format, tenant, ...rest } = Object.fromEntries(given) as GenerateOptions;
+  const checked = { ...rest, ...(tools && toolOptions(tools)), ...(format && formatOptions(format)) };
+  return tenant === undefined ? checked : { ...checked, tenant: typeof tenant === "string" ? { name: tenant } : tenant };
 }
 
 function toolOptions(tools: Tools): Pick<CheckedOptions, "tools" | "runners"> {

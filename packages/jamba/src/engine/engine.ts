@@ -22,6 +22,7 @@ import { type Match, PrefixTree, type Snapshot } from "./prefix-tree.ts";
 import type { Runner } from "./runner.ts";
 import { type ReadOptions, Scheduler } from "./scheduler.ts";
 import { Spill, type SpillOptions } from "./spill.ts";
+import type { Tenant } from "./tenant.ts";
 
 export type KeptState = Snapshot<Sequence, KeptRow>;
 
@@ -40,6 +41,7 @@ export interface OpenOptions {
   /** The most that the answer may add. */
   readonly maxTokens: number;
   readonly priority?: number;
+  readonly tenant?: Tenant;
   /** Of the first draw. */
   readonly questions?: Questions;
   readonly signal?: AbortSignal;
@@ -227,7 +229,11 @@ export class Engine {
       copyOf,
       signal,
       ...options
-    }: Pick<ReadOptions, "reads" | "rows" | "questions" | "take" | "signal"> & { readonly from?: Sequence; readonly copyOf?: Sequence },
+    }: Pick<ReadOptions, "reads" | "rows" | "questions" | "take" | "signal"> &
+      Pick<OpenOptions, "tenant"> & {
+        readonly from?: Sequence;
+        readonly copyOf?: Sequence;
+      },
   ): Promise<Sequence> {
     let sequence = from;
     let leave: (() => void) | undefined;
