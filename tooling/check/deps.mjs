@@ -35,7 +35,7 @@ const arrows = {
 };
 
 /** Tests also import these; no arrow leads back, for nothing that is published imports a test. */
-const testArrows = ["@jamba/conformance", "@jamba/tiny-model"];
+const testArrows = ["@jamba/conformance", "@jamba/tiny-model", "@jamba/backend-cpu"];
 
 /** The one file that may reach a backend, and only by import(). */
 const backendDoor = "packages/jamba/src/load/open-backend.ts";

@@ -72,7 +72,11 @@ export const refused = [
   ["no messages", 400, { body: "{}" }],
   ["a role", 400, { body: { messages: [{ role: "wizard", content: "Hi" }] } }],
   ["a range", 400, { body: { messages, temperature: 9 } }],
-  ["a schema", 400, { body: { messages, response_format: { type: "json_schema", json_schema: { name: "a", schema: { type: "fox" } } } } }],
+  [
+    "a schema",
+    400,
+    { body: { messages, response_format: { type: "json_schema", json_schema: { name: "a", strict: true, schema: { type: "fox" } } } } },
+  ],
   ["the context", 400, { body: { messages: [{ role: "user", content: "fox ".repeat(3000) }], stream: true } }],
   ["the model", 404, { body: { model: "gpt-4", messages } }],
   ["the path", 404, { path: "/v1/nothing", body: {} }],
@@ -80,6 +84,6 @@ export const refused = [
   ["the type", 415, { body: { messages }, headers: { "content-type": "text/plain" } }],
   ["no key", 401, { body: { messages }, headers: { authorization: "" } }],
   ["another key", 401, { body: { messages }, headers: { authorization: "Bearer wrong" } }],
-  ["the size", 413, { body: { messages: [{ role: "user", content: "a".repeat(400_000) }] } }],
+  ["the size", 413, { body: { messages: [{ role: "user", content: "a".repeat(5_000_000) }] } }],
   ["an origin", 403, { body: { messages }, headers: { origin: "https://page.example" } }],
 ];

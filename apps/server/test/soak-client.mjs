@@ -178,8 +178,9 @@ function events(text) {
   return lines.map((line) => JSON.parse(line.slice(6)));
 }
 
-/** Arguments as values: a stream has them as the model wrote them, spaces and all. */
-const callsOf = (calls = []) => calls.map((call) => ({ name: call.function.name, arguments: JSON.parse(call.function.arguments) }));
+/** Arguments as values: a stream has them as the model wrote them, spaces and all. Those that were cut short are compared without spaces. */
+const callsOf = (calls = []) =>
+  calls.map(({ function: { name, arguments: text } }) => ({ name, arguments: parsed(text) ?? text.replaceAll(/\s/g, "") }));
 
 function whole(path, body) {
   if (path === "/v1/chat/completions")

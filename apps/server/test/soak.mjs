@@ -1,27 +1,35 @@
-// A soak: many clients that ask, leave, and ask for nonsense, for as long as one likes. Exit status 1 if anything was wrong.
-//   node apps/server/test/soak.mjs --minutes 20 --clients 32
+// A soak: many clients that ask, leave, and ask for nonsense, beside attackers with a key of their own and one client that only listens
+// to its stream, for as long as one likes. Exit status 1 if anything was wrong.
+//   node apps/server/test/soak.mjs --minutes 30 --clients 16 --attackers 8
 
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { Attacker } from "./soak-attacks.mjs";
 import { casesOf, randomFrom } from "./soak-cases.mjs";
 import { Client } from "./soak-client.mjs";
+import { Listener } from "./soak-listener.mjs";
 
 const { values } = parseArgs({
   options: {
-    minutes: { type: "string", default: "20" },
-    clients: { type: "string", default: "32" },
+    minutes: { type: "string", default: "30" },
+    clients: { type: "string", default: "16" },
+    attackers: { type: "string", default: "8" },
     seed: { type: "string", default: "1" },
   },
 });
-const [minutes, clients, seed] = [values.minutes, values.clients, values.seed].map(Number);
+const [minutes, clients, attackers, seed] = [values.minutes, values.clients, values.attackers, values.seed].map(Number);
 /** Fewer places than clients, so that some are told to come again. */
-const limits = { apiKeys: ["soak-key", "other-key"], maxBodyBytes: 256 * 1024, maxQueue: 20, threads: 2 };
+const limits = { apiKeys: ["soak-key", "attacker's-key", "listener's-key"], maxQueue: 20, threads: 2 };
+/** What the listener may wait for a token beyond a step of its own, in milliseconds. */
+const mostBeyondMs = 100;
 /** Memory may come to be this much more than it was after the first minutes, and the heap this many bytes. */
 const [flatShare, heapBytes] = [0.05, 8e6];
 const settleMinutes = 3;
+/** Of up to three threads. */
+const filesOfThreads = 15;
 /** Above node's keep-alive of 5 seconds, after which connections without requests are closed. */
 const idleMs = 8000;
 
@@ -46,19 +54,32 @@ const samples = [];
 const start = performance.now();
 const minutesSince = () => (performance.now() - start) / 60_000;
 let isOver = false;
-const clientsDone = Promise.all(
-  Array.from({ length: clients }, async (_, i) => {
+const keepAt = (count, act) =>
+  Array.from({ length: count }, async (_, i) => {
     const own = randomFrom(1000 * seed + i);
-    while (!isOver) await client.act(own, settled);
-  }),
-);
+    while (!isOver) await act(own);
+  });
+const attacker = new Attacker(url, limits.apiKeys[1]);
+const listener = new Listener(url, limits.apiKeys[2]);
+const steps = [];
+let longestHoldMs = 0;
+const clientsDone = Promise.all([
+  ...keepAt(clients, (own) => client.act(own, settled)),
+  ...keepAt(attackers, (own) => attacker.act(own)),
+  ...keepAt(1, () => listener.listen()),
+]);
 for (let told = 0; minutesSince() < minutes; ) {
   await sleep(Math.min(5000, (minutes - minutesSince()) * 60_000));
-  const { rss, fds, heap } = await stateNow();
+  const { rss, fds, heap, ...now } = await stateNow();
+  steps.push(...now.steps);
+  longestHoldMs = Math.max(longestHoldMs, now.longestHoldMs);
   samples.push({ minute: minutesSince(), rss, fds, heap });
   if (minutesSince() < told + 1 && minutesSince() < minutes) continue;
   told = Math.floor(minutesSince());
-  console.log(`minute ${minutesSince().toFixed(1)}: RSS ${mb(rss)}, heap ${mb(heap)}, ${fds} files and sockets, ${client.counts()}`);
+  console.log(
+    `minute ${minutesSince().toFixed(1)}: RSS ${mb(rss)}, heap ${mb(heap)}, ${fds} files and sockets, ${client.counts()}; held for ${longestHoldMs.toFixed(0)} ms at most, ` +
+      `listener ${listener.longestBeyond(steps).toFixed(0)} ms`,
+  );
 }
 isOver = true;
 await clientsDone;
@@ -69,15 +90,18 @@ const metrics = await (await fetch(`${url}/metrics`, { headers: { authorization:
 child.send("close");
 const closed = await Promise.race([exited, sleep(20_000, undefined, { ref: false })]);
 
-const wrong = client.wrong;
+const wrong = [...client.wrong, ...listener.wrong];
+const beyondMs = listener.longestBeyond([...steps, ...end.steps]);
 const expectThat = (isSo, what) => isSo || wrong.push(what);
 const { running, waiting } = end.stats.requests;
 expectThat(running === 0 && waiting === 0, `${running} run and ${waiting} wait at the end`);
 for (const gauge of ["jamba_requests_processing", "jamba_requests_deferred"])
   expectThat(new RegExp(`^${gauge} 0$`, "m").test(metrics), `${gauge} is not 0 at the end`);
+expectThat(beyondMs <= mostBeyondMs, `the listener waited ${beyondMs.toFixed(0)} ms beyond a step of its own`);
+expectThat(listener.waits > 0, "the listener heard nothing");
 expectThat(end.failures.length === 0, `${end.failures.length} answers of status 500, the first: ${JSON.stringify(end.failures[0])}`);
-// One connection may be that of the last request.
-expectThat(end.fds <= floor.fds + 1, `${end.fds} files and sockets at the end, ${floor.fds} before`);
+// One connection may be that of the last request; threads that formats are compiled on come with the load, and stay.
+expectThat(end.fds <= floor.fds + 1 + filesOfThreads, `${end.fds} files and sockets at the end, ${floor.fds} before`);
 for (const [name, count] of Object.entries(end.resources))
   expectThat(count <= (floor.resources[name] ?? 0) + 1, `${count} of ${name} at the end, ${floor.resources[name] ?? 0} before`);
 expectThat(end.heap < floor.heap + heapBytes, `heap ${mb(end.heap)} at the end, ${mb(floor.heap)} before`);
@@ -93,7 +117,8 @@ for (const line of wrong.slice(0, 20)) console.log(`wrong: ${line}`);
 console.log(
   `${wrong.length === 0 ? "ok" : `${wrong.length} WRONG`}: ${minutes} minutes, ${clients} clients, ${client.counts()}; RSS ${mb(floor.rss)} before, ` +
     `${mb(steady[0].rss)} at minute ${steady[0].minute.toFixed(1)}, ${mb(end.rss)} at the end, ${mb(slope.rss)} a minute; heap ${mb(floor.heap)} and ${mb(end.heap)}; ` +
-    `files and sockets ${floor.fds} and ${end.fds}`,
+    `files and sockets ${floor.fds} and ${end.fds}; ${attackers} attackers: ${JSON.stringify(attacker.counts)}; the listener waited ${beyondMs.toFixed(0)} ms ` +
+    `beyond its own step at most, of ${listener.waits} tokens; the process was held for ${longestHoldMs.toFixed(0)} ms at most`,
 );
 process.exit(wrong.length === 0 ? 0 : 1);
 
