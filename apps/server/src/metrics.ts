@@ -2,6 +2,7 @@
 
 import type { JambaModel, Result } from "jamba";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { SocketCounts } from "./sockets.ts";
 
 const prefix = "jamba_";
 
@@ -33,6 +34,7 @@ export class Metrics {
   promptTokens = 0;
   cachedTokens = 0;
   completionTokens = 0;
+  readonly sockets: SocketCounts = { open: 0, refused: 0, closedIdle: 0 };
   #longest = 0;
   /** Of models that are gone. */
   readonly #retired = { steps: 0, sequences: 0 };
@@ -123,6 +125,13 @@ export class Metrics {
         for (const { id, loads } of watched()) this.inc({ model: id }, loads);
       },
     });
+    gauge(`${prefix}connections`, "Connections that are open", () => this.sockets.open);
+    gauge(`${prefix}connections_refused`, "Connections that were turned away since the start", () => this.sockets.refused);
+    gauge(
+      `${prefix}connections_closed_idle`,
+      "Connections closed while they asked nothing, since the start",
+      () => this.sockets.closedIdle,
+    );
     gauge("process_resident_memory_bytes", "Bytes of the process in memory", () => process.memoryUsage.rss());
   }
 

@@ -7,14 +7,22 @@ import { JambaError, type JambaModel } from "jamba";
 import { createApp } from "./app.ts";
 import { ApiError } from "./errors.ts";
 import type { ServerStats } from "./metrics.ts";
-import { type AppOptions, Service } from "./service.ts";
+import { type AppOptions, expectInRange, Service } from "./service.ts";
 import { type ModelsOptions, Services } from "./services.ts";
+import { type ConnectionLimits, defaultConnections, guardSockets, mostConnections } from "./sockets.ts";
 
 export interface ListenOptions {
   /** "127.0.0.1" if not given. Another than a loopback one needs `apiKeys`. */
   host?: string;
   /** 8080 if not given; 0 takes any that is free. */
   port?: number;
+  /**
+   * Connections in all; if not given, half of the files that this process may have open, 4,096 at most. Beyond it, one that asks nothing
+   * makes room for a new one; where all are being answered the new one is closed.
+   */
+  maxConnections?: number;
+  /** The same for one IPv4 address, or one /64 of IPv6; half of `maxConnections` if not given. */
+  maxConnectionsPerAddress?: number;
 }
 
 export interface ServeOptions extends AppOptions, ListenOptions {}
@@ -52,11 +60,13 @@ export async function serve(
 ): Promise<Server> {
   const options = "models" in of ? of : given;
   const { host = "127.0.0.1", port = 8080 } = options;
+  const limits = connectionLimits(options);
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new JambaError("OPTION", `port: expected an integer from 0 to 65535, found ${port}`);
   if (!isLoopback(host) && !options.apiKeys?.length)
     throw new JambaError("OPTION", `host: expected a loopback address or apiKeys, found ${host} without any; anyone could ask`);
   const services = new Services("models" in of ? of : new Service(of, name, given));
+  const { metrics } = services;
   const server = createAdaptorServer({
     fetch: guarded(createApp(services).fetch, !options.apiKeys?.length),
     serverOptions: { headersTimeout, requestTimeout, connectionsCheckingInterval: 2000, maxHeaderSize: 16_384 },
@@ -68,6 +78,7 @@ export async function serve(
     response.once("close", () => answering--);
   });
   server.on("clientError", refuseBroken);
+  guardSockets(server, limits, metrics.sockets, services.options.log);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause) =>
       reject(new JambaError("OPTION", `port: expected one that is free, found ${port} on ${host}: ${cause.message}`, { cause })),
@@ -85,6 +96,14 @@ export async function serve(
     stats: () => services.metrics.stats(),
     close: ({ graceMs = 10_000 } = {}) => close(server, services, graceMs, () => answering === 0),
   };
+}
+
+function connectionLimits(options: ListenOptions): ConnectionLimits {
+  const most = mostConnections();
+  expectInRange(options, { maxConnections: [1, most], maxConnectionsPerAddress: [1, most] });
+  const { maxConnections = defaultConnections(), maxConnectionsPerAddress = Math.ceil(maxConnections / 2) } = options;
+  // Clients are told of node's 5 seconds, so that none asks at the moment in which it ends.
+  return { maxConnections, maxConnectionsPerAddress, idleMs: 10_000 };
 }
 
 function isLoopback(host: string): boolean {
@@ -125,7 +144,9 @@ function refuseBroken(error: NodeJS.ErrnoException, socket: Socket): void {
         : ["400 Bad Request", "request: expected HTTP/1.1, found something else"];
   const body = JSON.stringify(new ApiError(400, message, { code: "bad_request" }).body);
   const headers = `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close`;
-  socket.end(`HTTP/1.1 ${status}\r\n${headers}\r\n\r\n${body}`);
+  socket.write(`HTTP/1.1 ${status}\r\n${headers}\r\n\r\n${body}`);
+  // A client that does not close its side would keep it open for ever.
+  socket.destroySoon();
 }
 
 async function close(server: HttpServer, services: Services, graceMs: number, isQuiet: () => boolean): Promise<void> {

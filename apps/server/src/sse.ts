@@ -1,13 +1,18 @@
 // Server-sent events: sends what comes as soon as it comes, and signs of life in between. Knows nothing of what is sent.
 
-import { anthropicBody, isAnthropic, toApiError } from "./errors.ts";
+import type { HttpBindings } from "@hono/node-server";
+import { ApiError, anthropicBody, isAnthropic, toApiError } from "./errors.ts";
 import type { Call } from "./route.ts";
 
 /** How long to wait for a first event, so that an error may still become a status; less where signs of life are wanted sooner. */
 const patienceMs = 1000;
 
+/** Bytes that may wait for a client: some ten thousand tokens, which is minutes behind. */
+const maxUnread = 4 * 2 ** 20;
+
 /**
  * Reads `events` as fast as they come, whether or not the client reads them as fast: a slow one must not hold a place among the running.
+ * The connection of one that leaves `maxUnread` bytes unread is closed, and its answer ends.
  * An error before the first event, if it comes soon, is thrown; a later one is sent as the last event.
  */
 export async function eventStream(
@@ -27,10 +32,19 @@ export async function eventStream(
   await Promise.race([first, waited]).finally(() => clearTimeout(patience));
   exchange.isStream = true;
   let isOpen = true;
-  const body = new ReadableStream<Uint8Array>({
+  const source: UnderlyingDefaultSource<Uint8Array> = {
     start(controller) {
+      const drop = () => {
+        isOpen = false;
+        exchange.error = new ApiError(499, "The client did not read its answer.", { code: "client_too_slow" });
+        exchange.left.abort();
+        const { outgoing } = (call.c.env ?? {}) as Partial<HttpBindings>;
+        if (outgoing) outgoing.destroy();
+        else controller.error(exchange.error);
+      };
       const send = (text: string) => {
         if (isOpen) controller.enqueue(encoder.encode(text));
+        if (isOpen && controller.desiredSize! < 0) drop();
         ping.refresh();
       };
       const ping = setInterval(() => isOpen && controller.enqueue(encoder.encode(": ping\n\n")), pingMs);
@@ -52,7 +66,8 @@ export async function eventStream(
       isOpen = false;
       exchange.left.abort();
     },
-  });
+  };
+  const body = new ReadableStream(source, { highWaterMark: maxUnread, size: ({ byteLength }) => byteLength });
   return new Response(body, {
     headers: { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no" },
   });
