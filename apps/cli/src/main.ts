@@ -5,8 +5,10 @@ import { useProxies } from "./proxies.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
 
-// A reader that has seen enough (`jamba … | head`) is no error.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+// A reader that has seen enough (`jamba … | head`) is no error. A server goes on for those who ask it.
+const isServer = process.argv[2] === "serve";
+process.stdout.on("error", (error: NodeJS.ErrnoException) => isServer || process.exit(error.code === "EPIPE" ? 0 : 1));
+process.stderr.on("error", () => undefined);
 
 await useProxies(process.env);
 process.exitCode = await main(process.argv.slice(2), {

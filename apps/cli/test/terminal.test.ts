@@ -1,30 +1,18 @@
 // The built command in a real terminal, which tmux stands in for: keys go in, and what a person would see comes out.
 
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
+import { notBuilt, program } from "./built.ts";
 
-const here = fileURLToPath(new URL("..", import.meta.url));
-const program = join(here, "dist/main.js");
 /** A server of its own for each terminal: one that goes may still be there when the next one comes. */
 let [socket, opened] = ["", 0];
 const root = mkdtempSync(join(tmpdir(), "jamba-cli-terminal-"));
 
-const changedAt = (folder: string) =>
-  Math.max(
-    ...readdirSync(folder, { recursive: true, encoding: "utf8" })
-      .filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts"))
-      .map((name) => statSync(join(folder, name)).mtimeMs),
-  );
-
 function absent(): string | undefined {
-  if (spawnSync("tmux", ["-V"]).status !== 0) return "no tmux on this machine";
-  if (!existsSync(program)) return "apps/cli is not built; run pnpm build";
-  if (statSync(program).mtimeMs < changedAt(join(here, "src"))) return "apps/cli/dist is older than its sources; run pnpm build";
-  return undefined;
+  return spawnSync("tmux", ["-V"]).status === 0 ? notBuilt() : "no tmux on this machine";
 }
 
 const tmux = (...args: string[]) => execFileSync("tmux", ["-L", socket, "-f", "/dev/null", ...args], { encoding: "utf8" });
