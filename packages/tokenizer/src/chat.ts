@@ -4,6 +4,7 @@ import { TokenizerError } from "@jamba/core";
 import { renderChatml } from "./chatml-form.ts";
 import { continuesFinal, renderOpen, type TurnOptions } from "./final-message.ts";
 import { renderJamba } from "./jamba-form.ts";
+import { OutOfSteps } from "./jinja/budget.ts";
 import { compileTemplate, type Template } from "./jinja/template.ts";
 import { isObject, type Json, show } from "./json.ts";
 import { type Message, type TemplateMessage, toTemplateDocuments, toTemplateMessages, toTemplateTools } from "./messages.ts";
@@ -112,12 +113,18 @@ function formOf({ form, tokenizer }: ChatOptions): "jamba" | "chatml" {
   );
 }
 
+/** Of an error's text, which a template may write. */
+const shownChars = 1000;
+
 /** A template may call raise_exception; circular arguments have no JSON. */
 function guard(what: string, render: () => string): string {
   try {
     return render();
   } catch (cause) {
-    const found = cause instanceof Error ? cause.message : show(cause);
+    if (cause instanceof OutOfSteps) throw cause;
+    if (cause instanceof RangeError)
+      throw new TokenizerError(`${what}: expected one that calls itself less deep, or values that do, found the stack full`, { cause });
+    const found = cause instanceof Error ? cause.message.slice(0, shownChars) : show(cause);
     throw new TokenizerError(`${what}: expected text, found "${found}"; do the messages suit this model?`, { cause });
   }
 }

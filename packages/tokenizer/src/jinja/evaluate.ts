@@ -1,6 +1,7 @@
 // Runs a parsed template as Jinja2 does. The nodes are those of @huggingface/jinja, which only parses here: run by it, `{{ none }}` is empty and `%` no format.
 
 import { attributeOf, sliceOf, subscriptOf } from "./attributes.ts";
+import { itemSteps, spend } from "./budget.ts";
 import { applyFilter } from "./filters.ts";
 import { binary, isComparison, unary } from "./operators.ts";
 import { Scope } from "./scope.ts";
@@ -8,6 +9,7 @@ import { test } from "./tests.ts";
 import { groupName } from "./tokens.ts";
 import {
   type Callable,
+  each,
   equal,
   Float,
   fail,
@@ -61,7 +63,18 @@ export function run(nodes: readonly Node[], scope: Scope, out: string[]): Signal
   return undefined;
 }
 
+function write(out: string[], text: string): void {
+  spend(text.length);
+  out.push(text);
+}
+
+/** Of a node: about as long as so many characters take. */
+const nodeSteps = 16;
+/** Of a round of a loop, and a call of a macro: names of their own, and what Jinja tells about the loop. */
+const roundSteps = 128;
+
 function runOne(node: Node, scope: Scope, out: string[]): Signal {
+  spend(nodeSteps);
   switch (node.type) {
     case "Comment":
       return undefined;
@@ -82,14 +95,14 @@ function runOne(node: Node, scope: Scope, out: string[]): Signal {
     case "CallStatement": {
       const { args, kwargs } = argumentsOf(node.call.args, scope);
       kwargs.set("caller", macroOf(node.callerArgs ?? [], node.body, scope, "None"));
-      out.push(str(call(evaluate(node.call.callee, scope), args, kwargs)));
+      write(out, str(call(evaluate(node.call.callee, scope), args, kwargs)));
       return undefined;
     }
     case "FilterStatement":
-      out.push(str(filtered(textOf(node.body, new Scope(scope)), node.filter, scope)));
+      write(out, str(filtered(textOf(node.body, new Scope(scope)), node.filter, scope)));
       return undefined;
     default:
-      out.push(str(evaluate(node, scope)));
+      write(out, str(evaluate(node, scope)));
       return undefined;
   }
 }
@@ -103,9 +116,10 @@ function textOf(nodes: readonly Node[], scope: Scope): string {
 function runLoop(node: Node, scope: Scope, out: string[]): Signal {
   const { iterable } = node;
   const isFiltered = iterable.type === "SelectExpression";
-  const all = itemsOf(evaluate(isFiltered ? iterable.lhs : iterable, scope));
+  const all = each(evaluate(isFiltered ? iterable.lhs : iterable, scope));
   const items = isFiltered
     ? all.filter((item) => {
+        spend(nodeSteps);
         const inner = new Scope(scope);
         assign(node.loopvar, item, inner);
         return isTrue(evaluate(iterable.test, inner));
@@ -114,6 +128,7 @@ function runLoop(node: Node, scope: Scope, out: string[]): Signal {
   const changes: { last?: readonly Value[] } = {};
   let isWhole = false;
   for (const [i, item] of items.entries()) {
+    spend(roundSteps);
     const inner = new Scope(scope);
     inner.set("loop", loopOf(items, i, changes));
     assign(node.loopvar, item, inner);
@@ -187,6 +202,7 @@ function macroOf(parameters: readonly Node[], body: readonly Node[], scope: Scop
   const names = parameters.map((parameter) => (parameter.type === "Identifier" ? parameter : parameter.key).value as string);
   const [takesMore, takesNames, takesCaller] = ["varargs", "kwargs", "caller"].map((special) => mentions(body, special));
   return (args, given) => {
+    spend(roundSteps);
     const inner = new Scope(scope);
     const kwargs = new Map(given);
     if (kwargs.has("caller") && takesCaller) inner.set("caller", kwargs.get("caller")!);
@@ -199,7 +215,7 @@ function macroOf(parameters: readonly Node[], body: readonly Node[], scope: Scop
       inner.set(names[i], found === undefined ? (other ?? evaluate(parameter.value as Node, inner)) : found);
     }
     if (kwargs.size > 0 && !takesNames) return fail(`macro ${name} takes no keyword argument '${[...kwargs.keys()][0]}'`);
-    if (takesMore) inner.set("varargs", tuple(...args.slice(names.length)));
+    if (takesMore) inner.set("varargs", tuple(args.slice(names.length)));
     if (takesNames) inner.set("kwargs", new Map(kwargs));
     return textOf(body, inner);
   };
@@ -207,6 +223,7 @@ function macroOf(parameters: readonly Node[], body: readonly Node[], scope: Scop
 
 /** Whether a name is read anywhere within. */
 function mentions(node: unknown, name: string): boolean {
+  spend(itemSteps);
   if (Array.isArray(node)) return node.some((one) => mentions(one, name));
   if (node instanceof Map) return mentions([...node].flat(), name);
   if (typeof node !== "object" || node === null) return false;
@@ -215,6 +232,7 @@ function mentions(node: unknown, name: string): boolean {
 }
 
 function evaluate(node: Node, scope: Scope): Value {
+  spend(nodeSteps);
   switch (node.type) {
     case "StringLiteral":
     case "IntegerLiteral":
@@ -224,7 +242,7 @@ function evaluate(node: Node, scope: Scope): Value {
     case "ArrayLiteral":
       return (node.value as readonly Node[]).map((item) => evaluate(item, scope));
     case "TupleLiteral":
-      return tuple(...(node.value as readonly Node[]).map((item) => evaluate(item, scope)));
+      return tuple((node.value as readonly Node[]).map((item) => evaluate(item, scope)));
     case "ObjectLiteral":
       return new Map([...(node.value as Map<Node, Node>)].map(([key, value]) => [plain(evaluate(key, scope)), evaluate(value, scope)]));
     case "Identifier":
@@ -282,17 +300,21 @@ function argumentsOf(nodes: readonly Node[], scope: Scope): { args: Value[]; kwa
   const kwargs = new Map<string, Value>();
   for (const node of nodes) {
     if (node.type === "KeywordArgumentExpression") kwargs.set(node.key.value as string, evaluate(node.value as Node, scope));
-    else if (node.type === "SpreadExpression") args.push(...itemsOf(evaluate(node.argument, scope)));
+    else if (node.type === "SpreadExpression") for (const item of each(evaluate(node.argument, scope))) args.push(item);
     else if (node.type === "KeywordSpreadExpression") {
       const named = evaluate(node.argument, scope);
       if (!(named instanceof Map)) return fail(`argument after ** must be a mapping, not ${typeName(named)}`);
-      for (const [name, value] of named) kwargs.set(str(name), value);
+      for (const [name, value] of named) {
+        spend(itemSteps);
+        kwargs.set(str(name), value);
+      }
     } else args.push(evaluate(node, scope));
   }
   return { args, kwargs };
 }
 
 function call(callee: Value, args: readonly Value[], kwargs: ReadonlyMap<string, Value>): Value {
+  spend(itemSteps * (args.length + kwargs.size));
   if (typeof callee === "function") return callee(args, kwargs);
   return fail(callee instanceof Undefined ? `${callee.what} is undefined` : `'${typeName(callee)}' object is not callable`);
 }

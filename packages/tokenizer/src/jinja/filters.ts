@@ -1,13 +1,16 @@
 // What templates make of values: `x | tojson`.
 
 import { attributeOf } from "./attributes.ts";
+import { itemSteps, mostDigits, spend } from "./budget.ts";
 import { type DumpOptions, dumpJson } from "./json.ts";
-import { capitalized, methodOf, replaced, strip, titleCase } from "./methods.ts";
+import { capitalized, joined, methodOf, replaced, strip, taken, titleCase } from "./methods.ts";
 import { binary } from "./operators.ts";
 import { testOf } from "./tests.ts";
 import { fixed, formatPercent } from "./text-format.ts";
 import {
+  charsOf,
   compare,
+  each,
   equal,
   Float,
   fail,
@@ -35,7 +38,13 @@ function read(names: readonly string[], args: readonly Value[], kwargs: Kwargs):
 
 function indentOf(value: Value | undefined): string | undefined {
   if (value === undefined || value === null || value === false) return undefined;
-  return typeof value === "string" ? value : " ".repeat(Math.max(0, Number(numberOf(value))));
+  return typeof value === "string" ? value : spaces(numberOf(value));
+}
+
+function spaces(count: unknown): string {
+  const found = Math.max(0, Number(count));
+  spend(found);
+  return " ".repeat(found);
 }
 
 function toJson(value: Value, args: readonly Value[], kwargs: Kwargs): Value {
@@ -50,6 +59,7 @@ function keyBy(keyOf: (item: Value) => Value, caseSensitive: Value = false): (it
   if (isTrue(caseSensitive)) return keyOf;
   return (item) => {
     const found = keyOf(item);
+    if (typeof found === "string") spend(found.length);
     return typeof found === "string" ? found.toLowerCase() : found;
   };
 }
@@ -65,6 +75,7 @@ function reach(path: Value | undefined, other?: Value): (item: Value) => Value {
   if (path === undefined || path === null) return (item) => item;
   const parts = typeof path === "string" ? path.split(".") : [path];
   return (item) => {
+    spend(itemSteps * parts.length);
     const found = parts.reduce<Value>((at, part) => attributeOf(at, /^\d+$/.test(String(part)) ? Number(part) : part), item);
     return found instanceof Undefined && other !== undefined ? other : found;
   };
@@ -72,7 +83,7 @@ function reach(path: Value | undefined, other?: Value): (item: Value) => Value {
 
 /** What map, select and reject go through: Jinja asks first whether there is anything, so that none is nothing to them. */
 function someOf(value: Value): readonly Value[] {
-  return isTrue(value) ? itemsOf(value) : [];
+  return isTrue(value) ? each(value) : [];
 }
 
 function map(value: Value, args: readonly Value[], kwargs: Kwargs): Value {
@@ -85,7 +96,7 @@ function map(value: Value, args: readonly Value[], kwargs: Kwargs): Value {
 
 function extreme(value: Value, kwargs: Kwargs, sign: 1 | -1): Value {
   const order = orderBy(reach(kwargs.get("attribute")), kwargs.get("case_sensitive"), sign < 0);
-  const [first = new Undefined("No aggregated item, sequence was empty."), ...rest] = itemsOf(value);
+  const [first = new Undefined("No aggregated item, sequence was empty."), ...rest] = each(value);
   return rest.reduce((best, item) => (order(item, best) < 0 ? item : best), first);
 }
 
@@ -93,7 +104,7 @@ function unique(value: Value, args: readonly Value[], kwargs: Kwargs): Value {
   const [caseSensitive, attribute] = read(["case_sensitive", "attribute"], args, kwargs);
   const key = keyBy(reach(attribute), caseSensitive);
   const kept: Value[] = [];
-  for (const item of itemsOf(value)) if (!kept.some((one) => equal(key(one), key(item)))) kept.push(item);
+  for (const item of each(value)) if (!kept.some((one) => equal(key(one), key(item)))) kept.push(item);
   return kept;
 }
 
@@ -106,7 +117,7 @@ function toInteger(value: Value, args: readonly Value[], kwargs: Kwargs): Value 
   const radix = Number(base);
   const whole =
     radix === 16 ? /^[-+]?(0x)?[0-9a-f]+$/i : radix === 8 ? /^[-+]?(0o)?[0-7]+$/i : radix === 2 ? /^[-+]?(0b)?[01]+$/i : /^[-+]?\d+$/;
-  if (whole.test(digits))
+  if (whole.test(digits) && digits.length <= mostDigits)
     return radix === 10 ? integer(BigInt(digits.replace("+", ""))) : Number.parseInt(digits.replace(/0[xob]/i, ""), radix);
   const float = Number(digits);
   return digits !== "" && Number.isFinite(float) ? Math.trunc(float) : other;
@@ -131,8 +142,9 @@ function round(value: Value, args: readonly Value[], kwargs: Kwargs): Value {
 
 function indent(value: Value, args: readonly Value[], kwargs: Kwargs): Value {
   const [width = 4, first = false, blank = false] = read(["width", "first", "blank"], args, kwargs);
-  const margin = typeof width === "string" ? width : " ".repeat(Number(width));
+  const margin = typeof width === "string" ? width : spaces(width);
   const [head, ...rest] = str(value).split("\n");
+  spend(rest.length * (itemSteps + margin.length));
   const lines = rest.map((line) => (line === "" && !isTrue(blank) ? line : margin + line));
   return [isTrue(first) ? margin + head : head, ...lines].join("\n");
 }
@@ -146,7 +158,7 @@ function dictSort(value: Value, args: readonly Value[], kwargs: Kwargs): Value {
 function pairsOf(value: Value): Value[] {
   if (value instanceof Undefined) return [];
   if (!(value instanceof Map)) return fail("Can only get item pairs from a mapping.");
-  return Array.from(value, ([key, item]) => tuple(key, item));
+  return Array.from(value, ([key, item]) => tuple([key, item]));
 }
 
 function select(value: Value, args: readonly Value[], keep: boolean): Value {
@@ -181,16 +193,16 @@ const filters: Readonly<Record<string, Filter>> = {
   escape: escaped,
   first: (value) => orMissing(itemsOf(value)[0], "No first item, sequence was empty."),
   float: toFloat,
-  format: (value, args, kwargs) => formatPercent(str(value), kwargs.size > 0 ? new Map(kwargs) : tuple(...args)),
+  format: (value, args, kwargs) => formatPercent(str(value), kwargs.size > 0 ? new Map(kwargs) : tuple(args)),
   indent,
   int: toInteger,
   items: pairsOf,
   join: (value, args, kwargs) => {
     const [by = "", attribute] = read(["d", "attribute"], args, kwargs);
-    return itemsOf(value).map(reach(attribute)).map(str).join(str(by));
+    return joined(each(value).map(reach(attribute)).map(str), str(by));
   },
   last: (value) => orMissing(itemsOf(value).at(-1), "No last item, sequence was empty."),
-  list: (value) => Array.from(itemsOf(value)),
+  list: (value) => Array.from(each(value)),
   lower: (value) => str(value).toLowerCase(),
   map,
   max: (value, _, kwargs) => extreme(value, kwargs, -1),
@@ -203,19 +215,19 @@ const filters: Readonly<Record<string, Filter>> = {
       args.map((arg, i) => (i < 2 ? str(arg) : arg)),
       kwargs,
     ),
-  reverse: (value) => (typeof value === "string" ? Array.from(value).reverse().join("") : Array.from(itemsOf(value)).reverse()),
+  reverse: (value) => (typeof value === "string" ? charsOf(value).reverse().join("") : Array.from(each(value)).reverse()),
   round,
   safe: (value) => value,
   select: (value, args) => select(value, args, true),
   selectattr: (value, args) => selectBy(value, args, true),
   sort: (value, args, kwargs) => {
     const [reverse, caseSensitive, attribute] = read(["reverse", "case_sensitive", "attribute"], args, kwargs);
-    return Array.from(itemsOf(value)).sort(orderBy(reach(attribute), caseSensitive, reverse));
+    return Array.from(each(value)).sort(orderBy(reach(attribute), caseSensitive, reverse));
   },
   string: str,
   sum: (value, args, kwargs) => {
     const [attribute, start = 0] = read(["attribute", "start"], args, kwargs);
-    return itemsOf(value)
+    return each(value)
       .map(reach(attribute))
       .reduce((sum, item) => binary("+", sum, item), start);
   },
@@ -239,9 +251,13 @@ function absolute(value: Value): number | bigint {
   return found < 0 ? -found : found;
 }
 
+/** Do nothing to a text. */
+const handsOn: ReadonlySet<string> = new Set(["default", "safe", "string"]);
+
 /** @throws Error for a filter that does not exist, or does not take this value */
 export function applyFilter(name: string, value: Value, args: readonly Value[], kwargs: Kwargs): Value {
   const known = otherNames[name] ?? name;
   if (!Object.hasOwn(filters, known)) return fail(`No filter named '${name}'.`);
-  return filters[known](name === "tojson" || name === "safe" ? value : plain(value), args.map(plain), kwargs);
+  if (typeof value === "string" && !handsOn.has(known)) spend(value.length);
+  return taken(filters[known](name === "tojson" || name === "safe" ? value : plain(value), args.map(plain), kwargs));
 }

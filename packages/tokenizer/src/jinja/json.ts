@@ -1,5 +1,6 @@
 // JSON as Python reads and writes it: numbers keep their digits, objects the order of their keys.
 
+import { mostDigits, spend, valueSteps } from "./budget.ts";
 import { compareTexts, type Dict, Float, fail, floatText, integer, Literal, str, typeName, type Value } from "./values.ts";
 
 export interface DumpOptions {
@@ -13,8 +14,10 @@ export interface DumpOptions {
 /** Python's json.dumps. @throws Error for what has no JSON */
 export function dumpJson(value: Value, options: DumpOptions = {}, line = "\n"): string {
   const { indent, ensureAscii = false, sortKeys = false, separators = indent === undefined ? [", ", ": "] : [",", ": "] } = options;
+  spend(valueSteps);
   if (value === null) return "null";
   if (typeof value === "boolean" || typeof value === "bigint" || typeof value === "number") return String(value);
+  if (typeof value === "string") spend(2 * value.length);
   if (typeof value === "string") return ensureAscii ? asciiOnly(JSON.stringify(value)) : JSON.stringify(value);
   if (value instanceof Literal) return value.text;
   if (value instanceof Float) return floatText(value).replace("inf", "Infinity").replace("nan", "NaN");
@@ -26,6 +29,7 @@ export function dumpJson(value: Value, options: DumpOptions = {}, line = "\n"): 
     ? Array.from(value, dump)
     : entriesOf(value, sortKeys).map(([key, item]) => dump(key) + separators[1] + dump(item));
   if (items.length === 0) return open + close;
+  spend(items.length * (inner.length + separators[0].length) + items.reduce((sum, item) => sum + item.length, 0));
   return indent === undefined ? open + items.join(separators[0]) + close : open + inner + items.join(separators[0] + inner) + line + close;
 }
 
@@ -55,7 +59,7 @@ export function readJson(text: string): Value | undefined {
   // It is well-formed: all that is left to do is to put the parts together.
   const stack: { readonly into: Value[] | Dict; key?: string }[] = [{ into: [] }];
   const root = stack[0].into as Value[];
-  for (const [part] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]:,]|[^\s{}[\]:,"]+/g)) {
+  for (const [part] of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\]:,]|[^\s{}[\]:,"]+/g)) {
     const top = stack.at(-1)!;
     if (part === ":" || part === ",") continue;
     if (part === "}" || part === "]") {
@@ -76,7 +80,7 @@ export function readJson(text: string): Value | undefined {
 }
 
 function scalarOf(part: string): Value {
-  if (/^-?\d+$/.test(part)) return integer(BigInt(part));
+  if (/^-?\d+$/.test(part) && part.length <= mostDigits) return integer(BigInt(part));
   if (!/^-?\d/.test(part)) return JSON.parse(part) as Value;
   return new Float(Number(part), part);
 }

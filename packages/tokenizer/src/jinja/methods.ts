@@ -1,7 +1,23 @@
 // The methods of Python's texts, lists and dicts that change nothing: as in transformers, templates may not change what they are given.
 
+import { itemSteps, spend } from "./budget.ts";
 import { formatBraces } from "./text-format.ts";
-import { type Callable, type Dict, equal, fail, itemsOf, type Kwargs, plain, tuple, typeName, type Value, view } from "./values.ts";
+import {
+  type Callable,
+  charsOf,
+  countChars,
+  type Dict,
+  each,
+  equal,
+  expectSearch,
+  fail,
+  type Kwargs,
+  plain,
+  tuple,
+  typeName,
+  type Value,
+  view,
+} from "./values.ts";
 
 type Method<T> = (self: T, args: readonly Value[], kwargs: Kwargs) => Value;
 
@@ -10,7 +26,20 @@ export function methodOf(self: Value, name: string): Callable | undefined {
   const methods = typeof self === "string" ? ofText : self instanceof Map ? ofDict : Array.isArray(self) ? ofList : undefined;
   if (!methods || !Object.hasOwn(methods, name)) return undefined;
   const method = methods[name] as Method<Value>;
-  return (args, kwargs) => method(self, args.map(plain), kwargs);
+  return (args, kwargs) => {
+    if (typeof self === "string" && !looksAtEnds.has(name)) spend(self.length);
+    return taken(method(self, args.map(plain), kwargs));
+  };
+}
+
+/** Cost what they look for. */
+const looksAtEnds: ReadonlySet<string> = new Set(["startswith", "endswith", "removeprefix", "removesuffix"]);
+
+/** What a method or filter has made, which is about as long as what it was made of. */
+export function taken(value: Value): Value {
+  if (typeof value === "string") spend(value.length);
+  else if (Array.isArray(value)) spend(value.length);
+  return value;
 }
 
 const space = /\s/;
@@ -19,7 +48,7 @@ export function strip(text: string, chars: Value | undefined, sides: "both" | "l
   if (typeof chars !== "string") return sides === "both" ? text.trim() : sides === "left" ? text.trimStart() : text.trimEnd();
   const set = new Set(chars);
   const drops = (char: string) => set.has(char);
-  const all = Array.from(text);
+  const all = charsOf(text);
   let [from, to] = [0, all.length];
   if (sides !== "right") while (from < to && drops(all[from])) from++;
   if (sides !== "left") while (to > from && drops(all[to - 1])) to--;
@@ -52,9 +81,24 @@ function textOf(value: Value | undefined, what: string): string {
 export function replaced(text: string, args: readonly Value[], kwargs: Kwargs): string {
   const [from, to] = [textOf(args[0], "replace"), textOf(args[1], "replace")];
   const count = args[2] ?? kwargs.get("count") ?? -1;
-  const parts = from === "" ? ["", ...Array.from(text), ""] : text.split(from);
-  const most = typeof count === "number" && count >= 0 ? count : parts.length;
-  return parts.slice(1).reduce((all, part, i) => all + (i < most ? to : from) + part, parts[0]);
+  const parts = from === "" ? ["", ...charsOf(text), ""] : partsOf(text, from);
+  const most = typeof count === "number" && count >= 0 ? Math.min(count, parts.length - 1) : parts.length - 1;
+  spend(most * to.length);
+  return [...parts.slice(0, most), ""].join(to) + parts.slice(most).join(from);
+}
+
+function partsOf(text: string, separator: string): string[] {
+  expectSearch(text, separator);
+  const parts = text.split(separator);
+  spend(itemSteps * parts.length);
+  return parts;
+}
+
+/** Of texts that are counted already. */
+export function joined(texts: readonly string[], by: string): string {
+  spend(texts.length * by.length);
+  spend(texts.reduce((sum, text) => sum + text.length, 0));
+  return texts.join(by);
 }
 
 function split(text: string, args: readonly Value[], kwargs: Kwargs, fromRight: boolean): Value[] {
@@ -63,6 +107,7 @@ function split(text: string, args: readonly Value[], kwargs: Kwargs, fromRight: 
   if (separator !== null && textOf(separator, "split") === "") return fail("empty separator");
   if (separator === null) {
     const found = [...text.matchAll(/\S+/g)];
+    spend(itemSteps * itemSteps * found.length);
     const words = found.map(([word]) => word);
     if (most < 0 || words.length <= most) return words;
     // What is not split stays as it is.
@@ -70,7 +115,7 @@ function split(text: string, args: readonly Value[], kwargs: Kwargs, fromRight: 
     const rest = words.length - most;
     return [text.slice(0, found[rest - 1].index + words[rest - 1].length), ...words.slice(rest)];
   }
-  const parts = text.split(separator as string);
+  const parts = partsOf(text, separator as string);
   if (most < 0 || parts.length <= most + 1) return parts;
   if (fromRight) return [parts.slice(0, parts.length - most).join(separator as string), ...parts.slice(parts.length - most)];
   return [...parts.slice(0, most), parts.slice(most).join(separator as string)];
@@ -80,14 +125,15 @@ function split(text: string, args: readonly Value[], kwargs: Kwargs, fromRight: 
 function find(text: string, args: readonly Value[], fromRight = false): number {
   const part = textOf(args[0], "find");
   const { within, from } = searched(text, args);
+  expectSearch(within, part);
   const at = fromRight ? within.lastIndexOf(part) : within.indexOf(part);
-  return at < 0 ? -1 : from + Array.from(within.slice(0, at)).length;
+  return at < 0 ? -1 : from + countChars(within.slice(0, at));
 }
 
 /** What a search looks through, from a first code point to a last one, where they are given. */
 function searched(text: string, [, first, last]: readonly Value[]): { within: string; from: number } {
   if (first === undefined && last === undefined) return { within: text, from: 0 };
-  const all = Array.from(text);
+  const all = charsOf(text);
   const place = (value: Value | undefined, other: number) =>
     typeof value === "number" ? Math.min(all.length, value < 0 ? Math.max(0, value + all.length) : value) : other;
   const from = place(first, 0);
@@ -97,19 +143,30 @@ function searched(text: string, [, first, last]: readonly Value[]): { within: st
 function hasEnd(text: string, args: readonly Value[], matches: (within: string, end: string) => boolean): boolean {
   const { within } = searched(text, args);
   const ends = Array.isArray(args[0]) ? args[0] : [args[0]];
-  return ends.some((end) => matches(within, textOf(end, "startswith")));
+  return ends.some((end) => {
+    const sought = textOf(end, "startswith");
+    spend(itemSteps + sought.length);
+    return matches(within, sought);
+  });
+}
+
+function soughtIn(text: string, given: Value | undefined): string {
+  const part = textOf(given, "partition");
+  expectSearch(text, part);
+  return part;
 }
 
 function partition(text: string, args: readonly Value[], at: number): Value {
   const separator = textOf(args[0], "partition");
-  return tuple(text.slice(0, at), separator, text.slice(at + separator.length));
+  return tuple([text.slice(0, at), separator, text.slice(at + separator.length)]);
 }
 
 /** Of a text, as its characters say: all are of that kind, and there are some. */
-const isAll = (kind: RegExp) => (text: string) => text !== "" && Array.from(text).every((char) => kind.test(char));
+const isAll = (kind: RegExp) => (text: string) => text !== "" && charsOf(text).every((char) => kind.test(char));
 
 const pad = (text: string, args: readonly Value[], side: "left" | "right" | "both"): string => {
-  const missing = Math.max(0, Number(args[0]) - Array.from(text).length);
+  const missing = Math.max(0, Number(args[0]) - countChars(text));
+  spend(missing);
   const fill = args[1] === undefined ? " " : textOf(args[1], "fillchar");
   const before = side === "right" ? 0 : side === "left" ? missing : (missing >> 1) + (missing & Number(args[0]) & 1);
   return fill.repeat(before) + text + fill.repeat(missing - before);
@@ -121,7 +178,10 @@ const ofText: Readonly<Record<string, Method<string>>> = {
   casefold: (text) => text.toLowerCase(),
   title: titled,
   capitalize: capitalized,
-  swapcase: (text) => Array.from(text, (char) => (char === char.toUpperCase() ? char.toLowerCase() : char.toUpperCase())).join(""),
+  swapcase: (text) =>
+    charsOf(text)
+      .map((char) => (char === char.toUpperCase() ? char.toLowerCase() : char.toUpperCase()))
+      .join(""),
   strip: (text, [chars]) => strip(text, chars),
   lstrip: (text, [chars]) => strip(text, chars, "left"),
   rstrip: (text, [chars]) => strip(text, chars, "right"),
@@ -130,9 +190,10 @@ const ofText: Readonly<Record<string, Method<string>>> = {
   splitlines: (text, [keeps]) =>
     (text.match(/[^\n\r]*(?:\r\n|\n|\r)|[^\n\r]+$/g) ?? []).map((line) => (keeps === true ? line : line.replace(/[\r\n]+$/, ""))),
   join: (text, [items]) =>
-    itemsOf(items)
-      .map((item, i) => textOf(plain(item), `sequence item ${i}`))
-      .join(text),
+    joined(
+      each(items).map((item, i) => textOf(plain(item), `sequence item ${i}`)),
+      text,
+    ),
   replace: (text, args, kwargs) => replaced(text, args, kwargs),
   startswith: (text, args) => hasEnd(text, args, (within, end) => within.startsWith(end)),
   endswith: (text, args) => hasEnd(text, args, (within, end) => within.endsWith(end)),
@@ -143,17 +204,21 @@ const ofText: Readonly<Record<string, Method<string>>> = {
   rfind: (text, args) => find(text, args, true),
   index: (text, args) => (find(text, args) < 0 ? fail("substring not found") : find(text, args)),
   rindex: (text, args) => (find(text, args, true) < 0 ? fail("substring not found") : find(text, args, true)),
-  count: (text, [part]) => (part === "" ? Array.from(text).length + 1 : text.split(textOf(part, "count")).length - 1),
+  count: (text, [part]) => (part === "" ? countChars(text) + 1 : partsOf(text, textOf(part, "count")).length - 1),
   partition: (text, args) => {
-    const at = text.indexOf(textOf(args[0], "partition"));
-    return at < 0 ? tuple(text, "", "") : partition(text, args, at);
+    const at = text.indexOf(soughtIn(text, args[0]));
+    return at < 0 ? tuple([text, "", ""]) : partition(text, args, at);
   },
   rpartition: (text, args) => {
-    const at = text.lastIndexOf(textOf(args[0], "rpartition"));
-    return at < 0 ? tuple("", "", text) : partition(text, args, at);
+    const at = text.lastIndexOf(soughtIn(text, args[0]));
+    return at < 0 ? tuple(["", "", text]) : partition(text, args, at);
   },
   format: (text, args, kwargs) => formatBraces(text, args, kwargs),
-  zfill: (text, [width]) => text.replace(/^[-+]?/, (sign) => sign + "0".repeat(Math.max(0, Number(width) - text.length))),
+  zfill: (text, [width]) => {
+    const missing = Math.max(0, Number(width) - text.length);
+    spend(missing);
+    return text.replace(/^[-+]?/, (sign) => sign + "0".repeat(missing));
+  },
   ljust: (text, args) => pad(text, args, "right"),
   rjust: (text, args) => pad(text, args, "left"),
   center: (text, args) => pad(text, args, "both"),
@@ -171,13 +236,19 @@ const ofText: Readonly<Record<string, Method<string>>> = {
 const ofDict: Readonly<Record<string, Method<Dict>>> = {
   items: (dict) =>
     view(
-      Array.from(dict, ([key, value]) => tuple(key, value)),
+      Array.from(dict, ([key, value]) => tuple([key, value])),
       "dict_items",
     ),
   keys: (dict) => view(dict.keys(), "dict_keys"),
   values: (dict) => view(dict.values(), "dict_values"),
-  get: (dict, [key, other], kwargs) => dict.get(key) ?? (dict.has(key) ? null : (other ?? kwargs.get("default") ?? null)),
-  copy: (dict) => new Map(dict),
+  get: (dict, [key, other], kwargs) => {
+    if (typeof key === "string") spend(key.length);
+    return dict.get(key) ?? (dict.has(key) ? null : (other ?? kwargs.get("default") ?? null));
+  },
+  copy: (dict) => {
+    spend(itemSteps * itemSteps * dict.size);
+    return new Map(dict);
+  },
   ...refused("dict", ["clear", "pop", "popitem", "setdefault", "update"]),
 };
 
@@ -187,7 +258,7 @@ const ofList: Readonly<Record<string, Method<Value[]>>> = {
     return at < 0 ? fail("the value is not in the list") : at;
   },
   count: (list, [item]) => list.filter((one) => equal(one, item)).length,
-  copy: (list) => Array.from(list),
+  copy: (list) => Array.from(each(list)),
   ...refused("list", ["append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"]),
 };
 

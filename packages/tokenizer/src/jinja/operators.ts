@@ -1,5 +1,6 @@
 // Python's operators.
 
+import { itemSteps, mostDigits, spend } from "./budget.ts";
 import { formatPercent } from "./text-format.ts";
 import {
   compare,
@@ -39,7 +40,7 @@ const arithmetic: Readonly<Record<string, Operator>> = {
   "//": (a, b) => numbers("//", a, b),
   "%": (a, b) => (typeof a === "string" ? formatPercent(a, b) : numbers("%", a, b)),
   "**": (a, b) => numbers("**", a, b),
-  "~": (a, b) => str(a) + str(b),
+  "~": (a, b) => concatenated(str(a), str(b)),
 };
 
 /** `a < b < c` is two comparisons that share an operand. */
@@ -67,23 +68,28 @@ export function unary(operator: string, given: Value): Value {
 }
 
 function joined(a: Value, b: Value): Value | undefined {
-  if (typeof a === "string" && typeof b === "string") return a + b;
+  if (typeof a === "string" && typeof b === "string") return concatenated(a, b);
   if (!Array.isArray(a) || !Array.isArray(b) || a instanceof Tuple !== b instanceof Tuple) return undefined;
+  spend(itemSteps * (a.length + b.length));
   const all = a instanceof Tuple ? new Tuple() : [];
-  all.push(...a, ...b);
+  for (const one of [a, b]) for (const item of one) all.push(item);
   return all;
 }
 
-/** The most characters or items that a product may have: a template that wants more is broken. */
-const mostRepeated = 2 ** 24;
+/** Engines join texts without copying them: what is put to a long one costs no more than what is put to it. */
+function concatenated(a: string, b: string): string {
+  spend(itemSteps + Math.min(a.length, b.length));
+  return a + b;
+}
 
 function repeated(a: Value, times: Value): Value | undefined {
   if (!(typeof a === "string" || Array.isArray(a)) || !(typeof times === "number" || typeof times === "boolean")) return undefined;
   const count = Math.max(0, Number(times));
-  if (a.length * count > mostRepeated) return fail(`expected at most ${mostRepeated} items, found ${a.length} times ${count}`);
+  spend(a.length * count * (typeof a === "string" ? 1 : itemSteps));
+  if (a.length === 0) return a;
   if (typeof a === "string") return a.repeat(count);
   const all = a instanceof Tuple ? new Tuple() : [];
-  for (let i = 0; i < count; i++) all.push(...a);
+  for (let i = 0; i < count; i++) for (const item of a) all.push(item);
   return all;
 }
 
@@ -92,7 +98,15 @@ function numbers(operator: string, left: Value, right: Value): Value {
   if (a === undefined || b === undefined) return unsupported(operator, left, right);
   if ((operator === "/" || operator === "//" || operator === "%") && Number(b) === 0) return fail("division by zero");
   const isFloat = left instanceof Float || right instanceof Float || operator === "/" || (operator === "**" && b < 0);
-  return isFloat ? new Float(ofFloats(operator, Number(a), Number(b))) : integer(ofIntegers(operator, BigInt(a), BigInt(b)));
+  return isFloat ? new Float(ofFloats(operator, Number(a), Number(b))) : integer(expectShort(ofIntegers(operator, BigInt(a), BigInt(b))));
+}
+
+/** Bits of an integer of `mostDigits`. */
+const mostBits = Math.ceil(mostDigits * Math.log2(10));
+
+function expectShort(value: bigint): bigint {
+  const isShort = BigInt.asIntN(mostBits, value) === value;
+  return isShort ? value : fail(`expected integers of at most ${mostDigits} digits, found a longer one`);
 }
 
 function unsupported(operator: string, left: Value, right: Value): never {
@@ -114,8 +128,18 @@ function ofIntegers(operator: string, a: bigint, b: bigint): bigint {
   if (operator === "+") return a + b;
   if (operator === "-") return a - b;
   if (operator === "*") return a * b;
-  if (operator === "**") return b > 4096n ? fail(`expected an exponent of at most 4096, found ${b}`) : a ** b;
+  if (operator === "**") return power(a, b);
   const remainder = a % b;
   const isBelow = remainder !== 0n && remainder < 0n !== b < 0n;
   return operator === "//" ? a / b - (isBelow ? 1n : 0n) : remainder + (isBelow ? b : 0n);
+}
+
+/** By squares, so that what gets too long is found before it takes long. */
+function power(a: bigint, b: bigint): bigint {
+  let [found, square] = [1n, a];
+  for (let rest = b; rest > 0n; rest >>= 1n) {
+    if (rest & 1n) found = expectShort(found * square);
+    if (rest > 1n) square = expectShort(square * square);
+  }
+  return found;
 }

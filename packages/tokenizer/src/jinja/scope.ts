@@ -1,8 +1,9 @@
 // Names and what they stand for, while a template runs.
 
+import { itemSteps, spend } from "./budget.ts";
 import { strftime } from "./strftime.ts";
 import { tupleName } from "./tokens.ts";
-import { type Callable, type Dict, fail, itemsOf, Namespace, numberOf, str, tuple, Undefined, type Value, view } from "./values.ts";
+import { type Callable, type Dict, each, fail, itemsOf, Namespace, numberOf, str, tuple, Undefined, type Value, view } from "./values.ts";
 
 export class Scope {
   readonly #names = new Map<string, Value>();
@@ -27,7 +28,7 @@ export class Scope {
 
 /** What Jinja has in every template, and transformers besides. */
 export const globals: Readonly<Record<string, Callable>> = {
-  [tupleName]: (items) => tuple(...items),
+  [tupleName]: (items) => tuple(items),
   range: (args) => {
     const [a = 0, b, step = 1] = args.map((arg) => Number(numberOf(arg) ?? fail("range: expected integers")));
     const [from, to] = b === undefined ? [0, a] : [a, b];
@@ -35,6 +36,7 @@ export const globals: Readonly<Record<string, Callable>> = {
     const count = Math.max(0, Math.ceil((to - from) / step));
     // The limit of Jinja's sandbox.
     if (count > 100_000) return fail(`Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000).`);
+    spend(itemSteps * count);
     const items = Array.from({ length: count }, (_, i) => from + i * step);
     return view(items, step === 1 ? `range(${from}, ${to})` : `range(${from}, ${to}, ${step})`);
   },
@@ -74,13 +76,20 @@ export const globals: Readonly<Record<string, Callable>> = {
   raise_exception: ([message = ""]) => {
     throw new Error(str(message));
   },
-  strftime_now: ([format = ""]) => strftime(new Date(), str(format)),
+  strftime_now: ([format = ""]) => {
+    // No name is written longer.
+    spend(itemSteps * str(format).length);
+    return strftime(new Date(), str(format));
+  },
 };
 
 function entriesOf(given: Value | undefined): [Value, Value][] {
   if (given === undefined) return [];
-  if (given instanceof Map) return [...(given as Dict)];
-  return itemsOf(given).map((pair) => {
+  if (given instanceof Map) {
+    spend(itemSteps * given.size);
+    return [...(given as Dict)];
+  }
+  return each(given).map((pair) => {
     const [key, value] = itemsOf(pair);
     return [key, value];
   });

@@ -1,5 +1,6 @@
 // What templates ask of values: `x is defined`.
 
+import { spend } from "./budget.ts";
 import { comparisons } from "./operators.ts";
 import { Float, fail, isTrue, numberOf, plain, typeName, Undefined, type Value } from "./values.ts";
 
@@ -10,11 +11,16 @@ function whole(value: Value): bigint {
   return found === undefined ? fail(`expected a number, found ${typeName(value)}`) : BigInt(Math.trunc(Number(found)));
 }
 
+function read(text: string): true {
+  spend(text.length);
+  return true;
+}
+
 const isText = (value: Value): value is string => typeof value === "string";
 const isNumber = (value: Value) => numberOf(value) !== undefined;
 const isSequence = (value: Value) => isText(value) || Array.isArray(value) || value instanceof Map;
-const isUpper = (value: Value) => isText(value) && value !== value.toLowerCase() && value === value.toUpperCase();
-const isLower = (value: Value) => isText(value) && value !== value.toUpperCase() && value === value.toLowerCase();
+const isUpper = (value: Value) => isText(value) && read(value) && value !== value.toLowerCase() && value === value.toUpperCase();
+const isLower = (value: Value) => isText(value) && read(value) && value !== value.toUpperCase() && value === value.toLowerCase();
 
 const { "==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge, in: isIn } = comparisons;
 
@@ -36,7 +42,7 @@ const tests: Readonly<Record<string, Test>> = {
   iterable: (value) => isSequence(value) || value instanceof Undefined,
   sequence: (value) => isSequence(value) || value instanceof Undefined,
   callable: (value) => typeof value === "function",
-  sameas: (a, b) => a === b || (a instanceof Undefined && b instanceof Undefined),
+  sameas: (a, b) => (isText(a) ? read(a) && a === b : a === b) || (a instanceof Undefined && b instanceof Undefined),
   odd: (value) => whole(value) % 2n !== 0n,
   even: (value) => whole(value) % 2n === 0n,
   divisibleby: (value, by) => whole(value) % whole(by) === 0n,

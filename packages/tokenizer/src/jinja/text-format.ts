@@ -1,6 +1,7 @@
 // Python's two ways to fill values into a text: `'%02d' % n` and `'{:02d}'.format(n)`.
 
-import { Float, fail, floatText, type Kwargs, numberOf, repr, str, Tuple, typeName, type Value } from "./values.ts";
+import { spend } from "./budget.ts";
+import { charsOf, countChars, Float, fail, floatText, type Kwargs, numberOf, repr, str, Tuple, typeName, type Value } from "./values.ts";
 
 interface Spec {
   readonly fill: string;
@@ -16,6 +17,7 @@ interface Spec {
 /** `text % given`. @throws Error where Python does */
 export function formatPercent(text: string, given: Value): string {
   const args = given instanceof Tuple ? [...given] : [given];
+  spend(text.length);
   let at = 0;
   let isNamed = false;
   const next = (): Value => {
@@ -59,6 +61,7 @@ function valueAt(given: Value, name: string): Value {
 /** `text.format(...)`. @throws Error where Python does */
 export function formatBraces(text: string, args: readonly Value[], kwargs: Kwargs): string {
   let at = 0;
+  spend(text.length);
   return text.replace(/\{\{|\}\}|\{([^{}:!]*)(?:!([rs]))?(?::((?:[^{}]|\{[^{}]*\})*))?\}|[{}]/g, (whole, path, conversion, written) => {
     if (whole === "{{" || whole === "}}") return whole[0];
     if (path === undefined) return fail("Single '}' encountered in format string");
@@ -91,7 +94,8 @@ function withSpec(value: Value, written: string): string {
       : number(value, { ...spec, type: type || (value instanceof Float ? "g" : "d") }, false);
   }
   if (type !== "" && type !== "s") return fail(`Unknown format code '${type}' for object of type '${typeName(value)}'`);
-  return padded(Array.from(str(value)).slice(0, spec.precision).join(""), spec);
+  const shown = str(value);
+  return padded(spec.precision === undefined ? shown : charsOf(shown).slice(0, spec.precision).join(""), spec);
 }
 
 const radixes: Readonly<Record<string, readonly [number, string]>> = { x: [16, "0x"], X: [16, "0X"], o: [8, "0o"], b: [2, "0b"] };
@@ -105,7 +109,7 @@ function number(value: Value, spec: Spec, cuts: boolean): string {
   if (radix || type === "d") {
     if (value instanceof Float && (!cuts || radix)) return fail(`format code '${type}' expects an integer, found a float`);
     const whole = typeof found === "number" ? BigInt(Math.trunc(found)) : found;
-    const digits = (whole < 0n ? -whole : whole).toString(radix?.[0] ?? 10).padStart(spec.precision ?? 0, "0");
+    const digits = (whole < 0n ? -whole : whole).toString(radix?.[0] ?? 10).padStart(expectField(spec.precision ?? 0), "0");
     const shown = grouped(type === "X" ? digits.toUpperCase() : digits, spec.comma);
     return signed(`${whole < 0n ? "-" : ""}${radix && alternate ? radix[1] : ""}${shown}`, spec);
   }
@@ -124,6 +128,7 @@ function number(value: Value, spec: Spec, cuts: boolean): string {
 
 /** As toFixed, but that a half goes to the even neighbour, and large numbers have no exponent. */
 export function fixed(value: number, precision: number): string {
+  expectField(precision);
   const sign = value < 0 || Object.is(value, -0) ? "-" : "";
   const size = Math.abs(value);
   // toFixed with as many digits as it can is exact.
@@ -150,24 +155,32 @@ function general(value: number, precision: number, alternate: boolean): string {
 function grouped(digits: string, comma: string): string {
   if (comma === "") return digits;
   const [whole, ...fraction] = digits.split(".");
-  return [whole.replace(/\B(?=(\d{3})+$)/g, comma), ...fraction].join(".");
+  const first = whole.length % 3 || 3;
+  const groups = Array.from({ length: Math.ceil(whole.length / 3) }, (_, i) => whole.slice(i && first + 3 * i - 3, first + 3 * i));
+  return [groups.join(comma), ...fraction].join(".");
 }
 
 function signed(text: string, spec: Spec): string {
   const sign = text.startsWith("-") ? "-" : spec.sign === "-" ? "" : spec.sign;
   const digits = text.startsWith("-") ? text.slice(1) : text;
-  if (spec.align !== "=" || spec.width > widest) return padded(sign + digits, spec);
+  if (spec.align !== "=") return padded(sign + digits, spec);
   const prefix = /^0[xXob]/.exec(digits)?.[0] ?? "";
   const rest = digits.slice(prefix.length);
-  return sign + prefix + rest.padStart(spec.width - sign.length - prefix.length, spec.fill);
+  return sign + prefix + rest.padStart(expectField(spec.width) - sign.length - prefix.length, spec.fill);
 }
 
 /** A wider field is no use to a prompt. */
 const widest = 2 ** 20;
 
-function padded(text: string, { fill, align, width }: Spec): string {
+/** @throws Error for a width or a precision beyond `widest` */
+function expectField(width: number): number {
   if (width > widest) return fail(`expected a width of at most ${widest}, found ${width}`);
-  const missing = Math.max(0, width - Array.from(text).length);
+  spend(Math.max(0, width));
+  return width;
+}
+
+function padded(text: string, { fill, align, width }: Spec): string {
+  const missing = Math.max(0, expectField(width) - countChars(text));
   if (align === "<") return text + fill.repeat(missing);
   if (align === "^") return fill.repeat(missing >> 1) + text + fill.repeat(missing - (missing >> 1));
   return fill.repeat(missing) + text;

@@ -1,6 +1,7 @@
 // What Jinja2 has and the parser does not know, said in tokens that it knows.
 
 import type { tokenize } from "@huggingface/jinja";
+import { fail } from "./values.ts";
 
 type Token = Pick<ReturnType<typeof tokenize>[number], "type" | "value">;
 
@@ -10,7 +11,16 @@ export const tupleName = "(tuple)";
 /** A filter that does nothing: it keeps a comparison in parentheses from being part of a chain of them. */
 export const groupName = "(group)";
 
+/** Python has 200 too. */
+const deepest = 200;
+
+/** @throws Error for brackets within brackets that go too deep */
 export function mendTokens(tokens: readonly Token[]): Token[] {
+  let depth = 0;
+  for (const { type } of tokens) {
+    if (Object.hasOwn(closing, type) && ++depth > deepest) fail(`expected at most ${deepest} brackets within each other, found more`);
+    if (Object.values(closing).includes(type)) depth--;
+  }
   return withTests(withGroups(withExponents(tokens.map(mendSign))));
 }
 

@@ -1,5 +1,7 @@
 // Python's values as templates see them, and what Python does with each: print, compare, iterate.
 
+import { itemSteps, spend, valueSteps } from "./budget.ts";
+
 /** An integer is a number where that holds it exactly, else a bigint; a dict is a Map, a list an array. */
 export type Value = null | boolean | number | bigint | string | Float | Undefined | Literal | Namespace | Callable | Value[] | Dict;
 export type Dict = Map<Value, Value>;
@@ -41,15 +43,20 @@ export class View extends Array<Value> {
 
 export function view(items: Iterable<Value>, label: string): View {
   const made = new View();
-  for (const item of items) made.push(item);
+  for (const item of items) append(made, item);
   made.label = label;
   return made;
 }
 
-export function tuple(...items: Value[]): Tuple {
+export function tuple(items: readonly Value[]): Tuple {
   const made = new Tuple();
-  made.push(...items);
+  for (const item of items) append(made, item);
   return made;
+}
+
+function append(made: Value[], item: Value): void {
+  spend(itemSteps);
+  made.push(item);
 }
 
 /** @throws Error for what Python would refuse with a TypeError */
@@ -65,6 +72,7 @@ export function integer(value: number | bigint): number | bigint {
 
 /** A value of JSON's kinds; functions are called with such values. */
 export function fromJs(given: unknown): Value {
+  spend(valueSteps);
   if (given === undefined) return new Undefined("value");
   if (given === null || typeof given === "boolean" || typeof given === "string" || typeof given === "bigint") return given;
   if (typeof given === "number") {
@@ -82,6 +90,7 @@ export function fromJs(given: unknown): Value {
 }
 
 function toJs(value: Value): unknown {
+  spend(valueSteps);
   if (value instanceof Float) return value.value;
   if (value instanceof Undefined) return undefined;
   if (value instanceof Literal) return value.text;
@@ -118,6 +127,7 @@ export function str(value: Value): string {
 }
 
 export function repr(value: Value): string {
+  spend(valueSteps);
   if (value === null) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
   if (typeof value === "number" || typeof value === "bigint") return String(value);
@@ -148,6 +158,7 @@ const shortEscapes: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r
 
 /** With the quotes that the text has none of; what can't be printed is escaped. */
 function quoted(text: string): string {
+  spend(4 * text.length);
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
   const inner = text.replace(/[\\']|(?! )[\p{C}\p{Z}]/gu, (char) => {
     if (char === "'") return quote === "'" ? "\\'" : char;
@@ -173,6 +184,7 @@ export function plain(value: Value): Exclude<Value, Literal> {
 
 export function equal(left: Value, right: Value): boolean {
   const [a, b] = [plain(left), plain(right)];
+  spend(2 * itemSteps + (typeof a === "string" && typeof b === "string" && a.length === b.length ? a.length : 0));
   const [x, y] = [numberOf(a), numberOf(b)];
   // biome-ignore lint/suspicious/noDoubleEquals: a number and a bigint may be equal
   if (x !== undefined && y !== undefined) return x == y;
@@ -186,6 +198,7 @@ export function equal(left: Value, right: Value): boolean {
 
 /** @returns below, at or above 0. @throws where Python has no order */
 export function compare(left: Value, right: Value): number {
+  spend(itemSteps);
   const [a, b] = [plain(left), plain(right)];
   const [x, y] = [numberOf(a), numberOf(b)];
   if (x !== undefined && y !== undefined) return x < y ? -1 : x > y ? 1 : 0;
@@ -202,35 +215,66 @@ export function compare(left: Value, right: Value): number {
 
 /** By code points, which is not JavaScript's order beyond U+FFFF. */
 export function compareTexts(a: string, b: string): number {
-  const [x, y] = [Array.from(a), Array.from(b)];
-  for (const [i, char] of x.entries()) {
-    if (i >= y.length) return 1;
-    if (char !== y[i]) return char.codePointAt(0)! - y[i].codePointAt(0)!;
-  }
-  return x.length - y.length;
+  const shorter = Math.min(a.length, b.length);
+  spend(shorter);
+  let at = 0;
+  while (at < shorter && a[at] === b[at]) at++;
+  // Halves of characters beyond U+FFFF are the lesser units, but of the greater characters.
+  const placeOf = (unit: number) => unit + (unit >= 0xd800 && unit < 0xe000 ? 0x10000 : 0);
+  return at < shorter ? placeOf(a.charCodeAt(at)) - placeOf(b.charCodeAt(at)) : a.length - b.length;
 }
 
-/** @throws where Python can't */
+/** For those who look at one or some; see `each`. @throws where Python can't */
 export function itemsOf(given: Value): readonly Value[] {
   const value = plain(given);
   if (Array.isArray(value)) return value;
-  if (typeof value === "string") return Array.from(value);
-  if (value instanceof Map) return [...value.keys()];
+  if (typeof value === "string") return charsOf(value);
+  if (value instanceof Map) {
+    spend(itemSteps * value.size);
+    return [...value.keys()];
+  }
   if (value instanceof Undefined) return [];
   return fail(`'${typeName(value)}' object is not iterable`);
+}
+
+/** For those who look at all of them. @throws where Python can't */
+export function each(given: Value): readonly Value[] {
+  const items = itemsOf(given);
+  spend(itemSteps * items.length);
+  return items;
+}
+
+/** Code points. */
+export function charsOf(text: string): string[] {
+  spend(itemSteps * text.length);
+  return Array.from(text);
+}
+
+export function countChars(text: string): number {
+  spend(text.length);
+  let count = text.length;
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) >> 10 === 0x36 && text.charCodeAt(i + 1) >> 10 === 0x37) count--;
+  return count;
 }
 
 /** @throws where Python can't */
 export function lengthOf(given: Value): number {
   const value = plain(given);
   if (value instanceof Map) return value.size;
-  if (Array.isArray(value) || typeof value === "string" || value instanceof Undefined) return itemsOf(value).length;
+  if (typeof value === "string") return countChars(value);
+  if (Array.isArray(value) || value instanceof Undefined) return itemsOf(value).length;
   return fail(`object of type '${typeName(value)}' has no len()`);
+}
+
+/** Engines compare a long part anew at each place. */
+export function expectSearch(within: string, sought: string): void {
+  spend(within.length + (Math.max(0, within.length - sought.length) * sought.length) / 8);
 }
 
 export function contains(container: Value, item: Value): boolean {
   const [within, sought] = [plain(container), plain(item)];
   if (typeof within !== "string") return itemsOf(within).some((one) => equal(one, sought));
   if (typeof sought !== "string") return fail(`'in <string>' requires string as left operand, not ${typeName(sought)}`);
+  expectSearch(within, sought);
   return within.includes(sought);
 }
