@@ -2,6 +2,7 @@
 
 import { basename, join } from "node:path";
 import { build } from "vite";
+import { embedded } from "../tsup/embedded.mjs";
 
 const conditions = ["source", "import", "module", "default"];
 
@@ -11,6 +12,7 @@ export async function buildSource(entry, outDir) {
   await build({
     configFile: false,
     logLevel: "error",
+    plugins: [embedded],
     resolve: { conditions },
     ssr: { noExternal: true, resolve: { conditions } },
     build: { ssr: entry, outDir, emptyOutDir: false, minify: false, rollupOptions: { output: { entryFileNames: name } } },

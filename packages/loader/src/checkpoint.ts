@@ -53,6 +53,8 @@ export interface Checkpoint {
   weight(name: string): WeightSource;
   /** All bytes of one tensor of any dtype, or those in `[from, to)`. */
   read(name: string, signal?: AbortSignal, range?: readonly [from: number, to: number]): Promise<Uint8Array>;
+  /** As `ByteSource.expectUnchanged` of each file of the weights. */
+  expectUnchanged?(options?: { readonly mayBeReplaced?: boolean }): Promise<void>;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -174,6 +176,9 @@ function checkpoint(
       if (!isCount(from) || !isCount(to) || from > to || to > sizeBytes)
         throw new LoadError(`${name}: expected bytes within [0, ${sizeBytes}), found [${from}, ${to}) in ${file}`);
       return source.read(offset + from, to - from, signal);
+    },
+    async expectUnchanged(options) {
+      for (const source of sources.values()) await source.expectUnchanged?.(options);
     },
     close,
     [Symbol.asyncDispose]: close,

@@ -147,6 +147,7 @@ export async function quantize(source: Checkpoint | CheckpointSource, out: strin
         await writeTensor(tensor, importance?.get(tensor.tensor.name), options, put);
         await put(new Uint8Array((offsets[i + 1] ?? sizeBytes) - doneBytes));
       }
+      await checkpoint.expectUnchanged?.();
     });
     const lossy = `${again === 1 ? "1 tensor was" : `${again} tensors were`} quantised before, and ${again === 1 ? "loses" : "lose"} again; the bf16 release of the model is better`;
     return {

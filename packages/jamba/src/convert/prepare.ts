@@ -85,6 +85,7 @@ export async function prepareModel(source: ModelSource | Checkpoint, folder: str
           await handle.appendFile(piece);
           size += piece.length;
         }
+        await checkpoint.expectUnchanged?.();
         await handle.sync(); // so that a power cut leaves no zeros behind a name that says they are weights
       } finally {
         await handle.close();

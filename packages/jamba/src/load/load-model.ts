@@ -57,6 +57,8 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
         closers.push(() => weight[Symbol.dispose]());
       },
     });
+    // Their bytes were read one by one, some by their files' names.
+    await checkpoint.expectUnchanged?.();
     progress.end();
     const dtypes = [...counts].sort(([, a], [, b]) => b - a).map(([dtype]) => dtype);
     const kvDtype = options.kvDtype ?? defaultKvDtype(dtypes, device);

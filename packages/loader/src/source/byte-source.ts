@@ -12,7 +12,26 @@ export interface ByteSource {
    * @throws LoadError when the range leaves the file, or the file is cut, changed or unreachable; the signal's reason when aborted
    */
   read(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /** Of a file on the local disk: what told it from others, and from itself at another time, when it was opened. */
+  readonly stamp?: FileStamp;
+  /**
+   * That a file on the local disk is still what it was when it was opened; others say nothing.
+   * @param mayBeReplaced another file may have its name by now: what is open stays what it was
+   * @throws LoadError
+   */
+  expectUnchanged?(options?: { readonly mayBeReplaced?: boolean }): Promise<void>;
   close(): Promise<void>;
+}
+
+/** Whole numbers as texts, times in nanoseconds. The time of the last change of any kind (ctime) can't be set, as that of the bytes can. */
+export interface FileStamp {
+  readonly dev: string;
+  readonly ino: string;
+  readonly size: string;
+  readonly mtimeNs: string;
+  readonly ctimeNs: string;
+  /** Mode, owner, group and count of names: what else moves `ctimeNs`. */
+  readonly rights: string;
 }
 
 export interface ByteReader {
@@ -21,13 +40,15 @@ export interface ByteReader {
   /** Fills all of `target` with the bytes from `offset` on, or throws. */
   fill(target: Uint8Array, offset: number, signal?: AbortSignal): Promise<void>;
   release?(): Promise<void>;
+  readonly stamp?: FileStamp;
+  readonly expectUnchanged?: ByteSource["expectUnchanged"];
 }
 
 // Single reads of 2 GiB and more fail in Node and in browsers.
 const maxReadBytes = 2 ** 30;
 
 export function byteSource(reader: ByteReader, pieceBytes = maxReadBytes): ByteSource {
-  const { name, size } = reader;
+  const { name, size, stamp, expectUnchanged } = reader;
   let closed: Promise<void> | undefined;
   const check = (signal?: AbortSignal) => {
     signal?.throwIfAborted();
@@ -36,6 +57,8 @@ export function byteSource(reader: ByteReader, pieceBytes = maxReadBytes): ByteS
   return {
     name,
     size,
+    stamp,
+    expectUnchanged,
     async read(offset, length, signal) {
       check(signal);
       if (!isCount(offset) || !isCount(length) || offset + length > size) {

@@ -1,7 +1,7 @@
 // Files and directories of the local disk. The only file that knows Node; elsewhere its functions throw.
 
 import { JambaError, LoadError } from "@jamba/core";
-import { asLoadError, type ByteSource, byteSource } from "./byte-source.ts";
+import { asLoadError, type ByteSource, byteSource, type FileStamp } from "./byte-source.ts";
 
 export async function openFile(path: string, options: { signal?: AbortSignal } = {}): Promise<ByteSource> {
   options.signal?.throwIfAborted();
@@ -12,8 +12,27 @@ export async function openFile(path: string, options: { signal?: AbortSignal } =
     if (!found.isFile()) throw new LoadError(`${path}: expected a file, found a ${found.isDirectory() ? "directory" : "device or pipe"}`);
     const handle = await open(path, "r");
     try {
-      const { size } = await handle.stat();
-      return byteSource({ name: path, size, fill: (target, offset) => fill(path, handle, target, offset), release: () => handle.close() });
+      const stats = await handle.stat({ bigint: true });
+      const stamp = stampOf(stats);
+      return byteSource({
+        name: path,
+        size: Number(stats.size),
+        fill: (target, offset) => fill(path, handle, target, offset),
+        release: () => handle.close(),
+        stamp,
+        expectUnchanged: async ({ mayBeReplaced = false } = {}) => {
+          const named = await stat(path, { bigint: true }).then(stampOf, () => undefined);
+          const isNamed = named?.ino === stamp.ino && named.dev === stamp.dev;
+          if (!isNamed && !mayBeReplaced)
+            throw new LoadError(
+              `${path}: expected the file that was opened, found ${named ? "another in its place" : "none"}; load it again`,
+            );
+          // Renamed, it has another ctime and the same bytes.
+          const found = named && isNamed ? named : { ...stampOf(await handle.stat({ bigint: true })), ctimeNs: stamp.ctimeNs };
+          const what = changeOf(stamp, found);
+          if (what) throw new LoadError(`${path}: expected the file as it was when it was opened, found ${what}; load it again`);
+        },
+      });
     } catch (cause) {
       await handle.close();
       throw cause;
@@ -21,6 +40,24 @@ export async function openFile(path: string, options: { signal?: AbortSignal } =
   } catch (cause) {
     throw asLoadError(path, cause);
   }
+}
+
+/** The stamp of the file that `path` leads to. @throws the system's error */
+export async function lookAtStamp(path: string): Promise<FileStamp> {
+  const { stat } = await fileSystem();
+  return stampOf(await stat(path, { bigint: true }));
+}
+
+function stampOf({ dev, ino, size, mtimeNs, ctimeNs, mode, uid, gid, nlink }: import("node:fs").BigIntStats): FileStamp {
+  const rights = [mode, uid, gid, nlink].join();
+  return { dev: `${dev}`, ino: `${ino}`, size: `${size}`, mtimeNs: `${mtimeNs}`, ctimeNs: `${ctimeNs}`, rights };
+}
+
+function changeOf(then: FileStamp, now: FileStamp): string | undefined {
+  if (now.size !== then.size) return `${now.size} bytes instead of ${then.size}`;
+  if (now.mtimeNs !== then.mtimeNs) return "that it was written to";
+  // New rights and names change no bytes; a time that was set back may hide that they did.
+  return now.ctimeNs !== then.ctimeNs && now.rights === then.rights ? "that it was changed and its time set back" : undefined;
 }
 
 async function fill(path: string, handle: import("node:fs/promises").FileHandle, target: Uint8Array, offset: number): Promise<void> {

@@ -46,6 +46,17 @@ void checkBuffers(const Program& program, const Step& step) {
   expect(fits(step.inputs, program.inputBytes) && fits(step.outputs, program.outputBytes), "tensors as recorded");
 }
 
+/** @throws Failure BACKEND when a file that they are mapped from changed */
+void expectUnchanged(const std::vector<WeightRef>& weights) {
+  const Pages* last = nullptr;
+  for (const WeightRef& weight : weights) {
+    // Weights of one file follow each other.
+    if (weight->pages.get() == last) continue;
+    last = weight->pages.get();
+    last->expectUnchanged();
+  }
+}
+
 }  // namespace
 
 /** (words, weights, states) */
@@ -97,7 +108,10 @@ Napi::Value NativeExecutor::run(const Napi::CallbackInfo& info) {
     jobs_[token] = job;
     const auto work = [this, program, states, weights, job, before, token] {
       executor_->copy(before);
+      expectUnchanged(weights);
       executor_->run(program, job, token);
+      // What the step computed of other bytes is nobody's answer.
+      expectUnchanged(weights);
     };
     return queue(info.Env(), held, work, nullptr, [this, token] { jobs_.erase(token); });
   });

@@ -45,7 +45,7 @@ Napi::Value NativeExecutor::mapWeight(const Napi::CallbackInfo& info) {
     std::erase_if(files_, [](const auto& one) { return one.second.expired(); });
     std::weak_ptr<Pages>& known = files_[fileIdentity(path)];
     std::shared_ptr<Pages> file = known.lock();
-    if (!file) known = file = Pages::ofFile(path);
+    if (!file || file->changed()) known = file = Pages::ofFile(path);
     if (offset < 0 || offset % 64 != 0 || weight->bytes > file->bytes() || offset > file->bytes() - weight->bytes)
       throw Failure("LOAD", weight->name + ": expected " + std::to_string(weight->bytes) + " bytes at a multiple of 64, found offset " + std::to_string(offset) +
                                 " in the " + std::to_string(file->bytes()) + " bytes of " + path + "; prepare the model again");
@@ -109,6 +109,7 @@ Napi::Value NativeExecutor::readPacked(const Napi::CallbackInfo& info) {
     if (from < 0 || from > to || to > weight.bytes) throw Failure("SHAPE", weight.name + ": expected a range within its " + std::to_string(weight.bytes) + " bytes");
     auto copy = Napi::Uint8Array::New(info.Env(), to - from);
     memcpy(copy.Data(), weight.matrix.data + from, to - from);
+    weight.pages->expectUnchanged();
     return copy;
   });
 }

@@ -2,6 +2,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "faults.h"
 #include "pages.h"
 
 #if defined(_WIN32)
@@ -28,20 +29,32 @@ HANDLE opened(const std::string& path) {
 }
 }  // namespace
 
+/** Open for as long as it is mapped: until then the system lets nobody write to it, cut it or replace it. */
+struct Pages::File {
+  HANDLE file;
+  void* data = nullptr;
+  explicit File(HANDLE file) : file(file) {}
+  ~File() {
+    if (data) UnmapViewOfFile(data);
+    CloseHandle(file);
+  }
+};
+
 std::shared_ptr<Pages> Pages::ofFile(const std::string& path) {
-  const HANDLE file = opened(path);
   auto pages = std::make_shared<Pages>();
+  pages->file_ = std::make_shared<File>(opened(path));
   LARGE_INTEGER size;
-  GetFileSizeEx(file, &size);
-  HANDLE mapping = CreateFileMappingW(file, nullptr, PAGE_READONLY, 0, 0, nullptr);
-  if (mapping) pages->data_ = (uint8_t*)MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
-  pages->bytes_ = size.QuadPart;
-  pages->mapped_ = true;
+  GetFileSizeEx(pages->file_->file, &size);
+  HANDLE mapping = CreateFileMappingW(pages->file_->file, nullptr, PAGE_READONLY, 0, 0, nullptr);
+  if (mapping) pages->file_->data = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
   if (mapping) CloseHandle(mapping);
-  CloseHandle(file);
+  pages->data_ = (uint8_t*)pages->file_->data;
+  pages->bytes_ = size.QuadPart;
   if (!pages->data_) throw Failure("LOAD", path + ": the system can't map it");
   return pages;
 }
+void Pages::expectUnchanged() const {}
+bool Pages::changed() const { return false; }
 LocalFile::LocalFile(const std::string& path) : handle_((intptr_t)opened(path)) {}
 LocalFile::~LocalFile() { CloseHandle((HANDLE)handle_); }
 bool LocalFile::read(int64_t offset, int64_t bytes, uint8_t* to) const {
@@ -52,23 +65,69 @@ bool LocalFile::read(int64_t offset, int64_t bytes, uint8_t* to) const {
 }
 std::string fileIdentity(const std::string& path) { return path; }  // Windows does not replace a file that is mapped
 #else
-std::shared_ptr<Pages> Pages::ofFile(const std::string& path) {
+namespace {
+int opened(const std::string& path) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) throw Failure("LOAD", path + ": expected a file that can be opened, found: " + strerror(errno));
-  struct stat found;
-  const bool known = fstat(file, &found) == 0;
-  void* data = known && found.st_size > 0 ? mmap(nullptr, (size_t)found.st_size, PROT_READ, MAP_SHARED, file, 0) : MAP_FAILED;
-  close(file);
-  if (data == MAP_FAILED) throw Failure("LOAD", path + ": expected a file that can be mapped, found an empty one or: " + strerror(errno));
+  return file;
+}
+struct timespec lastChange(const struct stat& found) {
+#if defined(__APPLE__)
+  return found.st_mtimespec;
+#else
+  return found.st_mtim;
+#endif
+}
+}  // namespace
+
+struct Pages::File {
+  const std::string path;
+  const int file;
+  struct stat then {};
+  void* data = MAP_FAILED;
+  WatchedRange* range = nullptr;
+  std::atomic<bool> changed{false};
+
+  explicit File(const std::string& path) : path(path), file(opened(path)) {
+    if (fstat(file, &then) == 0 && then.st_size > 0) data = mmap(nullptr, (size_t)then.st_size, PROT_READ, MAP_SHARED, file, 0);
+    const int error = errno;
+    if (data != MAP_FAILED) range = watchRange(data, then.st_size);
+    else close(file);
+    if (data == MAP_FAILED) throw Failure("LOAD", path + ": expected a file that can be mapped, found an empty one or: " + strerror(error));
+  }
+  ~File() {
+    forgetRange(range);
+    munmap(data, (size_t)then.st_size);
+    close(file);
+  }
+};
+
+std::shared_ptr<Pages> Pages::ofFile(const std::string& path) {
   auto pages = std::make_shared<Pages>();
-  pages->data_ = (uint8_t*)data;
-  pages->bytes_ = found.st_size;
-  pages->mapped_ = true;
+  pages->file_ = std::make_shared<File>(path);
+  pages->data_ = (uint8_t*)pages->file_->data;
+  pages->bytes_ = pages->file_->then.st_size;
   return pages;
 }
-LocalFile::LocalFile(const std::string& path) : handle_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-  if (handle_ < 0) throw Failure("LOAD", path + ": expected a file that can be opened, found: " + strerror(errno));
+
+void Pages::expectUnchanged() const {
+  if (!file_) return;
+  struct stat now;
+  const bool known = fstat(file_->file, &now) == 0;
+  const struct timespec before = lastChange(file_->then), last = known ? lastChange(now) : timespec{};
+  const bool same = known && now.st_size == file_->then.st_size && last.tv_sec == before.tv_sec && last.tv_nsec == before.tv_nsec;
+  if (!same || file_->range->torn) file_->changed = true;
+  if (!file_->changed) return;
+  const std::string size = std::to_string(file_->then.st_size);
+  const std::string found = file_->range->torn || !known ? "a part that can't be read any more"
+                            : now.st_size != file_->then.st_size ? std::to_string(now.st_size) + " bytes"
+                                                                 : "it written to";
+  throw Failure("BACKEND", file_->path + ": expected the " + size + " bytes that were mapped when the model was loaded, found " + found +
+                               "; the model can't go on: load it again, and put new files in the place of such ones by renaming");
 }
+bool Pages::changed() const { return file_ && file_->changed; }
+
+LocalFile::LocalFile(const std::string& path) : handle_(opened(path)) {}
 LocalFile::~LocalFile() { close((int)handle_); }
 bool LocalFile::read(int64_t offset, int64_t bytes, uint8_t* to) const {
   while (bytes > 0) {
@@ -82,11 +141,7 @@ bool LocalFile::read(int64_t offset, int64_t bytes, uint8_t* to) const {
 std::string fileIdentity(const std::string& path) {
   struct stat found;
   if (stat(path.c_str(), &found) != 0) return path;
-#if defined(__APPLE__)
-  const struct timespec& changed = found.st_mtimespec;
-#else
-  const struct timespec& changed = found.st_mtim;
-#endif
+  const struct timespec changed = lastChange(found);
   std::string identity = path;
   for (const int64_t part : {(int64_t)found.st_dev, (int64_t)found.st_ino, (int64_t)found.st_size, (int64_t)changed.tv_sec, (int64_t)changed.tv_nsec})
     identity += ':' + std::to_string(part);

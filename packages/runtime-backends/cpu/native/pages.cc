@@ -18,11 +18,7 @@ Pages::Pages(int64_t bytes) : bytes_(bytes) {
   if (!data_) throw Failure("OUT_OF_MEMORY", "expected room for " + std::to_string(bytes) + " bytes, found none; use a smaller dtype or context");
 }
 Pages::~Pages() {
-  if (!data_) return;
-  if (mapped_)
-    UnmapViewOfFile(data_);
-  else
-    VirtualFree(data_, 0, MEM_RELEASE);
+  if (data_ && !file_) VirtualFree(data_, 0, MEM_RELEASE);
 }
 #else
 Pages::Pages(int64_t bytes) : bytes_(bytes) {
@@ -41,10 +37,12 @@ Pages::Pages(int64_t bytes) : bytes_(bytes) {
 #endif
 }
 Pages::~Pages() {
+  if (file_) return;
 #if defined(__SANITIZE_ADDRESS__)
-  if (!mapped_) free(data_), data_ = nullptr;
-#endif
+  free(data_);
+#else
   if (data_) munmap(data_, (size_t)bytes_);
+#endif
 }
 #endif
 

@@ -19,14 +19,25 @@ class Pages {
   Pages& operator=(const Pages&) = delete;
   uint8_t* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
-  bool mapped() const { return mapped_; }
+  bool mapped() const { return file_ != nullptr; }
   /** @throws Failure LOAD */
   static std::shared_ptr<Pages> ofFile(const std::string& path);
+  /**
+   * That the file behind them is what it was when it was mapped, by its size and the time of its last change; any for pages without one.
+   * Costs a system call.
+   * @throws Failure BACKEND, and from then on always
+   */
+  void expectUnchanged() const;
+  /** Whether that failed once. */
+  bool changed() const;
 
  private:
+  struct File;
+
   uint8_t* data_ = nullptr;
   int64_t bytes_ = 0;
-  bool mapped_ = false;
+  /** Unmaps them in the end. */
+  std::shared_ptr<File> file_;
 };
 
 /** Reads at any place, from several threads at once. */
