@@ -1,9 +1,10 @@
 // The HTTP application: who may ask, how much, what is logged; routes do the rest. Runs wherever hono does.
 
 import { createHash, timingSafeEqual } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
-import { bodyLimit } from "hono/body-limit";
 import { cors } from "hono/cors";
+import type { Tenant } from "jamba";
 import { ApiError, anthropicBody, isAnthropic, shuttingDown, toApiError } from "./errors.ts";
 import { follow } from "./follow.ts";
 import { headersOf, noteHeaders } from "./notes.ts";
@@ -18,24 +19,14 @@ import { eventStream, eventsOf } from "./sse.ts";
 export function createApp(of: Service | Services): Hono<Env> {
   const services = of instanceof Service ? new Services(of) : of;
   const app = new Hono<Env>();
-  const { maxBodyBytes, cors: origins, apiKeys } = services.options;
+  const { cors: origins, apiKeys, shareCache } = services.options;
   app.use(exchanges(services));
   app.use(origin(origins));
   if (origins.length > 0) {
     const exposeHeaders = ["x-request-id", "retry-after", ...Object.values(noteHeaders)];
     app.use(cors({ origin: origins.includes("*") ? "*" : [...origins], exposeHeaders, maxAge: 600 }));
   }
-  app.use(keys(apiKeys));
-  app.use(
-    bodyLimit({
-      maxSize: maxBodyBytes,
-      onError: () => {
-        // What is left of the body is not read, so nothing can follow on this connection.
-        const headers = { connection: "close" };
-        throw new ApiError(413, `body: expected at most ${maxBodyBytes} bytes, found more`, { code: "request_too_large", headers });
-      },
-    }),
-  );
+  app.use(keys(apiKeys, shareCache));
   for (const route of routes) app.on(route.method.toUpperCase(), [...route.paths], handler(services, route));
   app.get("/openapi.json", (c) => c.json(openApiDocument({ options: services.options, model: services.only?.loaded })));
   app.notFound((c) => {
@@ -62,13 +53,13 @@ function handler(services: Services, route: Route): (c: Context<Env>) => Respons
   return async (c) => {
     const exchange = c.get("exchange");
     exchange.route = pathOf(paths[0]);
-    const body = request && (await readBody(c, request, { isOptional: query !== undefined }));
+    const body = request && (await readBody(c, services, request, { isOptional: query !== undefined }));
     if (needsNoModel) return handle({ services, c, exchange } as Call<unknown>);
     const { model = c.req.query("model"), stream } = (body ?? {}) as { model?: string; stream?: boolean };
     const service = services.find(model);
     if (services.all.length > 1) exchange.facts.model = service.id;
     const answer = async () => {
-      exchange.release = await services.use(service, exchange.left.signal);
+      exchange.atEnd(await services.use(service, exchange.left.signal));
       return handle({ services, service, body, c, exchange });
     };
     if (!streams || !stream || services.isThere(service)) return answer();
@@ -82,8 +73,11 @@ function exchanges(services: Services): MiddlewareHandler<Env> {
   return async (c, next) => {
     const start = performance.now();
     const left = new AbortController();
+    // Each of the answers that one request is for listens.
+    setMaxListeners(0, left.signal);
     const unfollow = follow(left, c.req.raw.signal);
     let isOver = false;
+    const ends: (() => void)[] = [];
     const exchange: Exchange = {
       id: newId("req_"),
       // Never the path itself, which may hold anything.
@@ -92,12 +86,15 @@ function exchanges(services: Services): MiddlewareHandler<Env> {
       notes: { notEnforced: [], leftOut: [] },
       left,
       isStream: false,
-      release: () => undefined,
+      atEnd(end) {
+        if (isOver) end();
+        else ends.push(end);
+      },
       end(failure) {
         if (isOver) return;
         isOver = true;
         unfollow();
-        exchange.release();
+        for (const end of ends) end();
         const { route, facts, error = failure === undefined ? undefined : toApiError(failure, exchange.fieldOf) } = exchange;
         const status = left.signal.aborted ? 499 : c.res.status;
         metrics.request(route, status);
@@ -155,7 +152,7 @@ function origin(allowed: readonly string[]): MiddlewareHandler<Env> {
 const openPaths = routes.filter(({ isOpen }) => isOpen).flatMap(({ paths }) => paths);
 
 /** Compares in constant time, and with every key, so that time tells nothing about any of them. */
-function keys(all: readonly string[]): MiddlewareHandler<Env> {
+function keys(all: readonly string[], shares: Tenant["shares"]): MiddlewareHandler<Env> {
   const digest = (key: string) => createHash("sha256").update(key).digest();
   const known = all.map(digest);
   return async (c, next) => {
@@ -163,8 +160,9 @@ function keys(all: readonly string[]): MiddlewareHandler<Env> {
       // Clients send both, where one is for another service.
       const bearer = /^Bearer +(\S+) *$/i.exec(c.req.header("authorization") ?? "")?.[1];
       const given = [c.req.header("x-api-key"), bearer].filter((key) => key !== undefined).map(digest);
-      const found = given.reduce((count, one) => count + known.filter((key) => timingSafeEqual(key, one)).length, 0);
-      if (found === 0)
+      const found = given.flatMap((one) => known.filter((key) => timingSafeEqual(key, one)));
+      if (found.length > 0) c.get("exchange").tenant = { name: found[0].toString("hex"), shares };
+      else
         throw new ApiError(
           401,
           given.length === 0 ? "Expected an API key (Authorization: Bearer …), found none." : "Incorrect API key provided.",

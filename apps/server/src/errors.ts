@@ -107,12 +107,29 @@ export function modelTooLarge(name: string, need: number, budget: number): ApiEr
 }
 
 /** @param model that they wait for, while it is not there */
-export function tooManyRequests(waiting: number, model?: string): ApiError {
+export function tooManyRequests(model?: string): ApiError {
   const behind = model === undefined ? "" : ` for ${JSON.stringify(model)}`;
-  return new ApiError(429, `Too many requests: ${waiting} wait already${behind}. Try again later.`, {
+  return new ApiError(429, `Too many requests wait already${behind}. Try again later.`, {
     type: "rate_limit_error",
     code: "rate_limit_exceeded",
     retryAfter: 2,
+  });
+}
+
+/** What is left of the body is not read, so nothing can follow on its connection. */
+const unread = { connection: "close" };
+
+export function bodyTooLarge(maxBytes: number): ApiError {
+  return new ApiError(413, `body: expected at most ${maxBytes} bytes, found more`, { code: "request_too_large", headers: unread });
+}
+
+/** For bodies that there is no room for. */
+export function busy(): ApiError {
+  return new ApiError(503, "The server has no room for this body now. Try again later.", {
+    type: "overloaded_error",
+    code: "server_busy",
+    retryAfter: 2,
+    headers: unread,
   });
 }
 

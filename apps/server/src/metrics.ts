@@ -34,6 +34,8 @@ export class Metrics {
   promptTokens = 0;
   cachedTokens = 0;
   completionTokens = 0;
+  /** What the server holds of its clients' at the moment, so that a leak shows. */
+  readonly held = { bodyBytes: () => 0, responses: () => 0, responseBytes: () => 0 };
   readonly sockets: SocketCounts = { open: 0, refused: 0, closedIdle: 0 };
   #longest = 0;
   /** Of models that are gone. */
@@ -132,6 +134,9 @@ export class Metrics {
       "Connections closed while they asked nothing, since the start",
       () => this.sockets.closedIdle,
     );
+    gauge(`${prefix}body_bytes`, "Bytes of requests that are being read or answered", () => this.held.bodyBytes());
+    gauge(`${prefix}responses_kept`, "Responses kept for previous_response_id", () => this.held.responses());
+    gauge(`${prefix}responses_kept_bytes`, "Bytes of these", () => this.held.responseBytes());
     gauge("process_resident_memory_bytes", "Bytes of the process in memory", () => process.memoryUsage.rss());
   }
 

@@ -103,7 +103,7 @@ export class Models<T> {
     if (this.#stop.signal.aborted) throw shuttingDown();
     const entry = this.#entries.get(name)!;
     if (this.isFree(name)) return this.#leaseOf(entry);
-    if (entry.waiting.size >= (this.#options.maxWaiting ?? Number.POSITIVE_INFINITY)) throw tooManyRequests(entry.waiting.size, name);
+    if (entry.waiting.size >= (this.#options.maxWaiting ?? Number.POSITIVE_INFINITY)) throw tooManyRequests(name);
     return new Promise((resolve, reject) => {
       const settle = <V>(how: (value: V) => void) => {
         return (value: V) => {

@@ -10,7 +10,7 @@ import type { AppOptions } from "./service.ts";
 
 /** By whom: what it refuses is not documented. */
 export interface Served {
-  readonly options?: Pick<AppOptions, "apiKeys" | "allowGrammars" | "slotsDir" | "slots">;
+  readonly options?: Pick<AppOptions, "apiKeys" | "allowGrammars" | "slotsDir" | "slots" | "maxChoices">;
   readonly model?: JambaModel;
 }
 
@@ -91,9 +91,10 @@ function responsesOf(description: string, answer: Json | undefined, { streams = 
 
 /** Answers may have more fields than these, and requests too. */
 function jsonSchema(schema: z.ZodType, { options = {}, model }: Served = {}): Json {
-  const { allowGrammars, slotsDir, slots = 4 } = options;
+  const { allowGrammars, slotsDir, slots = 4, maxChoices = 128 } = options;
   const more = new Map<unknown, Json>([
     [byServer.grammar, allowGrammars ? {} : { not: {} }],
+    [byServer.choices, { maximum: maxChoices }],
     [byServer.slot, slotsDir === undefined ? {} : { maximum: slots - 1 }],
     [byServer.tokenId, model ? { maximum: model.config.vocabSize - 1 } : {}],
     [byServer.dimensions, model ? { const: model.config.dModel } : {}],

@@ -1,6 +1,7 @@
 // How well documents answer a query, without a model that was trained for it: by how probable they make the query. Knows no HTTP.
 
 import type { JambaModel } from "jamba";
+import type { ReadFor } from "./service.ts";
 
 /** Tokens: a beginning that documents share is read once if it is this long; a shorter one is read as soon as shared. */
 const worthSharing = 64;
@@ -18,12 +19,12 @@ export interface Relevance {
  * worse, and one query's documents are in the order of its probability. Documents that are the same are read once.
  * @throws as `JambaModel.score`
  */
-export async function relevanceOf(model: JambaModel, query: string, documents: readonly string[], signal: AbortSignal): Promise<Relevance> {
+export async function relevanceOf(model: JambaModel, query: string, documents: readonly string[], options: ReadFor): Promise<Relevance> {
   const without = placeOf(model, "");
   const asked = model.tokenizer.encode(without.space + query);
   const texts = [...new Set(documents)];
   const places = texts.map((text) => placeOf(model, text).ids);
-  const [[base], sums] = [await logprobsAfter(model, [without.ids], asked, signal), await logprobsAfter(model, places, asked, signal)];
+  const [[base], sums] = [await logprobsAfter(model, [without.ids], asked, options), await logprobsAfter(model, places, asked, options)];
   const scoreOf = (i: number) => logistic((sums[i] - base) / asked.length);
   const byText = new Map(texts.map((text, i) => [text, { score: scoreOf(i), tokens: places[i].length }]));
   const found = documents.map((text) => byText.get(text)!);
@@ -54,17 +55,17 @@ async function logprobsAfter(
   model: JambaModel,
   all: readonly (readonly number[])[],
   asked: readonly number[],
-  signal: AbortSignal,
+  { tenant, signal }: ReadFor,
 ): Promise<number[]> {
   const shared = sharedLength(all);
   if (shared < worthSharing || all.length === 1) {
     // A signal for each: node warns of a leak where one has many listeners.
-    const scores = all.map((ids) => model.score(ids, asked, { signal: AbortSignal.any([signal]) }));
+    const scores = all.map((ids) => model.score(ids, asked, { tenant, signal: AbortSignal.any([signal]) }));
     for (const one of await Promise.allSettled(scores)) if (one.status === "rejected") throw one.reason;
     return (await Promise.all(scores)).map(({ logprob }) => logprob);
   }
   const rests = all.map((ids) => [...ids.slice(shared), ...asked]);
-  const scores = await model.score(all[0].slice(0, shared), rests, { signal });
+  const scores = await model.score(all[0].slice(0, shared), rests, { tenant, signal });
   return scores.map(({ tokens }) => tokens.slice(-asked.length).reduce((sum, { logprob }) => sum + logprob, 0));
 }
 

@@ -11,16 +11,61 @@ export interface KeptResponse {
   readonly previous?: string;
 }
 
+/** The responses of all tenants: to each its own, as if there were no others. */
+export class Responses {
+  readonly #maxBytes: number;
+  readonly #stores = new Map<string | undefined, ResponseStore>();
+
+  /** @param maxBytes of all texts together, roughly; the oldest of who has most go first, so that nobody is left with less than an equal share */
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  of(tenant: string | undefined): ResponseStore {
+    const store = this.#stores.get(tenant) ?? new ResponseStore(this.#maxBytes, () => this.#makeRoom());
+    this.#stores.set(tenant, store);
+    return store;
+  }
+
+  get count(): number {
+    return this.#sum(({ count }) => count);
+  }
+
+  get bytes(): number {
+    return this.#sum(({ bytes }) => bytes);
+  }
+
+  #sum(of: (store: ResponseStore) => number): number {
+    return [...this.#stores.values()].reduce((sum, store) => sum + of(store), 0);
+  }
+
+  #makeRoom(): void {
+    while (this.bytes > this.#maxBytes)
+      [...this.#stores.values()].reduce((most, one) => (one.bytes > most.bytes ? one : most)).forgetOldest();
+  }
+}
+
+/** Of one tenant. */
 export class ResponseStore {
   readonly #maxBytes: number;
+  readonly #makeRoom: () => void;
   /** Oldest first. */
   readonly #kept = new Map<string, { kept: KeptResponse; bytes: number }>();
   readonly #items = new Map<string, InputItem>();
   #bytes = 0;
 
-  /** @param maxBytes of all texts together, roughly; the oldest go first */
-  constructor(maxBytes: number) {
+  /** @param makeRoom called when there is more to keep */
+  constructor(maxBytes: number, makeRoom: () => void) {
     this.#maxBytes = maxBytes;
+    this.#makeRoom = makeRoom;
+  }
+
+  get count(): number {
+    return this.#kept.size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
   }
 
   get(id: string): KeptResponse | undefined {
@@ -34,10 +79,11 @@ export class ResponseStore {
     this.#kept.set(kept.response.id, { kept, bytes });
     for (const item of itemsOf(kept)) this.#items.set(item.id, item);
     this.#bytes += bytes;
-    for (const [oldest] of this.#kept) {
-      if (this.#bytes <= this.#maxBytes) break;
-      this.delete(oldest);
-    }
+    this.#makeRoom();
+  }
+
+  forgetOldest(): void {
+    for (const [oldest] of this.#kept) return void this.delete(oldest);
   }
 
   /** Whether it was there. */

@@ -1,8 +1,9 @@
 // What a route is, and how its request is read: once checked here, a body is what its schema says.
 
 import type { Context } from "hono";
-import type { Result } from "jamba";
+import type { Result, Tenant } from "jamba";
 import type { z } from "zod";
+import { bodyText } from "./body.ts";
 import { ApiError } from "./errors.ts";
 import type { FieldOf, Notes } from "./notes.ts";
 import type { Service } from "./service.ts";
@@ -61,8 +62,10 @@ export interface Exchange {
   readonly left: AbortController;
   /** A stream goes on after the handler, and calls `end` when it is over. */
   isStream: boolean;
-  /** Lets the model go. */
-  release(): void;
+  /** By the digest of the key that it came with; undefined where the server has no keys. What is one tenant's is nobody else's. */
+  tenant?: Tenant;
+  /** Has something done when it ends, such as letting the model go; at once if it has ended. */
+  atEnd(end: () => void): void;
   end(error?: unknown): void;
 }
 
@@ -95,20 +98,31 @@ const deepest = 64;
 
 /**
  * @param isOptional whether no body at all is as good as {}
- * @throws ApiError 415, 413 or 400 with the field at fault
+ * @throws ApiError 415, 400 with the field at fault, and as `bodyText`
  */
-export async function readBody<T extends z.ZodType>(c: Context, schema: T, { isOptional = false } = {}): Promise<z.output<T>> {
-  const text = await c.req.text();
-  if (isOptional && text === "") return schema.parse({});
+export async function readBody<T extends z.ZodType>(
+  c: Context<Env>,
+  services: Services,
+  schema: T,
+  { isOptional = false } = {},
+): Promise<z.output<T>> {
   const type = c.req.header("content-type") ?? "";
-  if (!/^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type))
-    throw new ApiError(415, `content-type: expected application/json, found ${JSON.stringify(type)}`);
+  const isJson = /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type);
+  // Before anything of it is read, unless there may be none.
+  if (!isJson && !isOptional) throw wrongType(type);
+  const text = await bodyText(c, services);
+  if (isOptional && text === "") return schema.parse({});
+  if (!isJson) throw wrongType(type);
   const value = parseJson(text);
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const { path, message } = deepestIssue(parsed.error.issues);
   const param = pathText(path) || undefined;
   throw new ApiError(400, param === undefined ? message : `${param}: ${message}`, { param, code: "invalid_value" });
+}
+
+function wrongType(found: string): ApiError {
+  return new ApiError(415, `content-type: expected application/json, found ${JSON.stringify(found)}`);
 }
 
 function parseJson(text: string): unknown {

@@ -1,7 +1,17 @@
 // One model as routes see it: what it is called, itself while it is there, who may still come. Knows no HTTP.
 
 import { randomUUID } from "node:crypto";
-import { type GenerateOptions, JambaError, type JambaModel, type Part, type Prompt, type Result, type TextStream } from "jamba";
+import {
+  type GenerateOptions,
+  JambaError,
+  type JambaModel,
+  type Part,
+  type Prompt,
+  type ReadingOptions,
+  type Result,
+  type Tenant,
+  type TextStream,
+} from "jamba";
 import { ApiError, modelFailed, modelLoading, shuttingDown, tooManyRequests } from "./errors.ts";
 import { followFor } from "./follow.ts";
 import { Metrics } from "./metrics.ts";
@@ -16,12 +26,24 @@ export interface AppOptions {
   cors?: readonly string[];
   /** 4 MiB if not given: some three times a context of 262,144 tokens. Texts become tokens at once, during which all others wait. */
   maxBodyBytes?: number;
+  /**
+   * Bytes of all bodies that are being read or answered; 64 MiB if not given, and no less than `maxBodyBytes`. Beyond it others wait a little,
+   * then are told to come back later (503); of a key's bodies half of it is held at most.
+   */
+  maxBodyBytesInFlight?: number;
   /** The most that an answer may take, waiting included; 10 minutes if not given. An answer that has begun ends there as if `max_tokens` had. */
   requestTimeoutMs?: number;
-  /** Calls that may wait for room before others are told to come back later (429); 64 if not given. */
+  /** Requests that may wait for room before others are told to come back later (429), however many answers each is for; 64 if not given. */
   maxQueue?: number;
   /** The most new tokens of an answer, whatever the request says; 32,768 if not given. */
   maxTokens?: number;
+  /** The most answers that one request may ask for: `n`, or `best_of`, for each of its prompts; 128 if not given. */
+  maxChoices?: number;
+  /**
+   * What requests of one key find of what those of another have read: nothing ("none", if not given), the state after the same system
+   * messages ("system"), or all ("all"). Who shares may learn what others have asked, by asking the same and being told that it is cached.
+   */
+  shareCache?: Tenant["shares"];
   /** Where neither the request nor the model's generation_config.json says: 1 as OpenAI's if not given, and 0 always takes the most probable token. */
   temperature?: number;
   /** Accept `grammar`. A grammar is a program: one that is made to can stop the server for ever. */
@@ -45,9 +67,12 @@ const defaults = {
   apiKeys: [] as readonly string[],
   cors: [] as readonly string[],
   maxBodyBytes: 4 * 2 ** 20,
+  maxBodyBytesInFlight: 64 * 2 ** 20,
   requestTimeoutMs: 600_000,
   maxQueue: 64,
   maxTokens: 32_768,
+  maxChoices: 128,
+  shareCache: "none" as NonNullable<Tenant["shares"]>,
   temperature: 1,
   allowGrammars: false,
   slots: 4,
@@ -64,6 +89,8 @@ const ranges: Ranges = {
   requestTimeoutMs: [1, longestTimer],
   maxQueue: [1, Number.POSITIVE_INFINITY],
   maxTokens: [1, Number.POSITIVE_INFINITY],
+  maxChoices: [1, 1024],
+  maxBodyBytesInFlight: [1, Number.POSITIVE_INFINITY],
   slots: [1, 1024],
   maxResponseBytes: [0, Number.POSITIVE_INFINITY],
   pingMs: [1, longestTimer],
@@ -114,8 +141,8 @@ export class Service {
   readonly #running = new Set<AbortController>();
   #model: JambaModel | undefined;
   #failed: unknown;
-  /** Answers under way, running or not. */
-  #answers = 0;
+  /** Requests under way, each by its signal, with how many answers of it are. */
+  readonly #requests = new Map<AbortSignal, number>();
 
   /** @param model undefined for one that comes and goes: see `become` */
   constructor(model: JambaModel | Promise<JambaModel> | undefined, name: string, options: AppOptions = {}, metrics?: Metrics) {
@@ -170,9 +197,14 @@ export class Service {
    * @param before what is to be done first, within the answer's time; tokens of the prompt that it reads are not told as cached
    * @throws ApiError 429 when too many wait, JambaError for options and prompts that do not fit
    */
-  answer(prompt: Prompt, { signal, formatMs = 0, ...options }: AnswerOptions, session?: TextStreamer, before?: Before): Answer {
+  answer(
+    prompt: Prompt,
+    { signal = new AbortController().signal, formatMs = 0, ...options }: AnswerOptions,
+    session?: TextStreamer,
+    before?: Before,
+  ): Answer {
     const { model } = this;
-    this.#expectRoom();
+    this.#expectRoom(signal);
     const controller = new AbortController();
     const { temperature, maxTokens = defaultMaxTokens } = this.defaults;
     const stream = (session ?? model.stream.bind(model))(prompt, {
@@ -193,42 +225,52 @@ export class Service {
         await before(controller.signal);
         beforeMs = performance.now() - start;
       });
-    return { parts: this.#counted({ stream, result, read }, options.n ?? 1, controller, signal), result };
+    return { parts: this.#counted({ stream, result, read }, controller, signal), result };
   }
 
   /**
    * What `work` finds in texts, within the time of an answer.
    * @throws as `answer`; what `work` throws, the reason of its signal among it
    */
-  async read<T>(work: (model: JambaModel, signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
-    this.#expectRoom();
+  async read<T>(work: (model: JambaModel, options: ReadFor) => Promise<T>, { left, tenant }: Reader): Promise<T> {
+    const leave = this.#enter(left.signal);
     const controller = new AbortController();
-    const unfollow = followFor(controller, signal, this.options.requestTimeoutMs);
-    this.#answers++;
+    const unfollow = followFor(controller, left.signal, this.options.requestTimeoutMs);
     this.#running.add(controller);
     try {
-      return await work(this.model, controller.signal);
+      return await work(this.model, { tenant, signal: controller.signal });
     } finally {
       unfollow();
       this.#running.delete(controller);
-      this.#answers--;
+      leave();
     }
   }
 
-  #expectRoom(): void {
-    const waiting = this.#answers - this.model.calls().running;
-    if (waiting >= this.options.maxQueue) throw tooManyRequests(waiting);
+  /** A request counts once, however many answers it is for. @throws ApiError 429 */
+  #expectRoom(request: AbortSignal): void {
+    if (this.#requests.has(request)) return;
+    if (this.#requests.size - this.model.calls().running >= this.options.maxQueue) throw tooManyRequests();
+  }
+
+  /** @returns what is called when the answer has ended */
+  #enter(request: AbortSignal): () => void {
+    this.#expectRoom(request);
+    const add = (count: number) => {
+      const answers = (this.#requests.get(request) ?? 0) + count;
+      if (answers > 0) this.#requests.set(request, answers);
+      else this.#requests.delete(request);
+    };
+    add(1);
+    return () => add(-1);
   }
 
   async *#counted(
     { stream, result, read }: { stream: TextStream; result: () => Promise<Result>; read?: () => Promise<void> },
-    answers: number,
     controller: AbortController,
-    signal: AbortSignal | undefined,
+    signal: AbortSignal,
   ): AsyncGenerator<Part, void> {
     // Again: others may have begun since this one was asked for.
-    this.#expectRoom();
-    this.#answers += answers;
+    const leave = this.#enter(signal);
     this.#running.add(controller);
     const unfollow = followFor(controller, signal, this.options.requestTimeoutMs);
     // Cut short by a timeout it is a whole answer of its kind; cut short by the end of the server it is none.
@@ -252,7 +294,7 @@ export class Service {
       // An answer that has not begun is not drawn for its result alone.
       controller.abort();
       this.#running.delete(controller);
-      this.#answers -= answers;
+      leave();
       // Also of an answer that was cancelled after its first token.
       await result().then(
         (whole) => this.metrics.answered(whole),
@@ -275,6 +317,14 @@ export function unixSeconds(): number {
   return Math.floor(Date.now() / 1000);
 }
 
+/** What calls that read need of their request. */
+export type ReadFor = Required<Pick<ReadingOptions, "signal">> & ReadingOptions;
+
+/** An exchange. */
+interface Reader extends Pick<ReadingOptions, "tenant"> {
+  readonly left: AbortController;
+}
+
 export type Before = (signal: AbortSignal) => Promise<void>;
 
 /** Of an answer whose prompt was read by what came before it. @param ms that this took */
@@ -290,6 +340,8 @@ function later(result: Result, ms: number, { formatMs: compileMs = 0 } = {}): Re
 }
 
 interface AnswerOptions extends GenerateOptions {
+  /** The request's: all answers of one come with the same. */
+  readonly signal?: AbortSignal;
   /** Milliseconds that went into its format before it began. */
   readonly formatMs?: number;
 }

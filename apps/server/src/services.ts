@@ -5,12 +5,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { JambaError, type JambaModel } from "jamba";
+import { BodyRoom } from "./body.ts";
 import { ApiError, modelFailed, modelLoading } from "./errors.ts";
 import { followFor } from "./follow.ts";
 import { Metrics } from "./metrics.ts";
 import { lifetimeOf, memoryOf, type ServedModel, type ServedModels, servedModel } from "./model-source.ts";
 import { type Lifetime, Models } from "./models.ts";
-import { ResponseStore } from "./response-store.ts";
+import { Responses } from "./response-store.ts";
 import { type AppOptions, type AppSettings, expectInRange, longestTimer, Service, settingsOf, unixSeconds } from "./service.ts";
 
 /** For a server of several models, or of one that does not stay. */
@@ -26,7 +27,8 @@ export interface ModelsOptions extends Omit<AppOptions, "alias"> {
 export class Services {
   readonly options: AppSettings;
   readonly metrics: Metrics;
-  readonly responses: ResponseStore;
+  readonly responses: Responses;
+  readonly bodies: BodyRoom;
   readonly all: readonly Service[];
   /** Refuses whoever comes, when a server is about to end. */
   draining = false;
@@ -42,26 +44,39 @@ export class Services {
     if (of instanceof Service) {
       this.options = of.options;
       this.metrics = of.metrics;
-      this.responses = new ResponseStore(this.options.maxResponseBytes);
+      this.responses = new Responses(this.options.maxResponseBytes);
+      this.bodies = new BodyRoom(this.options.maxBodyBytesInFlight);
       this.all = [of];
       this.#byName = namesOf([[of, {}]]);
+      this.#tell();
       return;
     }
     const { models, memoryBytes, idleUnloadMs, ...options } = of;
     expectInRange({ memoryBytes, idleUnloadMs }, { memoryBytes: [1, Number.POSITIVE_INFINITY], idleUnloadMs: [1, longestTimer] });
     this.options = settingsOf(options);
     this.metrics = new Metrics(() => this.all);
-    this.responses = new ResponseStore(this.options.maxResponseBytes);
+    this.responses = new Responses(this.options.maxResponseBytes);
+    this.bodies = new BodyRoom(this.options.maxBodyBytesInFlight);
     const served = Object.entries(models).map(([id, given]): [Service, Partial<ServedModel>] => {
       const model = servedModel(given);
       const name = typeof model.source === "string" ? model.source : id;
       return [new Service(undefined, name, { ...options, alias: id }, this.metrics), model];
     });
+    this.#tell();
     if (served.length === 0) throw new JambaError("OPTION", "models: expected one at least, found none");
     this.all = served.map(([service]) => service);
     this.#byName = namesOf(served);
     const lifetimes = served.map(([service, model]) => [service.id, this.#lifetimeOf(service, model as ServedModel)] as const);
     this.#models = new Models(new Map(lifetimes), { memoryBytes, idleUnloadMs, maxWaiting: this.options.maxQueue });
+  }
+
+  #tell(): void {
+    const { responses, bodies } = this;
+    Object.assign(this.metrics.held, {
+      bodyBytes: () => bodies.bytes,
+      responses: () => responses.count,
+      responseBytes: () => responses.bytes,
+    });
   }
 
   /** The first model's, if there is no other. */

@@ -5,9 +5,11 @@ import type { z } from "zod";
 import { badRequest } from "./errors.ts";
 import type { Sampling, Template, Turn } from "./schemas/fields.ts";
 import type { responseFormat } from "./schemas/requests.ts";
+import type { AppSettings } from "./service.ts";
 
 /** What a field leaves out stays undefined: the model's own default holds. */
-export function samplingOptions(body: Partial<Sampling>, { allowGrammars }: { readonly allowGrammars: boolean }): GenerateOptions {
+export function samplingOptions(body: Partial<Sampling>, options: AppSettings): GenerateOptions {
+  expectChoices("n", body.n ?? 1, options);
   const dry = body.dry_multiplier
     ? {
         multiplier: body.dry_multiplier,
@@ -17,7 +19,7 @@ export function samplingOptions(body: Partial<Sampling>, { allowGrammars }: { re
         breakers: body.dry_sequence_breakers,
       }
     : undefined;
-  if (body.grammar !== undefined && !allowGrammars)
+  if (body.grammar !== undefined && !options.allowGrammars)
     throw badRequest("grammar", "expected none: this server was not started with grammars allowed; use response_format", "unsupported");
   const format: Format | undefined =
     body.grammar !== undefined
@@ -43,6 +45,11 @@ export function samplingOptions(body: Partial<Sampling>, { allowGrammars }: { re
     maxTokens: tokenLimit(body.max_tokens),
     format,
   };
+}
+
+/** @throws ApiError 400 for more answers than one request may ask for */
+export function expectChoices(param: string, found: number, { maxChoices }: AppSettings): void {
+  if (found > maxChoices) throw badRequest(param, `expected at most ${maxChoices} answers in all, found ${found}`);
 }
 
 /** Of two places to say it, the request's own counts. */

@@ -68,6 +68,7 @@ async function startAnswer({ service, body, exchange }: Call<ChatRequest>): Prom
     parallelToolCalls: body.isOldForm ? false : body.parallel_tool_calls,
     logprobs: body.logprobs,
     topLogprobs: body.top_logprobs,
+    tenant: exchange.tenant,
     signal: exchange.left.signal,
   };
   exchange.fieldOf = fieldsOf(wordsOf(body), offered);

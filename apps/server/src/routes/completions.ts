@@ -6,11 +6,11 @@ import { noteLoose } from "../notes.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
 import { completionAnswer } from "../schemas/answers.ts";
 import { type CompletionRequest, completionRequest } from "../schemas/requests.ts";
-import { type Answer, type Before, newId, type Service, unixSeconds } from "../service.ts";
+import { type Answer, type AppSettings, type Before, newId, type Service, unixSeconds } from "../service.ts";
 import { data, done, eventStream } from "../sse.ts";
 import { promptLogprobs, type ShownToken, TextLogprobs } from "../text-logprobs.ts";
 import { fieldsOf } from "../tools.ts";
-import { finishReasonOf, logprobsOfText, StreamedLogprobs, samplingOptions, timingsOf, usageOf } from "../wire.ts";
+import { expectChoices, finishReasonOf, logprobsOfText, StreamedLogprobs, samplingOptions, timingsOf, usageOf } from "../wire.ts";
 
 export const completionsRoute = withBody({
   method: "post",
@@ -22,7 +22,7 @@ export const completionsRoute = withBody({
   streams: true,
   async handle(call) {
     const { service, body, c, exchange } = call;
-    const asked = await startAnswers(call, promptsOf(body));
+    const asked = await startAnswers(call, promptsOf(body, service.options));
     if (body.stream) return eventStream(chunks(call, asked), call);
     for await (const _ of together(asked));
     const results = await Promise.all(asked.map(({ answer }) => answer.result()));
@@ -54,10 +54,10 @@ interface Asked {
   readonly echoed: () => readonly ShownToken[];
 }
 
-function promptsOf({ prompt, n = 1, best_of = n }: CompletionRequest): readonly TextOrIds[] {
+function promptsOf({ prompt, n = 1, best_of = n }: CompletionRequest, options: AppSettings): readonly TextOrIds[] {
   const prompts = typeof prompt === "string" || typeof prompt[0] === "number" ? [prompt as TextOrIds] : (prompt as TextOrIds[]);
   const param = best_of > n ? "best_of" : "n";
-  if (prompts.length * best_of > 128) throw badRequest(param, `expected at most 128 answers in all, found ${prompts.length * best_of}`);
+  expectChoices(param, prompts.length * best_of, options);
   return prompts;
 }
 
@@ -70,6 +70,7 @@ async function startAnswers({ service, body, exchange }: Call<CompletionRequest>
     n: drawn,
     logprobs: topLogprobs !== undefined || drawn > n ? true : undefined,
     topLogprobs,
+    tenant: exchange.tenant,
     signal: exchange.left.signal,
   };
   exchange.fieldOf = fieldsOf({ messages: "prompt", schema: "json_schema" }, { places: [] });
@@ -78,7 +79,7 @@ async function startAnswers({ service, body, exchange }: Call<CompletionRequest>
     let echoed: readonly ShownToken[] = [];
     const before: Before = async (signal) => {
       // An answer goes on from what was read.
-      echoed = await promptLogprobs(service.model, prompt, { topLogprobs, keep: options.maxTokens !== 0, signal });
+      echoed = await promptLogprobs(service.model, prompt, { topLogprobs, keep: options.maxTokens !== 0, tenant: exchange.tenant, signal });
     };
     return {
       answer: service.answer(prompt, { ...options, formatMs }, undefined, echo && topLogprobs !== undefined ? before : undefined),

@@ -22,7 +22,7 @@ export const embeddingsRoute = withBody({
     if (body.dimensions !== undefined && body.dimensions !== dModel)
       throw badRequest("dimensions", `expected ${dModel}, this model's own, found ${body.dimensions}`);
     const promptTokens = texts.reduce((sum, text) => sum + model.tokenizer.encode(text, { addBos: model.tokenizer.addBos }).length, 0);
-    const values = (await service.read((model, signal) => model.embed(texts, { signal }), exchange.left.signal)).data as Float32Array;
+    const values = (await service.read((model, options) => model.embed(texts, options), exchange)).data as Float32Array;
     Object.assign(exchange.facts, { promptTokens });
     const embeddingOf = (index: number) => {
       const row = values.slice(index * dModel, (index + 1) * dModel);

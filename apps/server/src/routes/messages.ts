@@ -28,7 +28,7 @@ export const messageRoutes = [
       const maxTokens = Math.max(1, body.max_tokens);
       const answer = withoutTokens(
         body,
-        service.answer(messages, { ...drawn, ...options, maxTokens, formatMs, signal: exchange.left.signal }),
+        service.answer(messages, { ...drawn, ...options, maxTokens, formatMs, tenant: exchange.tenant, signal: exchange.left.signal }),
       );
       if (body.stream) return eventStream(events(call, answer), call);
       const blocks = new MessageBlocks(wantsThoughts(body));

@@ -18,7 +18,7 @@ export const rerankRoute = withBody({
     exchange.fieldOf = fieldsOf({ messages: "documents" }, { places: [] });
     const texts = body.documents.map((document) => (typeof document === "string" ? document : document.text));
     const query = body.query.trim();
-    const { scores, promptTokens } = await service.read((model, signal) => relevanceOf(model, query, texts, signal), exchange.left.signal);
+    const { scores, promptTokens } = await service.read((model, options) => relevanceOf(model, query, texts, options), exchange);
     Object.assign(exchange.facts, { promptTokens });
     const results = scores
       .map((relevance_score, index) => ({ index, relevance_score, ...(body.return_documents && { document: { text: texts[index] } }) }))

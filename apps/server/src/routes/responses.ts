@@ -24,7 +24,7 @@ const answerRoute = withBody({
   streams: true,
   async handle(call) {
     const { services, service, body, c, exchange } = call;
-    const items = itemsOf(body, services.responses, services.options.maxBodyBytes);
+    const items = itemsOf(body, services.responses.of(exchange.tenant?.name), services.options.maxBodyBytes);
     const asked: Asked = { head: headOf(service, body), input: items.own };
     const answer = await startAnswer(call, items);
     if (body.stream) {
@@ -55,7 +55,10 @@ export const responseRoutes: readonly Route[] = [
     summary: "A response that is kept",
     returns: "The response",
     answer: responseAnswer,
-    handle: ({ services, c }) => c.json((services.responses.get(c.req.param("id")!) ?? notKept(c.req.param("id")!)).response),
+    handle({ services, c, exchange }) {
+      const wanted = c.req.param("id")!;
+      return c.json((services.responses.of(exchange.tenant?.name).get(wanted) ?? notKept(wanted)).response);
+    },
   }),
   withoutModel({
     method: "delete",
@@ -64,9 +67,11 @@ export const responseRoutes: readonly Route[] = [
     summary: "Forgets a response; those that went on from it can't be gone on from any more",
     returns: "What was forgotten",
     answer: deletedResponseAnswer,
-    handle({ services, c }) {
+    handle({ services, c, exchange }) {
       const wanted = c.req.param("id")!;
-      return services.responses.delete(wanted) ? c.json({ id: wanted, object: "response", deleted: true }) : notKept(wanted);
+      return services.responses.of(exchange.tenant?.name).delete(wanted)
+        ? c.json({ id: wanted, object: "response", deleted: true })
+        : notKept(wanted);
     },
   }),
 ];
@@ -108,6 +113,7 @@ async function startAnswer({ service, body, exchange }: Call<ResponseRequest>, i
     truncation: body.truncation === "auto" ? "auto" : "none",
     format: !format || format.type === "text" ? undefined : { type: "json", schema: schema?.schema, strict: schema?.strict ?? false },
     knobs: format?.type === "json_object" ? { response_format: "json_object" } : undefined,
+    tenant: exchange.tenant,
     signal: exchange.left.signal,
   };
   const words = { messages: "input", schema: "text.format.schema", tool: (place: number) => `tools[${place}]` };
@@ -183,7 +189,7 @@ function finished(
       total_tokens: usage.total_tokens,
     },
   };
-  if (response.store) services.responses.put({ response, input, previous: body.previous_response_id });
+  if (response.store) services.responses.of(exchange.tenant?.name).put({ response, input, previous: body.previous_response_id });
   return response;
 }
 

@@ -10,6 +10,7 @@ export function optional<T extends z.ZodType>(schema: T) {
 /** What a server or its model says more of: see the OpenAPI document. */
 export const byServer = {
   grammar: z.string().min(1),
+  choices: z.int().min(1).max(1024),
   slot: z.int().min(-1),
   tokenId: z
     .int()
@@ -34,7 +35,7 @@ export const sampling = {
   min_p: optional(share),
   typical_p: optional(share),
   seed: optional(z.int()),
-  n: optional(z.int().min(1).max(128)),
+  n: optional(byServer.choices),
   stop: optional(z.union([stopText, stopTexts])),
   frequency_penalty: optional(z.number().min(-2).max(2)),
   presence_penalty: optional(z.number().min(-2).max(2)),
