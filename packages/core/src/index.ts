@@ -95,4 +95,5 @@ export { type LoweringTarget, lower, type Output, type Plan, traced } from "./lo
 export type { AttentionState, ExpertArgs, LayerState, MambaState, MatmulOptions, Ops } from "./ops.ts";
 export { record } from "./recorder.ts";
 export { openReference, type ReferenceKernels, type ReferenceOptions, referenceKernels } from "./reference/driver.ts";
+export { atOnce, inSlices, nextTurn } from "./slices.ts";
 export { type TopRow, topOf } from "./top.ts";

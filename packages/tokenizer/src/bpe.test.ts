@@ -32,7 +32,11 @@ const anyFile = fc
     unknown: fc.boolean(),
     fewBytes: fc.boolean(),
     normalizer: fc.constantFrom(null, spaces, { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "▁" }, spaces] }),
-    pre_tokenizer: fc.constantFrom(null, { type: "Metaspace", split: false, prepend_scheme: "first" }),
+    pre_tokenizer: fc.constantFrom(
+      null,
+      { type: "Metaspace", split: false, prepend_scheme: "first" },
+      { type: "Metaspace", split: false, prepend_scheme: "always" },
+    ),
     added: fc.array(fc.record({ normalized: fc.boolean(), lstrip: fc.boolean(), rstrip: fc.boolean() }), { minLength: 3, maxLength: 3 }),
   })
   .map(({ merges, order, flags, unknown, fewBytes, normalizer, pre_tokenizer, added }) => {
@@ -117,6 +121,18 @@ describe("ids equal the library's", () => {
       );
   });
 
+  test("for texts of many pieces, whatever is done with their spaces", () => {
+    const parts = ["a ", "  b", " ", "ab", "🎉", "\ud83c", "<s>", "b a", "▁ "];
+    const text = (seed: number) =>
+      Array.from({ length: 9000 }, (_, i) => parts[(Math.imul(i + seed, 0x9e3779b1) >>> 11) % parts.length]).join("");
+    fc.assert(
+      fc.property(anyFile, fc.nat(), (json, seed) => {
+        expect(loadTokenizer(json).encode(text(seed))).toEqual(libraryOf(json)(text(seed)));
+      }),
+      { numRuns: 20, seed: 1 },
+    );
+  });
+
   test("for pieces that are longer than one heap is for", () => {
     const [tokenizer, expected] = [loadTokenizer(tiny), libraryOf(tiny)];
     const letters = Array.from({ length: 12_000 }, (_, i) => "etaoinshr"[(Math.imul(i + 7, 0x9e3779b1) >>> 13) % 9]).join("");
@@ -134,4 +150,32 @@ test.each([" ", "ab", "etaoinshr", "the"])("the pairs that are looked at grow wi
     expect(add.mock.calls.length).toBeLessThanOrEqual(3 * text.length * count);
   }
   add.mockRestore();
+});
+
+test("long texts become the same ids in slices, and others have turns between", async () => {
+  const tokenizer = loadTokenizer(tiny);
+  const text = `${" a".repeat(40_000)}${"b".repeat(500_000)}${"\n".repeat(300_000)}\ud800<|bom|>${"some words of it ".repeat(20_000)}`;
+  let turns = 0;
+  let isOver = false;
+  const turn = () => {
+    turns++;
+    if (!isOver) setImmediate(turn);
+  };
+  setImmediate(turn);
+  const ids = await tokenizer.encodeAsync(text);
+  const before = turns;
+  expect(await tokenizer.decodeAsync(ids)).toBe(tokenizer.decode(ids));
+  isOver = true;
+  expect(before).toBeGreaterThan(3);
+  expect(turns).toBeGreaterThan(before);
+  expect(ids).toEqual(tokenizer.encode(text));
+});
+
+test("what a signal ends in the middle leaves the tokenizer as it was", async () => {
+  const tokenizer = loadTokenizer(tiny);
+  const [controller, text] = [new AbortController(), "ab".repeat(500_000)];
+  setImmediate(() => controller.abort(new Error("enough")));
+  const [cut, beside] = [tokenizer.encodeAsync(text, { signal: controller.signal }), tokenizer.encodeAsync(text)];
+  await expect(cut).rejects.toThrow("enough");
+  expect(await beside).toEqual(tokenizer.encode(text));
 });

@@ -2,6 +2,7 @@
 // It knows no added tokens, normalizers or pre-tokenizers: the library does those. Its own BPE spells each pair as JSON text and
 // each symbol as an object: 1.5 million characters take it seconds, and its merges tens of MB.
 
+import { atOnce } from "@jamba/core";
 import { MergeQueue } from "./merge-queue.ts";
 import { makePairMap } from "./pair-map.ts";
 import { makePieceCache } from "./piece-cache.ts";
@@ -18,11 +19,13 @@ export interface BpeRules {
   readonly ignoreMerges: boolean;
 }
 
-/** Ids of the words of one stretch of text, all of it well-formed. */
-export type Bpe = (words: readonly string[]) => number[];
+/** Appends the ids of `words`, of one stretch of text, all of it well-formed. Yields after each bit of work. */
+export type Bpe = (words: Iterable<string>, ids: number[]) => Generator<void, void>;
 
 /** Symbols that are worked on in arrays that are kept, with their merges in one heap. */
 const maxShort = 4096;
+/** Characters, merges or ids between two yields: well below a millisecond. */
+const sliceSteps = 8192;
 /** Before the first symbol and after the last. A character that is no token is the complement of its code point, below 0 too. */
 const edge = -(2 ** 31);
 
@@ -34,11 +37,9 @@ export function makeBpe({ idOf, merges, unknownId, byteFallback, fuseUnknown, ig
   const utf8 = new TextEncoder();
   const bytes = new Uint8Array(4);
   const cache = makePieceCache();
-  const queue = new MergeQueue();
-  const short = makeSymbols(maxShort);
-  let { symbol, next, prev, rank } = short;
+  const short = atOnce(makeWork(maxShort));
 
-  function encodeWord(word: string, ids: number[]): void {
+  function* encodeWord(word: string, ids: number[]): Generator<void, void> {
     const whole = ignoreMerges ? idOf.get(word) : undefined;
     if (whole !== undefined) {
       ids.push(whole);
@@ -48,13 +49,16 @@ export function makeBpe({ idOf, merges, unknownId, byteFallback, fuseUnknown, ig
     let hash = 0;
     let before = word.charCodeAt(0);
     for (let end = 1; end <= word.length; end++) {
+      if (end % sliceSteps === 0) yield;
       const unit = word.charCodeAt(end);
       hash = (Math.imul(hash, 31) + before) | 0;
       if (end === word.length || !(isLowSurrogate(unit) || joints.get(before, unit) === 0)) {
         if (end - start === 1 && idOfUnit[before] >= 0) ids.push(idOfUnit[before]);
+        else if (end - start > maxShort) yield* merge(yield* makeWork(end - start), word, start, end, ids);
         else if (!cache.recall(word, start, end, hash, ids)) {
           const from = ids.length;
-          merge(word, start, end, ids);
+          // Too short for a yield: nobody else comes to `short` before its end.
+          merge(short, word, start, end, ids).next();
           cache.keep(word, start, end, hash, ids, from);
         }
         start = end;
@@ -65,9 +69,9 @@ export function makeBpe({ idOf, merges, unknownId, byteFallback, fuseUnknown, ig
   }
 
   /** Appends the ids of units `start` to `end`. */
-  function merge(text: string, start: number, end: number, ids: number[]): void {
+  function* merge(work: Work, text: string, start: number, end: number, ids: number[]): Generator<void, void> {
+    const { symbol, next, prev, rank, queue } = work;
     const long = end - start > maxShort;
-    if (long) ({ symbol, next, prev, rank } = makeSymbols(end - start));
     let count = 0;
     for (let at = start; at < end; at++) {
       const codePoint = text.codePointAt(at)!;
@@ -77,13 +81,18 @@ export function makeBpe({ idOf, merges, unknownId, byteFallback, fuseUnknown, ig
       symbol[count] = id < 0 ? ~codePoint : id;
       prev[count] = count - 1;
       next[count] = count + 1;
+      if (count % sliceSteps === 0) yield;
     }
     next[0] = 1;
     symbol[0] = symbol[count + 1] = edge;
     queue.start(long);
-    for (let position = 1; position < count; position++) meet(position);
+    for (let position = 1; position < count; position++) {
+      meet(work, position);
+      if (position % sliceSteps === 0) yield;
+    }
 
-    while (queue.take()) {
+    for (let taken = 1; queue.take(); taken++) {
+      if (taken % sliceSteps === 0) yield;
       const { position } = queue;
       if (rank[position] !== queue.rank) continue;
       const right = next[position];
@@ -91,18 +100,19 @@ export function makeBpe({ idOf, merges, unknownId, byteFallback, fuseUnknown, ig
       rank[right] = -1;
       next[position] = next[right];
       prev[next[right]] = position;
-      meet(prev[position]);
-      meet(position);
+      meet(work, prev[position]);
+      meet(work, position);
     }
 
-    for (let position = 1; position <= count; position = next[position])
+    for (let position = 1, given = 1; position <= count; position = next[position], given++) {
       if (symbol[position] >= 0) ids.push(symbol[position]);
       else pushUnknown(ids, String.fromCodePoint(~symbol[position]));
-    if (long) ({ symbol, next, prev, rank } = short);
+      if (given % sliceSteps === 0) yield;
+    }
   }
 
   /** Looks at the pair of the symbol at `position` and the next. */
-  function meet(position: number): void {
+  function meet({ symbol, next, rank, queue }: Work, position: number): void {
     const [left, right] = [symbol[position], symbol[next[position]]];
     rank[position] = left < 0 || right < 0 ? -1 : ranks.get(left, right);
     if (rank[position] >= 0) queue.add(rank[position], position);
@@ -123,11 +133,16 @@ export function makeBpe({ idOf, merges, unknownId, byteFallback, fuseUnknown, ig
     if (unknownId !== undefined) ids.push(unknownId);
   }
 
-  return (words) => {
-    const ids: number[] = [];
-    for (const word of words) encodeWord(word, ids);
-    if (!fuseUnknown || unknownId === undefined || !ids.includes(unknownId)) return ids;
-    return ids.filter((id, i) => id !== unknownId || ids[i - 1] !== unknownId);
+  return function* (words, ids) {
+    const from = ids.length;
+    for (const word of words) yield* encodeWord(word, ids);
+    if (!fuseUnknown || unknownId === undefined) return;
+    let kept = from;
+    for (let at = from; at < ids.length; at++) {
+      if (at % sliceSteps === 0) yield;
+      if (ids[at] !== unknownId || kept === from || ids[kept - 1] !== unknownId) ids[kept++] = ids[at];
+    }
+    ids.length = kept;
   };
 }
 
@@ -147,10 +162,19 @@ function readMerges(idOf: ReadonlyMap<string, number>, merges: Int32Array) {
   return { ranks, made, joints };
 }
 
-/** Symbols of a text of `length` as a list with an edge at both ends, and for each the rank of its merge with the next, -1 for none. */
-function makeSymbols(length: number) {
-  const make = () => new Int32Array(length + 2);
-  return { symbol: make(), next: make(), prev: make(), rank: make() };
+/** Symbols of a text of `length` as a list with an edge at both ends, for each the rank of its merge with the next, -1 for none, and the merges. */
+function* makeWork(length: number): Generator<void, Work> {
+  const made: Int32Array[] = [];
+  for (let i = 0; i < 4; i++) {
+    made.push(new Int32Array(length + 2));
+    yield;
+  }
+  const [symbol, next, prev, rank] = made;
+  return { symbol, next, prev, rank, queue: new MergeQueue() };
+}
+
+interface Work extends Readonly<Record<"symbol" | "next" | "prev" | "rank", Int32Array>> {
+  readonly queue: MergeQueue;
 }
 
 function isLowSurrogate(unit: number): boolean {

@@ -9,7 +9,7 @@ export class MergeQueue {
   position = 0;
   /** Places, as a binary heap: of merges up to rank `current`; and of position 0 for each later rank that has merges in `later`. */
   readonly #heap: number[] = [];
-  readonly #later = new Map<number, number[]>();
+  readonly #later = new Map<number, Later>();
   /** Positions of the merges of rank `current` that waited when its turn came, from the left; those before `head` are taken. */
   #line: number[] = [];
   #head = 0;
@@ -25,10 +25,12 @@ export class MergeQueue {
   /** @param position from 1 */
   add(rank: number, position: number): void {
     const waiting = rank > this.#current ? this.#later.get(rank) : undefined;
-    if (waiting) waiting.push(position);
-    else if (rank <= this.#current) push(this.#heap, rank * span + position);
+    if (waiting) {
+      waiting.isInOrder &&= position >= waiting.positions[waiting.positions.length - 1];
+      waiting.positions.push(position);
+    } else if (rank <= this.#current) push(this.#heap, rank * span + position);
     else {
-      this.#later.set(rank, [position]);
+      this.#later.set(rank, { positions: [position], isInOrder: true });
       push(this.#heap, rank * span);
     }
   }
@@ -44,12 +46,33 @@ export class MergeQueue {
     this.position = place - this.rank * span;
     if (this.position > 0) return true;
     this.#current = this.rank;
-    this.#line = this.#later.get(this.rank)!;
-    if (this.#line.some((position, i) => position < this.#line[i - 1])) this.#line.sort((a, b) => a - b);
+    const { positions, isInOrder } = this.#later.get(this.rank)!;
+    this.#line = isInOrder ? positions : sorted(positions);
     this.#later.delete(this.rank);
     this.#head = 0;
     return this.take();
   }
+}
+
+/** Positions that wait for their rank's turn. */
+interface Later {
+  readonly positions: number[];
+  isInOrder: boolean;
+}
+
+/** Of many that lie close, a list of marks is sorted by itself, each of them once: a sort of millions holds the thread for long. */
+function sorted(positions: readonly number[]): number[] {
+  let [first, last] = [positions[0], 0];
+  for (const position of positions) {
+    if (position < first) first = position;
+    if (position > last) last = position;
+  }
+  if (positions.length * 64 < last - first) return Array.from(Int32Array.from(positions).sort());
+  const marks = new Uint8Array(last - first + 1);
+  for (const position of positions) marks[position - first] = 1;
+  const found: number[] = [];
+  for (let at = 0; at < marks.length; at++) if (marks[at] === 1) found.push(first + at);
+  return found;
 }
 
 function push(heap: number[], place: number): void {

@@ -1,12 +1,11 @@
-// Text to ids and back. @huggingface/tokenizers finds added tokens, normalizes and splits; the rest is ours.
+// Text to ids and back. @huggingface/tokenizers normalizes and splits; the rest is ours.
 
-import { Tokenizer as Library } from "@huggingface/tokenizers";
-import { TokenizerError } from "@jamba/core";
-import { makeBpe } from "./bpe.ts";
+import { atOnce, inSlices, TokenizerError } from "@jamba/core";
 import { type ChatOptions, renderChat } from "./chat.ts";
 import { chooseTemplate, readTemplates } from "./chat-templates.ts";
 import type { DecoderRules } from "./components.ts";
 import { withConfigTokens, withSpecialTokens } from "./config-tokens.ts";
+import { type Encoder, makeEncoder } from "./encoder.ts";
 import { isObject, type Json, show } from "./json.ts";
 import type { Message } from "./messages.ts";
 import { StreamDecoder } from "./stream-decoder.ts";
@@ -24,9 +23,13 @@ export interface Tokenizer {
   /** What decoding drops from the front of a text. */
   readonly lead: DecoderRules["lead"];
   /** Special tokens spelled out in `text` become their ids. `addBos` never doubles one that the text begins with. @throws TokenizerError */
-  encode(text: string, options?: { addBos?: boolean }): number[];
+  encode(text: string, options?: EncodeOptions): number[];
+  /** The same, with a turn for others every few milliseconds: a long text takes a second. @throws as `encode`, the signal's reason */
+  encodeAsync(text: string, options?: EncodeOptions & { signal?: AbortSignal }): Promise<number[]>;
   /** What a `StreamDecoder` gives for `ids`. @throws TokenizerError for an id outside the vocabulary */
-  decode(ids: Iterable<number>, options?: { skipSpecialTokens?: boolean }): string;
+  decode(ids: Iterable<number>, options?: DecodeOptions): string;
+  /** The same, with turns for others as in `encodeAsync`. @throws as `decode`, the signal's reason */
+  decodeAsync(ids: Iterable<number>, options?: DecodeOptions & { signal?: AbortSignal }): Promise<string>;
   idOf(token: string): number | undefined;
   /** As it stands in the vocabulary: a space is `▁`, a byte `<0x0A>`. */
   tokenOf(id: number): string | undefined;
@@ -39,6 +42,17 @@ export interface Tokenizer {
    * @throws as the function `renderChat`
    */
   renderChat(messages: readonly Message[], options?: Omit<ChatOptions, "tokenizer">): string;
+}
+
+/** Decoded between two yields. */
+const sliceIds = 2048;
+
+export interface EncodeOptions {
+  addBos?: boolean;
+}
+
+export interface DecodeOptions {
+  skipSpecialTokens?: boolean;
 }
 
 export interface TokenizerOptions {
@@ -61,38 +75,33 @@ export function loadTokenizer(json: unknown, config: unknown = {}, { chatTemplat
   );
 }
 
-/** Ids of a text that is well-formed. */
-function makeEncoder({ splitting, addedTokens, bpe }: TokenizerFile): (text: string) => number[] {
-  const library = new Library(splitting, {});
-  const added = new Map<string, number>();
-  for (const { content, normalized, id } of addedTokens) {
-    added.set(content, id);
-    if (normalized && library.normalizer) added.set(library.normalizer(content), id);
-  }
-  // To the library a token that is spelt as an added one is that one, wherever it comes from.
-  const renamed = new Map<number, number>();
-  for (const [text, id] of added) {
-    const found = bpe.idOf.get(text);
-    if (found !== undefined && found !== id) renamed.set(found, id);
-  }
-  const encode = makeBpe(bpe);
-  // The library lists what its model returns between the added tokens that it found, and reads none of it: here, one array of ids.
-  library.model = ((words: string[]) => [encode(words)]) as never;
-  return (text) => {
-    const ids: number[] = [];
-    for (const part of library.tokenize(text) as (string | number[])[])
-      if (typeof part === "string") ids.push(added.get(part)!);
-      else for (const id of part) ids.push(renamed.size === 0 ? id : (renamed.get(id) ?? id));
-    return ids;
-  };
-}
-
-function makeTokenizer(encodeText: (text: string) => number[], file: TokenizerFile, config: Json): Tokenizer {
+function makeTokenizer(encodeText: Encoder, file: TokenizerFile, config: Json): Tokenizer {
   const { tokenOf, idOf, special, decoder } = file;
   const [bosToken, eosToken] = [tokenText(config, "bos_token", idOf), tokenText(config, "eos_token", idOf)];
   const bosId = idOf.get(bosToken ?? "");
   const templates = readTemplates(config);
   const pieces = new Map<number, string | number>();
+
+  function* encoding(text: string, { addBos = false }: EncodeOptions = {}): Generator<void, number[]> {
+    if (typeof text !== "string") throw new TokenizerError(`encode: expected a text, found ${show(text)}`);
+    if (addBos && bosId === undefined)
+      throw new TokenizerError("encode: addBos expects a bos_token, found none in tokenizer_config.json; pass its id in front yourself");
+    const ids = yield* encodeText(text);
+    if (addBos && ids[0] !== bosId) ids.unshift(bosId!);
+    return ids;
+  }
+
+  function* decoding(ids: Iterable<number>, { skipSpecialTokens = false }: DecodeOptions = {}): Generator<void, string> {
+    if (typeof ids?.[Symbol.iterator] !== "function") throw new TokenizerError(`decode: expected an iterable of ids, found ${show(ids)}`);
+    const stream = new StreamDecoder(tokenizer, { skipSpecialTokens });
+    let text = "";
+    let count = 0;
+    for (const id of ids) {
+      text += stream.push(id);
+      if (++count % sliceIds === 0) yield;
+    }
+    return text + stream.end();
+  }
 
   const tokenizer: Tokenizer = {
     vocabSize: tokenOf.length,
@@ -102,22 +111,10 @@ function makeTokenizer(encodeText: (text: string) => number[], file: TokenizerFi
     chatTemplate: typeof templates === "string" ? templates : templates?.get("default"),
     lead: decoder.lead,
 
-    encode(text, { addBos = false } = {}) {
-      if (typeof text !== "string") throw new TokenizerError(`encode: expected a text, found ${show(text)}`);
-      if (addBos && bosId === undefined)
-        throw new TokenizerError("encode: addBos expects a bos_token, found none in tokenizer_config.json; pass its id in front yourself");
-      // Half a character has no UTF-8; the Encoding standard writes U+FFFD for it, which the vocabulary may hold as one token.
-      const ids = guard("encode", () => encodeText(text.replace(/\p{Cs}/gu, "\uFFFD")));
-      return addBos && ids[0] !== bosId ? [bosId!, ...ids] : ids;
-    },
-
-    decode(ids, { skipSpecialTokens = false } = {}) {
-      if (typeof ids?.[Symbol.iterator] !== "function") throw new TokenizerError(`decode: expected an iterable of ids, found ${show(ids)}`);
-      const stream = new StreamDecoder(tokenizer, { skipSpecialTokens });
-      let text = "";
-      for (const id of ids) text += stream.push(id);
-      return text + stream.end();
-    },
+    encode: (text, options) => guard("encode", () => atOnce(encoding(text, options))),
+    encodeAsync: (text, { signal, ...options } = {}) => guardAsync("encode", signal, () => inSlices(encoding(text, options), signal)),
+    decode: (ids, options) => atOnce(decoding(ids, options)),
+    decodeAsync: async (ids, { signal, ...options } = {}) => inSlices(decoding(ids, options), signal),
 
     idOf: (token) => idOf.get(token),
     tokenOf: (id) => tokenOf[id],
@@ -165,9 +162,22 @@ function guard<T>(what: string, run: () => T): T {
   try {
     return run();
   } catch (cause) {
-    const found = cause instanceof Error ? cause.message : show(cause);
-    throw new TokenizerError(`${what}: expected a tokenizer that works, found ${found}; the file is damaged or of an unsupported kind`, {
-      cause,
-    });
+    throw damaged(what, cause);
   }
+}
+
+async function guardAsync<T>(what: string, signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (cause) {
+    throw signal?.aborted && cause === signal.reason ? cause : damaged(what, cause);
+  }
+}
+
+function damaged(what: string, cause: unknown): Error {
+  if (cause instanceof TokenizerError) return cause;
+  const found = cause instanceof Error ? cause.message : show(cause);
+  return new TokenizerError(`${what}: expected a tokenizer that works, found ${found}; the file is damaged or of an unsupported kind`, {
+    cause,
+  });
 }

@@ -14,6 +14,7 @@ import { type FloatDtype, roundFloats } from "../dtype.ts";
 import { JambaError } from "../errors.ts";
 import type { Fusion } from "../lower/fuse.ts";
 import type { Plan } from "../lower/lower.ts";
+import { nextTurn } from "../slices.ts";
 import { attention } from "./attention.ts";
 import { causalConv } from "./causal-conv.ts";
 import { dense, type StepContext } from "./context.ts";
@@ -241,8 +242,4 @@ class ReferenceWeight implements DriverWeight {
   }
 
   release(): void {}
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => (typeof setImmediate === "function" ? setImmediate(resolve) : setTimeout(resolve)));
 }

@@ -1,6 +1,6 @@
 // The tokens of an answer as they come: those that a format leaves no choice about, and rows of logits to draw the others from.
 
-import { nextTurn } from "../engine/event-loop.ts";
+import { nextTurn } from "@jamba/core";
 import type { Questions, RowEvidence } from "../engine/evidence.ts";
 import type { Constraint } from "../format/constraint.ts";
 import type { Lookahead } from "./prompt-lookup.ts";

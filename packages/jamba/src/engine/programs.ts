@@ -1,10 +1,9 @@
 // Steps of a model, recorded and compiled once for each shape and kept while they are used.
 
-import { type Backend, type Program, record, type StateStore, type StepShape } from "@jamba/core";
+import { type Backend, nextTurn, type Program, record, type StateStore, type StepShape } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
 import { type ForwardReads, forward } from "../model/forward.ts";
 import type { ModelWeights } from "../model/weights.ts";
-import { nextTurn } from "./event-loop.ts";
 
 /** Decode in batches of each size, pieces of prompts alone and beside it. */
 const mostPrograms = 32;

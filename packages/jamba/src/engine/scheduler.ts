@@ -1,10 +1,9 @@
 // Merges what all calls have to read into shared steps: answers move in every step, prompts in pieces beside them.
 // Deals in sequences and ids, knows no cache and no text.
 
-import type { Step } from "@jamba/core";
+import { nextTurn, type Step } from "@jamba/core";
 import type { ForwardReads } from "../model/forward.ts";
 import type { Advance, Sequence } from "./advance.ts";
-import { nextTurn } from "./event-loop.ts";
 import { noQuestions, type Questions, type StepRow, type StepSlice } from "./evidence.ts";
 import type { Runner } from "./runner.ts";
 

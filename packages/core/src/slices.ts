@@ -1,0 +1,52 @@
+// Long work on a thread that others wait for: in slices, with a turn for them between.
+
+/** Lets what is due in the event loop happen, promises and messages. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    if (typeof setImmediate === "function") setImmediate(resolve);
+    else {
+      // In a page: setTimeout waits for four milliseconds there.
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = () => {
+        port1.close();
+        resolve();
+      };
+      port2.postMessage(undefined);
+    }
+  });
+}
+
+/** Between two looks at the clock, work may take about a millisecond. */
+const sliceMs = 8;
+/** All that is sliced stands in one line, so that much of it at a time holds the thread no longer than one. */
+let line: Promise<void> = Promise.resolve();
+
+/**
+ * Runs `work` to its end, and lets others go on whenever it has taken some milliseconds.
+ * @param work yields every millisecond or so
+ * @throws what `work` throws; the signal's reason, which the work hears of as a generator that is left
+ */
+export async function inSlices<T>(work: Generator<unknown, T>, signal?: AbortSignal): Promise<T> {
+  try {
+    for (let start = performance.now(); ; ) {
+      const next = work.next();
+      if (next.done) return next.value;
+      if (performance.now() - start < sliceMs) continue;
+      line = line.then(nextTurn);
+      await line;
+      signal?.throwIfAborted();
+      start = performance.now();
+    }
+  } catch (error) {
+    work.return(undefined as T);
+    throw error;
+  }
+}
+
+/** Runs `work` to its end at once. */
+export function atOnce<T>(work: Generator<unknown, T>): T {
+  for (;;) {
+    const next = work.next();
+    if (next.done) return next.value;
+  }
+}
