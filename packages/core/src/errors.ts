@@ -10,6 +10,7 @@ export type JambaErrorCode =
   | "UNSUPPORTED"
   | "CONTEXT_FULL"
   | "OUT_OF_MEMORY"
+  | "DISK_FULL"
   | "SESSION_MISMATCH"
   | "DISPOSED"
   | "DEVICE_LOST";

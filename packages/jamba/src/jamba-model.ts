@@ -160,16 +160,31 @@ export class JambaModel implements AsyncDisposable {
   }
 
   /**
-   * Puts a state where prompts that begin with `ids` find it, as those are that calls leave.
-   * @throws JambaError OPTION when it has seen another count of tokens, ShapeError when it is not of this model
+   * Puts a state where prompts of `tenant` that begin with `ids` find it, as those are that calls leave.
+   * @param isOwn vouches that this model, with these dtypes and on this kind of device, made what is in host tensors
+   * @throws JambaError OPTION when it has seen another count of tokens, or was made elsewhere for all that is known, since calls that know
+   * nothing of it would go on from it; ShapeError when it is not of this model
    */
-  async keep(ids: readonly number[], state: ModelState | HostState): Promise<void> {
+  async keep(
+    ids: readonly number[],
+    state: ModelState | HostState,
+    { tenant: given, isOwn = false }: Pick<GenerateOptions, "tenant"> & { isOwn?: boolean } = {},
+  ): Promise<void> {
     const { runner, context } = this.#use();
+    const { tenant } = checkOptions({ tenant: given });
     runner.expectReadable({ seen: 0, released: false }, ids);
     if (state.seen !== ids.length || ids.length === 0)
       throw new JambaError("OPTION", `keep: expected the ${state.seen} tokens that the state has seen, found ${ids.length}`);
     const { engine } = context;
-    engine.release(engine.keep(ids, await this.#sequenceFrom(state)));
+    const { made, ...sequence } = await this.#sequenceFrom(state);
+    if (made && !isOwn) {
+      engine.drop(sequence);
+      throw new JambaError(
+        "OPTION",
+        "keep: expected a state that this model made, found one that was imported, which answers of other calls would go on from; pass isOwn if this model made it, or go on from it with forward",
+      );
+    }
+    engine.release(engine.keep(ids, sequence, { tenant }));
   }
 
   /** Reads `ids` once and returns what was asked for; a long input runs in chunks, which changes nothing but rounding. */

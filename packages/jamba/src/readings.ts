@@ -8,7 +8,7 @@ import { type IdLogprob, logprobsOf } from "./answer/sampler.ts";
 import { type TokenLogprob, withText } from "./answer/token-text.ts";
 import type { Sequence } from "./engine/advance.ts";
 import { evidenceOfStep } from "./engine/evidence.ts";
-import type { Tenant } from "./engine/tenant.ts";
+import type { Tenant } from "./state/tenant.ts";
 
 export interface Score {
   /** The sum over `tokens`. */
@@ -49,6 +49,7 @@ export async function embedTexts(
   { tenant, signal }: Manner,
 ): Promise<HostTensor> {
   const out = new Float32Array(texts.length * dModel);
+  const request = {};
   const embedOne = async (text: string, i: number) => {
     const ids = promptIds(tokenizer, text);
     const sum = new Float64Array(dModel);
@@ -60,6 +61,7 @@ export async function embedTexts(
         return undefined;
       },
       tenant,
+      request,
       signal: ownSignal(signal),
     });
     engine.drop(sequence);
@@ -96,10 +98,11 @@ export async function scoreAll(
   for (const ids of different.values()) engine.expectReadable([...prompt, ...ids]);
   const found = new Map<string, Row[]>();
   const end = (sequence: Sequence, ids: readonly number[]) => {
-    if (keep) engine.release(engine.keep(ids, sequence));
+    if (keep) engine.release(engine.keep(ids, sequence, { tenant }));
     else engine.drop(sequence);
   };
   const top = topLogprobs ?? 0;
+  const party = { tenant, request: found };
   if (different.size === 1) {
     const [[key, asked]] = different;
     const ids = [...prompt, ...asked.slice(0, -1)];
@@ -107,13 +110,13 @@ export async function scoreAll(
       engine,
       ids,
       asked.map((id) => [id]),
-      { top, tenant, signal },
+      { top, ...party, signal },
     );
     end(sequence, ids);
     found.set(key, rows.flat());
   } else if (different.size > 1) {
     const firsts = [...new Set([...different.values()].map(([first]) => first))];
-    const { sequence, rows } = await readRows(engine, prompt, [firsts], { top, tenant, signal });
+    const { sequence, rows } = await readRows(engine, prompt, [firsts], { top, ...party, signal });
     const readRest = async ([key, [first, ...asked]]: readonly [string, readonly number[]]) => {
       found.set(key, [rows[0][firsts.indexOf(first)]]);
       if (asked.length === 0) return;
@@ -122,7 +125,7 @@ export async function scoreAll(
         engine,
         ids,
         asked.map((id) => [id]),
-        { top, tenant, copyOf: sequence, signal: ownSignal(signal) },
+        { top, ...party, copyOf: sequence, signal: ownSignal(signal) },
       );
       engine.drop(rest.sequence);
       found.get(key)!.push(...rest.rows.flat());
@@ -147,7 +150,7 @@ async function readRows(
   engine: ReadContext["engine"],
   ids: readonly number[],
   asked: readonly (readonly number[])[],
-  { top, ...from }: Manner & { readonly top: number; readonly copyOf?: Sequence },
+  { top, ...from }: Manner & { readonly request: unknown; readonly top: number; readonly copyOf?: Sequence },
 ): Promise<{ sequence: Sequence; rows: Row[][] }> {
   const rows: Row[][] = [];
   const sequence = await engine.readThrough(ids, {

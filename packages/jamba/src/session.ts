@@ -7,12 +7,12 @@ import { AnswerParts, type AnswerPartsOptions } from "./answer/answer-parts.ts";
 import { callsOf } from "./answer/answer-text.ts";
 import { cancelledBefore, type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { type CheckedOptions, checkOptions, type GenerateOptions } from "./answer/options.ts";
-import { expectTokenizer, type PromptOptions, renderMessages } from "./answer/prompt.ts";
+import { expectTokenizer, type PromptOptions, renderMessages, systemTokensOf } from "./answer/prompt.ts";
 import { answerInRounds } from "./answer/run-tools.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import { readFitting } from "./answer/truncate.ts";
 import { unlessAborted } from "./answer/unless-aborted.ts";
-import type { KeptState } from "./engine/engine.ts";
+import type { KeptState } from "./engine/calls.ts";
 import { expectIdentity } from "./state/identity.ts";
 import { readStateFile, writeStateFile } from "./state/state-file.ts";
 
@@ -153,8 +153,8 @@ export class Session {
         expected,
         async ({ header, ids, parts }) => {
           const { messages, options } = expectMeta(path, header.meta);
-          const kept = await engine.import(ids, parts);
           const { tenant } = this.#now.options;
+          const kept = await engine.import(ids, parts, { tenant });
           return { written: messages, options: { ...options, ...(tenant && { tenant }) }, kept, ids };
         },
         signal,
@@ -203,7 +203,8 @@ export class Session {
     const messages = [...this.#now.written, ...added];
     const { prefix, ...prompt } = readFitting(messages, options, contextLength, (kept) => {
       const { text, ...rendered } = renderMessages(tokenizer, kept, options);
-      return { ids: idsOf(expectTokenizer(tokenizer), text, this.#now.ids, stopIds), ...rendered };
+      const ids = idsOf(expectTokenizer(tokenizer), text, this.#now.ids, stopIds);
+      return { ids, systemTokens: systemTokensOf(tokenizer, kept, options, ids), ...rendered };
     });
     let next: Pick<Conversation, "kept" | "ids"> | undefined;
     let content = "";
@@ -211,7 +212,7 @@ export class Session {
       next = { kept, ids };
       content = prefix ? prefix + written : withoutTemplateSpace(written);
     };
-    const result = yield* generate(this.#context, { ...prompt, onEnd }, options);
+    const result = yield* generate(this.#context, { ...prompt, from: this.#now.kept, onEnd }, options);
     const callIds = result.toolCalls.map(({ id }) => id);
     const readAs = {
       thoughts: prompt.form?.thoughts && !beginsWithThoughts(content),

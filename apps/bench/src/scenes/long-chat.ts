@@ -20,7 +20,7 @@ export async function longChat({ engine, writer, tokens, figure }: Stage): Promi
   }
   // As if the chat had been read, which takes a quarter of an hour: an answer's last token is read with the next turn.
   const { config } = engine.model!;
-  await engine.model!.keep(ids.slice(0, -1), randomState(config, ids.length - 1, randomFrom(6)));
+  await engine.model!.keep(ids.slice(0, -1), randomState(config, ids.length - 1, randomFrom(6)), { isOwn: true });
   const question = () => [...writer.message("user", asked), ...answerStart];
   const seconds = async (prompt: readonly number[]) =>
     (await ask(engine, { ids: prompt, answer: writer.answer(said) })).firstTokenMs / 1000;

@@ -2,7 +2,8 @@
 
 import type { JambaError } from "@jamba/core";
 import type { Tokenizer } from "@jamba/tokenizer";
-import type { Engine, KeptState } from "../engine/engine.ts";
+import type { KeptState } from "../engine/calls.ts";
+import type { Engine } from "../engine/engine.ts";
 import type { RowEvidence } from "../engine/evidence.ts";
 import type { Constraint, Constraints } from "../format/constraint.ts";
 import { type SchemaIssue, validate } from "../format/standard-schema.ts";
@@ -122,6 +123,8 @@ export interface GenerateContext {
 }
 
 export interface Request extends ReadPrompt {
+  /** A state that the prompt may go on from although it was made elsewhere. */
+  readonly from?: KeptState;
   /** Takes over the state after the answer, pinned, with the tokens that it has read and the text as the model wrote it. */
   readonly onEnd?: (kept: KeptState, ids: readonly number[], written: string) => void;
 }
@@ -150,6 +153,7 @@ async function* answerTo(context: GenerateContext, request: Request, given: Chec
   const { engine } = context;
   const options = { ...context.defaults, ...given };
   const { maxTokens = defaultMaxTokens, priority, tenant, signal } = options;
+  const { systemTokens, from } = request;
   const start = performance.now();
   signal?.throwIfAborted();
   if (maxTokens === 0) return { ...noAnswer("length", request), written: "" };
@@ -157,7 +161,9 @@ async function* answerTo(context: GenerateContext, request: Request, given: Chec
   const isBreaker = breakersOf(context.tokenizer, options.dry?.breakers);
   const said = { prompt: request.ids, answer: [], isBreaker };
   const questions = questionsOf(options, said, engine.stateShape.vocabSize);
-  const opened = await engine.open(request.ids, { maxTokens, priority, tenant, questions, signal }).catch((error) => {
+  // Answers to one prompt share what was read of it, and take turns as one.
+  const owner = { tenant, systemTokens, from, request: options.request ?? request };
+  const opened = await engine.open(request.ids, { ...owner, maxTokens, priority, questions, signal }).catch((error) => {
     constraint?.dispose();
     throw error;
   });

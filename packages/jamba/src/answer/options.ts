@@ -1,9 +1,9 @@
 // Options of generate, stream and sessions, checked at the door.
 
 import { JambaError } from "@jamba/core";
-import type { Tenant } from "../engine/tenant.ts";
 import type { Format, ToolChoice } from "../format/format-grammar.ts";
 import { isStandardSchema, jsonSchemaOf, type StandardSchema } from "../format/standard-schema.ts";
+import type { Tenant } from "../state/tenant.ts";
 import { expectKnown, shown } from "./known-names.ts";
 import type { PromptLookup } from "./prompt-lookup.ts";
 import { type RunTool, readTools, type ToolDefinition, type Tools } from "./tools.ts";
@@ -103,6 +103,8 @@ export interface GenerateOptions<Parsed = unknown, Arguments = Record<string, ne
    * `cacheMissReason` tells of another's. Tenants take turns where not all can go on. Calls without one are together one tenant.
    */
   tenant?: string | Tenant;
+  /** Calls of one name take turns as one: the prompts of a request, which then is not served before others for having many. */
+  request?: string;
   /** After so many milliseconds the answer is cancelled, with a TimeoutError as the reason. */
   timeoutMs?: number;
   /** Guess ahead what repeats earlier text: the same answer, sooner where it copies much. */
@@ -211,6 +213,7 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
   ignoreEos: boolean,
   n: number(1, 1024, true),
   priority: number(-100, 100),
+  request: [isText, "a text"],
   tenant: [
     (v) => isText(v) || fields({ name: [isText, ""], shares: [(s) => s === "none" || s === "system" || s === "all", ""] }, ["name"])(v),
     'a name, or { name, shares? } where shares is "none", "system" or "all"',

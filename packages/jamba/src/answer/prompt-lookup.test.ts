@@ -4,7 +4,8 @@ import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Sequence } from "../engine/advance.ts";
-import type { Engine, Opened } from "../engine/engine.ts";
+import type { Opened } from "../engine/calls.ts";
+import type { Engine } from "../engine/engine.ts";
 import { evidenceOf, noQuestions, type Questions, type RowEvidence } from "../engine/evidence.ts";
 import { Lookahead, lookUp } from "./prompt-lookup.ts";
 
@@ -64,6 +65,7 @@ class FakeEngine {
       ids: [...ids],
       evidence: rowOf(0, noQuestions),
       cachedTokens: 0,
+      owner: {},
       leave: () => undefined,
     };
   }

@@ -2,7 +2,8 @@
 // and kept as far as the model agrees (Saxena 2023, "Prompt lookup decoding"; Leviathan et al. 2023, arXiv 2211.17192, for the check).
 
 import type { Sequence } from "../engine/advance.ts";
-import type { Engine, Opened } from "../engine/engine.ts";
+import type { Opened } from "../engine/calls.ts";
+import type { Engine } from "../engine/engine.ts";
 import type { Questions, RowEvidence } from "../engine/evidence.ts";
 
 export interface PromptLookup {

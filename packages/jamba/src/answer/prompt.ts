@@ -4,7 +4,7 @@ import { JambaError, TokenizerError } from "@jamba/core";
 import { continuedWords, type Message, type Tokenizer } from "@jamba/tokenizer";
 import type { Form } from "../format/format-grammar.ts";
 import type { CheckedOptions, GenerateOptions } from "./options.ts";
-import { readFitting } from "./truncate.ts";
+import { isSystem, readFitting } from "./truncate.ts";
 
 export type TextOrIds = string | readonly number[];
 export type Prompt = TextOrIds | readonly Message[];
@@ -14,7 +14,7 @@ export type PromptOptions<Arguments = Record<string, never>> = Pick<
   GenerateOptions<unknown, Arguments>,
   (typeof forTemplate)[number] | "toolChoice" | "truncation"
 >;
-type CheckedPromptOptions = Pick<CheckedOptions, keyof PromptOptions | keyof TurnOptions | "maxTokens">;
+type CheckedPromptOptions = Pick<CheckedOptions, keyof PromptOptions | keyof TurnOptions | "maxTokens" | "tenant">;
 
 const forTemplate = ["tools", "documents", "knobs", "variables"] as const;
 
@@ -25,6 +25,8 @@ export type TurnOptions = Pick<GenerateOptions, "addGenerationPrompt" | "continu
 export interface ReadPrompt {
   readonly ids: readonly number[];
   readonly form?: AnswerForm;
+  /** Tokens of the system messages that the prompt begins with, where these may be shared. */
+  readonly systemTokens?: number;
   /** With `truncation: "auto"`, the indices of messages that are not in `ids`. */
   readonly dropped?: readonly number[];
 }
@@ -64,8 +66,32 @@ export function readPrompt(
   if (!Array.isArray(prompt)) throw new JambaError("OPTION", `prompt: expected a text, token ids or messages, found ${typeof prompt}`);
   return readFitting(prompt, options, contextLength, (kept) => {
     const { text, form } = renderMessages(tokenizer, kept, options);
-    return { ids: expectSome(expectTokenizer(tokenizer).encode(text)), form };
+    const ids = expectSome(expectTokenizer(tokenizer).encode(text));
+    return { ids, form, systemTokens: systemTokensOf(tokenizer, kept, options, ids) };
   });
+}
+
+/**
+ * How many of `ids` are what the template makes of the system messages at the beginning, whatever follows; 0 where nothing of them may be
+ * shared, and where the template does not write them apart from what follows.
+ */
+export function systemTokensOf(
+  tokenizer: Tokenizer | undefined,
+  messages: readonly Message[],
+  options: CheckedPromptOptions,
+  ids: readonly number[],
+): number {
+  const at = messages.findIndex(({ role }) => !isSystem(role));
+  const system = at < 0 ? messages : messages.slice(0, at);
+  if (options.tenant?.shares !== "system" || system.length === 0) return 0;
+  let text: string;
+  try {
+    ({ text } = renderMessages(tokenizer, system, { ...options, addGenerationPrompt: false, continueFinalMessage: false }));
+  } catch {
+    return 0; // a template may want a user's message
+  }
+  const alone = expectTokenizer(tokenizer).encode(text);
+  return alone.length < ids.length && alone.every((id, i) => id === ids[i]) ? alone.length : 0;
 }
 
 /** @throws as `readPrompt` */

@@ -85,6 +85,6 @@ function joinedToCalls(messages: readonly Message[]): boolean[] {
   return isJoined;
 }
 
-function isSystem(role: string): boolean {
+export function isSystem(role: string): boolean {
   return role === "system" || role === "developer";
 }

@@ -1,5 +1,7 @@
 // Prompts that are being read at the same time: who shares the beginning of one waits for its state, and reads no token of it again.
 
+import type { Path } from "../state/tenant.ts";
+
 /** A prompt that is being read, and who waits for a part of it. */
 export class ActivePrompt<Kept> {
   /** Tokens that were read. */
@@ -7,7 +9,7 @@ export class ActivePrompt<Kept> {
   #waits: { readonly at: number; readonly resolve: (kept: Kept | undefined) => void }[] = [];
 
   constructor(
-    readonly ids: readonly number[],
+    readonly ids: Path,
     public due: number,
   ) {}
 
@@ -77,7 +79,7 @@ export function sharedWith<Kept>(
   return best;
 }
 
-function commonLength(a: readonly number[], b: readonly number[]): number {
+function commonLength(a: Path, b: Path): number {
   let n = 0;
   while (n < a.length && n < b.length && a[n] === b[n]) n++;
   return n;

@@ -61,7 +61,7 @@ test("whatever enters, leaves and gives up: limits hold, order is that of due, a
       };
       const enter = (call: Call) => {
         calls.push(call);
-        admission.enter(call.need, call.due, call.abort.signal).then(
+        admission.enter(call.need, call, call.abort.signal).then(
           (leave) => {
             // Nobody who came before and is due sooner stands behind.
             const passed = waiting().filter((other) => other.order < call.order && other.due <= call.due && other !== call);
@@ -106,11 +106,11 @@ test("whatever enters, leaves and gives up: limits hold, order is that of due, a
 
 test("who gives up in line rejects with the signal's reason and lets those behind it in", async () => {
   const admission = new Admission(limits);
-  const leave = await admission.enter({ tokens: 50, bytes: 1 }, 0);
+  const leave = await admission.enter({ tokens: 50, bytes: 1 }, { due: 0 });
   const large = new AbortController();
-  const refused = admission.enter({ tokens: 80, bytes: 1 }, 1, large.signal).catch((error) => error);
+  const refused = admission.enter({ tokens: 80, bytes: 1 }, { due: 1 }, large.signal).catch((error) => error);
   let small = false;
-  const behind = admission.enter({ tokens: 20, bytes: 1 }, 2).then((leave) => {
+  const behind = admission.enter({ tokens: 20, bytes: 1 }, { due: 2 }).then((leave) => {
     small = true;
     return leave;
   });
@@ -122,14 +122,14 @@ test("who gives up in line rejects with the signal's reason and lets those behin
   (await behind)();
   leave();
   expect(admission.counts).toEqual({ running: 0, waiting: 0 });
-  await expect(admission.enter({ tokens: 1, bytes: 1 }, 0, large.signal)).rejects.toBe(reason);
+  await expect(admission.enter({ tokens: 1, bytes: 1 }, { due: 0 }, large.signal)).rejects.toBe(reason);
   expect(admission.counts).toEqual({ running: 0, waiting: 0 });
 });
 
 test("close refuses those in line; those who are in may leave", async () => {
   const admission = new Admission({ ...limits, sequences: 1 });
-  const leave = await admission.enter({ tokens: 1, bytes: 1 }, 0);
-  const refused = [1, 2].map((due) => admission.enter({ tokens: 1, bytes: 1 }, due).catch((error) => error.code));
+  const leave = await admission.enter({ tokens: 1, bytes: 1 }, { due: 0 });
+  const refused = [1, 2].map((due) => admission.enter({ tokens: 1, bytes: 1 }, { due }).catch((error) => error.code));
   admission.close();
   expect(await Promise.all(refused)).toEqual(["DISPOSED", "DISPOSED"]);
   leave();

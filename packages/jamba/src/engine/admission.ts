@@ -1,6 +1,7 @@
 // Who may begin: calls wait in line until the tokens and bytes that they may come to hold fit beside those that run.
 
 import { JambaError } from "@jamba/core";
+import { inTurn, type Party } from "./turns.ts";
 
 export interface Need {
   readonly tokens: number;
@@ -11,16 +12,20 @@ export interface Limits extends Need {
   readonly sequences: number;
 }
 
-interface Waiting {
-  readonly need: Need;
+/** Who asks, and when it is due among its own. */
+export interface Turn extends Party {
   readonly due: number;
+}
+
+interface Waiting extends Turn {
+  readonly need: Need;
   enter(): void;
   refuse(error: unknown): void;
 }
 
 export class Admission {
   readonly #limits: Limits;
-  readonly #running = new Set<Need>();
+  readonly #running = new Set<Need & Party>();
   #line: Waiting[] = [];
 
   constructor(limits: Limits) {
@@ -32,22 +37,22 @@ export class Admission {
   }
 
   /**
-   * A call that is alone always enters; others in order of `due`, none overtaking one that it would fit before.
+   * A call that is alone always enters; others in their turns (`inTurn`), none overtaking one that it would fit before.
    * @returns what ends the stay
    */
-  async enter(need: Need, due: number, signal?: AbortSignal): Promise<() => void> {
+  async enter(need: Need, turn: Turn, signal?: AbortSignal): Promise<() => void> {
     signal?.throwIfAborted();
+    const stay = { ...need, ...turn };
     let giveUp!: () => void;
     try {
       await new Promise<void>((enter, refuse) => {
-        const waiting = { need, due, enter, refuse };
+        const waiting = { ...turn, need: stay, enter, refuse };
         giveUp = () => {
           this.#line = this.#line.filter((other) => other !== waiting);
           refuse(signal!.reason);
           this.#callNext();
         };
         this.#line.push(waiting);
-        this.#line.sort((a, b) => a.due - b.due);
         signal?.addEventListener("abort", giveUp);
         this.#callNext();
       });
@@ -55,7 +60,7 @@ export class Admission {
       signal?.removeEventListener("abort", giveUp);
     }
     return () => {
-      if (this.#running.delete(need)) this.#callNext();
+      if (this.#running.delete(stay)) this.#callNext();
     };
   }
 
@@ -65,7 +70,10 @@ export class Admission {
   }
 
   #callNext(): void {
-    while (this.#line.length > 0 && this.#fits(this.#line[0].need)) {
+    while (this.#line.length > 0) {
+      // Each who enters changes whose turn it is, as `inTurn` counts; whoever has the turn is waited for.
+      this.#line = inTurn(this.#line, ({ due }) => due, this.#running);
+      if (!this.#fits(this.#line[0].need)) return;
       const { need, enter } = this.#line.shift()!;
       this.#running.add(need);
       enter();

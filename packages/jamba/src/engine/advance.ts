@@ -1,6 +1,7 @@
 // What a step is made of: sequences that go on, each with tokens of its own. Deals in ids, knows no text.
 
 import type { AskedIds, StateAddress, StepInputs, StepShape } from "@jamba/core";
+import type { Made } from "../state/tenant.ts";
 
 /** The paged state of one conversation. Only the runner changes it. */
 export interface Sequence extends StateAddress {
@@ -8,6 +9,8 @@ export interface Sequence extends StateAddress {
   pages: number[];
   seen: number;
   released: boolean;
+  /** Of a state that came from elsewhere, and all that went on from it. */
+  readonly made?: Made;
 }
 
 /** One sequence's part of a step. */

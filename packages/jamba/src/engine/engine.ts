@@ -2,10 +2,12 @@
 // Deals in ids, knows no text.
 
 import { JambaError, type StatePart, type StateSpec } from "@jamba/core";
+import { idOf, type Made, madeTokens, type Owner, type Path, pathOf } from "../state/tenant.ts";
 import { ActivePrompt, sharedWith } from "./active-prompts.ts";
-import { Admission, type Limits } from "./admission.ts";
+import { Admission } from "./admission.ts";
 import type { Sequence } from "./advance.ts";
 import { bordersOf } from "./borders.ts";
+import type { Active, EngineOptions, KeptState, Opened, OpenOptions, ReadingPrompt } from "./calls.ts";
 import {
   candidates,
   evidenceOfKept,
@@ -18,48 +20,11 @@ import {
   type StepRow,
 } from "./evidence.ts";
 import { missReason, worthWaiting } from "./miss-reason.ts";
-import { type Match, PrefixTree, type Snapshot } from "./prefix-tree.ts";
+import { type Match, PrefixTree } from "./prefix-tree.ts";
 import type { Runner } from "./runner.ts";
 import { type ReadOptions, Scheduler } from "./scheduler.ts";
-import { Spill, type SpillOptions } from "./spill.ts";
-import type { Tenant } from "./tenant.ts";
-
-export type KeptState = Snapshot<Sequence, KeptRow>;
-
-type Active = ActivePrompt<KeptState>;
-
-export interface EngineOptions extends SpillOptions {
-  /** Tokens that end a message: states are kept there. */
-  readonly stopIds: ReadonlySet<number>;
-  /** Of states that are kept although no call and no session holds them. */
-  readonly cacheBytes: number;
-  /** Of calls that run at the same time. */
-  readonly limits: Limits;
-}
-
-export interface OpenOptions {
-  /** The most that the answer may add. */
-  readonly maxTokens: number;
-  readonly priority?: number;
-  readonly tenant?: Tenant;
-  /** Of the first draw. */
-  readonly questions?: Questions;
-  readonly signal?: AbortSignal;
-}
-
-/** A prompt that was read, and the answer that goes on from it. */
-export interface Opened {
-  sequence: Sequence;
-  /** What `sequence` has read. */
-  readonly ids: number[];
-  /** Of the last token of the prompt. */
-  readonly evidence: RowEvidence;
-  /** Tokens of the prompt that a kept state had read before. */
-  readonly cachedTokens: number;
-  readonly cacheMissReason?: string;
-  /** Ends the stay among the running calls. */
-  readonly leave: () => void;
-}
+import { Spill } from "./spill.ts";
+import type { Party } from "./turns.ts";
 
 export class Engine {
   readonly #runner: Runner;
@@ -81,7 +46,7 @@ export class Engine {
       slotBytes: runner.sizes.slot,
       pageBytes: runner.sizes.page,
       pagesOf: ({ pages }) => pages,
-      drop: (state, ids) => this.#spill.take(state, ids),
+      drop: (...dropped) => this.#spill.take(...dropped),
     });
     runner.whenFull = () => {
       const { states, bytes } = this.#tree.idle;
@@ -139,53 +104,71 @@ export class Engine {
    * Reads a prompt, as little of it as kept states allow. `end` must follow.
    * @throws the signal's reason; JambaError OPTION, CONTEXT_FULL, OUT_OF_MEMORY, DISPOSED, ShapeError; what a failed step throws
    */
-  async open(ids: readonly number[], { maxTokens, priority = 0, questions = noQuestions, signal }: OpenOptions): Promise<Opened> {
+  async open(ids: readonly number[], options: OpenOptions): Promise<Opened> {
+    const { maxTokens, priority = 0, questions = noQuestions, from, tenant, systemTokens, request, signal } = options;
     if (ids.length === 0) throw new JambaError("OPTION", "prompt: expected at least one token, found none");
     this.expectReadable(ids);
+    const owner = { tenant, systemTokens };
+    const party = { tenant: tenant?.name, request };
     const tokens = Math.min(ids.length + maxTokens, this.#runner.contextLength);
     const due = this.#scheduler.dueOf(ids.length, priority);
-    const leave = await this.#admission.enter({ tokens, bytes: this.#runner.bytesOf(tokens) }, due, signal);
-    const active: Active = new ActivePrompt(ids, due);
+    const leave = await this.#admission.enter({ tokens, bytes: this.#runner.bytesOf(tokens) }, { ...party, due }, signal);
+    let active: Active | undefined;
     let sequence: Sequence | undefined;
-    let fetched: KeptState | undefined;
+    const fetched: KeptState[] = [];
     try {
-      fetched = await this.#fetch(ids, signal);
-      const { match, kept } = await this.#startOf(active, signal);
+      active = new ActivePrompt(await this.#placeOf(ids, owner, from?.state.made, fetched, signal), due);
+      const { match, kept } = await this.#startOf(active, owner, signal);
       sequence = kept ? await this.#forkOf(kept) : await this.#runner.newSequence();
       const cachedTokens = sequence.seen;
       const evidence =
         cachedTokens === ids.length
           ? evidenceOfKept(kept!.end!, questions)
-          : await this.#read(active, sequence, match.matched, { questions: [questions], signal });
+          : await this.#read({ ids, owner, active, sequence }, match.matched, { ...party, questions: [questions], signal });
       signal?.throwIfAborted(); // what no step had to be read for, or one that could not be stopped
-      return {
-        sequence,
-        ids: [...ids],
-        evidence,
-        cachedTokens,
-        cacheMissReason: missReason(ids, cachedTokens, match, this.#options),
-        leave,
-      };
+      const cacheMissReason = missReason(ids, cachedTokens, match, this.#options);
+      return { sequence, ids: [...ids], evidence, cachedTokens, cacheMissReason, owner, leave };
     } catch (error) {
       // What was read before a cancel need not be read again.
-      if (sequence && sequence.seen > 0 && !sequence.released) this.release(this.#tree.keep(ids.slice(0, sequence.seen), sequence));
+      if (sequence && sequence.seen > 0 && !sequence.released) this.release(this.keep(ids.slice(0, sequence.seen), sequence, owner));
       else if (sequence) this.#runner.release(sequence);
       leave();
       throw error;
     } finally {
-      if (fetched) this.#tree.unpin(fetched);
-      this.#active.delete(active);
-      active.end();
+      for (const state of fetched) this.#tree.unpin(state);
+      if (active) this.#active.delete(active);
+      active?.end();
     }
   }
 
-  /** From the disk, pinned, if it has read more of `ids` than what is kept here. */
-  async #fetch(ids: readonly number[], signal: AbortSignal | undefined): Promise<KeptState | undefined> {
+  /**
+   * What keys the states of a prompt: those that go on from what `made` says where one of them is there, else this model's own.
+   * @param fetched gets what came from the disk for it, pinned
+   */
+  async #placeOf(
+    ids: readonly number[],
+    owner: Owner,
+    made: Made | undefined,
+    fetched: KeptState[],
+    signal: AbortSignal | undefined,
+  ): Promise<Path> {
+    for (const one of made ? [made, undefined] : [undefined]) {
+      const path = pathOf(ids, owner, one);
+      const found = await this.#fetch(path, owner, one, signal);
+      if (found) fetched.push(found);
+      if (!one || (this.#tree.match(path).snapshot?.depth ?? 0) >= madeTokens(one)) return path;
+    }
+    throw new Error("unreachable");
+  }
+
+  /** From the disk, pinned, if it has read more of `path` than what is kept here. */
+  async #fetch(path: Path, owner: Owner, made: Made | undefined, signal: AbortSignal | undefined): Promise<KeptState | undefined> {
     if (!this.#options.disk) return undefined;
-    const depth = this.#tree.match(ids).snapshot?.depth ?? 0;
-    // One token at least is read, for its logits.
-    const found = await this.#options.disk.find(ids.slice(0, -1), depth + worthWaiting);
-    return found?.load((parts) => this.import(ids.slice(0, found.length), parts), signal);
+    const depth = this.#tree.match(path).snapshot?.depth ?? 0;
+    // One token at least is read, for its logits. What was made elsewhere is part of the key, and of no state before it.
+    const atLeast = Math.max(depth + worthWaiting, made ? madeTokens(made) - 1 : 0);
+    const found = await this.#options.disk.find(path.slice(0, -1), atLeast);
+    return found?.load((parts) => this.import(path.slice(0, found.length).map(idOf), parts, owner, made), signal);
   }
 
   /** Goes on with an answer. @returns evidence of the rows after the last of `ids`, one for each of `questions` */
@@ -227,13 +210,12 @@ export class Engine {
     {
       from,
       copyOf,
+      tenant,
+      request,
       signal,
       ...options
     }: Pick<ReadOptions, "reads" | "rows" | "questions" | "take" | "signal"> &
-      Pick<OpenOptions, "tenant"> & {
-        readonly from?: Sequence;
-        readonly copyOf?: Sequence;
-      },
+      Pick<OpenOptions, "tenant" | "request"> & { readonly from?: Sequence; readonly copyOf?: Sequence },
   ): Promise<Sequence> {
     let sequence = from;
     let leave: (() => void) | undefined;
@@ -242,9 +224,10 @@ export class Engine {
       this.#runner.expectReadable({ seen, released }, ids);
       const tokens = seen + ids.length;
       const due = this.#scheduler.dueOf(ids.length, 0);
-      leave = await this.#admission.enter({ tokens, bytes: this.#runner.bytesOf(tokens) }, due, signal);
+      const party = { tenant: tenant?.name, request };
+      leave = await this.#admission.enter({ tokens, bytes: this.#runner.bytesOf(tokens) }, { ...party, due }, signal);
       sequence ??= await (copyOf ? this.#runner.fork(copyOf) : this.#runner.newSequence());
-      await this.#scheduler.read(sequence, ids, { ...options, due: () => due, signal });
+      await this.#scheduler.read(sequence, ids, { ...options, ...party, due: () => due, signal });
       return sequence;
     } catch (error) {
       if (sequence) this.#runner.release(sequence);
@@ -276,8 +259,8 @@ export class Engine {
   }
 
   /** Ends the stay of a call, whose state is kept. @returns that state, pinned: `release` follows */
-  end({ sequence, ids, leave }: Opened): KeptState | undefined {
-    const kept = sequence.released ? undefined : this.#tree.keep(ids, sequence);
+  end({ sequence, ids, owner, leave }: Opened): KeptState | undefined {
+    const kept = sequence.released ? undefined : this.keep(ids, sequence, owner);
     leave();
     return kept;
   }
@@ -291,19 +274,25 @@ export class Engine {
   }
 
   /**
+   * @param made where the state was not read by this model as it is held
    * @returns the state, pinned; undefined for one that has read nothing, which is not kept
    * @throws ShapeError when the parts are not those of a state of this model after `ids`
    */
-  async import(ids: readonly number[], parts: AsyncIterable<StatePart> | Iterable<StatePart>): Promise<KeptState | undefined> {
-    const sequence = await this.#runner.import(ids.length, parts);
-    if (ids.length > 0) return this.keep(ids, sequence);
+  async import(
+    ids: readonly number[],
+    parts: AsyncIterable<StatePart> | Iterable<StatePart>,
+    owner: Owner,
+    made?: Made,
+  ): Promise<KeptState | undefined> {
+    const sequence = await this.#runner.import(ids.length, parts, made);
+    if (ids.length > 0) return this.keep(ids, sequence, owner);
     this.#runner.release(sequence);
     return undefined;
   }
 
   /** Takes over `sequence`, which has read `ids`. @returns its state, pinned */
-  keep(ids: readonly number[], sequence: Sequence): KeptState {
-    return this.#tree.keep(ids, sequence);
+  keep(ids: readonly number[], sequence: Sequence, owner: Owner, end?: KeptRow): KeptState {
+    return this.#tree.keep(pathOf(ids, owner, sequence.made), sequence, { end, owner: owner.tenant?.name });
   }
 
   /** Without a state, that of a sequence which has read nothing. */
@@ -317,7 +306,11 @@ export class Engine {
   }
 
   /** The deepest state to go on from, pinned. Waits for another call that is about to have read more. */
-  async #startOf(active: Active, signal: AbortSignal | undefined): Promise<{ match: Match<Sequence, KeptRow>; kept?: KeptState }> {
+  async #startOf(
+    active: Active,
+    owner: Owner,
+    signal: AbortSignal | undefined,
+  ): Promise<{ match: Match<Sequence, KeptRow>; kept?: KeptState }> {
     /** Pinned. */
     let waited: KeptState | undefined;
     try {
@@ -328,7 +321,7 @@ export class Engine {
         const shared = sharedWith(active, this.#active);
         if (!shared || shared.at - depth < worthWaiting) {
           if (kept) this.#tree.pin(kept);
-          this.#tree.visit(active.ids);
+          this.#tree.visit(active.ids, owner.tenant?.name);
           active.moveTo(depth);
           this.#active.add(active); // at once, so that whoever comes next sees it
           return { match, kept };
@@ -352,13 +345,9 @@ export class Engine {
   }
 
   /** Reads the rest of a prompt, keeping states on the way. @returns evidence of the row after its last token */
-  async #read(
-    active: Active,
-    sequence: Sequence,
-    matched: number,
-    { questions, signal }: Pick<ReadOptions, "questions" | "signal">,
-  ): Promise<RowEvidence> {
-    const { ids } = active;
+  async #read(prompt: ReadingPrompt, matched: number, given: Party & Pick<ReadOptions, "questions" | "signal">): Promise<RowEvidence> {
+    const { ids, active, sequence } = prompt;
+    const { questions, ...rest } = given;
     const { chunkTokens } = this.#runner.backend.device;
     const keeps = this.#options.cacheBytes > 0;
     const planned = keeps ? bordersOf(ids, { from: sequence.seen, parts: matched, stopIds: this.#options.stopIds }) : [];
@@ -367,22 +356,22 @@ export class Engine {
       const to = Math.min(ids.length, active.at + chunkTokens, ...wanted);
       const some = ids.slice(active.at, to);
       const isLast = to === ids.length;
-      const options = { due: () => active.due, signal };
+      const options = { ...rest, due: () => active.due };
       let evidence: RowEvidence | undefined;
       if (isLast) [evidence] = await this.#readRows(sequence, some, { ...options, rows: 1, questions });
       else await this.#scheduler.read(sequence, some, options);
       // Before other steps follow: it stays for the same prompt, which then reads nothing.
       const end = evidence && keeps ? await keptRowOf(evidence) : undefined;
       active.moveTo(to);
-      if (wanted.includes(to) || end) await this.#keep(active, sequence, end);
+      if (wanted.includes(to) || end) await this.#keep(prompt, end);
       if (evidence) return evidence;
     }
   }
 
   /** Keeps the state that a prompt has come to, and gives it to those who wait for it. */
-  async #keep(active: Active, sequence: Sequence, end: KeptRow | undefined): Promise<void> {
+  async #keep({ ids, owner, active, sequence }: ReadingPrompt, end: KeptRow | undefined): Promise<void> {
     const copy = await this.#copyOf(sequence);
-    const kept = copy && this.#tree.keep(active.ids.slice(0, active.at), copy, end);
+    const kept = copy && this.keep(ids.slice(0, active.at), copy, owner, end);
     active.give(() => {
       if (kept) this.#tree.pin(kept);
       return kept;

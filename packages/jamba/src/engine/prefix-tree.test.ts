@@ -46,7 +46,7 @@ class Twin {
     const shared = from ? from.state.pages.slice(0, Math.floor(from.depth / pageTokens)) : [];
     const own = Array.from({ length: Math.ceil(ids.length / pageTokens) - shared.length }, () => this.pages++);
     const state = { name: this.names++, pages: [...shared, ...own] };
-    const snapshot = this.tree.keep(ids, state, hasLogits ? new Float32Array([ids.length]) : undefined);
+    const snapshot = this.tree.keep(ids, state, hasLogits ? { end: new Float32Array([ids.length]) } : {});
     this.seen.push(ids);
     this.pins.push(snapshot);
     const before = this.kept.find((one) => one.snapshot === snapshot);

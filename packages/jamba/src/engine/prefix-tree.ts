@@ -1,5 +1,7 @@
-// What was read, as a radix tree over token ids, with states kept at some of its nodes. Knows no model and no text:
+// What was read, as a radix tree over paths of token ids, with states kept at some of its nodes. Knows no model and no text:
 // it says where a new prompt can go on, and which states to drop when there is no room for all.
+
+import type { Path, PathElement } from "../state/tenant.ts";
 
 /** A state kept after `depth` tokens. Pinned ones stay whatever the budget says. */
 export interface Snapshot<State, End = unknown> {
@@ -13,16 +15,31 @@ export interface Snapshot<State, End = unknown> {
 interface Kept<State, End> extends Snapshot<State, End> {
   node: Node<State, End>;
   end?: End;
-  /** The clock of the tree when it was last of use. */
+  readonly owner: Holdings<State, End>;
+  /** The clock of the owner when it was last of use. */
   age: number;
+}
+
+/** What the tree has of one owner. */
+interface Holdings<State, End> {
+  readonly name: string | undefined;
+  /** The ones least lately used first. */
+  readonly kept: Set<Kept<State, End>>;
+  /** States that are not pinned, and their pages with how many of these hold each. */
+  idle: number;
+  readonly pages: Map<number, number>;
+  clock: number;
+  /** Of the paths that it was the first to read. */
+  tokens: number;
 }
 
 interface Node<State, End> {
   /** The tokens between the parent and here; only the root has none. */
-  ids: readonly number[];
+  ids: Path;
   depth: number;
   parent?: Node<State, End>;
-  readonly children: Map<number, Node<State, End>>;
+  readonly owner: Holdings<State, End>;
+  readonly children: Map<PathElement, Node<State, End>>;
   kept?: Kept<State, End>;
   /** A state was here and had to go. */
   wasDropped?: boolean;
@@ -46,7 +63,7 @@ export interface TreeBudget<State> {
   readonly pageBytes: number;
   pagesOf(state: State): readonly number[];
   /** Called once for each state that goes; with the tokens that it has read unless another such state stays. */
-  drop(state: State, ids?: () => number[]): void;
+  drop(state: State, path?: () => Path, owner?: string): void;
 }
 
 /** Tokens of paths without a state that are remembered, to say why a state is not there. */
@@ -54,12 +71,11 @@ const rememberedTokens = 2 ** 20;
 
 export class PrefixTree<State, End = unknown> {
   readonly #budget: TreeBudget<State>;
-  readonly #root: Node<State, End> = { ids: [], depth: 0, children: new Map() };
-  readonly #all = new Set<Kept<State, End>>();
+  readonly #owners = new Map<string | undefined, Holdings<State, End>>();
+  readonly #root: Node<State, End> = { ids: [], depth: 0, owner: this.#holdings(undefined), children: new Map() };
   /** Pages of states that are not pinned, with how many of these hold each. */
   readonly #pages = new Map<number, number>();
   #idle = 0;
-  #clock = 0;
   #tokens = 0;
 
   constructor(budget: TreeBudget<State>) {
@@ -68,15 +84,14 @@ export class PrefixTree<State, End = unknown> {
 
   /** States that are kept and not pinned, and the pages that these hold. */
   get idle(): { states: number; pages: ReadonlyMap<number, number>; bytes: number } {
-    const { slotBytes, pageBytes } = this.#budget;
-    return { states: this.#idle, pages: this.#pages, bytes: this.#idle * slotBytes + this.#pages.size * pageBytes };
+    return { states: this.#idle, pages: this.#pages, bytes: this.#bytesOf(this.#idle, this.#pages.size) };
   }
 
   get isEmpty(): boolean {
     return this.#root.children.size === 0;
   }
 
-  match(ids: readonly number[]): Match<State, End> {
+  match(ids: Path): Match<State, End> {
     let node = this.#root;
     let found: Kept<State, End> | undefined;
     let wasDropped = false;
@@ -98,13 +113,14 @@ export class PrefixTree<State, End = unknown> {
   }
 
   /** Notes that `ids` are being read. */
-  visit(ids: readonly number[]): void {
-    this.#nodeAt(ids);
+  visit(ids: Path, owner?: string): void {
+    this.#nodeAt(ids, this.#holdings(owner));
   }
 
   /** Takes over `state`, pinned once; drops it when there is one already. `unpin` lets it go when room is needed. */
-  keep(ids: readonly number[], state: State, end?: End): Snapshot<State, End> {
-    const node = this.#nodeAt(ids);
+  keep(ids: Path, state: State, { end, owner: name }: { readonly end?: End; readonly owner?: string } = {}): Snapshot<State, End> {
+    const owner = this.#holdings(name);
+    const node = this.#nodeAt(ids, owner);
     node.wasDropped = false;
     if (node.kept) {
       node.kept.end ??= end;
@@ -113,35 +129,39 @@ export class PrefixTree<State, End = unknown> {
       this.pin(node.kept);
       return node.kept;
     }
-    const kept: Kept<State, End> = { state, depth: ids.length, end, pins: 1, node, age: this.#clock };
+    const kept: Kept<State, End> = { state, depth: ids.length, end, pins: 1, node, owner, age: owner.clock };
     node.kept = kept;
-    this.#all.add(kept);
+    owner.kept.add(kept);
     return kept;
   }
 
   pin(snapshot: Snapshot<State, End>): void {
     snapshot.pins++;
-    if (snapshot.pins === 1) this.#count(snapshot, -1);
+    if (snapshot.pins === 1) this.#count(snapshot as Kept<State, End>, -1);
   }
 
   unpin(snapshot: Snapshot<State, End>): void {
     snapshot.pins--;
     if (snapshot.pins > 0) return;
-    this.#count(snapshot, 1);
+    this.#count(snapshot as Kept<State, End>, 1);
     this.trim();
   }
 
-  /** Drops states until those that are not pinned fit `bytes`: first what is cheapest to read again for the room that it takes. */
+  /**
+   * Drops states until those that are not pinned fit `bytes`: of the owner that has most, so that nobody is left with less than an equal
+   * share for what others keep; of these what is cheapest to read again for the room that it takes.
+   */
   trim(bytes = this.#budget.bytes): void {
     while (this.idle.bytes > bytes && this.#idle > 0) {
+      const owner = this.#largest(({ idle, pages }) => (idle === 0 ? -1 : this.#bytesOf(idle, pages.size)));
       let [least, worst] = [Number.POSITIVE_INFINITY, undefined as Kept<State, End> | undefined];
-      for (const kept of this.#all) {
+      for (const kept of owner.kept) {
         if (kept.pins > 0) continue;
         const worth = kept.age + this.#worth(kept);
         if (worth < least) [least, worst] = [worth, kept];
       }
       // What was not of use for long loses to what comes later (GreedyDual: Cao & Irani 1997).
-      this.#clock = Math.max(this.#clock, least);
+      owner.clock = Math.max(owner.clock, least);
       this.#drop(worst!);
     }
   }
@@ -151,11 +171,29 @@ export class PrefixTree<State, End = unknown> {
     this.trim(-1);
   }
 
+  #holdings(name: string | undefined): Holdings<State, End> {
+    let found = this.#owners.get(name);
+    if (!found) {
+      found = { name, kept: new Set(), idle: 0, pages: new Map(), clock: 0, tokens: 0 };
+      this.#owners.set(name, found);
+    }
+    return found;
+  }
+
+  #largest(sizeOf: (owner: Holdings<State, End>) => number): Holdings<State, End> {
+    return [...this.#owners.values()].reduce((a, b) => (sizeOf(b) > sizeOf(a) ? b : a));
+  }
+
+  #bytesOf(states: number, pages: number): number {
+    return states * this.#budget.slotBytes + pages * this.#budget.pageBytes;
+  }
+
   #use(kept: Kept<State, End>): void {
-    kept.age = this.#clock;
+    const { owner } = kept;
+    kept.age = owner.clock;
     // Last, so that of equals the one least lately used goes.
-    this.#all.delete(kept);
-    this.#all.add(kept);
+    owner.kept.delete(kept);
+    owner.kept.add(kept);
   }
 
   /** Tokens to read again for each byte that dropping gives back. */
@@ -170,34 +208,32 @@ export class PrefixTree<State, End = unknown> {
     return tokens / Math.max(1, this.#budget.slotBytes + own * this.#budget.pageBytes);
   }
 
-  #count({ state }: Snapshot<State, End>, by: 1 | -1): void {
+  #count({ state, owner }: Kept<State, End>, by: 1 | -1): void {
     this.#idle += by;
-    for (const page of this.#budget.pagesOf(state)) {
-      const users = (this.#pages.get(page) ?? 0) + by;
-      if (users > 0) this.#pages.set(page, users);
-      else this.#pages.delete(page);
-    }
+    owner.idle += by;
+    for (const page of this.#budget.pagesOf(state)) for (const pages of [this.#pages, owner.pages]) addTo(pages, page, by);
   }
 
   #drop(kept: Kept<State, End>): void {
-    const { node } = kept;
+    const { node, owner } = kept;
     this.#count(kept, -1);
-    this.#all.delete(kept);
+    owner.kept.delete(kept);
     node.kept = undefined;
     node.wasDropped = true;
-    this.#budget.drop(kept.state, () => pathOf(node));
+    this.#budget.drop(kept.state, () => pathTo(node), owner.name);
     this.#prune();
   }
 
   /** The node after `ids`, made if need be. */
-  #nodeAt(ids: readonly number[]): Node<State, End> {
+  #nodeAt(ids: Path, owner: Holdings<State, End>): Node<State, End> {
     let node = this.#root;
     while (node.depth < ids.length) {
       const child = node.children.get(ids[node.depth]);
       if (!child) {
-        const made: Node<State, End> = { ids: ids.slice(node.depth), depth: ids.length, parent: node, children: new Map() };
+        const made: Node<State, End> = { ids: ids.slice(node.depth), depth: ids.length, parent: node, owner, children: new Map() };
         node.children.set(made.ids[0], made);
         this.#tokens += made.ids.length;
+        owner.tokens += made.ids.length;
         node = made;
         break;
       }
@@ -207,21 +243,31 @@ export class PrefixTree<State, End = unknown> {
     return node;
   }
 
-  /** Forgets paths to no state, the ones least lately made first, once they are many. */
+  /** Forgets paths to no state once they are many: of the owner that has most of them, the ones least lately made first. */
   #prune(): void {
     if (this.#tokens <= rememberedTokens) return;
+    const owner = this.#largest(({ tokens }) => tokens);
     const walk = (node: Node<State, End>): void => {
       for (const child of [...node.children.values()]) walk(child);
-      if (this.#tokens <= rememberedTokens || node.kept || node.children.size > 0 || !node.parent) return;
+      if (this.#tokens <= rememberedTokens || node.owner !== owner || node.kept || node.children.size > 0 || !node.parent) return;
       node.parent.children.delete(node.ids[0]);
       this.#tokens -= node.ids.length;
+      owner.tokens -= node.ids.length;
     };
     walk(this.#root);
+    for (const { name, kept, tokens } of this.#owners.values())
+      if (name !== undefined && kept.size + tokens === 0) this.#owners.delete(name);
   }
 }
 
+function addTo(counts: Map<number, number>, key: number, by: number): void {
+  const count = (counts.get(key) ?? 0) + by;
+  if (count > 0) counts.set(key, count);
+  else counts.delete(key);
+}
+
 /** How many of `ids` are those of `all` from `at` on. */
-function commonLength(ids: readonly number[], all: readonly number[], at: number): number {
+function commonLength(ids: Path, all: Path, at: number): number {
   let n = 0;
   while (n < ids.length && ids[n] === all[at + n]) n++;
   return n;
@@ -234,6 +280,7 @@ function split<State, End>(node: Node<State, End>, length: number): Node<State, 
     ids: ids.slice(0, length),
     depth: node.depth - ids.length + length,
     parent,
+    owner: node.owner,
     children: new Map([[ids[length], node]]),
   };
   parent!.children.set(ids[0], upper);
@@ -242,8 +289,8 @@ function split<State, End>(node: Node<State, End>, length: number): Node<State, 
   return upper;
 }
 
-function pathOf<State, End>(node: Node<State, End>): number[] {
-  const parts: (readonly number[])[] = [];
+function pathTo<State, End>(node: Node<State, End>): Path {
+  const parts: Path[] = [];
   for (let at: Node<State, End> | undefined = node; at; at = at.parent) parts.unshift(at.ids);
   return parts.flat();
 }

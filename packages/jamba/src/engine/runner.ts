@@ -17,6 +17,7 @@ import {
 import type { JambaConfig } from "@jamba/loader";
 import { type ForwardReads, stateSpec } from "../model/forward.ts";
 import type { ModelWeights } from "../model/weights.ts";
+import { type Made, madeUnknown } from "../state/tenant.ts";
 import { type Advance, inputsOf, type Placed, type Sequence } from "./advance.ts";
 import { Programs } from "./programs.ts";
 
@@ -138,13 +139,16 @@ export class Runner {
   async importHost(state: HostState): Promise<Sequence> {
     if (!Number.isSafeInteger(state.seen) || state.seen < 0) throw new ShapeError(`state: seen: expected a count, found ${state.seen}`);
     checkState(this.#store.spec, state.seen, state);
-    return this.import(state.seen, fromHostState(state));
+    return this.import(state.seen, fromHostState(state), madeUnknown(state.seen));
   }
 
-  /** @throws ShapeError when the parts are not those of a state of this model */
-  async import(seen: number, parts: AsyncIterable<StatePart> | Iterable<StatePart>): Promise<Sequence> {
+  /**
+   * @param made where the state was not read by this model as it is held
+   * @throws ShapeError when the parts are not those of a state of this model
+   */
+  async import(seen: number, parts: AsyncIterable<StatePart> | Iterable<StatePart>, made?: Made): Promise<Sequence> {
     this.#expectRoom(0, seen);
-    const sequence: Sequence = { ...(await this.newSequence()), seen };
+    const sequence: Sequence = { ...(await this.newSequence()), seen, made };
     try {
       if (this.#hasPages) sequence.pages.push(...(await this.#take(() => this.#allocator.takePages(Math.ceil(seen / pageTokens)))));
       await this.#call(() => this.backend.writeState(this.#store, sequence, parts));
@@ -294,7 +298,7 @@ export class Runner {
     if (from.released) this.#allocator.release(slot, []);
     this.#expectLive(from);
     this.#allocator.share(from.pages);
-    return { slot, pages: [...from.pages], seen: from.seen, released: false };
+    return { slot, pages: [...from.pages], seen: from.seen, released: false, made: from.made };
   }
 
   /** `sequence` goes on as `by`, which is no more. */

@@ -6,8 +6,9 @@ import type { ForwardReads } from "../model/forward.ts";
 import type { Advance, Sequence } from "./advance.ts";
 import { noQuestions, type Questions, type StepRow, type StepSlice } from "./evidence.ts";
 import type { Runner } from "./runner.ts";
+import { inTurn, type Party } from "./turns.ts";
 
-export interface ReadOptions {
+export interface ReadOptions extends Party {
   /** What steps must give; nothing if not given. */
   readonly reads?: ForwardReads;
   /** How many of the last tokens want logits. */
@@ -18,12 +19,12 @@ export interface ReadOptions {
   readonly take?: (part: StepSlice) => Promise<readonly StepRow[] | undefined>;
   /** An answer's next tokens, which every step takes along. */
   readonly isAnswer?: boolean;
-  /** Of prompts, who goes first: `dueOf`, or sooner once somebody waits for it who is due sooner. */
+  /** Of the prompts of one tenant, who goes first: `dueOf`, or sooner once somebody waits for it who is due sooner. */
   readonly due?: () => number;
   readonly signal?: AbortSignal;
 }
 
-interface Reading extends Required<Omit<ReadOptions, "signal">> {
+interface Reading extends Required<Omit<ReadOptions, "signal" | keyof Party>>, Party {
   readonly sequence: Sequence;
   readonly ids: readonly number[];
   /** Of `ids`, those read. */
@@ -101,14 +102,19 @@ export class Scheduler {
    */
   async read(sequence: Sequence, ids: readonly number[], options: ReadOptions = {}): Promise<void> {
     const now = this.dueOf(ids.length, 0);
-    const { reads = {}, rows = 0, questions = [noQuestions], isAnswer = false, due = () => now, signal } = options;
+    const { reads = {}, rows = 0, questions = [noQuestions], isAnswer = false, due = () => now, tenant, request, signal } = options;
     const take = options.take ?? (async () => undefined);
     signal?.throwIfAborted();
     if (ids.length === 0) return;
     let cancel!: () => void;
     try {
       await new Promise<void>((settle, fail) => {
-        const reading: Reading = { sequence, ids, reads, rows, questions, take, isAnswer, due, signal, at: 0, settle, fail };
+        const reading: Reading = {
+          ...{ sequence, ids, reads, rows, questions, take, isAnswer, due, tenant, request, signal },
+          at: 0,
+          settle,
+          fail,
+        };
         cancel = () => this.#cancel(reading);
         signal?.addEventListener("abort", cancel);
         this.#readings.push(reading);
@@ -137,7 +143,10 @@ export class Scheduler {
   /** Whose tokens go into the next step. */
   #next(): Portion[] {
     const answers = this.#readings.filter(({ isAnswer }) => isAnswer);
-    const prompts = this.#readings.filter(({ isAnswer }) => !isAnswer).sort((a, b) => a.due() - b.due());
+    const prompts = inTurn(
+      this.#readings.filter(({ isAnswer }) => !isAnswer),
+      ({ due }) => due(),
+    );
     const parts: Portion[] = answers.map((reading) => ({ reading, count: reading.ids.length }));
     let room = this.#pace;
     if (answers.length > 0) room = this.#credit < 0 ? 0 : Math.min(this.#pace, this.piece);

@@ -1,6 +1,7 @@
 // States that have no room any more: on the disk, if there is one, and gone otherwise.
 
 import type { DiskCache } from "../state/disk-cache.ts";
+import type { Path } from "../state/tenant.ts";
 import type { Sequence } from "./advance.ts";
 import type { Runner } from "./runner.ts";
 
@@ -44,17 +45,17 @@ export class Spill {
     this.#least = worthSpilling;
   }
 
-  /** Takes over `state`, which is released in the end. @param ids what it has read; without them it is not worth writing */
-  take(state: Sequence, ids: (() => number[]) | undefined): void {
+  /** Takes over `state`, which is released in the end. @param pathTo what it has read; without it the state is not worth writing */
+  take(state: Sequence, pathTo: (() => Path) | undefined, owner: string | undefined): void {
     const { disk, onDiskError } = this.#options;
-    if (!disk || !ids || state.seen < this.#least || this.#waiting >= this.#limit) {
+    if (!disk || !pathTo || state.seen < this.#least || this.#waiting >= this.#limit) {
       this.#runner.release(state);
       return;
     }
-    const path = ids();
+    const path = pathTo();
     this.#waiting++;
     this.#written = this.#written
-      .then(() => disk.put(path, this.#runner.export(state)))
+      .then(() => disk.put(path, this.#runner.export(state), { owner }))
       .catch((error) => onDiskError?.(error)) // full or gone: a later prompt reads the tokens again
       .finally(() => {
         this.#waiting--;

@@ -10,6 +10,8 @@ import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { bitsOf, collect, randomState } from "../../test/states.ts";
 import { DiskCache, type DiskCacheOptions } from "./disk-cache.ts";
+import { checksOf, nameOf } from "./folder-index.ts";
+import { encodeState } from "./state-codec.ts";
 
 const random = seeded(20261128);
 const layers: StateSpec["layers"] = [
@@ -42,9 +44,12 @@ const put = async (cache: DiskCache, ids: number[]) => {
 const load = async (cache: DiskCache, ids: number[], atLeast = 0) => (await cache.find(ids, atLeast))?.load(collect);
 const files = async () => (await readdir(folder)).filter((name) => name.endsWith(".state")).sort();
 const sha256 = (data: string | Uint8Array) => createHash("sha256").update(data).digest("hex");
-const pathOf = (ids: number[], model = options.model) => {
+const pathOf = (ids: number[], model = options.model, owner = "") => {
   const hash = sha256(new Uint8Array(Int32Array.from(ids).buffer));
-  return join(folder, `${sha256(model).slice(0, 16)}-${ids.length}-${hash}.state`);
+  const [check = 0] = [...checksOf(ids)].slice(-1);
+  const bytes = encodeState({ model, meta: { path: hash } }, ids, options.spec, []).sizeBytes;
+  const name = { model: sha256(model).slice(0, 16), length: ids.length, check, hash, owner: sha256(owner).slice(0, 8), bytes };
+  return join(folder, nameOf(name));
 };
 /** Parts that nobody may ask for. */
 const unpulled: Iterable<StatePart> = {
@@ -277,7 +282,7 @@ test("a put whose parts fail, or are those of another state, leaves nothing and 
 test("a put that is aborted leaves nothing, and the next one works", async () => {
   const cache = await open();
   const reason = new Error("enough");
-  await expect(cache.put([1], unpulled, AbortSignal.abort(reason))).rejects.toBe(reason);
+  await expect(cache.put([1], unpulled, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   await put(cache, []);
   expect(await readdir(folder)).toEqual([]);
   await put(cache, [1]);

@@ -1,13 +1,16 @@
-// A folder of states by the tokens they have seen: the second tier of the prefix tree. Keeps nothing in memory, so any number of processes
-// may share a folder; whatever is wrong with a file is a miss.
+// A folder of states by the paths they have seen: the second tier of the prefix tree. What it keeps in memory is an index that follows the
+// folder, so any number of processes may share one; whatever is wrong with a file is a miss.
 
 import { JambaError, LoadError, type StatePart, type StateSpec } from "@jamba/core";
 import { makeFolder, removePartials } from "@jamba/loader";
+import { checksOf, FolderIndex, isStateName, nameOf } from "./folder-index.ts";
+import { type Node, nodeModules } from "./node-modules.ts";
 import { encodeState, type StateFile } from "./state-codec.ts";
 import { readStateFile, writeEncoded } from "./state-file.ts";
+import { idOf, type Path } from "./tenant.ts";
 
 export interface DiskCacheOptions {
-  /** Of all state files in the folder, also those of other models: beyond it the least recently used go. */
+  /** Of all state files in the folder, also those of other models: beyond it the least recently used go, of the owner that has most. */
   readonly bytes: number;
   /**
    * Whatever the numbers of a state depend on: the model's fingerprint, what weights and keys and values are held in, and the device's
@@ -31,14 +34,15 @@ export interface CachedPrefix {
   load<T>(use: (parts: AsyncIterable<StatePart>) => Promise<T>, signal?: AbortSignal): Promise<T | undefined>;
 }
 
-/** Model, tokens, hash of the tokens. */
-const namePattern = /^([\da-f]{16})-(\d{1,10})-([\da-f]{64})\.state$/;
+/** States whose times are compared when one must go: few enough to ask the system for each, enough to find an old one. */
+const compared = 16;
 
 export class DiskCache {
   readonly #node: Node;
   readonly #folder: string;
   readonly #model: string;
   readonly #options: DiskCacheOptions;
+  readonly #index: FolderIndex;
   #puts: Promise<unknown> = Promise.resolve();
 
   private constructor(node: Node, folder: string, model: string, options: DiskCacheOptions) {
@@ -46,85 +50,104 @@ export class DiskCache {
     this.#folder = folder;
     this.#model = model;
     this.#options = options;
+    this.#index = new FolderIndex(node, folder);
   }
 
   /**
-   * Makes the folder if it is not there.
+   * Makes the folder if it is not there, for its owner alone: it holds what people wrote. States that an earlier version left there are
+   * removed.
    * @throws LoadError when it can't be made or read
    */
   static async open(folder: string, options: DiskCacheOptions): Promise<DiskCache> {
     const node = await nodeModules();
     const model = node.createHash("sha256").update(options.model).digest("hex").slice(0, 16);
+    const cache = new DiskCache(node, folder, model, options);
     try {
-      if (!(await node.stat(folder).catch(ifAbsent))) await makeFolder(folder).catch(ifThere);
-      await removePartials(folder);
+      if (!(await node.stat(folder).catch(ifAbsent))) await makeFolder(folder, 0o700).catch(ifThere);
+      await removePartials(folder, isStateName);
+      cache.#removeOld(await cache.#index.refresh());
     } catch (cause) {
       throw new LoadError(`${folder}: expected a folder for states: ${(cause as Error).message}`, { cause });
     }
-    return new DiskCache(node, folder, model, options);
+    return cache;
   }
 
-  /** The longest stored prefix of `ids` that is longer than `atLeast`; it is read, and checked, by `load`. */
-  async find(ids: readonly number[], atLeast: number): Promise<CachedPrefix | undefined> {
-    const names = new Set<string>();
-    const lengths = new Set<number>();
-    for (const name of await this.#list()) {
-      const [, model, length] = namePattern.exec(name)!;
-      if (model !== this.#model || Number(length) <= atLeast || Number(length) > ids.length) continue;
-      names.add(name);
-      lengths.add(Number(length));
+  /** The longest stored beginning of `path` that is longer than `atLeast`; it is read, and checked, by `load`. */
+  async find(path: Path, atLeast: number): Promise<CachedPrefix | undefined> {
+    if (!(await this.#refresh())) return undefined;
+    for (const length of this.#index.lengthsOf(this.#model, path).reverse()) {
+      if (length <= atLeast) return undefined;
+      const some = path.slice(0, length);
+      const { hash, name } = this.#placeOf(some);
+      if (name !== undefined) return { length, load: (use, signal) => this.#load(name, hash, some, use, signal) };
     }
-    const hash = this.#node.createHash("sha256");
-    let hashed = 0;
-    let best: { length: number; name: string } | undefined;
-    for (const length of [...lengths].sort((a, b) => a - b)) {
-      hash.update(bytesOf(ids.slice(hashed, length)));
-      hashed = length;
-      const name = nameOf(this.#model, length, hash.copy().digest("hex"));
-      if (names.has(name)) best = { length, name };
-    }
-    if (!best) return undefined;
-    const { length, name } = best;
-    return { length, load: (use, signal) => this.#load(this.#node.join(this.#folder, name), ids.slice(0, length), use, signal) };
+    return undefined;
   }
 
   /**
-   * Keeps the state that has seen `ids`, unless it is there or takes more than all the room: then no part is pulled. One at a time.
+   * Keeps the state that has seen `path`, unless it is there or takes more than all the room: then no part is pulled. One at a time.
    * @param parts in the formats of `spec`
-   * @throws LoadError when it can't be written, ShapeError for parts of another state, what `parts` throws, the signal's reason
+   * @throws LoadError when it can't be written, JambaError DISK_FULL, ShapeError for parts of another state, what `parts` throws, the
+   * signal's reason
    */
-  put(ids: readonly number[], parts: AsyncIterable<StatePart> | Iterable<StatePart>, signal?: AbortSignal): Promise<void> {
-    const put = this.#puts.then(() => this.#put(ids, parts, signal));
+  put(
+    path: Path,
+    parts: AsyncIterable<StatePart> | Iterable<StatePart>,
+    options: { readonly owner?: string; readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const put = this.#puts.then(() => this.#put(path, parts, options));
     this.#puts = put.catch(() => undefined);
     return put;
   }
 
-  async #put(ids: readonly number[], parts: AsyncIterable<StatePart> | Iterable<StatePart>, signal?: AbortSignal): Promise<void> {
+  async #put(
+    path: Path,
+    parts: AsyncIterable<StatePart> | Iterable<StatePart>,
+    { owner = "", signal }: { readonly owner?: string; readonly signal?: AbortSignal },
+  ): Promise<void> {
     signal?.throwIfAborted();
-    if (ids.length === 0) return;
+    if (path.length === 0) return;
+    await this.#refresh();
+    const { check, hash, name: there } = this.#placeOf(path);
+    if (there !== undefined && (await this.#touch(there))) return;
     const { bytes, model, spec } = this.#options;
-    const hash = this.#node.createHash("sha256").update(bytesOf(ids)).digest("hex");
-    const path = this.#node.join(this.#folder, nameOf(this.#model, ids.length, hash));
-    if (await this.#touch(path)) return;
-    const encoded = encodeState({ model }, ids, spec, parts);
+    const encoded = encodeState({ model, meta: { path: hash } }, path.map(idOf), spec, parts);
     const room = bytes - encoded.sizeBytes;
     if (room < 0) return;
     await this.#shrinkTo(room);
-    await writeEncoded(path, encoded, { signal });
+    const ownerHash = this.#node.createHash("sha256").update(owner).digest("hex").slice(0, 8);
+    const name = { model: this.#model, length: path.length, check, hash, owner: ownerHash, bytes: encoded.sizeBytes };
+    await writeEncoded(this.#pathOf(nameOf(name)), encoded, { signal, sweep: false });
+    this.#index.add(name);
+  }
+
+  /** Where the state of `path` is, if it is there. */
+  #placeOf(path: Path): { check: number; hash: string; name?: string } {
+    let check = 0;
+    for (check of checksOf(path));
+    const hash = hashOf(this.#node, path);
+    return { check, hash, name: this.#index.get(this.#model, path.length, check, hash) };
+  }
+
+  #pathOf(name: string): string {
+    return this.#node.join(this.#folder, name);
   }
 
   async #load<T>(
-    path: string,
-    ids: readonly number[],
+    name: string,
+    hash: string,
+    ids: Path,
     use: (parts: AsyncIterable<StatePart>) => Promise<T>,
     signal?: AbortSignal,
   ): Promise<T | undefined> {
     const { model, spec, vocabSize } = this.#options;
+    const path = this.#pathOf(name);
     let isUsing = false;
     /** What the file's parts failed with under `use`. */
     let fault: unknown;
     const useFile = async (file: StateFile) => {
-      if (!file.ids.every((id, i) => id === ids[i]) || file.ids.length !== ids.length)
+      const isSame = file.ids.length === ids.length && file.ids.every((id, i) => id === idOf(ids[i]));
+      if (!isSame || (file.header.meta as { path?: unknown } | undefined)?.path !== hash)
         throw new LoadError(`${path}: expected the state of other tokens, by its name`);
       isUsing = true;
       const found = await use(
@@ -133,7 +156,7 @@ export class DiskCache {
         }),
       );
       isUsing = false;
-      await this.#touch(path);
+      await this.#touch(name);
       return found;
     };
     try {
@@ -142,62 +165,68 @@ export class DiskCache {
       signal?.throwIfAborted();
       const reason = isUsing ? fault : error;
       if (!(reason instanceof JambaError)) throw error;
-      await this.#miss(path, reason);
+      await this.#miss(name, reason);
       return undefined;
     }
   }
 
-  async #miss(path: string, reason: JambaError): Promise<void> {
+  async #miss(name: string, reason: JambaError): Promise<void> {
     const system = (reason.cause as NodeJS.ErrnoException | undefined)?.code;
-    if (system === "ENOENT") return;
+    if (system === "ENOENT") return this.#index.delete(name);
     // What the system refused to read may be whole.
-    if (system === undefined && reason.code !== "OUT_OF_MEMORY") await this.#remove(path);
+    if (system === undefined && reason.code !== "OUT_OF_MEMORY") await this.#remove(name);
     this.#options.onDamage?.(reason);
   }
 
   async #shrinkTo(bytes: number): Promise<void> {
-    const files: { path: string; size: number; mtimeMs: number }[] = [];
-    for (const name of await this.#list()) {
-      const path = this.#node.join(this.#folder, name);
-      const found = await this.#node.stat(path).catch(() => undefined);
-      if (found) files.push({ path, size: found.size, mtimeMs: found.mtimeMs });
-    }
-    let total = files.reduce((sum, { size }) => sum + size, 0);
-    for (const { path, size } of files.sort((a, b) => a.mtimeMs - b.mtimeMs)) {
-      if (total <= bytes) return;
-      await this.#remove(path);
-      total -= size;
+    while (this.#index.bytes > bytes) {
+      let oldest: { name: string; mtimeMs: number } | undefined;
+      for (const name of this.#index.someToDrop(compared)) {
+        const found = await this.#node.stat(this.#pathOf(name)).catch(() => undefined);
+        if (!found) this.#index.delete(name);
+        else if (!oldest || found.mtimeMs < oldest.mtimeMs) oldest = { name, mtimeMs: found.mtimeMs };
+      }
+      if (oldest) await this.#remove(oldest.name);
     }
   }
 
-  async #list(): Promise<string[]> {
+  /** Whether the folder can be read. */
+  async #refresh(): Promise<boolean> {
     try {
-      return (await this.#node.readdir(this.#folder)).filter((name) => namePattern.test(name));
+      this.#removeOld(await this.#index.refresh());
+      return true;
     } catch (cause) {
       this.#options.onDamage?.(new LoadError(`${this.#folder}: expected a folder of states: ${(cause as Error).message}`, { cause }));
-      return [];
+      return false;
     }
+  }
+
+  /** In line with what is put, while nobody waits for it. */
+  #removeOld(names: readonly string[]): void {
+    if (names.length === 0) return;
+    this.#puts = this.#puts.then(async () => {
+      for (const name of names) await this.#remove(name);
+    });
   }
 
   /** Another process may have been faster, or (on Windows) be reading it. */
-  async #remove(path: string): Promise<void> {
-    await this.#node.rm(path, { force: true }).catch(() => undefined);
+  async #remove(name: string): Promise<void> {
+    this.#index.delete(name);
+    await this.#node.rm(this.#pathOf(name), { force: true }).catch(() => undefined);
   }
 
   /** The time of its last use is that of its last change. Whether it is there. */
-  async #touch(path: string): Promise<boolean> {
+  async #touch(name: string): Promise<boolean> {
     const now = new Date();
-    return this.#node.utimes(path, now, now).then(
+    return this.#node.utimes(this.#pathOf(name), now, now).then(
       () => true,
-      (error) => error.code !== "ENOENT",
+      (error) => {
+        if (error.code !== "ENOENT") return true;
+        this.#index.delete(name);
+        return false;
+      },
     );
   }
-}
-
-type Node = Awaited<ReturnType<typeof nodeModules>>;
-
-function nameOf(model: string, length: number, hash: string): string {
-  return `${model}-${length}-${hash}.state`;
 }
 
 /** The same parts; `onFailure` hears what they throw. No generator, which would hold each part until the next one is there. */
@@ -210,8 +239,24 @@ function heard(parts: AsyncGenerator<StatePart, void, undefined>, onFailure: (er
   return { [Symbol.asyncIterator]: () => ({ next, return: () => parts.return() }) };
 }
 
-function bytesOf(ids: readonly number[]): Uint8Array {
-  return new Uint8Array(Int32Array.from(ids).buffer);
+/** Of a path without salts that of its ids, as 32-bit numbers. A salted element is its id, -1, which is no id, and its text. */
+function hashOf(node: Node, path: Path): string {
+  const hash = node.createHash("sha256");
+  let plain: number[] = [];
+  const flush = () => {
+    hash.update(new Uint8Array(Int32Array.from(plain).buffer));
+    plain = [];
+  };
+  for (const element of path) {
+    plain.push(idOf(element));
+    if (typeof element === "number") continue;
+    const text = new TextEncoder().encode(element);
+    plain.push(-1, text.length);
+    flush();
+    hash.update(text);
+  }
+  flush();
+  return hash.digest("hex");
 }
 
 function ifAbsent(error: NodeJS.ErrnoException): undefined {
@@ -220,17 +265,4 @@ function ifAbsent(error: NodeJS.ErrnoException): undefined {
 
 function ifThere(error: NodeJS.ErrnoException): void {
   if (error.code !== "EEXIST") throw error;
-}
-
-async function nodeModules() {
-  try {
-    const [{ readdir, rm, stat, utimes }, { join }, { createHash }] = await Promise.all([
-      import("node:fs/promises"),
-      import("node:path"),
-      import("node:crypto"),
-    ]);
-    return { readdir, rm, stat, utimes, join, createHash };
-  } catch (cause) {
-    throw new JambaError("UNSUPPORTED", "a cache of states needs a file system, which this runtime lacks", { cause });
-  }
 }

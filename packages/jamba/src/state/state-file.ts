@@ -1,11 +1,13 @@
 // States on the local disk: whole or not there at all.
 
-import { LoadError, type StatePart, type StateSpec } from "@jamba/core";
+import { JambaError, LoadError, type StatePart, type StateSpec } from "@jamba/core";
 import { openFile, wholeFile } from "@jamba/loader";
 import { decodeState, type EncodedState, type ExpectedState, encodeState, type StateFile, type StateFileHeader } from "./state-codec.ts";
 
 export interface WriteStateOptions {
   readonly signal?: AbortSignal;
+  /** Whether what killed processes left of this file is looked for, which reads the whole folder; true if not given. */
+  readonly sweep?: boolean;
   readonly onProgress?: (progress: { readonly doneBytes: number; readonly totalBytes: number }) => void;
 }
 
@@ -13,7 +15,7 @@ export interface WriteStateOptions {
  * Writes a state so that `path` has all of it or what was there before, even after a power cut. Until then it is in
  * `<path>.partial-…`, which only a killed process leaves behind, and the next save to `path` removes.
  * @param parts of the state that has seen `ids`, in the formats of `spec`
- * @throws what `encodeState`, its chunks and `parts` throw, LoadError where nothing can be written, the signal's reason
+ * @throws what `encodeState`, its chunks and `parts` throw, LoadError where nothing can be written, JambaError DISK_FULL, the signal's reason
  */
 export async function writeStateFile(
   path: string,
@@ -30,10 +32,11 @@ export async function writeStateFile(
 export async function writeEncoded(
   path: string,
   { sizeBytes, chunks }: EncodedState,
-  { signal, onProgress }: WriteStateOptions = {},
+  { signal, sweep, onProgress }: WriteStateOptions = {},
 ): Promise<void> {
   try {
-    await wholeFile(path, { sizeBytes, overwrite: true, signal }, async (write) => {
+    // It holds what people wrote: for its owner alone.
+    await wholeFile(path, { sizeBytes, overwrite: true, mode: 0o600, sweep, signal }, async (write) => {
       let doneBytes = 0;
       for await (const chunk of chunks()) {
         signal?.throwIfAborted();
@@ -44,8 +47,11 @@ export async function writeEncoded(
     });
   } catch (cause) {
     signal?.throwIfAborted();
-    const { syscall, message } = cause as NodeJS.ErrnoException;
-    throw syscall === undefined ? cause : new LoadError(`${path}: ${message}`, { cause }); // others are typed, or of `onProgress`
+    const { code, syscall, message } = cause as NodeJS.ErrnoException;
+    if (syscall === undefined) throw cause; // typed, or of `onProgress`
+    if (code === "ENOSPC" || code === "EDQUOT")
+      throw new JambaError("DISK_FULL", `${path}: ${message}; make room or name another disk`, { cause });
+    throw new LoadError(`${path}: ${message}`, { cause });
   }
 }
 

@@ -1,6 +1,6 @@
 // A file on the local disk that appears whole or not at all.
 
-import { JambaError, LoadError } from "@jamba/core";
+import { JambaError } from "@jamba/core";
 
 export interface WholeFileOptions {
   /** Of the file when it is done: the disk must have room. */
@@ -8,21 +8,30 @@ export interface WholeFileOptions {
   /** Paths that the file is made from, which it can't replace. */
   readonly sources?: readonly string[];
   readonly overwrite?: boolean;
+  /** Who may read it, as a number; what the process gives its files if not given. */
+  readonly mode?: number;
+  /** Whether files are looked for that killed processes left, which reads the whole folder; true if not given. */
+  readonly sweep?: boolean;
   readonly signal?: AbortSignal;
 }
 
 /**
  * Lets `fill` write a file beside `path` and renames it when all is on the disk. Files that killed processes of this machine left there
  * are removed first.
- * @throws JambaError OPTION for a path that is taken, LoadError for a full disk
+ * @throws JambaError OPTION for a path that is taken, or that looks like one of those files, DISK_FULL
  */
 export async function wholeFile(
   path: string,
-  { sizeBytes, sources = [], overwrite = false, signal }: WholeFileOptions,
+  { sizeBytes, sources = [], overwrite = false, mode, sweep = true, signal }: WholeFileOptions,
   fill: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
 ): Promise<void> {
   const files = await fileSystem();
   const target = await files.realpath(path).catch(() => files.resolve(path));
+  if (partialPattern.test(files.basename(target)))
+    throw new JambaError(
+      "OPTION",
+      `${path}: expected another name than one of a file that is being written, which is removed when its writer is gone`,
+    );
   const expectFree = async () => {
     const found = await files.stat(target).catch(ifAbsent);
     if (!found) return;
@@ -37,11 +46,11 @@ export async function wholeFile(
   await expectFree();
   // Names the machine and the process, so that others can tell when nobody writes to it any more.
   const folder = files.dirname(target);
-  await removePartials(folder, files.basename(target));
+  if (sweep) await removePartials(folder, (base) => base === files.basename(target));
   await expectRoom(files, folder, path, sizeBytes);
   const own = `${process.pid}-${crypto.randomUUID().slice(0, 8)}`;
   const partial = `${folder}/${files.basename(target)}.partial-${files.hostname()}-${own}`;
-  const handle = await files.open(partial, "wx");
+  const handle = await files.open(partial, "wx", mode);
   try {
     try {
       await fill(async (bytes) => {
@@ -62,14 +71,17 @@ export async function wholeFile(
 
 type Files = Awaited<ReturnType<typeof fileSystem>>;
 
-/** Removes what killed processes of this machine left in `folder`: of the file `base`, or of all files. */
-export async function removePartials(folder: string, base?: string): Promise<void> {
+/** What a file is called while it is written, behind its own name: machine, process, and a random part. */
+const partialPattern = /\.partial-.+-(\d+)-[\da-f]{8}$/;
+
+/** Removes what killed processes of this machine left in `folder` of the files whose names `isOurs` knows. */
+export async function removePartials(folder: string, isOurs: (name: string) => boolean): Promise<void> {
   const files = await fileSystem();
   const here = `.partial-${files.hostname()}-`;
   for (const name of await files.readdir(folder)) {
     const at = name.lastIndexOf(here);
     const pid = Number(/^(\d+)-[\da-f]{8}$/.exec(name.slice(at + here.length))?.[1]);
-    if (at < 0 || Number.isNaN(pid) || (base !== undefined && name.slice(0, at) !== base)) continue;
+    if (at < 0 || Number.isNaN(pid) || !isOurs(name.slice(0, at))) continue;
     const path = `${folder}/${name}`;
     // In containers, the process that was killed and this one may have the same number.
     const stale = pid === process.pid ? await isOlder(files, path) : !isAlive(pid);
@@ -94,7 +106,10 @@ function isAlive(pid: number): boolean {
 async function expectRoom(files: Files, folder: string, path: string, sizeBytes: number): Promise<void> {
   const { bavail, bsize } = await files.statfs(folder);
   if (bavail * bsize < sizeBytes)
-    throw new LoadError(`${path}: expected ${sizeBytes} bytes of free disk, found ${bavail * bsize}; make room or name another disk`);
+    throw new JambaError(
+      "DISK_FULL",
+      `${path}: expected ${sizeBytes} bytes of free disk, found ${bavail * bsize}; make room or name another disk`,
+    );
 }
 
 /** So that a power cut can't take the new name back. Some systems and network disks do this for files only. */
@@ -112,13 +127,14 @@ async function syncFolder(files: Files, folder: string): Promise<void> {
 
 /**
  * Also makes its parents. Without mkdir's own recursion, which never ends where a system like /proc says that no folder can be made.
+ * @param mode of all that is made
  * @throws the system's EEXIST
  */
-export async function makeFolder(path: string): Promise<void> {
+export async function makeFolder(path: string, mode?: number): Promise<void> {
   const files = await fileSystem();
   const parent = files.resolve(path, "..");
-  if (!(await files.stat(parent).catch(ifAbsent))) await makeFolder(parent).catch(ifThere); // another process may be making it
-  await files.mkdir(path);
+  if (!(await files.stat(parent).catch(ifAbsent))) await makeFolder(parent, mode).catch(ifThere); // another process may be making it
+  await files.mkdir(path, { mode });
 }
 
 function ifThere(error: NodeJS.ErrnoException): void {

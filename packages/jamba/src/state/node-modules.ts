@@ -1,0 +1,20 @@
+// What states on the disk need of the system, imported when they do: none of it is there in a browser.
+
+import { JambaError } from "@jamba/core";
+
+export type Node = Awaited<ReturnType<typeof nodeModules>>;
+
+/** @throws JambaError UNSUPPORTED */
+export async function nodeModules() {
+  try {
+    const [files, { join }, { createHash }] = await Promise.all([import("node:fs/promises"), import("node:path"), import("node:crypto")]);
+    return { ...files, join, createHash };
+  } catch (cause) {
+    throw new JambaError("UNSUPPORTED", "a cache of states needs a file system, which this runtime lacks", { cause });
+  }
+}
+
+/** Lets whatever waits go on. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
