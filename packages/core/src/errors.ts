@@ -44,11 +44,11 @@ export class DtypeError extends JambaError {
   }
 }
 
-/** A checkpoint that is missing, damaged, or not a Jamba. */
+/** A checkpoint or another file that is missing, damaged, or not a Jamba's; with DISK_FULL one that there is no room to write. */
 export class LoadError extends JambaError {
   override readonly name = "LoadError";
-  constructor(message: string, options?: ErrorOptions) {
-    super("LOAD", message, options);
+  constructor(message: string, { code = "LOAD", ...options }: ErrorOptions & { readonly code?: "LOAD" | "DISK_FULL" } = {}) {
+    super(code, message, options);
   }
 }
 

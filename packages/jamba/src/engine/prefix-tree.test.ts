@@ -225,3 +225,43 @@ test("attention layers alone have no slots: what gives back nothing is no reason
   tree.clear();
   expect(tree.idle).toMatchObject({ states: 0, bytes: 0 });
 });
+
+test("whoever keeps how much, what goes is of the owner that has most", () => {
+  const kept = fc.record({ owner: fc.nat(2), first: fc.nat(5), length: fc.integer({ min: 1, max: 12 }) });
+  fc.assert(
+    fc.property(fc.array(kept, { maxLength: 60 }), fc.integer({ min: 20, max: 200 }), (all, bytes) => {
+      const held = new Map<number, { owner: string; bytes: number }>();
+      const heldBy = (owner: string) => [...held.values()].reduce((sum, one) => sum + (one.owner === owner ? one.bytes : 0), 0);
+      let names = 0;
+      const drop = (state: State, path?: unknown, owner?: string) => {
+        // The second of one path.
+        if (!path) return;
+        for (const other of ["0", "1", "2"]) expect(heldBy(owner!)).toBeGreaterThanOrEqual(heldBy(other));
+        held.delete(state.name);
+      };
+      const tree = new PrefixTree<State>({ bytes, slotBytes, pageBytes, pagesOf: (state) => state.pages, drop });
+      for (const { owner, first, length } of all) {
+        const name = names++;
+        const pages = Array.from({ length: Math.ceil(length / pageTokens) }, (_, i) => 100 * name + i);
+        const path = [`${first}:${owner}`, ...Array(length - 1).fill(1)];
+        const snapshot = tree.keep(path, { name, pages }, { owner: String(owner) });
+        if (snapshot.state.name === name) held.set(name, { owner: String(owner), bytes: slotBytes + pages.length * pageBytes });
+        tree.unpin(snapshot);
+        expect(tree.idle.bytes).toBe([...held.values()].reduce((sum, one) => sum + one.bytes, 0));
+      }
+    }),
+    { seed: 13, numRuns: 300 },
+  );
+});
+
+test("paths of one who reads much are forgotten before those of others", () => {
+  const twin = new Twin(10_000);
+  const path = (first: number) => [first, ...Array(2 ** 16 - 1).fill(7)];
+  twin.tree.visit(path(1), "little");
+  for (let i = 10; i < 40; i++) twin.tree.visit(path(i), "much");
+  twin.keep([4], false);
+  twin.tree.unpin(twin.pins.pop()!);
+  twin.tree.clear();
+  expect(twin.tree.match(path(1)).matched).toBe(2 ** 16);
+  expect(twin.tree.match(path(10)).matched).toBe(0);
+});

@@ -87,7 +87,7 @@ export class DiskCache {
   /**
    * Keeps the state that has seen `path`, unless it is there or takes more than all the room: then no part is pulled. One at a time.
    * @param parts in the formats of `spec`
-   * @throws LoadError when it can't be written, JambaError DISK_FULL, ShapeError for parts of another state, what `parts` throws, the
+   * @throws LoadError when it can't be written, ShapeError for parts of another state, what `parts` throws, the
    * signal's reason
    */
   put(

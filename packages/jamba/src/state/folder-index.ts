@@ -27,7 +27,7 @@ interface Found extends StateName {
   readonly since: number;
 }
 
-const namePattern = /^([\da-f]{16})-(\d{1,10})-([\da-f]{8})-([\da-f]{64})-([\da-f]{8})-(\d{1,15})\.state$/;
+const namePattern = /^([\da-f]{16})-([\da-f]{8})-(\d{1,15})-(\d{1,10})-([\da-f]{8})([\da-f]{64})\.state$/;
 /** Of before there were owners: nothing says by which weights these were made, so they are removed. */
 const oldPattern = /^[\da-f]{16}-\d{1,10}-[\da-f]{64}\.state$/;
 
@@ -44,7 +44,7 @@ const namesPerTurn = 4096;
 const clockMs = 50;
 
 export function nameOf({ model, length, check, hash, owner, bytes }: StateName): string {
-  return `${model}-${length}-${check.toString(16).padStart(8, "0")}-${hash}-${owner}-${bytes}.state`;
+  return `${model}-${owner}-${bytes}-${length}-${check.toString(16).padStart(8, "0")}${hash}.state`;
 }
 
 export function isStateName(name: string): boolean {
@@ -111,7 +111,7 @@ export class FolderIndex {
     for (const [i, name] of names.entries()) {
       if (i % namesPerTurn === namesPerTurn - 1) await nextTurn();
       if (gone.delete(name)) continue;
-      const [, model, length, check, hash, owner, bytes] = namePattern.exec(name) ?? [];
+      const [, model, owner, bytes, length, check, hash] = namePattern.exec(name) ?? [];
       if (model !== undefined)
         this.add({ model, length: Number(length), check: Number.parseInt(check, 16), hash, owner, bytes: Number(bytes) }, start);
       else if (oldPattern.test(name)) old.push(name);

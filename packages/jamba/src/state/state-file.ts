@@ -1,6 +1,6 @@
 // States on the local disk: whole or not there at all.
 
-import { JambaError, LoadError, type StatePart, type StateSpec } from "@jamba/core";
+import { LoadError, type StatePart, type StateSpec } from "@jamba/core";
 import { openFile, wholeFile } from "@jamba/loader";
 import { decodeState, type EncodedState, type ExpectedState, encodeState, type StateFile, type StateFileHeader } from "./state-codec.ts";
 
@@ -15,7 +15,7 @@ export interface WriteStateOptions {
  * Writes a state so that `path` has all of it or what was there before, even after a power cut. Until then it is in
  * `<path>.partial-…`, which only a killed process leaves behind, and the next save to `path` removes.
  * @param parts of the state that has seen `ids`, in the formats of `spec`
- * @throws what `encodeState`, its chunks and `parts` throw, LoadError where nothing can be written, JambaError DISK_FULL, the signal's reason
+ * @throws what `encodeState`, its chunks and `parts` throw, LoadError where nothing can be written, with DISK_FULL where there is no room, the signal's reason
  */
 export async function writeStateFile(
   path: string,
@@ -49,9 +49,8 @@ export async function writeEncoded(
     signal?.throwIfAborted();
     const { code, syscall, message } = cause as NodeJS.ErrnoException;
     if (syscall === undefined) throw cause; // typed, or of `onProgress`
-    if (code === "ENOSPC" || code === "EDQUOT")
-      throw new JambaError("DISK_FULL", `${path}: ${message}; make room or name another disk`, { cause });
-    throw new LoadError(`${path}: ${message}`, { cause });
+    const isFull = code === "ENOSPC" || code === "EDQUOT";
+    throw new LoadError(`${path}: ${message}`, { cause, code: isFull ? "DISK_FULL" : "LOAD" });
   }
 }
 

@@ -1,6 +1,6 @@
 // A file on the local disk that appears whole or not at all.
 
-import { JambaError } from "@jamba/core";
+import { JambaError, LoadError } from "@jamba/core";
 
 export interface WholeFileOptions {
   /** Of the file when it is done: the disk must have room. */
@@ -18,7 +18,7 @@ export interface WholeFileOptions {
 /**
  * Lets `fill` write a file beside `path` and renames it when all is on the disk. Files that killed processes of this machine left there
  * are removed first.
- * @throws JambaError OPTION for a path that is taken, or that looks like one of those files, DISK_FULL
+ * @throws JambaError OPTION for a path that is taken, or that looks like one of those files; LoadError DISK_FULL
  */
 export async function wholeFile(
   path: string,
@@ -106,10 +106,9 @@ function isAlive(pid: number): boolean {
 async function expectRoom(files: Files, folder: string, path: string, sizeBytes: number): Promise<void> {
   const { bavail, bsize } = await files.statfs(folder);
   if (bavail * bsize < sizeBytes)
-    throw new JambaError(
-      "DISK_FULL",
-      `${path}: expected ${sizeBytes} bytes of free disk, found ${bavail * bsize}; make room or name another disk`,
-    );
+    throw new LoadError(`${path}: expected ${sizeBytes} bytes of free disk, found ${bavail * bsize}; make room or name another disk`, {
+      code: "DISK_FULL",
+    });
 }
 
 /** So that a power cut can't take the new name back. Some systems and network disks do this for files only. */
