@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Admission } from "./admission.ts";
-import { inTurn } from "./turns.ts";
+import { inTurn, type Party } from "./turns.ts";
 
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -21,10 +21,11 @@ test("turns go to who had the fewest, tenants first and requests of each tenant 
       const had = [...running];
       for (const [at, next] of line.entries()) {
         const tenants = (tenant: unknown) => had.filter((other) => other.tenant === tenant).length;
-        const requests = (request: unknown) => (request === undefined ? 0 : had.filter((other) => other.request === request).length);
+        const requests = ({ tenant, request }: Party) =>
+          request === undefined ? 0 : had.filter((other) => other.tenant === tenant && other.request === request).length;
         for (const other of line.slice(at)) {
           expect(tenants(next.tenant)).toBeLessThanOrEqual(tenants(other.tenant));
-          if (next.tenant === other.tenant) expect(requests(next.request)).toBeLessThanOrEqual(requests(other.request));
+          if (next.tenant === other.tenant) expect(requests(next)).toBeLessThanOrEqual(requests(other));
         }
         had.push(next);
       }

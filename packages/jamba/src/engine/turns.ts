@@ -12,18 +12,24 @@ export interface Party {
  * of those before. None is put off for ever: what others have had counts for whoever waits.
  */
 export function inTurn<T extends Party>(waiting: readonly T[], dueOf: (one: T) => number, running: Iterable<Party> = []): T[] {
-  const [tenants, requests] = [new Map<unknown, number>(), new Map<unknown, number>()];
+  const tenants = new Map<unknown, number>();
+  const requests = new Map<string | undefined, Map<unknown, number>>();
   const next = (counts: Map<unknown, number>, key: unknown) => {
     const count = counts.get(key) ?? 0;
     counts.set(key, count + 1);
     return count;
   };
-  for (const { tenant, request } of running) {
-    next(tenants, tenant);
-    if (request !== undefined) next(requests, request);
+  const nextOf = ({ tenant, request }: Party) => {
+    if (request === undefined) return 0;
+    if (!requests.has(tenant)) requests.set(tenant, new Map());
+    return next(requests.get(tenant)!, request);
+  };
+  for (const one of running) {
+    next(tenants, one.tenant);
+    nextOf(one);
   }
   const dues = waiting.map((one) => ({ one, due: dueOf(one), turn: 0 })).sort((a, b) => a.due - b.due);
-  const byRequest = dues.map((entry) => ({ ...entry, turn: entry.one.request === undefined ? 0 : next(requests, entry.one.request) }));
+  const byRequest = dues.map((entry) => ({ ...entry, turn: nextOf(entry.one) }));
   byRequest.sort((a, b) => a.turn - b.turn || a.due - b.due);
   const byTenant = byRequest.map((entry) => ({ ...entry, turn: next(tenants, entry.one.tenant) }));
   return byTenant.sort((a, b) => a.turn - b.turn || a.due - b.due).map(({ one }) => one);
