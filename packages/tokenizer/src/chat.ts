@@ -4,7 +4,7 @@ import { TokenizerError } from "@jamba/core";
 import { renderChatml } from "./chatml-form.ts";
 import { continuesFinal, renderOpen, type TurnOptions } from "./final-message.ts";
 import { renderJamba } from "./jamba-form.ts";
-import { OutOfSteps } from "./jinja/budget.ts";
+import { mostSteps, OutOfSteps } from "./jinja/budget.ts";
 import { compileTemplate, type Template } from "./jinja/template.ts";
 import { isObject, type Json, show } from "./json.ts";
 import { type Message, type TemplateMessage, toTemplateDocuments, toTemplateMessages, toTemplateTools } from "./messages.ts";
@@ -39,15 +39,20 @@ const keptTemplates = 8;
  * `addGenerationPrompt` and `continueFinalMessage` contradict each other
  */
 export function renderChat(messages: readonly Message[], options: ChatOptions = {}): string {
+  return renderWithin(mostSteps, messages, options);
+}
+
+/** @param steps that a template may take, see `budget.ts`. @throws as `renderChat`; OutOfSteps */
+export function renderWithin(steps: number, messages: readonly Message[], options: ChatOptions): string {
   expectOptions(options);
   const ready = toTemplateMessages(messages);
   const isOpen = continuesFinal(messages, options);
-  const render = rendererOf({ ...options, addGenerationPrompt: options.addGenerationPrompt ?? !isOpen });
+  const render = rendererOf({ ...options, addGenerationPrompt: options.addGenerationPrompt ?? !isOpen }, steps);
   return isOpen ? renderOpen(ready, render) : render(ready);
 }
 
 /** What JavaScript and JSON from elsewhere may get wrong without a word: a text "false" would be true. */
-function expectOptions(options: ChatOptions): void {
+export function expectOptions(options: ChatOptions): void {
   const isFlag = (value: unknown) => typeof value === "boolean";
   const checks = [
     ["knobs", isObject, 'an object such as { response_format: "json_object" }'],
@@ -62,20 +67,20 @@ function expectOptions(options: ChatOptions): void {
   }
 }
 
-function rendererOf(options: ChatOptions): (messages: readonly TemplateMessage[]) => string {
-  const { template, knobs, addGenerationPrompt = true, generationPreamble, bosToken, eosToken, variables, tokenizer } = options;
+function rendererOf(options: ChatOptions, steps: number): (messages: readonly TemplateMessage[]) => string {
+  const { template, knobs, addGenerationPrompt = true, generationPreamble, bosToken, eosToken, variables } = options;
   const tools = toTemplateTools(options.tools);
   const documents = toTemplateDocuments(options.documents);
   if (template === undefined) {
-    const render = formOf(options) === "jamba" ? renderJamba : renderChatml;
-    const hasBos = !tokenizer || tokenizer.idOf("<|startoftext|>") !== undefined;
+    const own = builtIn(options);
+    const render = own.form === "jamba" ? renderJamba : renderChatml;
     const rest = {
       tools: tools ?? [],
       documents: documents ?? [],
       knobs: knobs ?? undefined,
       addGenerationPrompt,
       generationPreamble: generationPreamble ?? "",
-      bosToken: bosToken ?? (hasBos ? "<|startoftext|>" : ""),
+      bosToken: own.bosToken,
     };
     return (messages) => guard("chat form", () => render({ messages, ...rest }));
   }
@@ -91,7 +96,14 @@ function rendererOf(options: ChatOptions): (messages: readonly TemplateMessage[]
     bos_token: bosToken ?? "",
     eos_token: eosToken ?? "",
   };
-  return (messages) => guard("chat template", () => compile(template)({ ...given, messages }));
+  return (messages) => guard("chat template", () => compile(template)({ ...given, messages }, steps));
+}
+
+/** What a built-in form takes from the vocabulary. */
+export function builtIn(options: ChatOptions): Required<Pick<ChatOptions, "form" | "bosToken">> {
+  const { bosToken, tokenizer } = options;
+  const hasBos = !tokenizer || tokenizer.idOf("<|startoftext|>") !== undefined;
+  return { form: formOf(options), bosToken: bosToken ?? (hasBos ? "<|startoftext|>" : "") };
 }
 
 function compile(template: string): Template {

@@ -74,7 +74,7 @@ export function renderOpen(messages: readonly TemplateMessage[], render: (messag
  */
 export function continuedWords(messages: readonly Message[], options: TurnOptions, text: string): string | undefined {
   if (!continuesFinal(messages, options)) return undefined;
-  const { field, words } = finalWords(toTemplateMessages(messages));
+  const { field, words } = finalWords(toTemplateMessages(messages.slice(-1)), messages.length - 1);
   // Templates trim words, and write thoughts between line breaks of their own.
   const found = [words, words.trimEnd(), words.trimStart(), words.trim()].find((some) => text.endsWith(some));
   const isThought = field === "reasoning_content" || found === undefined;
@@ -82,9 +82,10 @@ export function continuedWords(messages: readonly Message[], options: TurnOption
   return at < 0 ? (found ?? "") : text.slice(at);
 }
 
-function finalWords(messages: readonly TemplateMessage[]): { field: Field; words: string } {
+/** @param at place of the last of `messages` in the conversation */
+function finalWords(messages: readonly TemplateMessage[], at = messages.length - 1): { field: Field; words: string } {
   const final = messages.at(-1);
-  const where = `messages[${messages.length - 1}]`;
+  const where = `messages[${at}]`;
   if (final?.role !== "assistant")
     throw new TokenizerError(
       `${final ? `${where}.role` : "messages"}: expected a last message of the assistant to continue, found ${final ? `one of the ${final.role}` : "none"}`,

@@ -1,4 +1,5 @@
 export { type ChatOptions, renderChat } from "./chat.ts";
+export { renderChatAsync } from "./chat-async.ts";
 export { continuedWords } from "./final-message.ts";
 export type { Message, ToolCall } from "./messages.ts";
 export { StreamDecoder } from "./stream-decoder.ts";

@@ -2,6 +2,7 @@
 
 import { atOnce, inSlices, TokenizerError } from "@jamba/core";
 import { type ChatOptions, renderChat } from "./chat.ts";
+import { renderChatAsync, renderQuickly } from "./chat-async.ts";
 import { chooseTemplate, readTemplates } from "./chat-templates.ts";
 import type { DecoderRules } from "./components.ts";
 import { withConfigTokens, withSpecialTokens } from "./config-tokens.ts";
@@ -42,6 +43,10 @@ export interface Tokenizer {
    * @throws as the function `renderChat`
    */
   renderChat(messages: readonly Message[], options?: Omit<ChatOptions, "tokenizer">): string;
+  /** The same, on a worker where it takes more than some milliseconds. @throws as the function `renderChatAsync` */
+  renderChatAsync(messages: readonly Message[], options?: Omit<ChatOptions, "tokenizer">, more?: { signal?: AbortSignal }): Promise<string>;
+  /** The same where it takes no more than some milliseconds, else undefined. @throws as the function `renderChat` */
+  renderQuickly(messages: readonly Message[], options?: Omit<ChatOptions, "tokenizer">): string | undefined;
 }
 
 /** Decoded between two yields. */
@@ -103,6 +108,12 @@ function makeTokenizer(encodeText: Encoder, file: TokenizerFile, config: Json): 
     return text + stream.end();
   }
 
+  function chatOptions(options: Omit<ChatOptions, "tokenizer"> = {}): ChatOptions {
+    const { form, tools, template: asked, variables } = options;
+    const template = form === undefined ? chooseTemplate(templates, asked, (tools?.length ?? 0) > 0) : asked;
+    return { bosToken, eosToken, ...options, template, variables: withSpecialTokens(config, variables), tokenizer };
+  }
+
   const tokenizer: Tokenizer = {
     vocabSize: tokenOf.length,
     bosId,
@@ -136,11 +147,9 @@ function makeTokenizer(encodeText: Encoder, file: TokenizerFile, config: Json): 
       return piece;
     },
 
-    renderChat(messages, options = {}) {
-      const { form, tools, template: asked, variables } = options;
-      const template = form === undefined ? chooseTemplate(templates, asked, (tools?.length ?? 0) > 0) : asked;
-      return renderChat(messages, { bosToken, eosToken, ...options, template, variables: withSpecialTokens(config, variables), tokenizer });
-    },
+    renderChat: (messages, options) => renderChat(messages, chatOptions(options)),
+    renderChatAsync: async (messages, options, more) => renderChatAsync(messages, chatOptions(options), more),
+    renderQuickly: (messages, options) => renderQuickly(messages, chatOptions(options)),
   };
   return tokenizer;
 }

@@ -1,0 +1,5 @@
+declare module "*?text" {
+  const code: string;
+  // biome-ignore lint/style/noDefaultExport: what bundlers make of a file of text
+  export default code;
+}
