@@ -6,7 +6,18 @@ import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { expectKnown } from "./answer/known-names.ts";
 import { checkOptions, type GenerateOptions } from "./answer/options.ts";
-import { callForm, continuationIds, expectTokenizer, isIds, type Prompt, promptIds, readPrompt, type TextOrIds } from "./answer/prompt.ts";
+import {
+  callForm,
+  continuationIds,
+  expectTokenizer,
+  isIds,
+  type Prompt,
+  promptIds,
+  type ReadPrompt,
+  readPrompt,
+  type TextOrIds,
+} from "./answer/prompt.ts";
+import { atOnce, beside, ifQuick } from "./answer/reading.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import type { Sequence } from "./engine/advance.ts";
 import { ModelState } from "./engine/model-state.ts";
@@ -130,11 +141,15 @@ export class JambaModel implements AsyncDisposable {
   ): TextStream<Parsed> {
     const { context } = this.#use();
     const { n = 1, ...given } = checkOptions(options);
-    const read = readPrompt(context, prompt, given);
-    const hasRounds = given.runners?.size && read.form;
+    const reading = () => readPrompt(context, prompt, given);
+    // What is wrong with a short one shows here.
+    const quick = ifQuick(reading());
+    const hasRounds = given.runners?.size && !isIds(prompt) && typeof prompt !== "string";
     if (hasRounds && n > 1)
       throw new JambaError("OPTION", `n: expected one answer where tools run, found ${n}; ask so many times, which shares what was read`);
     return new TextStream(given, (signal) => {
+      let late: Promise<ReadPrompt> | undefined;
+      const read = quick ?? (() => (late ??= beside(reading(), signal)));
       if (hasRounds) return Session.answer(context, prompt as readonly Message[], { ...given, signal });
       if (n === 1) return generate(context, read, { ...given, signal });
       const seed = given.seed ?? Math.floor(Math.random() * 2 ** 52);
@@ -258,9 +273,11 @@ export class JambaModel implements AsyncDisposable {
     for (const name of Object.keys(options)) expectKnown(name, ["topLogprobs", "keep", "tenant", "signal"]);
     const { topLogprobs } = options;
     const { tenant } = checkOptions({ topLogprobs, tenant: options.tenant });
-    const before = promptIds(context.tokenizer, prompt);
+    const before = await beside(promptIds(context.tokenizer, prompt), options.signal);
     const isOne = typeof continuation === "string" || isIds(continuation);
-    const list = (isOne ? [continuation] : [...continuation]).map((one) => continuationIds(context.tokenizer, one));
+    const list: (readonly number[])[] = [];
+    for (const one of isOne ? [continuation] : continuation)
+      list.push(await beside(continuationIds(context.tokenizer, one), options.signal));
     const scores = await scoreAll(context, before, list, { ...options, tenant });
     return isOne ? scores[0] : scores;
   }
@@ -297,7 +314,16 @@ export class JambaModel implements AsyncDisposable {
     options: GenerateOptions<Parsed, Arguments> = {},
   ): number {
     const { context } = this.#use();
-    return isIds(prompt) ? prompt.length : readPrompt(context, prompt, checkOptions(options)).ids.length;
+    return isIds(prompt) ? prompt.length : atOnce(readPrompt(context, prompt, checkOptions(options))).ids.length;
+  }
+
+  /** The same, and others have their turns while a long prompt is read. @throws as `countTokens`, the signal's reason */
+  async countTokensAsync<Parsed = unknown, Arguments = Record<string, unknown>>(
+    prompt: Prompt,
+    options: GenerateOptions<Parsed, Arguments> = {},
+  ): Promise<number> {
+    const { context } = this.#use();
+    return isIds(prompt) ? prompt.length : (await beside(readPrompt(context, prompt, checkOptions(options)), options.signal)).ids.length;
   }
 
   /** Calls that are under way reject with code DISPOSED. */

@@ -4,6 +4,7 @@ import { BackendError, HostTensor, JambaError } from "@jamba/core";
 import type { GenerateContext } from "./answer/generate.ts";
 import type { GenerateOptions } from "./answer/options.ts";
 import { promptIds } from "./answer/prompt.ts";
+import { beside } from "./answer/reading.ts";
 import { type IdLogprob, logprobsOf } from "./answer/sampler.ts";
 import { type TokenLogprob, withText } from "./answer/token-text.ts";
 import type { Sequence } from "./engine/advance.ts";
@@ -51,7 +52,7 @@ export async function embedTexts(
   const out = new Float32Array(texts.length * dModel);
   const request = {};
   const embedOne = async (text: string, i: number) => {
-    const ids = promptIds(tokenizer, text);
+    const ids = await beside(promptIds(tokenizer, text), signal);
     const sum = new Float64Array(dModel);
     const sequence = await engine.readThrough(ids, {
       reads: { hidden: "final" },

@@ -7,7 +7,8 @@ import { AnswerParts, type AnswerPartsOptions } from "./answer/answer-parts.ts";
 import { callsOf } from "./answer/answer-text.ts";
 import { cancelledBefore, type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { type CheckedOptions, checkOptions, type GenerateOptions } from "./answer/options.ts";
-import { expectTokenizer, type PromptOptions, renderMessages, systemTokensOf } from "./answer/prompt.ts";
+import { type AnswerForm, expectTokenizer, type PromptOptions, renderMessages, systemTokensOf } from "./answer/prompt.ts";
+import { beside, decode, encode, type Reading } from "./answer/reading.ts";
 import { answerInRounds } from "./answer/run-tools.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import { readFitting } from "./answer/truncate.ts";
@@ -201,21 +202,29 @@ export class Session {
   async *#answer(added: readonly Message[], options: CheckedOptions): AsyncGenerator<Part, Result> {
     const { tokenizer, contextLength, stopIds } = this.#context;
     const messages = [...this.#now.written, ...added];
-    const { prefix, ...prompt } = readFitting(messages, options, contextLength, (kept) => {
-      const { text, ...rendered } = renderMessages(tokenizer, kept, options);
-      const ids = idsOf(expectTokenizer(tokenizer), text, this.#now.ids, stopIds);
-      return { ids, systemTokens: systemTokensOf(tokenizer, kept, options, ids), ...rendered };
+    const { ids: before, kept: from } = this.#now;
+    const reading = readFitting(messages, options, contextLength, function* (kept) {
+      const { text, ...rendered } = yield* renderMessages(tokenizer, kept, options);
+      const ids = yield* idsOf(expectTokenizer(tokenizer), text, before, stopIds);
+      return { ids, systemTokens: yield* systemTokensOf(tokenizer, kept, options, ids), ...rendered };
     });
+    let prefix: string | undefined;
+    let form: AnswerForm | undefined;
     let next: Pick<Conversation, "kept" | "ids"> | undefined;
     let content = "";
     const onEnd = (kept: KeptState, ids: readonly number[], written: string) => {
       next = { kept, ids };
       content = prefix ? prefix + written : withoutTemplateSpace(written);
     };
-    const result = yield* generate(this.#context, { ...prompt, from: this.#now.kept, onEnd }, options);
+    const read = async () => {
+      const prompt = await beside(reading, options.signal);
+      ({ prefix, form } = prompt);
+      return { ...prompt, from, onEnd };
+    };
+    const result = yield* generate(this.#context, read, options);
     const callIds = result.toolCalls.map(({ id }) => id);
     const readAs = {
-      thoughts: prompt.form?.thoughts && !beginsWithThoughts(content),
+      thoughts: form?.thoughts && !beginsWithThoughts(content),
       calls: callsOf(options),
       isCut: result.finishReason === "length" || result.finishReason === "cancelled",
     };
@@ -273,9 +282,9 @@ function expectMeta(path: string, meta: unknown): { messages: Message[]; options
  * The tokens of `text`, with those that were read as long as they say the same: a text can be cut into tokens in more than one way,
  * and the model's own way need not be the tokenizer's.
  */
-function idsOf(tokenizer: Tokenizer, text: string, read: readonly number[], stopIds: ReadonlySet<number>): number[] {
-  const whole = tokenizer.decode(read);
-  if (text.startsWith(whole) && text.length > whole.length) return [...read, ...tokenizer.encode(text.slice(whole.length))];
+function* idsOf(tokenizer: Tokenizer, text: string, read: readonly number[], stopIds: ReadonlySet<number>): Reading<number[]> {
+  const whole = yield* decode(tokenizer, read);
+  if (text.startsWith(whole) && text.length > whole.length) return read.concat(yield* encode(tokenizer, text.slice(whole.length)));
   // Back to the last end of a message that both have.
   const decoder = new StreamDecoder(tokenizer);
   let [shared, chars, at] = [0, 0, 0];
@@ -285,7 +294,7 @@ function idsOf(tokenizer: Tokenizer, text: string, read: readonly number[], stop
     at += piece.length;
     if (stopIds.has(id)) [shared, chars] = [i + 1, at];
   }
-  return [...read.slice(0, shared), ...tokenizer.encode(text.slice(chars))];
+  return read.slice(0, shared).concat(yield* encode(tokenizer, text.slice(chars)));
 }
 
 /** An answer as it was written, for those who look at it. One that was given, and not made here, may have calls of any tool. */

@@ -132,9 +132,19 @@ export interface Request extends ReadPrompt {
 /** New tokens when `maxTokens` is not given. */
 const defaultMaxTokens = 1024;
 
-/** Yields text as it comes and returns the whole. An abort ends the answer with what there is, which may be nothing. */
-export async function* generate(context: GenerateContext, request: Request, given: CheckedOptions): AsyncGenerator<Part, Result> {
+/**
+ * Yields text as it comes and returns the whole. An abort ends the answer with what there is, which may be nothing.
+ * @param asked a prompt that is read, or what reads it
+ */
+export async function* generate(
+  context: GenerateContext,
+  asked: Request | (() => Promise<Request>),
+  given: CheckedOptions,
+): AsyncGenerator<Part, Result> {
+  let request: Request | undefined;
   try {
+    // Calls begin in the order in which they were made: none waits for what is there.
+    request = typeof asked === "function" ? await asked() : asked;
     const { written, ...result } = yield* answerTo(context, request, given);
     return { ...result, ...(await parsedValue(result, written, request, given)) };
   } catch (error) {

@@ -4,6 +4,7 @@ import { JambaError, TokenizerError } from "@jamba/core";
 import { continuedWords, type Message, type Tokenizer } from "@jamba/tokenizer";
 import type { Form } from "../format/format-grammar.ts";
 import type { CheckedOptions, GenerateOptions } from "./options.ts";
+import { encode, type Reading, render } from "./reading.ts";
 import { isSystem, readFitting } from "./truncate.ts";
 
 export type TextOrIds = string | readonly number[];
@@ -53,21 +54,22 @@ interface RenderedMessages {
  * @param contextLength tokens that the prompt and its answer may take
  * @throws JambaError OPTION when there is nothing to read, or nothing that shows an option; TokenizerError when a text has no tokenizer
  */
-export function readPrompt(
+export function* readPrompt(
   { tokenizer, contextLength }: { readonly tokenizer: Tokenizer | undefined; readonly contextLength: number },
   prompt: Prompt,
   options: CheckedPromptOptions,
-): ReadPrompt {
+): Reading<ReadPrompt> {
   if (isIds(prompt) || typeof prompt === "string") {
     expectNothingForMessages(options, typeof prompt === "string" ? "a text" : "token ids");
-    const ids = typeof prompt === "string" ? expectTokenizer(tokenizer).encode(prompt, { addBos: tokenizer?.addBos }) : [...prompt];
+    const ids =
+      typeof prompt === "string" ? yield* encode(expectTokenizer(tokenizer), prompt, { addBos: tokenizer?.addBos }) : prompt.slice();
     return { ids: expectSome(ids) };
   }
   if (!Array.isArray(prompt)) throw new JambaError("OPTION", `prompt: expected a text, token ids or messages, found ${typeof prompt}`);
-  return readFitting(prompt, options, contextLength, (kept) => {
-    const { text, form } = renderMessages(tokenizer, kept, options);
-    const ids = expectSome(expectTokenizer(tokenizer).encode(text));
-    return { ids, form, systemTokens: systemTokensOf(tokenizer, kept, options, ids) };
+  return yield* readFitting(prompt, options, contextLength, function* (kept) {
+    const { text, form } = yield* renderMessages(tokenizer, kept, options);
+    const ids = expectSome(yield* encode(expectTokenizer(tokenizer), text));
+    return { ids, form, systemTokens: yield* systemTokensOf(tokenizer, kept, options, ids) };
   });
 }
 
@@ -75,47 +77,47 @@ export function readPrompt(
  * How many of `ids` are what the template makes of the system messages at the beginning, whatever follows; 0 where nothing of them may be
  * shared, and where the template does not write them apart from what follows.
  */
-export function systemTokensOf(
+export function* systemTokensOf(
   tokenizer: Tokenizer | undefined,
   messages: readonly Message[],
   options: CheckedPromptOptions,
   ids: readonly number[],
-): number {
+): Reading<number> {
   const at = messages.findIndex(({ role }) => !isSystem(role));
   const system = at < 0 ? messages : messages.slice(0, at);
   if (options.tenant?.shares !== "system" || system.length === 0) return 0;
   let text: string;
   try {
-    ({ text } = renderMessages(tokenizer, system, { ...options, addGenerationPrompt: false, continueFinalMessage: false }));
+    ({ text } = yield* renderMessages(tokenizer, system, { ...options, addGenerationPrompt: false, continueFinalMessage: false }));
   } catch {
     return 0; // a template may want a user's message
   }
-  const alone = expectTokenizer(tokenizer).encode(text);
+  const alone = yield* encode(expectTokenizer(tokenizer), text);
   return alone.length < ids.length && alone.every((id, i) => id === ids[i]) ? alone.length : 0;
 }
 
 /** @throws as `readPrompt` */
-export function promptIds(tokenizer: Tokenizer | undefined, prompt: Prompt): readonly number[] {
-  return readPrompt({ tokenizer, contextLength: 0 }, prompt, {}).ids;
+export function* promptIds(tokenizer: Tokenizer | undefined, prompt: Prompt): Reading<readonly number[]> {
+  return (yield* readPrompt({ tokenizer, contextLength: 0 }, prompt, {})).ids;
 }
 
 /** What follows a prompt: nothing is put before it. @throws as `readPrompt`, but not for nothing */
-export function continuationIds(tokenizer: Tokenizer | undefined, continuation: TextOrIds): readonly number[] {
-  if (typeof continuation === "string") return expectTokenizer(tokenizer).encode(continuation);
+export function* continuationIds(tokenizer: Tokenizer | undefined, continuation: TextOrIds): Reading<readonly number[]> {
+  if (typeof continuation === "string") return yield* encode(expectTokenizer(tokenizer), continuation);
   if (isIds(continuation)) return continuation;
   throw new JambaError("OPTION", `continuation: expected a text or token ids, found ${JSON.stringify(continuation)?.slice(0, 80)}`);
 }
 
 /** What the model reads for `messages`, up to where its answer begins or goes on, and how it answers. @throws as `readPrompt` */
-export function renderMessages(
+export function* renderMessages(
   tokenizer: Tokenizer | undefined,
   messages: readonly Message[],
   options: CheckedPromptOptions,
-): RenderedMessages {
+): Reading<RenderedMessages> {
   const { tools, toolChoice, documents, knobs, variables, addGenerationPrompt, continueFinalMessage } = options;
   const shown = toolChoice === "none" ? undefined : tools;
   const given = { tools: shown, documents, knobs, variables, addGenerationPrompt, continueFinalMessage };
-  const text = expectTokenizer(tokenizer).renderChat(messages, given);
+  const text = yield* render(expectTokenizer(tokenizer), messages, given);
   const prefix = continuedWords(messages, given, text);
   return { text, prefix, form: formOf(tokenizer, text, prefix) };
 }

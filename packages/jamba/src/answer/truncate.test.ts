@@ -1,6 +1,7 @@
 import type { Message } from "@jamba/tokenizer";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { atOnce } from "./reading.ts";
 import { readFitting } from "./truncate.ts";
 
 /** s, u, a: system, user, assistant; c: an assistant that calls; t: its result. A token each. */
@@ -13,13 +14,23 @@ function conversation(letters: string): Message[] {
   });
 }
 
+type Options = Parameters<typeof readFitting>[1];
+
+function* read(kept: readonly Message[]) {
+  return { ids: kept.map((_, i) => i), kept };
+}
+
+function fitting(messages: readonly Message[], options: Options, contextLength: number) {
+  return atOnce(readFitting(messages, options, contextLength, read));
+}
+
 function fit(messages: readonly Message[], contextLength: number, maxTokens = 0) {
   let reads = 0;
-  const found = readFitting(messages, { truncation: "auto", maxTokens }, contextLength, (kept) => {
+  const counted = (kept: readonly Message[]) => {
     reads++;
-    return { ids: kept.map((_, i) => i), kept };
-  });
-  return { ...found, reads };
+    return read(kept);
+  };
+  return { ...atOnce(readFitting(messages, { truncation: "auto", maxTokens }, contextLength, counted)), reads };
 }
 
 test.each<[claim: string, letters: string, contextLength: number, dropped: number[]]>([
@@ -53,14 +64,14 @@ test.each<[maxTokens: number | undefined, contextLength: number, room: number]>(
   [5000, 100_000, 5000],
 ])("maxTokens %s of a context of %i leaves room for %i", (maxTokens, contextLength, room) => {
   const messages = conversation("ua".repeat(contextLength));
-  const { ids } = readFitting(messages, { truncation: "auto", maxTokens }, contextLength, (kept) => ({ ids: kept.map((_, i) => i) }));
+  const { ids } = fitting(messages, { truncation: "auto", maxTokens }, contextLength);
   // Turns take two tokens, and the last one stays.
   expect(ids.length).toBe(Math.max(2, 2 * Math.floor((contextLength - room) / 2)));
 });
 
 test("without truncation all is read, once, and nothing said of what was left out", () => {
   for (const truncation of ["none", undefined] as const)
-    expect(readFitting(conversation("uaua"), { truncation }, 1, (kept) => ({ ids: kept.map((_, i) => i) }))).toEqual({ ids: [0, 1, 2, 3] });
+    expect(fitting(conversation("uaua"), { truncation }, 1)).toEqual({ ids: [0, 1, 2, 3], kept: conversation("uaua") });
 });
 
 test("calls without ids, and those within the text of an answer, stay with the results that follow them", () => {
@@ -98,7 +109,7 @@ test("of any conversation: system messages, the last of the user and what comes 
           const caller = callers.get(toolCallId);
           if (caller !== undefined) expect(dropped.includes(i)).toBe(dropped.includes(caller));
         }
-        expect(reads).toBeLessThanOrEqual(3 + Math.log2(messages.length));
+        expect(reads).toBeLessThanOrEqual(3 + 2 * Math.log2(messages.length));
         // Of all that it ever keeps, the most that fits, or else the least.
         const sizes = messages.map((_, i) => fit(messages, i + 1).ids.length);
         const fitting = sizes.filter((size) => size <= limit);
@@ -107,4 +118,22 @@ test("of any conversation: system messages, the last of the user and what comes 
     ),
     { seed: 17, numRuns: 300 },
   );
+});
+
+test("a long conversation is read a few times, however long it is", () => {
+  const { reads, ids } = fit(conversation("ua".repeat(30_000)), 10_000);
+  expect(ids.length).toBe(10_000);
+  expect(reads).toBeLessThanOrEqual(6);
+});
+
+test("many results of a few calls take no longer than others", () => {
+  // A result of each of 30,000 calls, all behind the last of them: each looked at alone would be a second for every thousand.
+  const calls = Array.from(
+    { length: 30_000 },
+    (_, i): Message => ({ role: "assistant", content: "", toolCalls: [{ id: `${i}`, name: "f", arguments: {} }] }),
+  );
+  const results = calls.map((_, i): Message => ({ role: "tool", content: "", toolCallId: `${i}` }));
+  const start = performance.now();
+  expect(fit([...conversation("ua"), ...calls, ...results, ...conversation("u")], 10).ids.length).toBeLessThan(10);
+  expect(performance.now() - start).toBeLessThan(5000);
 });

@@ -2,6 +2,7 @@
 
 import type { Message } from "@jamba/tokenizer";
 import type { GenerateOptions } from "./options.ts";
+import type { Reading } from "./reading.ts";
 
 /** New tokens that there is room for where the call does not say how many, unless a quarter of the context is less. */
 const defaultRoom = 1024;
@@ -12,31 +13,49 @@ const defaultRoom = 1024;
  * last messages of the user, and what comes last.
  * @returns what `read` gives for those that stay, and the indices of the others; all that may go are gone where that is not enough
  */
-export function readFitting<Read extends { readonly ids: readonly number[] }>(
+export function* readFitting<Read extends { readonly ids: readonly number[] }>(
   messages: readonly Message[],
   { truncation, maxTokens }: Pick<GenerateOptions, "truncation" | "maxTokens">,
   contextLength: number,
-  read: (kept: readonly Message[]) => Read,
-): Read & { readonly dropped?: readonly number[] } {
-  const whole = read(messages);
+  read: (kept: readonly Message[]) => Reading<Read>,
+): Reading<Read & { readonly dropped?: readonly number[] }> {
+  const whole = yield* read(messages);
   if (truncation !== "auto") return whole;
   const limit = contextLength - roomFor(maxTokens, contextLength);
   const groups = whole.ids.length > limit ? droppableGroups(messages) : [];
   if (groups.length === 0) return { ...whole, dropped: [] };
-  const without = (count: number) => {
+  const without = function* (count: number) {
     const dropped = groups.slice(0, count).flat();
     const gone = new Set(dropped);
-    return { ...read(messages.filter((_, i) => !gone.has(i))), dropped };
+    return { ...(yield* read(messages.filter((_, i) => !gone.has(i)))), dropped };
   };
-  let best = without(groups.length);
+  const weights = weightsOf(groups, messages);
+  let best = yield* without(groups.length);
+  let [least, most] = [best.ids.length, whole.ids.length];
   // The fewest groups that are enough are in (low, high].
-  for (let [low, high] = [0, groups.length]; high - low > 1 && best.ids.length <= limit; ) {
-    const middle = (low + high) >> 1;
-    const found = without(middle);
-    if (found.ids.length > limit) low = middle;
-    else [high, best] = [middle, found];
+  for (let [low, high, tries] = [0, groups.length, 1]; high - low > 1 && best.ids.length <= limit; tries++) {
+    // A long conversation takes long to read: a guess by the lengths of its texts is near. Every other time it is the middle, whatever they say.
+    const share = (most - limit) / Math.max(1, most - least);
+    const guess = weights.findIndex((weight) => weight >= weights[low] + share * (weights[high] - weights[low]));
+    const middle = tries % 2 === 0 ? (low + high) >> 1 : Math.min(high - 1, Math.max(low + 1, guess));
+    const found = yield* without(middle);
+    if (found.ids.length > limit) [low, most] = [middle, found.ids.length];
+    else [high, best, least] = [middle, found, found.ids.length];
   }
   return best;
+}
+
+/** Characters of the first groups, by how many. */
+function weightsOf(groups: readonly (readonly number[])[], messages: readonly Message[]): number[] {
+  const weights = [0];
+  for (const group of groups) {
+    const length = (i: number) => {
+      const { content } = messages[i];
+      return typeof content === "string" ? content.length : (content ?? []).reduce((sum, { text }) => sum + text.length, 0);
+    };
+    weights.push(group.reduce((sum, i) => sum + length(i), weights[weights.length - 1]));
+  }
+  return weights;
 }
 
 function roomFor(maxTokens: number | undefined, contextLength: number): number {
@@ -70,7 +89,8 @@ function split(indices: readonly number[], begins: (index: number, at: number) =
 
 /** Which messages lie between a call and its result, that result included: no group begins there. */
 function joinedToCalls(messages: readonly Message[]): boolean[] {
-  const isJoined = messages.map(() => false);
+  // The last result of each caller.
+  const ends = new Map<number, number>();
   const callers = new Map<string, number>();
   let lastCaller: number | undefined;
   for (const [i, message] of messages.entries()) {
@@ -80,9 +100,14 @@ function joinedToCalls(messages: readonly Message[]): boolean[] {
     for (const { id } of calls) if (id !== undefined) callers.set(id, i);
     if (message.role !== "tool") continue;
     const caller = callers.get(message.toolCallId ?? message.tool_call_id ?? "") ?? lastCaller;
-    if (caller !== undefined) isJoined.fill(true, caller + 1, i + 1);
+    if (caller !== undefined) ends.set(caller, i);
   }
-  return isJoined;
+  let end = -1;
+  return messages.map((_, i) => {
+    const isJoined = i <= end;
+    end = Math.max(end, ends.get(i) ?? -1);
+    return isJoined;
+  });
 }
 
 export function isSystem(role: string): boolean {
