@@ -126,12 +126,18 @@ function joinNegatives(args: readonly string[]): string[] {
   return joined;
 }
 
+/** As people write it: "0x10", "Infinity" and what is too large to be one are no numbers of a command line. @throws UsageError */
+function decimal(flag: string, text: string): number {
+  const number = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isFinite(number)) throw new UsageError(`${flag}: expected a number, found ${JSON.stringify(text)}`);
+  return number;
+}
+
+/** What it may be is said by who takes it. */
 export function numberFlag(flags: FlagValues, name: string): number | undefined {
   const text = flags[name];
   if (text === undefined) return undefined;
-  const number = Number(text);
-  if (text === "" || Number.isNaN(number)) throw new UsageError(`--${name}: expected a number, found ${JSON.stringify(text)}`);
-  return number;
+  return decimal(`--${name}`, text as string);
 }
 
 /** Bytes. */
@@ -155,7 +161,7 @@ export function durationFlag(flags: FlagValues, name: string): number | undefine
   if (text === undefined) return undefined;
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)];
   const ms = Math.round(parts.reduce((sum, [, number, unit]) => sum + Number(number) * milliseconds[unit], 0));
-  if (text !== "" && parts.map(([part]) => part).join("") === text && ms <= longestMs) return ms;
+  if (ms >= 1 && parts.map(([part]) => part).join("") === text && ms <= longestMs) return ms;
   throw new UsageError(`--${name}: expected a time such as 90s, 10m or 1h30m, 24 days at most, found ${JSON.stringify(text)}`);
 }
 
@@ -167,8 +173,8 @@ export function textFlag(flags: FlagValues, name: string): string | undefined {
 export function idsFlag(flags: FlagValues): number[] | undefined {
   const text = textFlag(flags, "ids");
   if (text === undefined) return undefined;
-  const ids = text.split(",").map((id) => Number(id.trim() || Number.NaN));
-  if (ids.every((id) => Number.isSafeInteger(id) && id >= 0)) return ids;
+  const ids = text.split(",").map((id) => (/^ *\d+ *$/.test(id) ? Number(id) : Number.NaN));
+  if (ids.every(Number.isSafeInteger)) return ids;
   throw new UsageError(`--ids: expected token ids such as 1,2,3, found ${JSON.stringify(text)}`);
 }
 

@@ -142,7 +142,7 @@ describe("the request", () => {
       400,
       { error: { code: "context_length_exceeded", param: "documents" } },
     ]);
-    const late = await asks({ requestTimeoutMs: 1 })({
+    const late = await asks({ requestTimeoutMs: 100 })({
       query: "fox",
       documents: Array.from({ length: 50 }, (_, i) => `${i} `.repeat(300)),
     });

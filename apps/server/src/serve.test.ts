@@ -64,18 +64,18 @@ test("refuses to be reached by others without a key, and a port that is taken", 
 });
 
 test.each([
-  [{ port: 65_536 }, "port: expected an integer from 0 to 65535, found 65536"],
-  [{ port: 1.5 }, "port: expected an integer from 0 to 65535, found 1.5"],
+  [{ port: 65_536 }, "port: expected an integer in [0, 65535], found 65536"],
+  [{ port: 1.5 }, "port: expected an integer in [0, 65535], found 1.5"],
   // With 0 no call could begin, room or not.
-  [{ maxQueue: 0 }, "maxQueue: expected 1 at least, found 0"],
-  [{ maxTokens: 0 }, "maxTokens: expected 1 at least, found 0"],
-  [{ maxBodyBytes: Number.NaN }, "maxBodyBytes: expected 1 at least, found NaN"],
-  [{ requestTimeoutMs: 0 }, "requestTimeoutMs: expected 1 to 2147483647, found 0"],
+  [{ maxQueue: 0 }, "maxQueue: expected an integer in [1, 9007199254740991], found 0"],
+  [{ maxTokens: 0 }, "maxTokens: expected an integer in [1, 9007199254740991], found 0"],
+  [{ maxBodyBytes: Number.NaN }, "maxBodyBytes: expected an integer in [256, 9007199254740991], found NaN"],
+  [{ requestTimeoutMs: 0 }, "requestTimeoutMs: expected an integer in [100, 2147483647], found 0"],
   // Longer than a timer can run, where node would take 1 ms.
-  [{ requestTimeoutMs: 1e10 }, "requestTimeoutMs: expected 1 to 2147483647, found 10000000000"],
-  [{ pingMs: Number.POSITIVE_INFINITY }, "pingMs: expected 1 to 2147483647, found Infinity"],
-  [{ models: { tiny: "tiny" }, idleUnloadMs: 1e10 }, "idleUnloadMs: expected 1 to 2147483647, found 10000000000"],
-  [{ models: { tiny: "tiny" }, memoryBytes: 0 }, "memoryBytes: expected 1 at least, found 0"],
+  [{ requestTimeoutMs: 1e10 }, "requestTimeoutMs: expected an integer in [100, 2147483647], found 10000000000"],
+  [{ pingMs: Number.POSITIVE_INFINITY }, "pingMs: expected an integer in [1, 2147483647], found Infinity"],
+  [{ models: { tiny: "tiny" }, idleUnloadMs: 1e10 }, "idleUnloadMs: expected an integer in [1, 2147483647], found 10000000000"],
+  [{ models: { tiny: "tiny" }, memoryBytes: 0 }, "memoryBytes: expected an integer in [1, 9007199254740991], found 0"],
 ])("refuses %j before it listens", async (options, message) => {
   const started = "models" in options ? serve({ port: 0, ...options }) : serve(model, "tiny", { port: 0, ...options });
   await expect(started).rejects.toMatchObject({ code: "OPTION", message });

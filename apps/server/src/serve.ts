@@ -7,7 +7,8 @@ import { JambaError, type JambaModel } from "jamba";
 import { createApp } from "./app.ts";
 import { ApiError } from "./errors.ts";
 import type { ServerStats } from "./metrics.ts";
-import { type AppOptions, expectInRange, Service } from "./service.ts";
+import { expectInRange } from "./ranges.ts";
+import { type AppOptions, Service } from "./service.ts";
 import { type ModelsOptions, Services } from "./services.ts";
 import { type ConnectionLimits, defaultConnections, guardSockets, mostConnections } from "./sockets.ts";
 
@@ -60,9 +61,8 @@ export async function serve(
 ): Promise<Server> {
   const options = "models" in of ? of : given;
   const { host = "127.0.0.1", port = 8080 } = options;
+  expectInRange({ port });
   const limits = connectionLimits(options);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535)
-    throw new JambaError("OPTION", `port: expected an integer from 0 to 65535, found ${port}`);
   if (!isLoopback(host) && !options.apiKeys?.length)
     throw new JambaError("OPTION", `host: expected a loopback address or apiKeys, found ${host} without any; anyone could ask`);
   const services = new Services("models" in of ? of : new Service(of, name, given));
@@ -100,7 +100,7 @@ export async function serve(
 
 function connectionLimits(options: ListenOptions): ConnectionLimits {
   const most = mostConnections();
-  expectInRange(options, { maxConnections: [1, most], maxConnectionsPerAddress: [1, most] });
+  expectInRange(options, { maxConnections: { least: 1, most }, maxConnectionsPerAddress: { least: 1, most } });
   const { maxConnections = defaultConnections(), maxConnectionsPerAddress = Math.ceil(maxConnections / 2) } = options;
   // Clients are told of node's 5 seconds, so that none asks at the moment in which it ends.
   return { maxConnections, maxConnectionsPerAddress, idleMs: 10_000 };
@@ -150,6 +150,7 @@ function refuseBroken(error: NodeJS.ErrnoException, socket: Socket): void {
 }
 
 async function close(server: HttpServer, services: Services, graceMs: number, isQuiet: () => boolean): Promise<void> {
+  expectInRange({ graceMs });
   services.drain();
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   const grace = setTimeout(() => services.stop(), graceMs);

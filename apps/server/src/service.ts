@@ -15,6 +15,7 @@ import {
 import { ApiError, modelFailed, modelLoading, shuttingDown, tooManyRequests } from "./errors.ts";
 import { followFor } from "./follow.ts";
 import { Metrics } from "./metrics.ts";
+import { expectInRange } from "./ranges.ts";
 import { Slots } from "./slots.ts";
 
 export interface AppOptions {
@@ -81,38 +82,14 @@ const defaults = {
   log: () => undefined,
 };
 
-/** Milliseconds: node runs a timer that is set for longer at once. */
-export const longestTimer = 2 ** 31 - 1;
-
-const ranges: Ranges = {
-  maxBodyBytes: [1, Number.POSITIVE_INFINITY],
-  requestTimeoutMs: [1, longestTimer],
-  maxQueue: [1, Number.POSITIVE_INFINITY],
-  maxTokens: [1, Number.POSITIVE_INFINITY],
-  maxChoices: [1, 1024],
-  maxBodyBytesInFlight: [1, Number.POSITIVE_INFINITY],
-  slots: [1, 1024],
-  maxResponseBytes: [0, Number.POSITIVE_INFINITY],
-  pingMs: [1, longestTimer],
-};
-
-/** The least and the most of options, by name. */
-export type Ranges = Readonly<Record<string, readonly [least: number, most: number]>>;
-
-/** @throws JambaError OPTION for a number that is out of its range; what is not given is in it */
-export function expectInRange(options: object, ranges: Ranges): void {
-  for (const [name, [least, most]] of Object.entries(ranges)) {
-    const found: unknown = (options as Record<string, unknown>)[name];
-    if (found === undefined || (typeof found === "number" && found >= least && found <= most)) continue;
-    const expected = most === Number.POSITIVE_INFINITY ? `${least} at least` : `${least} to ${most}`;
-    throw new JambaError("OPTION", `${name}: expected ${expected}, found ${found}`);
-  }
-}
-
 /** @throws JambaError OPTION */
 export function settingsOf(options: AppOptions): AppSettings {
-  expectInRange(options, ranges);
-  return { ...defaults, ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) };
+  expectInRange(options);
+  const given = { ...defaults, ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) };
+  const { maxBodyBytes, shareCache } = given;
+  if (!["none", "system", "all"].includes(shareCache))
+    throw new JambaError("OPTION", `shareCache: expected "none", "system" or "all", found ${JSON.stringify(shareCache)}`);
+  return { ...given, maxBodyBytesInFlight: Math.max(given.maxBodyBytesInFlight, maxBodyBytes) };
 }
 
 /** New tokens where neither the request nor the model says how many: the engine's own default. */

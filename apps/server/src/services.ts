@@ -11,8 +11,9 @@ import { followFor } from "./follow.ts";
 import { Metrics } from "./metrics.ts";
 import { lifetimeOf, memoryOf, type ServedModel, type ServedModels, servedModel } from "./model-source.ts";
 import { type Lifetime, Models } from "./models.ts";
+import { expectInRange } from "./ranges.ts";
 import { Responses } from "./response-store.ts";
-import { type AppOptions, type AppSettings, expectInRange, longestTimer, Service, settingsOf, unixSeconds } from "./service.ts";
+import { type AppOptions, type AppSettings, Service, settingsOf, unixSeconds } from "./service.ts";
 
 /** For a server of several models, or of one that does not stay. */
 export interface ModelsOptions extends Omit<AppOptions, "alias"> {
@@ -52,7 +53,7 @@ export class Services {
       return;
     }
     const { models, memoryBytes, idleUnloadMs, ...options } = of;
-    expectInRange({ memoryBytes, idleUnloadMs }, { memoryBytes: [1, Number.POSITIVE_INFINITY], idleUnloadMs: [1, longestTimer] });
+    expectInRange({ memoryBytes, idleUnloadMs });
     this.options = settingsOf(options);
     this.metrics = new Metrics(() => this.all);
     this.responses = new Responses(this.options.maxResponseBytes);

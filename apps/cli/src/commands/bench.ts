@@ -29,7 +29,9 @@ do in a text. Times include the choice of each token.`,
   async run({ flags, words }, terminal) {
     if (words.length > 1) throw new UsageError(`bench: expected one model, found ${JSON.stringify(words.join(" "))}`);
     const source = await modelOf(words[0]);
-    const prompts = (textFlag(flags, "prompt") ?? "128,512").split(",").map((text) => count("--prompt", Number(text)));
+    const prompts = (textFlag(flags, "prompt") ?? "128,512")
+      .split(",")
+      .map((text) => count("--prompt", /^\d+$/.test(text) ? Number(text) : Number.NaN));
     const written = count("--max-tokens", numberFlag(flags, "max-tokens") ?? 64);
     const repeat = count("--repeat", numberFlag(flags, "repeat") ?? 3);
     const quiet = Boolean(flags.quiet || flags.json);

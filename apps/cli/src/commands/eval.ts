@@ -47,8 +47,8 @@ Each may name its task; there is a line in the table for each task.`,
     const files = words[0]?.endsWith(".jsonl") ? words : words.slice(1);
     const source = files === words ? "tiny" : await modelOf(words[0]);
     if (files.length === 0) throw new UsageError("eval: expected a file of questions, found none; see jamba eval --help");
-    const limit = numberFlag(flags, "limit") ?? Number.POSITIVE_INFINITY;
-    if (!(limit >= 1)) throw new UsageError(`--limit: expected a positive number, found ${limit}`);
+    const limit = numberFlag(flags, "limit") ?? Number.MAX_SAFE_INTEGER;
+    if (!Number.isSafeInteger(limit) || limit < 1) throw new UsageError(`--limit: expected a positive integer, found ${limit}`);
     const questions: (Question | Choice)[] = [];
     for (const file of files) questions.push(...parseLines(file, await textOf("eval", file), read).slice(0, limit));
     return withModel(source, flags, terminal, async (model, signal) => {

@@ -7,14 +7,14 @@ import { bytesText, coloursFor, counted, loadBar, type Terminal, widthOf } from 
 
 const network = { type: "string", group: "network" } as const;
 const limit = { type: "string", group: "limits" } as const;
+const more = { type: "string", group: "more" } as const;
 const several = { type: "string", group: "models" } as const;
 
 export const serve: Command = {
   words: "[MODEL …]",
   summary: "OpenAI's API over HTTP",
-  about: `Listens at once; GET /health is 503 until the first model is loaded. Others
-come when a request names them. On a terminal a line shows what goes on, else
-stderr has a JSON line for each request, without what was asked or answered.`,
+  about: `GET /health is 503 until the first model is loaded; others come when a request
+names them. stderr has a JSON line for each request, on a terminal a summary.`,
   flags: {
     host: { ...network, value: "H", fallback: "127.0.0.1", help: "listens here; others need a key" },
     port: { ...network, value: "N", fallback: "8080", help: "0 takes any that is free" },
@@ -29,6 +29,10 @@ stderr has a JSON line for each request, without what was asked or answered.`,
     "max-queue": { ...limit, value: "N", fallback: "64", help: "that may wait; 429 for those beyond" },
     timeout: { ...limit, value: "SECONDS", fallback: "600", help: "that an answer may take" },
     slots: { ...limit, value: "DIR", help: "where /slots saves conversations; off" },
+    "max-choices": { ...more, value: "N", fallback: "128", help: "answers that one request may ask for" },
+    "max-connections": { ...more, value: "N", help: "in all; half of the files that may be open if left out" },
+    "max-connections-per-address": { ...more, value: "N", help: "the same for one address; half of these if left out" },
+    "share-cache": { ...more, value: "none|system|all", fallback: "none", help: "what keys find of what others have read" },
     ...commonFlags,
   },
   notes: `--json prints { url, port, pid } when it listens. Ctrl-C and SIGTERM give what
@@ -174,15 +178,19 @@ function aliasesOf(sources: readonly string[], flags: FlagValues): ReadonlyMap<s
 
 async function listenOptions(flags: FlagValues): Promise<AppOptions & ListenOptions> {
   const seconds = numberFlag(flags, "timeout");
-  if (seconds !== undefined && !(seconds >= 0.001 && seconds <= 24 * 86_400))
-    throw new UsageError(`--timeout: expected seconds, 24 days at most, found ${flags.timeout}`);
+  if (seconds !== undefined && !(seconds >= 0.1 && seconds <= 24 * 86_400))
+    throw new UsageError(`--timeout: expected seconds from 0.1 to 24 days, found ${flags.timeout}`);
   return {
     host: textFlag(flags, "host"),
     port: numberFlag(flags, "port"),
     apiKeys: await keysOf(flags),
     cors: flags.cors as string[] | undefined,
     maxQueue: numberFlag(flags, "max-queue"),
-    requestTimeoutMs: seconds === undefined ? undefined : seconds * 1000,
+    requestTimeoutMs: seconds === undefined ? undefined : Math.round(seconds * 1000),
+    maxChoices: numberFlag(flags, "max-choices"),
+    maxConnections: numberFlag(flags, "max-connections"),
+    maxConnectionsPerAddress: numberFlag(flags, "max-connections-per-address"),
+    shareCache: textFlag(flags, "share-cache") as AppOptions["shareCache"],
     slotsDir: textFlag(flags, "slots"),
   };
 }

@@ -218,7 +218,8 @@ const checks: Readonly<Record<keyof GenerateOptions, Check>> = {
     (v) => isText(v) || fields({ name: [isText, ""], shares: [(s) => s === "none" || s === "system" || s === "all", ""] }, ["name"])(v),
     'a name, or { name, shares? } where shares is "none", "system" or "all"',
   ],
-  timeoutMs: number(0, 2 ** 31 - 1),
+  // Timers take whole milliseconds, and run at once where they are set for longer.
+  timeoutMs: number(1, 2 ** 31 - 1, true),
   promptLookup: [
     fields({ maxTokens: number(1, 64, true), ngram: number(1, 64, true) }, []),
     "{ maxTokens?, ngram? } with integers in [1, 64]",
