@@ -1,8 +1,8 @@
 // Any number as any option: an error in words at once, or a model and answers as ever.
 
 import fc from "fast-check";
-import { type GenerateOptions, JambaError, type JambaModel, type LoadOptions, loadModel } from "jamba";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { type GenerateOptions, JambaError, type JambaModel, type LoadOptions, loadModel } from "../src/index.ts";
 
 let model: JambaModel;
 beforeAll(async () => {
