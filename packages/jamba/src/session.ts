@@ -1,9 +1,9 @@
 // A conversation that keeps its state: each turn reads only what is new.
 
-import { JambaError, LoadError } from "@jamba/core";
+import { JambaError } from "@jamba/core";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { StreamDecoder } from "@jamba/tokenizer";
-import { AnswerParts, type AnswerPartsOptions } from "./answer/answer-parts.ts";
+import { AnswerParts } from "./answer/answer-parts.ts";
 import { callsOf } from "./answer/answer-text.ts";
 import { cancelledBefore, type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { type CheckedOptions, checkOptions, type GenerateOptions } from "./answer/options.ts";
@@ -14,8 +14,10 @@ import { TextStream } from "./answer/text-stream.ts";
 import { readFitting } from "./answer/truncate.ts";
 import { unlessAborted } from "./answer/unless-aborted.ts";
 import type { KeptState } from "./engine/calls.ts";
+import { type ReadAs, readMeta, type WrittenMessage, writtenMeta } from "./session-file.ts";
 import { expectIdentity } from "./state/identity.ts";
 import { readStateFile, writeStateFile } from "./state/state-file.ts";
+import { madeUnknown } from "./state/tenant.ts";
 
 export interface SessionOptions<Arguments = Record<string, never>> extends PromptOptions<Arguments>, Pick<GenerateOptions, "tenant"> {
   /** The first message, if it is not among `messages`. */
@@ -23,12 +25,6 @@ export interface SessionOptions<Arguments = Record<string, never>> extends Promp
   /** A conversation to begin with. */
   messages?: readonly Message[];
 }
-
-/** An answer is kept as it was written, so that its tokens need not be read again; beside it the ids of its calls, and what reads it. */
-type WrittenMessage = Message & { readonly callIds?: readonly string[]; readonly readAs?: ReadAs };
-
-/** How the parts of an answer are told from each other, as they were when it came. */
-type ReadAs = Pick<AnswerPartsOptions, "thoughts" | "calls"> & { readonly isCut: boolean };
 
 /** What a session knows. Replaced as a whole, so that a turn that fails changes nothing. */
 interface Conversation {
@@ -135,8 +131,8 @@ export class Session {
     return this.#inLine(async () => {
       const { engine, identity } = this.#context;
       const { kept, ids, written, options } = this.#now;
-      const { runners: _, answerSchema: __, tenant: ___, ...plain } = options;
-      const header = { ...expectIdentity(identity), meta: { messages: written, options: plain } };
+      const meta = writtenMeta({ messages: written, options });
+      const header = { ...expectIdentity(identity), made: engine.madeOf(kept), meta };
       await writeStateFile(path, header, ids, engine.stateShape.spec, engine.export(kept), { signal });
     }, signal);
   }
@@ -153,9 +149,9 @@ export class Session {
         path,
         expected,
         async ({ header, ids, parts }) => {
-          const { messages, options } = expectMeta(path, header.meta);
+          const { messages, options } = await readMeta(path, header.meta, ids, this.#context, signal);
           const { tenant } = this.#now.options;
-          const kept = await engine.import(ids, parts, { tenant });
+          const kept = await engine.import(ids, parts, { tenant }, header.made ?? madeUnknown(ids.length));
           return { written: messages, options: { ...options, ...(tenant && { tenant }) }, kept, ids };
         },
         signal,
@@ -268,14 +264,6 @@ export class Session {
       done();
     }
   }
-}
-
-/** @throws LoadError when what a file says beside its state is not what `save` writes */
-function expectMeta(path: string, meta: unknown): { messages: Message[]; options: CheckedOptions } {
-  const { messages, options } = (meta ?? {}) as { messages?: unknown; options?: unknown };
-  if (!Array.isArray(messages) || typeof options !== "object" || options === null)
-    throw new LoadError(`${path}: expected the messages and options of a session, found a state of something else`);
-  return { messages, options: checkOptions(options as GenerateOptions) };
 }
 
 /**

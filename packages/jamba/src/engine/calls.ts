@@ -14,6 +14,8 @@ export type KeptState = Snapshot<Sequence, KeptRow>;
 export type Active = ActivePrompt<KeptState>;
 
 export interface EngineOptions extends SpillOptions {
+  /** All that decides the bits of what is read: dtypes, of keys and values too, and the device's `numerics`. */
+  readonly numerics: string;
   /** Tokens that end a message: states are kept there. */
   readonly stopIds: ReadonlySet<number>;
   /** Of states that are kept although no call and no session holds them. */

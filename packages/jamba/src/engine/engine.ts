@@ -2,7 +2,7 @@
 // Deals in ids, knows no text.
 
 import { JambaError, type StatePart, type StateSpec } from "@jamba/core";
-import { idOf, type Made, madeTokens, type Owner, type Path, pathOf } from "../state/tenant.ts";
+import { foreignOf, idOf, type Made, madeTokens, type Owner, type Path, pathOf } from "../state/tenant.ts";
 import { ActivePrompt, sharedWith } from "./active-prompts.ts";
 import { Admission } from "./admission.ts";
 import type { Sequence } from "./advance.ts";
@@ -274,7 +274,7 @@ export class Engine {
   }
 
   /**
-   * @param made where the state was not read by this model as it is held
+   * @param made by what, as `madeOf` says; by this model if not given
    * @returns the state, pinned; undefined for one that has read nothing, which is not kept
    * @throws ShapeError when the parts are not those of a state of this model after `ids`
    */
@@ -284,10 +284,17 @@ export class Engine {
     owner: Owner,
     made?: Made,
   ): Promise<KeptState | undefined> {
-    const sequence = await this.#runner.import(ids.length, parts, made);
+    const sequence = await this.#runner.import(ids.length, parts, made && foreignOf(made, this.#options.numerics));
     if (ids.length > 0) return this.keep(ids, sequence, owner);
     this.#runner.release(sequence);
     return undefined;
+  }
+
+  /** By what the bits of a state were made, for who imports it. */
+  madeOf(kept: KeptState | undefined): Made {
+    if (!kept) return [];
+    const made = kept.state.made ?? [];
+    return madeTokens(made) < kept.depth ? [...made, [this.#options.numerics, kept.depth]] : made;
   }
 
   /** Takes over `sequence`, which has read `ids`. @returns its state, pinned */

@@ -139,6 +139,11 @@ export class Runner {
   async importHost(state: HostState): Promise<Sequence> {
     if (!Number.isSafeInteger(state.seen) || state.seen < 0) throw new ShapeError(`state: seen: expected a count, found ${state.seen}`);
     checkState(this.#store.spec, state.seen, state);
+    for (const [i, layer] of state.layers.entries()) {
+      for (const tensor of layer.kind === "mamba" ? [layer.conv, layer.h] : [layer.k, layer.v])
+        if (!(tensor.data as Float32Array).every(Number.isFinite))
+          throw new ShapeError(`state: layer ${i}: expected finite numbers, found others`);
+    }
     return this.import(state.seen, fromHostState(state), madeUnknown(state.seen));
   }
 

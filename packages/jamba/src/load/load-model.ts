@@ -117,9 +117,17 @@ async function openEngine(
   const { sequences = 32, tokens = Number.POSITIVE_INFINITY, bytes: runningBytes = freeBytes / 2 } = limits;
   const { stateSpec: spec, config } = runner;
   const shape = { spec, vocabSize: config.vocabSize };
-  const model = () => `${expectIdentity(identity).model},${numbers},${spec.kvDtype}`;
+  const numerics = `${numbers},${spec.kvDtype}`;
+  const model = () => `${expectIdentity(identity).model},${numerics}`;
   const disk = dir === undefined ? undefined : await DiskCache.open(dir, { bytes, model: model(), ...shape, onDamage: onError });
-  return new Engine(runner, { stopIds, cacheBytes, disk, onDiskError: onError, limits: { sequences, tokens, bytes: runningBytes } });
+  return new Engine(runner, {
+    numerics,
+    stopIds,
+    cacheBytes,
+    disk,
+    onDiskError: onError,
+    limits: { sequences, tokens, bytes: runningBytes },
+  });
 }
 
 /** End-of-turn tokens, which some checkpoints leave out of their configs: Jamba 1.5's and ChatML's. */

@@ -230,13 +230,13 @@ export class DiskCache {
 }
 
 /** The same parts; `onFailure` hears what they throw. No generator, which would hold each part until the next one is there. */
-function heard(parts: AsyncGenerator<StatePart, void, undefined>, onFailure: (error: unknown) => void): AsyncIterable<StatePart> {
+function heard(parts: StateFile["parts"], onFailure: (error: unknown) => void): AsyncIterable<StatePart> {
   const next = () =>
     parts.next().catch((error) => {
       onFailure(error);
       throw error;
     });
-  return { [Symbol.asyncIterator]: () => ({ next, return: () => parts.return() }) };
+  return { [Symbol.asyncIterator]: () => ({ next, return: () => parts.return!() }) };
 }
 
 /** Of a path without salts that of its ids, as 32-bit numbers. A salted element is its id, -1, which is no id, and its text. */

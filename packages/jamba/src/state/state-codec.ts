@@ -8,12 +8,15 @@
 
 import { type FloatDtype, JambaError, LoadError, partBytes, ShapeError, type StatePart, type StateSpec, statePartsOf } from "@jamba/core";
 import { type ByteSource, hexOf, sha256 } from "@jamba/loader";
+import type { Made } from "./tenant.ts";
 
 export interface StateFileHeader {
   /** `fingerprint` of the model; a file of another one is refused. */
   readonly model: string;
   /** `tokenizerFingerprint`, where there is a tokenizer. */
   readonly tokenizer?: string;
+  /** By what the bits of the state were made, of which files of version 1 say nothing. */
+  readonly made?: Made;
   /** JSON of the caller's. */
   readonly meta?: unknown;
 }
@@ -27,12 +30,14 @@ export interface StateFile {
    * the format that the file has them in, whatever `kvDtype` is. Can be pulled once, while the source is open.
    * @throws LoadError for what is damaged, JambaError OUT_OF_MEMORY, the signal's reason
    */
-  readonly parts: AsyncGenerator<StatePart, void, undefined>;
+  readonly parts: AsyncIterableIterator<StatePart, void, undefined>;
 }
 
 /** The model that a file is to be for. */
 export interface ExpectedState {
   readonly model: string;
+  /** What files of version 1 call it, where that is something else. */
+  readonly modelBefore?: string;
   readonly tokenizer?: string;
   readonly spec: StateSpec;
   readonly vocabSize: number;
@@ -64,6 +69,7 @@ interface Header extends StateFileHeader {
 interface Head {
   /** Its sections may be any JSON. */
   readonly header: Header;
+  readonly version: number;
   readonly hash: Uint8Array;
   /** Where the sections begin. */
   readonly end: number;
@@ -71,7 +77,8 @@ interface Head {
 
 /** As in PNG: no text begins so, and what changes ends of lines or the eighth bit shows at once. */
 const magic = Uint8Array.of(0x89, 0x4a, 0x4d, 0x42, 0x0d, 0x0a, 0x1a, 0x0a);
-const version = 1;
+/** Files that say what made the state are of version 2. */
+const versions = [1, 2];
 const hashBytes = 32;
 const hashedBytes = 24;
 const preludeBytes = hashedBytes + hashBytes;
@@ -97,7 +104,7 @@ function storedBytes(seen: number, parts: readonly Part[]): number {
  * @throws ShapeError for ids that are none, JambaError OPTION for a header that is no JSON or too long
  */
 export function encodeState(
-  { model, tokenizer, meta }: StateFileHeader,
+  { model, tokenizer, made, meta }: StateFileHeader,
   ids: readonly number[],
   spec: Pick<StateSpec, "layers" | "kvDtype">,
   parts: AsyncIterable<StatePart> | Iterable<StatePart>,
@@ -106,11 +113,11 @@ export function encodeState(
   if (wrong !== undefined) throw new ShapeError(`ids: expected token ids, found ${wrong}`);
   const seen = ids.length;
   const expected = statePartsOf(spec, seen);
-  const json = headerBytes({ model, tokenizer, meta, seen, sections: [idsSection(seen), ...expected.map(sectionOf)] });
+  const json = headerBytes({ model, tokenizer, made, meta, seen, sections: [idsSection(seen), ...expected.map(sectionOf)] });
   const sizeBytes = preludeBytes + json.length + storedBytes(seen, expected);
 
   async function* chunks() {
-    const head = await encodeHead(json, sizeBytes);
+    const head = await encodeHead(json, sizeBytes, made ? 2 : 1);
     yield head;
     const first = head.slice(hashedBytes, preludeBytes);
     let hash: Uint8Array | undefined = yield* encodePieces(new Uint8Array(Int32Array.from(ids).buffer), first);
@@ -155,8 +162,8 @@ function expectPart(expected: Part | undefined, part: StatePart): void {
 export async function decodeState(source: ByteSource, expected: ExpectedState, signal?: AbortSignal): Promise<StateFile> {
   const { name } = source;
   const { header, ...head } = await readHead(source, signal);
-  const { model, tokenizer, meta, seen } = header;
-  expectSame(name, "model", expected.model, model);
+  const { model, tokenizer, made, meta, seen } = header;
+  expectSame(name, "model", (head.version === 1 && expected.modelBefore) || expected.model, model);
   if (expected.tokenizer !== undefined && tokenizer !== undefined) expectSame(name, "tokenizer", expected.tokenizer, tokenizer);
   const stored = checkSections(name, header, expected.spec);
   const sizeBytes = head.end + storedBytes(seen, stored);
@@ -180,7 +187,7 @@ export async function decodeState(source: ByteSource, expected: ExpectedState, s
   async function* parts() {
     for (const part of stored) yield { ...part, bytes: await readBytes(sectionOf(part).name, partBytes(part)) };
   }
-  return { header: { model, tokenizer, meta }, ids, parts: parts() };
+  return { header: { model, tokenizer, made, meta }, ids, parts: parts() };
 }
 
 async function readHead(source: ByteSource, signal?: AbortSignal): Promise<Head> {
@@ -193,9 +200,9 @@ async function readHead(source: ByteSource, signal?: AbortSignal): Promise<Head>
   }
   const view = new DataView(prelude.buffer, prelude.byteOffset);
   const foundVersion = view.getUint32(8, true);
-  if (foundVersion !== version)
+  if (!versions.includes(foundVersion))
     throw new LoadError(
-      `${name}: expected version ${version} of the format, found ${foundVersion}; update jamba if a later one saved it, else it is damaged`,
+      `${name}: expected version ${versions.join(" or ")} of the format, found ${foundVersion}; update jamba if a later one saved it, else it is damaged`,
     );
   const total = view.getBigUint64(16, true);
   if (total !== BigInt(size)) throw damaged(name, `${total} bytes, as it says itself`, size);
@@ -206,7 +213,10 @@ async function readHead(source: ByteSource, signal?: AbortSignal): Promise<Head>
   const hash = await headHash(head);
   const stored = head.subarray(hashedBytes, preludeBytes);
   if (!same(hash, stored)) throw damaged(name, `a header with SHA-256 ${hexOf(stored)}`, hexOf(hash));
-  return { header: parseHeader(name, head.subarray(preludeBytes)), hash, end: head.length };
+  const { made, ...header } = parseHeader(name, head.subarray(preludeBytes));
+  if (foundVersion === 2 && !made) throw damaged(name, "a header that says what made the state", "another one");
+  // A field that version 1 does not have means nothing there.
+  return { header: foundVersion === 1 ? header : { ...header, made }, version: foundVersion, hash, end: head.length };
 }
 
 /** Its hash is right, so what is wrong here was written so. */
@@ -217,11 +227,25 @@ function parseHeader(name: string, bytes: Uint8Array): Header {
   } catch {
     throw damaged(name, "a header in JSON", "something else");
   }
-  const { model, tokenizer, seen, sections } = header ?? {};
+  const { model, tokenizer, made, seen, sections } = header ?? {};
   const isText = typeof model === "string" && (tokenizer === undefined || typeof tokenizer === "string");
   if (!isText || !Number.isSafeInteger(seen) || seen! < 0 || !Array.isArray(sections))
     throw damaged(name, "a header with model, seen and sections", "another one");
+  if (made !== undefined && !isMade(made, seen!)) throw damaged(name, "what made the state, token by token", "something else");
   return header as Header;
+}
+
+/** Whether it says of all tokens, in their order, what they were made by. */
+function isMade(made: unknown, seen: number): made is Made {
+  if (!Array.isArray(made)) return false;
+  let before = 0;
+  for (const one of made) {
+    if (!Array.isArray(one) || one.length !== 2) return false;
+    const [numerics, tokens] = one;
+    if (typeof numerics !== "string" || !Number.isSafeInteger(tokens) || tokens <= before) return false;
+    before = tokens;
+  }
+  return before === seen;
 }
 
 function expectSame(name: string, what: string, expected: string, found: string): void {
@@ -261,7 +285,7 @@ function damaged(name: string, expected: string, found: unknown): LoadError {
   return new LoadError(`${name}: expected ${expected}, found ${found}; the file is damaged: use a copy, or save the state again`);
 }
 
-async function encodeHead(json: Uint8Array, sizeBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+async function encodeHead(json: Uint8Array, sizeBytes: number, version: number): Promise<Uint8Array<ArrayBuffer>> {
   const head = new Uint8Array(preludeBytes + json.length);
   const view = new DataView(head.buffer);
   head.set(magic);

@@ -2,6 +2,7 @@
 
 import { LoadError, type StatePart, type StateSpec } from "@jamba/core";
 import { openFile, wholeFile } from "@jamba/loader";
+import { nextTurn } from "./node-modules.ts";
 import { decodeState, type EncodedState, type ExpectedState, encodeState, type StateFile, type StateFileHeader } from "./state-codec.ts";
 
 export interface WriteStateOptions {
@@ -54,8 +55,42 @@ export async function writeEncoded(
   }
 }
 
+/** What all numbers of a format have in common that are none: every bit of the exponent. */
+const exponents = { f32: [Uint32Array, 0x7f800000], bf16: [Uint16Array, 0x7f80], f16: [Uint16Array, 0x7c00] } as const;
+
+/** Bytes that are looked at in one go. */
+const goBytes = 2 ** 22;
+
+async function expectFinite(path: string, { layer, name, dtype, bytes }: StatePart): Promise<void> {
+  const [Words, exponent] = exponents[dtype];
+  for (let from = 0; from < bytes.byteLength; from += goBytes) {
+    if (from > 0) await nextTurn();
+    const words = new Words(
+      bytes.buffer as ArrayBuffer,
+      bytes.byteOffset + from,
+      Math.min(goBytes, bytes.byteLength - from) / Words.BYTES_PER_ELEMENT,
+    );
+    for (let i = 0; i < words.length; i++) {
+      if ((words[i] & exponent) !== exponent) continue;
+      throw new LoadError(`${path}: ${layer}.${name}: expected finite numbers, found others; the state is of no use`);
+    }
+  }
+}
+
+/** The same parts, each looked at when it is pulled. No generator, which would hold each part until the next one is there. */
+function finite(path: string, parts: StateFile["parts"]): StateFile["parts"] {
+  const next = async () => {
+    const found = await parts.next();
+    if (!found.done) await expectFinite(path, found.value);
+    return found;
+  };
+  const checked = { next, return: () => parts.return!(), [Symbol.asyncIterator]: () => checked };
+  return checked;
+}
+
 /**
- * Opens a state for as long as `use` takes. Nothing but the head and the ids is checked before `use` pulls the parts.
+ * Opens a state for as long as `use` takes. Nothing but the head and the ids is checked before `use` pulls the parts: that these are whole,
+ * and finite numbers.
  * @throws what `decodeState`, its parts and `use` throw
  */
 export async function readStateFile<T>(
@@ -66,7 +101,8 @@ export async function readStateFile<T>(
 ): Promise<T> {
   const source = await openFile(path, { signal });
   try {
-    return await use(await decodeState(source, expected, signal));
+    const { parts, ...file } = await decodeState(source, expected, signal);
+    return await use({ ...file, parts: finite(path, parts) });
   } finally {
     await source.close();
   }

@@ -48,6 +48,12 @@ export function madeUnknown(tokens: number): Made {
   return [[`unknown ${[...crypto.getRandomValues(new Uint32Array(4))].join()}`, tokens]];
 }
 
+/** What of `made` keys a state where what is read is made with `numerics`: nothing where all of it is. */
+export function foreignOf(made: Made, numerics: string): Made | undefined {
+  const last = made.findLastIndex(([one]) => one !== numerics);
+  return last < 0 ? undefined : made.slice(0, last + 1);
+}
+
 /** The tokens of a state that were read elsewhere. */
 export function madeTokens(made: Made): number {
   return made.at(-1)?.[1] ?? 0;
