@@ -7,6 +7,7 @@ import type { AnswerPartsOptions } from "./answer/answer-parts.ts";
 import type { GenerateContext } from "./answer/generate.ts";
 import { type CheckedOptions, checkOptions, type GenerateOptions } from "./answer/options.ts";
 import { expectTokenizer, renderMessages } from "./answer/prompt.ts";
+import { beside, decode } from "./answer/reading.ts";
 
 /** An answer is kept as it was written, so that its tokens need not be read again; beside it the ids of its calls, and what reads it. */
 export type WrittenMessage = Message & { readonly callIds?: readonly string[]; readonly readAs?: ReadAs };
@@ -71,8 +72,9 @@ async function expectTurns(
   { tokenizer, constraints }: GenerateContext,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  expectTokenizer(tokenizer).decode(ids);
-  const { form } = renderMessages(tokenizer, [...messages, { role: "user", content: "" }], { ...options, continueFinalMessage: false });
+  await beside(decode(expectTokenizer(tokenizer), ids), signal);
+  const asked: readonly Message[] = [...messages, { role: "user", content: "" }];
+  const { form } = await beside(renderMessages(tokenizer, asked, { ...options, continueFinalMessage: false }), signal);
   const { format, tools, toolChoice, parallelToolCalls } = options;
   if (!format && !tools?.length && toolChoice === undefined) return;
   const spec = { format, tools, toolChoice, parallelToolCalls, form: form.name, thoughts: form.thoughts };
