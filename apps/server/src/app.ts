@@ -7,6 +7,7 @@ import { cors } from "hono/cors";
 import type { Tenant } from "jamba";
 import { ApiError, anthropicBody, isAnthropic, shuttingDown, toApiError } from "./errors.ts";
 import { follow } from "./follow.ts";
+import { loggableError, loggableNotes } from "./loggable.ts";
 import { headersOf, noteHeaders } from "./notes.ts";
 import { openApiDocument } from "./openapi.ts";
 import { type Call, type Env, type Exchange, pathOf, type Route, readBody } from "./route.ts";
@@ -107,8 +108,8 @@ function exchanges(services: Services): MiddlewareHandler<Env> {
           ms,
           stream: exchange.isStream,
           ...facts,
-          ...Object.fromEntries(headersOf(exchange.notes)),
-          ...(error && { error: { code: error.details.code, param: error.details.param, type: error.type, ...causeOf(error) } }),
+          ...loggableNotes(exchange.notes),
+          ...(error && { error: loggableError(error) }),
         });
       },
     };
@@ -127,12 +128,6 @@ function exchanges(services: Services): MiddlewareHandler<Env> {
     for (const [name, value] of headersOf(exchange.notes)) c.res.headers.set(name, value);
     if (!exchange.isStream) exchange.end();
   };
-}
-
-/** Why the server itself failed. What is wrong with a request could quote it. */
-function causeOf({ status, details: { cause } }: ApiError): object {
-  if (status < 500 || !(cause instanceof Error)) return {};
-  return { message: cause.message, stack: cause.stack };
 }
 
 /** Pages may ask only where that was configured: a browser would send the question even if it kept the answer from the page. */

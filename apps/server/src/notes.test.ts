@@ -68,7 +68,8 @@ describe.each(forms)("%s", (_, path, body, where) => {
           `${where}.properties.name.format, ${where}.prohibited`,
         ]);
         await response.text();
-        expect(lines.at(-1)).toMatchObject({ "x-jamba-not-enforced": expect.stringContaining(`${where}.prohibited`) });
+        // Names of properties and unknown keywords are the client's own words.
+        expect(lines.at(-1)).toMatchObject({ "x-jamba-not-enforced": `${where}.properties.name.format, ${where}.*` });
       }
     },
   );
@@ -151,7 +152,7 @@ describe("tools of kinds that run elsewhere", () => {
     const response = await post("/v1/responses", { input: "Call Omar.", tools: [...others, { type: "function", ...friendFunction }] });
     expect(response.headers.get("x-jamba-left-out")).toBe(leftOut);
     expect(((await response.json()) as Json).output[0]).toMatchObject({ type: "function_call", name: "call_friend" });
-    expect(lines.at(-1)).toMatchObject({ "x-jamba-left-out": leftOut });
+    expect(lines.at(-1)).toMatchObject({ "x-jamba-left-out": kinds.map((_, i) => `tools[${i}]`).join(", ") });
     const chat = await post("/v1/chat/completions", { messages, tools: [...others, { type: "function", function: friendFunction }] });
     expect(chat.headers.get("x-jamba-left-out")).toBe(leftOut);
     expect(((await chat.json()) as Json).choices[0].finish_reason).toBe("tool_calls");
