@@ -118,15 +118,18 @@ test("what a template reads may come as llama.cpp's clients wrap it", async () =
 });
 
 test("a template of the model's own reads what else is wrapped", async () => {
-  const { renderChat } = model.tokenizer;
+  const { renderQuickly, renderChatAsync } = model.tokenizer;
   const template = "{{ mood }}: {{ messages[0].content }}";
-  const spy = vi.spyOn(model.tokenizer, "renderChat").mockImplementation((all, options) => renderChat(all, { ...options, template }));
+  const spies = [
+    vi.spyOn(model.tokenizer, "renderQuickly").mockImplementation((all, options) => renderQuickly(all, { ...options, template })),
+    vi.spyOn(model.tokenizer, "renderChatAsync").mockImplementation((all, options) => renderChatAsync(all, { ...options, template })),
+  ];
   const body = { messages, chat_template_kwargs: { mood: "glad", messages: [] }, max_tokens: 1 };
   const prompt = `glad: ${messages[0].content}`;
   expect((await json("/apply-template", body)).prompt).toBe(prompt);
   expect((await json("/v1/chat/completions", body)).usage.prompt_tokens).toBe(model.tokenizer.encode(prompt).length);
   expect((await post("/apply-template", { ...body, chat_template_kwargs: { range: 1 } })).status).toBe(400);
-  spy.mockRestore();
+  for (const spy of spies) spy.mockRestore();
 });
 
 test("stop texts: a dozen and more, empty ones among them, on every route", async () => {

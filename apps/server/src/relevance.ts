@@ -20,10 +20,12 @@ export interface Relevance {
  * @throws as `JambaModel.score`
  */
 export async function relevanceOf(model: JambaModel, query: string, documents: readonly string[], options: ReadFor): Promise<Relevance> {
-  const without = placeOf(model, "");
-  const asked = model.tokenizer.encode(without.space + query);
+  const { signal } = options;
+  const without = await placeOf(model, "", signal);
+  const asked = await model.tokenizer.encodeAsync(without.space + query, { signal });
   const texts = [...new Set(documents)];
-  const places = texts.map((text) => placeOf(model, text).ids);
+  const places: (readonly number[])[] = [];
+  for (const text of texts) places.push((await placeOf(model, text, signal)).ids);
   const [[base], sums] = [await logprobsAfter(model, [without.ids], asked, options), await logprobsAfter(model, places, asked, options)];
   const scoreOf = (i: number) => logistic((sums[i] - base) / asked.length);
   const byText = new Map(texts.map((text, i) => [text, { score: scoreOf(i), tokens: places[i].length }]));
@@ -38,16 +40,20 @@ export async function relevanceOf(model: JambaModel, query: string, documents: r
 const mark = "\uE000\uE001\uE000";
 
 /** What the model reads before a query, in its chat template, or as plain text where it has none; and the space that the query begins with. */
-function placeOf({ tokenizer }: JambaModel, document: string): { ids: readonly number[]; space: string } {
+async function placeOf(
+  { tokenizer }: JambaModel,
+  document: string,
+  signal: AbortSignal | undefined,
+): Promise<{ ids: readonly number[]; space: string }> {
   const messages = [
     { role: "system" as const, content: document },
     { role: "user" as const, content: mark },
   ];
   const hasTemplate = tokenizer.chatTemplate !== undefined;
-  const whole = hasTemplate ? tokenizer.renderChat(messages) : `${document}\n\n${mark}`;
+  const whole = hasTemplate ? await tokenizer.renderChatAsync(messages, {}, { signal }) : `${document}\n\n${mark}`;
   const before = whole.slice(0, whole.lastIndexOf(mark));
   const text = hasTemplate ? before.trimEnd() : before;
-  return { ids: tokenizer.encode(text, { addBos: tokenizer.addBos }), space: before.slice(text.length) };
+  return { ids: await tokenizer.encodeAsync(text, { addBos: tokenizer.addBos, signal }), space: before.slice(text.length) };
 }
 
 /** The sums of the log probabilities of `asked` after each of `all`. */

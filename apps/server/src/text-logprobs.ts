@@ -1,6 +1,7 @@
 // Log probabilities as OpenAI's completions show them: parallel lists over the tokens of a text, of a prompt too where it is echoed.
 
 import type { DrawnLogprob, JambaModel, ScoreOptions, TextOrIds, TokenText } from "jamba";
+import { LazyList } from "./json.ts";
 import { finite, tokenText } from "./wire.ts";
 
 /** A token of a prompt or an answer; the first of a prompt follows nothing. */
@@ -12,8 +13,10 @@ export type ShownToken = DrawnLogprob | (TokenText & { readonly logprob: null })
  */
 export async function promptLogprobs(model: JambaModel, prompt: TextOrIds, options: ScoreOptions): Promise<ShownToken[]> {
   const { tokenizer } = model;
-  const ids = typeof prompt === "string" ? tokenizer.encode(prompt, { addBos: tokenizer.addBos }) : prompt;
-  const hidden = typeof prompt === "string" ? ids.length - tokenizer.encode(prompt).length : 0;
+  const { signal } = options;
+  const alone = typeof prompt === "string" ? await tokenizer.encodeAsync(prompt, { signal }) : prompt;
+  const ids = typeof prompt === "string" ? await tokenizer.encodeAsync(prompt, { addBos: tokenizer.addBos, signal }) : prompt;
+  const hidden = ids.length - alone.length;
   if (ids.length <= hidden) return [];
   const { tokens } = await model.score(ids.slice(0, 1), ids.slice(1), options);
   const { token: text, bytes } = tokenText(model, ids[0]);
@@ -21,23 +24,33 @@ export async function promptLogprobs(model: JambaModel, prompt: TextOrIds, optio
   return [{ text: first.text, bytes: first.bytes, logprob: null }, ...(rest as DrawnLogprob[])];
 }
 
-/** The lists of one choice, piece by piece. Offsets count characters (code points), as OpenAI's do. */
+/**
+ * Where the first token of a choice begins.
+ * @param echo what stands before the answer, and its tokens, if they are to come: these may have more text, such as a first space
+ */
+export function firstOffset(echo: string, prompt: readonly ShownToken[]): number {
+  return codePoints(echo) - prompt.reduce((sum, { bytes }) => sum + charactersOf(bytes), 0);
+}
+
+/** The lists of one choice, piece by piece, each to be written once. Offsets count characters (code points), as OpenAI's do. */
 export class TextLogprobs {
   #offset: number;
 
-  /** @param echo what stands before the answer, and its tokens, if they are to come: these may have more text, such as a first space */
-  constructor(echo: string, prompt: readonly ShownToken[]) {
-    this.#offset = [...echo].length - prompt.reduce((sum, { bytes }) => sum + charactersOf(bytes), 0);
+  constructor(offset: number) {
+    this.#offset = offset;
   }
 
   /** @returns null without tokens */
-  next(tokens: readonly ShownToken[]): object | null {
-    if (tokens.length === 0) return null;
+  next(first: readonly ShownToken[], second: readonly ShownToken[] = []): object | null {
+    const length = first.length + second.length;
+    if (length === 0) return null;
+    const each = (make: (token: ShownToken) => unknown) =>
+      new LazyList(length, (i) => make(i < first.length ? first[i] : second[i - first.length]));
     return {
-      tokens: tokens.map(({ text }) => text),
-      token_logprobs: tokens.map(({ logprob }) => logprob && finite(logprob)),
-      top_logprobs: tokens.map((token) => (token.logprob === null ? null : alternatives(token))),
-      text_offset: tokens.map((token) => this.#offsetOf(token)),
+      tokens: each(({ text }) => text),
+      token_logprobs: each(({ logprob }) => logprob && finite(logprob)),
+      top_logprobs: each((token) => (token.logprob === null ? null : alternatives(token))),
+      text_offset: each((token) => this.#offsetOf(token)),
     };
   }
 
@@ -48,6 +61,13 @@ export class TextLogprobs {
     this.#offset += charactersOf(bytes);
     return Math.max(0, at);
   }
+}
+
+function codePoints(text: string): number {
+  let count = 0;
+  for (let i = 0; i < text.length; i++)
+    if ((text.charCodeAt(i) & 0xfc00) !== 0xdc00 || (text.charCodeAt(i - 1) & 0xfc00) !== 0xd800) count++;
+  return count;
 }
 
 /** By text, of which several tokens may have the same: that of the best. The token itself is always there. */
@@ -63,5 +83,7 @@ function isContinuation(byte: number): boolean {
 
 /** Characters that begin in these bytes of UTF-8. */
 function charactersOf(bytes: readonly number[]): number {
-  return bytes.filter((byte) => !isContinuation(byte)).length;
+  let count = 0;
+  for (const byte of bytes) if (!isContinuation(byte)) count++;
+  return count;
 }

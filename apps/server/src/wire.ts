@@ -105,11 +105,12 @@ export function usageOf(model: JambaModel, results: readonly Result[]) {
 const thoughtsEnd = "</think>";
 
 /** Tokens of an answer's thoughts, with those that end them. */
-function thoughtTokens(model: JambaModel, { reasoning, ids }: Result): number {
+function thoughtTokens({ tokenizer }: JambaModel, { reasoning, ids }: Result): number {
   if (!reasoning) return 0;
   let tail = "";
   for (const [i, id] of ids.entries()) {
-    tail += tokenText(model, id).token;
+    const piece = tokenizer.pieceOf(id);
+    tail += typeof piece === "string" ? piece : String.fromCharCode(piece);
     if (tail.includes(thoughtsEnd)) return i + 1;
     tail = tail.slice(1 - thoughtsEnd.length);
   }

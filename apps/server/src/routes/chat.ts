@@ -3,6 +3,7 @@
 import type { GenerateOptions, Message, Part, Result, TokenLogprob, ToolChoice } from "jamba";
 import type { z } from "zod";
 import { badRequest } from "../errors.ts";
+import { type LazyList, lazily, sendJson } from "../json.ts";
 import { noteLoose } from "../notes.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
 import { chatAnswer } from "../schemas/answers.ts";
@@ -41,7 +42,7 @@ export const chatRoute = withBody({
     for await (const _ of answer.parts);
     const result = await answer.result();
     Object.assign(exchange.facts, resultFacts(result));
-    return c.json(completion(service, body, result));
+    return sendJson(c, completion(service, body, result));
   },
 });
 
@@ -205,7 +206,7 @@ function* deltas({ pieces }: Part, { isOldForm }: ChatRequest): Generator<object
   }
 }
 
-function logprobsOf(found: Logprobs): { content: object[]; refusal: null } {
+function logprobsOf(found: Logprobs): { content: LazyList; refusal: null } {
   const shown = ({ text: token, bytes, logprob }: TokenLogprob) => ({ token, bytes, logprob: finite(logprob) });
-  return { content: found.map(({ top, ...one }) => ({ ...shown(one), top_logprobs: top.map(shown) })), refusal: null };
+  return { content: lazily(found, ({ top, ...one }) => ({ ...shown(one), top_logprobs: top.map(shown) })), refusal: null };
 }

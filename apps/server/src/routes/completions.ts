@@ -1,14 +1,16 @@
 // POST /v1/completions: goes on with plain texts.
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Part, Result, TextOrIds } from "jamba";
 import { badRequest } from "../errors.ts";
+import { sendJson } from "../json.ts";
 import { noteLoose } from "../notes.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
 import { completionAnswer } from "../schemas/answers.ts";
 import { type CompletionRequest, completionRequest } from "../schemas/requests.ts";
 import { type Answer, type AppSettings, type Before, newId, type Service, unixSeconds } from "../service.ts";
 import { data, done, eventStream } from "../sse.ts";
-import { promptLogprobs, type ShownToken, TextLogprobs } from "../text-logprobs.ts";
+import { firstOffset, promptLogprobs, type ShownToken, TextLogprobs } from "../text-logprobs.ts";
 import { fieldsOf } from "../tools.ts";
 import { expectChoices, finishReasonOf, logprobsOfText, StreamedLogprobs, samplingOptions, timingsOf, usageOf } from "../wire.ts";
 
@@ -26,13 +28,14 @@ export const completionsRoute = withBody({
     if (body.stream) return eventStream(chunks(call, asked), call);
     for await (const _ of together(asked));
     const results = await Promise.all(asked.map(({ answer }) => answer.result()));
+    const echoes = await Promise.all(asked.map(({ echo }) => echo()));
     Object.assign(exchange.facts, resultFacts(results[0]));
     const n = body.n ?? 1;
-    return c.json({
+    return sendJson(c, {
       ...headOf(service),
       choices: results.flatMap((result, at) =>
         bestOf(result, n).map((choice, i) => ({
-          text: asked[at].echo() + choice.text,
+          text: echoes[at] + choice.text,
           index: at * n + i,
           logprobs: body.logprobs === undefined ? null : logprobsOf(call, asked[at], choice),
           finish_reason: finishReasonOf(choice),
@@ -49,9 +52,11 @@ export const completionsRoute = withBody({
 interface Asked {
   readonly answer: Answer;
   /** What stands before each answer. */
-  readonly echo: () => string;
+  readonly echo: () => Promise<string>;
   /** Of that, with its log probabilities; none where these are not asked for. Once the answer has begun. */
   readonly echoed: () => readonly ShownToken[];
+  /** Where the text of `echoed`, or else of an answer, begins. Once `echo` is there. */
+  readonly offset: () => number;
 }
 
 function promptsOf({ prompt, n = 1, best_of = n }: CompletionRequest, options: AppSettings): readonly TextOrIds[] {
@@ -75,7 +80,12 @@ async function startAnswers({ service, body, exchange }: Call<CompletionRequest>
   };
   exchange.fieldOf = fieldsOf({ messages: "prompt", schema: "json_schema" }, { places: [] });
   const formatMs = await noteLoose(exchange.notes, service.model, options, exchange.fieldOf);
+  const { tokenizer } = service.model;
+  const textOf = async (prompt: TextOrIds) =>
+    typeof prompt === "string" ? prompt : tokenizer.decodeAsync(prompt, { signal: exchange.left.signal });
   return prompts.map((prompt) => {
+    let text: string | undefined;
+    let offset: number | undefined;
     let echoed: readonly ShownToken[] = [];
     const before: Before = async (signal) => {
       // An answer goes on from what was read.
@@ -83,8 +93,15 @@ async function startAnswers({ service, body, exchange }: Call<CompletionRequest>
     };
     return {
       answer: service.answer(prompt, { ...options, formatMs }, undefined, echo && topLogprobs !== undefined ? before : undefined),
-      echo: () => (!echo ? "" : typeof prompt === "string" ? prompt : service.model.tokenizer.decode(prompt)),
+      echo: async () => {
+        text ??= echo ? await textOf(prompt) : "";
+        return text;
+      },
       echoed: () => echoed,
+      offset: () => {
+        offset ??= firstOffset(text!, echoed);
+        return offset;
+      },
     };
   });
 }
@@ -131,15 +148,25 @@ async function* chunks(call: Call<CompletionRequest>, all: readonly Asked[]): As
   const n = body.n ?? 1;
   const asked = body.stream_options?.include_usage;
   const send = (choices: readonly object[], more: object = {}) => data({ ...head, choices, ...(asked && { usage: null }), ...more });
-  const open: { echo: string; logprobs: ShownLogprobs; source: StreamedLogprobs }[] = [];
+  const open: { echo: string; readonly lists: TextLogprobs; readonly source: StreamedLogprobs }[] = [];
   for await (const { at, part } of together(all)) {
     const { index: i = 0, result } = part;
     const index = at * n + i;
-    open[index] ??= { ...begun(all[at]), source: new StreamedLogprobs(service.model) };
-    const { echo, logprobs, source } = open[index];
+    if (!open[index]) {
+      const { echoed, offset } = all[at];
+      const echo = await all[at].echo();
+      const lists = new TextLogprobs(offset());
+      open[index] = { echo, lists, source: new StreamedLogprobs(service.model) };
+      // Those of a long prompt in several events, with turns for others between.
+      for (const before = [...echoed()]; before.length > 0; await nextTurn()) {
+        yield send([{ text: open[index].echo, index, logprobs: lists.next(before.splice(0, eventTokens)), finish_reason: null }]);
+        open[index].echo = "";
+      }
+    }
+    const { echo, lists, source } = open[index];
     open[index].echo = "";
     if (!result) source.push(part);
-    const choice = { text: echo + part.text, index, logprobs: logprobs(result ? source.rest(result, body.echo) : source.take()) };
+    const choice = { text: echo + part.text, index, logprobs: lists.next(result ? source.rest(result, body.echo) : source.take()) };
     if (result) yield send([{ ...choice, finish_reason: finishReasonOf(result) }], { timings: timingsOf(result) });
     else yield send([{ ...choice, finish_reason: null }]);
   }
@@ -149,24 +176,12 @@ async function* chunks(call: Call<CompletionRequest>, all: readonly Asked[]): As
   yield done;
 }
 
-/** Log probabilities of tokens that come, the first time with those of the prompt before them. */
-type ShownLogprobs = (tokens: readonly ShownToken[]) => object | null;
-
-function begun({ echo, echoed }: Asked): { echo: string; logprobs: ShownLogprobs } {
-  const text = echo();
-  let before = echoed();
-  const lists = new TextLogprobs(text, before);
-  const logprobs: ShownLogprobs = (tokens) => {
-    const shown = lists.next([...before, ...tokens]);
-    before = [];
-    return shown;
-  };
-  return { echo: text, logprobs };
-}
+/** Tokens of a prompt in an event. */
+const eventTokens = 256;
 
 function logprobsOf({ service, body }: Call<CompletionRequest>, asked: Asked, choice: Result): object {
   // Evaluations leave out one token that was drawn after an echo, whichever it is.
-  return begun(asked).logprobs(logprobsOfText(service.model, choice, body.echo)) ?? noTokens;
+  return new TextLogprobs(asked.offset()).next(asked.echoed(), logprobsOfText(service.model, choice, body.echo)) ?? noTokens;
 }
 
 const noTokens = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };

@@ -3,6 +3,7 @@
 import type { JambaModel } from "jamba";
 import type { z } from "zod";
 import { badRequest } from "../errors.ts";
+import { lazily, sendJson } from "../json.ts";
 import { withBody } from "../route.ts";
 import { embeddingsAnswer } from "../schemas/answers.ts";
 import { embeddingRequest } from "../schemas/requests.ts";
@@ -17,20 +18,22 @@ export const embeddingsRoute = withBody({
   async handle({ service, body, c, exchange }) {
     const { model } = service;
     exchange.fieldOf = () => "input";
-    const texts = textsOf(body.input, model);
+    const { signal } = exchange.left;
+    const texts = await textsOf(body.input, model, signal);
     const { dModel } = model.config;
     if (body.dimensions !== undefined && body.dimensions !== dModel)
       throw badRequest("dimensions", `expected ${dModel}, this model's own, found ${body.dimensions}`);
-    const promptTokens = texts.reduce((sum, text) => sum + model.tokenizer.encode(text, { addBos: model.tokenizer.addBos }).length, 0);
+    let promptTokens = 0;
+    for (const text of texts) promptTokens += (await model.tokenizer.encodeAsync(text, { addBos: model.tokenizer.addBos, signal })).length;
     const values = (await service.read((model, options) => model.embed(texts, options), exchange)).data as Float32Array;
     Object.assign(exchange.facts, { promptTokens });
     const embeddingOf = (index: number) => {
       const row = values.slice(index * dModel, (index + 1) * dModel);
       return body.encoding_format === "base64" ? Buffer.from(row.buffer).toString("base64") : [...row];
     };
-    return c.json({
+    return sendJson(c, {
       object: "list",
-      data: texts.map((_, index) => ({ object: "embedding", index, embedding: embeddingOf(index) })),
+      data: lazily([...texts.keys()], (index) => ({ object: "embedding", index, embedding: embeddingOf(index) })),
       model: service.id,
       usage: { prompt_tokens: promptTokens, total_tokens: promptTokens },
     });
@@ -38,7 +41,13 @@ export const embeddingsRoute = withBody({
 });
 
 /** Some clients count tokens by themselves and send them. */
-function textsOf(input: z.output<typeof embeddingRequest>["input"], { tokenizer }: JambaModel): string[] {
+async function textsOf(
+  input: z.output<typeof embeddingRequest>["input"],
+  { tokenizer }: JambaModel,
+  signal: AbortSignal,
+): Promise<string[]> {
   const list = typeof input === "string" || typeof input[0] === "number" ? [input as string | number[]] : (input as (string | number[])[]);
-  return list.map((one) => (typeof one === "string" ? one : tokenizer.decode(one)));
+  const texts: string[] = [];
+  for (const one of list) texts.push(typeof one === "string" ? one : await tokenizer.decodeAsync(one, { signal }));
+  return texts;
 }

@@ -1,6 +1,7 @@
 // POST /v1/messages and /v1/messages/count_tokens: Anthropic's API.
 
 import type { GenerateOptions, Message, NamedTool, Result, ToolChoice } from "jamba";
+import { sendJson } from "../json.ts";
 import { MessageBlocks } from "../message-blocks.ts";
 import { messagesOf } from "../message-input.ts";
 import { type Notes, noteLoose } from "../notes.ts";
@@ -36,7 +37,7 @@ export const messageRoutes = [
       const result = await answer.result();
       blocks.end();
       Object.assign(exchange.facts, resultFacts(result));
-      return c.json({ ...headOf(service), content: blocks.content, ...endOf(result), usage: usage(service, result) });
+      return sendJson(c, { ...headOf(service), content: blocks.content, ...endOf(result), usage: usage(service, result) });
     },
   }),
   withBody({
@@ -48,7 +49,9 @@ export const messageRoutes = [
     answer: countAnswer,
     async handle(call) {
       const { messages, options } = await promptOf(call);
-      return call.c.json({ input_tokens: call.service.model.countTokens(messages, options) });
+      return call.c.json({
+        input_tokens: await call.service.model.countTokensAsync(messages, { ...options, signal: call.exchange.left.signal }),
+      });
     },
   }),
 ];

@@ -1,5 +1,6 @@
 // POST /v1/rerank, in the shape of Jina's and Cohere's.
 
+import { sendJson } from "../json.ts";
 import { relevanceOf } from "../relevance.ts";
 import { withBody } from "../route.ts";
 import { rerankAnswer } from "../schemas/answers.ts";
@@ -24,7 +25,7 @@ export const rerankRoute = withBody({
       .map((relevance_score, index) => ({ index, relevance_score, ...(body.return_documents && { document: { text: texts[index] } }) }))
       .sort((a, b) => b.relevance_score - a.relevance_score)
       .slice(0, body.top_n);
-    return c.json({
+    return sendJson(c, {
       id: newId("rerank-"),
       object: "list",
       model: service.id,

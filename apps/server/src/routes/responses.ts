@@ -3,6 +3,7 @@
 import type { GenerateOptions, Result, ToolChoice } from "jamba";
 import { z } from "zod";
 import { ApiError, toApiError } from "../errors.ts";
+import { sendJson } from "../json.ts";
 import { type Notes, noteLoose } from "../notes.ts";
 import { type InputItem, type Items, itemsOf, messagesOf } from "../response-input.ts";
 import { ResponseItems } from "../response-items.ts";
@@ -39,7 +40,7 @@ const answerRoute = withBody({
     for await (const { pieces } of answer.parts) for (const piece of pieces) output.push(piece);
     const result = await answer.result();
     Object.assign(exchange.facts, resultFacts(result));
-    return c.json(finished(call, asked, output, result));
+    return sendJson(c, finished(call, asked, output, result));
   },
 });
 

@@ -1,5 +1,6 @@
 // What the tokenizer does, by itself: /tokenize, /detokenize, /apply-template, as llama.cpp's server and vLLM's have them.
 
+import { lazily, sendJson } from "../json.ts";
 import { type Route, withBody } from "../route.ts";
 import { detokenizeAnswer, templateAnswer, tokenizeAnswer, tokenizerInfoAnswer } from "../schemas/answers.ts";
 import { applyTemplateRequest, detokenizeRequest, tokenizeRequest } from "../schemas/requests.ts";
@@ -15,11 +16,11 @@ export const tokenRoutes: readonly Route[] = [
     request: tokenizeRequest,
     returns: "Token ids, or with `with_pieces` each with its text; how many, and how many a conversation may hold",
     answer: tokenizeAnswer,
-    handle({ service: { model }, body, c }) {
+    async handle({ service: { model }, body, c, exchange: { left } }) {
       const { content, addBos, withPieces } = body;
-      const ids = model.tokenizer.encode(content, { addBos: addBos && model.tokenizer.addBos });
-      const tokens = withPieces ? ids.map((id) => ({ id, piece: pieceOf(tokenText(model, id)) })) : ids;
-      return c.json({ tokens, count: ids.length, max_model_len: model.contextLength });
+      const ids = await model.tokenizer.encodeAsync(content, { addBos: addBos && model.tokenizer.addBos, signal: left.signal });
+      const tokens = withPieces ? lazily(ids, (id) => ({ id, piece: pieceOf(tokenText(model, id)) })) : ids;
+      return sendJson(c, { tokens, count: ids.length, max_model_len: model.contextLength });
     },
   }),
   withBody({
@@ -29,9 +30,9 @@ export const tokenRoutes: readonly Route[] = [
     request: detokenizeRequest,
     returns: "The text, by both servers' names",
     answer: detokenizeAnswer,
-    handle({ service: { model }, body, c }) {
-      const content = model.tokenizer.decode(body.tokens);
-      return c.json({ content, prompt: content });
+    async handle({ service: { model }, body, c, exchange: { left } }) {
+      const content = await model.tokenizer.decodeAsync(body.tokens, { signal: left.signal });
+      return sendJson(c, { content, prompt: content });
     },
   }),
   {
@@ -59,10 +60,11 @@ export const tokenRoutes: readonly Route[] = [
     request: applyTemplateRequest,
     returns: "The text",
     answer: templateAnswer,
-    handle: ({ service: { model }, body: { messages, tools: all, tool_choice, ...rest }, c, exchange: { notes } }) => {
+    async handle({ service: { model }, body: { messages, tools: all, tool_choice, ...rest }, c, exchange: { notes, left } }) {
       // A model that may not call anything is shown nothing to call.
       const { tools } = readTools(tool_choice === "none" ? undefined : all, functionOf, notes);
-      return c.json({ prompt: model.tokenizer.renderChat(messages.map(toMessage), { tools, ...templateOf(rest), ...turnOf(rest) }) });
+      const given = { tools, ...templateOf(rest), ...turnOf(rest) };
+      return sendJson(c, { prompt: await model.tokenizer.renderChatAsync(messages.map(toMessage), given, { signal: left.signal }) });
     },
   }),
 ];

@@ -18,12 +18,23 @@ export interface TokenLogprob extends TokenText {
 
 const encoder = new TextEncoder();
 
+/** Each token's, once: answers with alternatives have millions of them, and would hold as many copies. */
+const known = new WeakMap<Tokenizer, Map<number, TokenText>>();
+
 export function tokenText(tokenizer: Tokenizer | undefined, id: number): TokenText {
   if (tokenizer?.tokenOf(id) === undefined) return { text: "", bytes: [] };
-  const piece = tokenizer.pieceOf(id);
-  return typeof piece === "number" ? { text: "\ufffd", bytes: [piece] } : { text: piece, bytes: [...encoder.encode(piece)] };
+  const texts = known.get(tokenizer) ?? new Map<number, TokenText>();
+  if (texts.size === 0) known.set(tokenizer, texts);
+  let found = texts.get(id);
+  if (!found) {
+    const piece = tokenizer.pieceOf(id);
+    found = typeof piece === "number" ? { text: "\ufffd", bytes: [piece] } : { text: piece, bytes: [...encoder.encode(piece)] };
+    texts.set(id, found);
+  }
+  return found;
 }
 
 export function withText(tokenizer: Tokenizer | undefined, { id, logprob }: IdLogprob): TokenLogprob {
-  return { id, ...tokenText(tokenizer, id), logprob };
+  const { text, bytes } = tokenText(tokenizer, id);
+  return { id, text, bytes, logprob };
 }
