@@ -53,7 +53,15 @@ export function syntheticCheckpoint(preset: PresetName): Checkpoint {
       }),
     ),
     weight,
-    read: (name) => weight(name).read(0, matrixOf(weight(name).shape).rows),
+    async read(name, _, range) {
+      const { shape, dtype, read } = weight(name);
+      const { rows, columns } = matrixOf(shape);
+      const rowBytes = columns * (dtype === "bf16" ? 2 : 4);
+      const [from, to] = range ?? [0, rows * rowBytes];
+      const first = Math.floor(from / rowBytes);
+      const bytes = await read(first, Math.ceil(to / rowBytes));
+      return bytes.subarray(from - first * rowBytes, to - first * rowBytes);
+    },
     close,
     [Symbol.asyncDispose]: close,
   };

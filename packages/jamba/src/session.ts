@@ -15,7 +15,6 @@ import { readFitting } from "./answer/truncate.ts";
 import { unlessAborted } from "./answer/unless-aborted.ts";
 import type { KeptState } from "./engine/calls.ts";
 import { type ReadAs, readMeta, type WrittenMessage, writtenMeta } from "./session-file.ts";
-import { expectIdentity } from "./state/identity.ts";
 import { readStateFile, writeStateFile } from "./state/state-file.ts";
 import { madeUnknown } from "./state/tenant.ts";
 
@@ -132,7 +131,7 @@ export class Session {
       const { engine, identity } = this.#context;
       const { kept, ids, written, options } = this.#now;
       const meta = writtenMeta({ messages: written, options });
-      const header = { ...expectIdentity(identity), made: engine.madeOf(kept), meta };
+      const header = { ...(await identity.get(signal)), made: engine.madeOf(kept), meta };
       await writeStateFile(path, header, ids, engine.stateShape.spec, engine.export(kept), { signal });
     }, signal);
   }
@@ -144,7 +143,7 @@ export class Session {
   load(path: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     return this.#inLine(async () => {
       const { engine, identity } = this.#context;
-      const expected = { ...expectIdentity(identity), ...engine.stateShape };
+      const expected = { ...(await identity.get(signal)), ...engine.stateShape };
       const next = await readStateFile(
         path,
         expected,

@@ -22,12 +22,13 @@ import type { HubFolderOptions } from "./hub/hub-folder.ts";
 import { expectRunnable } from "./model/family.ts";
 import { type CheckpointSource, openFolder } from "./open-folder.ts";
 import { openWeights } from "./safetensors/shards.ts";
-import { type ByteSource, isCount } from "./source/byte-source.ts";
+import { type ByteSource, type FileStamp, isCount } from "./source/byte-source.ts";
 import { closeAll, type Folder, mayStartAsGguf, nameFiles, openEach, refuseFile, startsAsGguf } from "./source/folder.ts";
 import { readJson, readTokenizerConfig } from "./source/json-files.ts";
 import { explainFiles, isNameless } from "./source/other-files.ts";
 import type { TensorInfo } from "./source/tensor-info.ts";
 import { isObject, quote } from "./source/untrusted.ts";
+import { TensorDigests } from "./tensor-digests.ts";
 
 export interface Checkpoint {
   /** What the user gave, without a URL's query. */
@@ -49,6 +50,10 @@ export interface Checkpoint {
   readonly warnings?: readonly string[];
   /** Where a file lies on the local disk; absent when they don't. */
   pathOf?(file: string): string;
+  /** Of the files of the weights, when they were opened; absent where they are not on the local disk. */
+  readonly stamps?: ReadonlyMap<string, FileStamp>;
+  /** Of what was read so far, where reading it again would be another download. */
+  readonly digests?: TensorDigests;
   /** @throws LoadError for an unknown name, DtypeError for a dtype that is neither a float nor one of core's block formats */
   weight(name: string): WeightSource;
   /** All bytes of one tensor of any dtype, or those in `[from, to)`. */
@@ -150,7 +155,7 @@ async function openGguf(folder: Folder, file: string, signal?: AbortSignal): Pro
 
 /** @param sources by the file names in `tensors` */
 function checkpoint(
-  { name: folder, pathOf }: Folder,
+  { name: folder, pathOf, isRemote }: Folder,
   sources: ReadonlyMap<string, ByteSource>,
   parts: Pick<Checkpoint, "config" | "generationConfig" | "tokenizer" | "tokenizerConfig" | "tensors" | "metadata" | "gguf" | "warnings">,
 ): Checkpoint {
@@ -161,13 +166,17 @@ function checkpoint(
     throw new LoadError(`${name}: expected one of the ${tensors.size} tensors of ${folder}, found no such name`);
   };
   const close = () => closeAll(sources);
+  const digests = isRemote ? new TensorDigests(tensors.values()) : undefined;
+  const stamps = new Map([...sources].sort().flatMap(([file, { stamp }]) => (stamp ? [[file, stamp]] : [])));
   return {
     ...parts,
     name: folder,
     pathOf,
+    stamps: stamps.size === sources.size ? stamps : undefined,
+    digests,
     weight(name) {
       const { tensor, source } = find(name);
-      return weightSource(tensor, source, pathOf?.(tensor.file));
+      return weightSource(tensor, source, pathOf?.(tensor.file), digests);
     },
     async read(name, signal, range) {
       const { tensor, source } = find(name);
@@ -175,7 +184,9 @@ function checkpoint(
       const [from, to] = range ?? [0, sizeBytes];
       if (!isCount(from) || !isCount(to) || from > to || to > sizeBytes)
         throw new LoadError(`${name}: expected bytes within [0, ${sizeBytes}), found [${from}, ${to}) in ${file}`);
-      return source.read(offset + from, to - from, signal);
+      const bytes = await source.read(offset + from, to - from, signal);
+      await digests?.add(name, from, bytes);
+      return bytes;
     },
     async expectUnchanged(options) {
       for (const source of sources.values()) await source.expectUnchanged?.(options);
@@ -195,6 +206,7 @@ function weightSource(
   { name, dtype: spelled, shape, file, offset }: TensorInfo,
   source: ByteSource,
   path: string | undefined,
+  digests: TensorDigests | undefined,
 ): WeightSource {
   const dtype = storedDtypeOf(spelled);
   if (!dtype)
@@ -212,7 +224,9 @@ function weightSource(
       if (!isCount(from) || !isCount(to) || from > to || to > rows) {
         throw new LoadError(`${name}: expected rows within [0, ${rows}), found [${from}, ${to}) in ${file}`);
       }
-      return source.read(offset + from * rowBytes, (to - from) * rowBytes, signal);
+      const bytes = await source.read(offset + from * rowBytes, (to - from) * rowBytes, signal);
+      await digests?.add(name, from * rowBytes, bytes);
+      return bytes;
     },
   };
 }

@@ -1,5 +1,13 @@
 export { type Checkpoint, openCheckpoint, storedDtypeOf } from "./checkpoint.ts";
-export { fingerprint, hexOf, sha256, tokenizerFingerprint } from "./fingerprint.ts";
+export {
+  type Fingerprint,
+  type FingerprintOptions,
+  fingerprint,
+  fingerprintsOf,
+  hashOf,
+  keptFingerprint,
+  tokenizerFingerprint,
+} from "./fingerprint.ts";
 export { encodeBlocks } from "./gguf/encode-blocks.ts";
 export { type GgufHeader, type GgufTensor, type GgufValue, parseGgufHeader } from "./gguf/header.ts";
 export { type PlacedGguf, placeGguf, type UnplacedGgufTensor } from "./gguf/write.ts";
@@ -14,6 +22,7 @@ export {
 export { proxyOf } from "./hub/connect.ts";
 export { type Download, type DownloadOptions, type DownloadProgress, download } from "./hub/download.ts";
 export { isHubId } from "./hub/hub-id.ts";
+export { keptFingerprintSuffix } from "./hub/node.ts";
 export { type JambaConfig, parseConfig } from "./model/config.ts";
 export { type GenerationConfig, type GenerationDefaults, parseGenerationConfig } from "./model/generation-config.ts";
 export {
@@ -45,10 +54,11 @@ export {
   writeSafetensors,
 } from "./safetensors/header.ts";
 export { openBlob } from "./source/blob-source.ts";
-export type { ByteSource } from "./source/byte-source.ts";
+export type { ByteSource, FileStamp } from "./source/byte-source.ts";
 export { openFile } from "./source/file-source.ts";
 export type { NamedBlob } from "./source/folder.ts";
 export { openUrl } from "./source/http-source.ts";
 export type { TensorInfo } from "./source/tensor-info.ts";
 export type { Warn } from "./source/untrusted.ts";
 export { makeFolder, removePartials, wholeFile } from "./source/whole-file.ts";
+export { hexOf, sha256 } from "./tensor-digests.ts";

@@ -1,13 +1,12 @@
 // One answer, token by token. Ends at a stop id, a stop text, a limit or an abort.
 
-import type { JambaError } from "@jamba/core";
 import type { Tokenizer } from "@jamba/tokenizer";
 import type { KeptState } from "../engine/calls.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { RowEvidence } from "../engine/evidence.ts";
 import type { Constraint, Constraints } from "../format/constraint.ts";
 import { type SchemaIssue, validate } from "../format/standard-schema.ts";
-import type { Identity } from "../state/identity.ts";
+import type { IdentitySource } from "../state/identity.ts";
 import { type AnswerCall, AnswerParts, type AnswerPiece } from "./answer-parts.ts";
 import { AnswerText } from "./answer-text.ts";
 import { ComingTokens } from "./coming-tokens.ts";
@@ -117,7 +116,7 @@ export interface GenerateContext {
   readonly contextLength: number;
   readonly stopIds: ReadonlySet<number>;
   readonly constraints: Constraints | undefined;
-  readonly identity: Identity | JambaError;
+  readonly identity: IdentitySource;
   /** From generation_config.json, for options that are not given. */
   readonly defaults: Omit<CheckedOptions, "tools" | "runners">;
 }

@@ -3,10 +3,10 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fingerprint, openCheckpoint } from "@jamba/loader";
+import { fingerprint, fingerprintsOf, openCheckpoint } from "@jamba/loader";
 import { expect, test } from "vitest";
 import { cpuAbsent, goldenFolder, openCpu } from "../../test/golden.ts";
-import { preparedFormat, preparedOf } from "../load/prepared.ts";
+import { packedName, preparedFormat, preparedOf } from "../load/prepared.ts";
 import { prepareModel } from "./prepare.ts";
 
 test("a prepared folder has the fingerprint of the model it was made from, in whatever dtype", async ({ skip }) => {
@@ -14,11 +14,13 @@ test("a prepared folder has the fingerprint of the model it was made from, in wh
   const root = await mkdtemp(join(tmpdir(), "prepare-"));
   const backend = await openCpu();
   await using source = await openCheckpoint(goldenFolder("odd"));
-  const model = await fingerprint(source);
+  const { model, sampled } = await fingerprintsOf(source);
   for (const dtype of ["f32", "q4"] as const) {
     await prepareModel(goldenFolder("odd"), join(root, dtype), { backend, dtype });
     await using folder = await openCheckpoint(join(root, dtype));
-    expect(preparedOf(folder)!.model).toBe(model);
+    const prepared = preparedOf(folder)!;
+    expect([prepared.fingerprint, prepared.model]).toEqual([model, sampled]);
+    expect(prepared.packed).toBe(await packedName(prepared, await fingerprint(folder)));
     expect(await fingerprint(folder)).not.toBe(model);
   }
   await backend.dispose();

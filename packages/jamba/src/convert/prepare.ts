@@ -4,6 +4,8 @@ import { type Backend, BackendError, JambaError, LoadError, type WeightDtype, ty
 import {
   type Checkpoint,
   fingerprint,
+  fingerprintsOf,
+  keptFingerprintSuffix,
   makeFolder,
   modelSources,
   modelTensors,
@@ -16,7 +18,7 @@ import { checkLoadOptions, type LoadOptions, reportTo } from "../load/load-optio
 import { deviceText } from "../load/open-backend.ts";
 import { closeAll, openDevice } from "../load/open-device.ts";
 import { dtypeFor, expectDtype, type LoadDtype } from "../load/open-weights.ts";
-import { align, alignment, preparedFormat, preparedOf } from "../load/prepared.ts";
+import { align, alignment, type Prepared, packedName, preparedFormat, preparedOf } from "../load/prepared.ts";
 import { fetchSource, type ModelSource } from "../load/source.ts";
 
 export interface PrepareOptions extends Pick<LoadOptions, "backend" | "threads" | "signal" | "onProgress"> {
@@ -50,6 +52,8 @@ const jsonFiles = {
   "tokenizer.json": "tokenizer",
   "tokenizer_config.json": "tokenizerConfig",
 } as const satisfies Record<string, keyof Checkpoint>;
+/** What a prepared folder may hold. */
+const ownFiles = [weightsFile, `${weightsFile}${keptFingerprintSuffix}`, ...Object.keys(jsonFiles)];
 const pieceBytes = 2 ** 22;
 
 /**
@@ -75,23 +79,26 @@ export async function prepareModel(source: ModelSource | Checkpoint, folder: str
     if (!backend.packed) throw new BackendError(`prepareModel: expected a backend that packs weights, found ${deviceText(device)}`);
     const progress = reportTo(onProgress, dtype, checkpoint);
     const planned = plan(checkpoint, backend, dtype, progress.onRead);
-    const model = await fingerprint(checkpoint, signal);
+    const { model: fingerprint, sampled: model } = await fingerprintsOf(checkpoint, { signal });
     const { layout } = backend.packed;
+    const header = headerOf(planned, { dtype, layout, model, fingerprint, packed: unknownName });
     const sizeBytes = await whole(files, target, overwrite, async (partial) => {
       const handle = await files.open(files.join(partial, weightsFile), "wx");
       let size = 0;
       try {
-        for await (const piece of fileOf(planned, headerOf(planned, { dtype, layout, model }), backend, signal)) {
+        for await (const piece of fileOf(planned, header, backend, signal)) {
           await handle.appendFile(piece);
           size += piece.length;
         }
         await checkpoint.expectUnchanged?.();
+        for (const [name, key] of Object.entries(jsonFiles)) {
+          if (checkpoint[key] !== undefined) await files.writeFile(files.join(partial, name), JSON.stringify(checkpoint[key]));
+        }
+        const name = new TextEncoder().encode(await nameOf(partial, signal));
+        await handle.write(name, 0, name.length, Buffer.from(header).indexOf(unknownName));
         await handle.sync(); // so that a power cut leaves no zeros behind a name that says they are weights
       } finally {
         await handle.close();
-      }
-      for (const [name, key] of Object.entries(jsonFiles)) {
-        if (checkpoint[key] !== undefined) await files.writeFile(files.join(partial, name), JSON.stringify(checkpoint[key]));
       }
       return size;
     });
@@ -118,7 +125,20 @@ function plan(checkpoint: Checkpoint, backend: Backend, asked: LoadDtype, onRead
   });
 }
 
-function headerOf(planned: readonly Planned[], about: { dtype: LoadDtype; layout: string; model: string }): Uint8Array {
+/** In the place of `Prepared.packed` until all bytes are written: of the same length, and not in the header otherwise. */
+const unknownName = "?".repeat(64);
+
+/** Of what was written so far, as whoever loads it will see it. */
+async function nameOf(partial: string, signal?: AbortSignal): Promise<string> {
+  const written = await openCheckpoint(partial, { signal });
+  try {
+    return await packedName(preparedOf(written)!, await fingerprint(written, { signal, keepFromBytes: Number.POSITIVE_INFINITY }));
+  } finally {
+    await written.close();
+  }
+}
+
+function headerOf(planned: readonly Planned[], about: Omit<Prepared, "weights"> & { dtype: LoadDtype }): Uint8Array {
   const weights = planned.map(({ source: { name, shape }, dtype }) => [name, { dtype, shape }]);
   const metadata = { format: preparedFormat, ...about, weights: JSON.stringify(Object.fromEntries(weights)) };
   const packed = planned.map(({ source: { name }, sizeBytes }) => {
@@ -188,7 +208,7 @@ async function expectReplaceable(files: Files, target: string, overwrite: boolea
     throw new LoadError(`${target}: expected a folder to write to: ${(cause as Error).message}`, { cause });
   }
   if (found.length === 0) return;
-  const isPrepared = found.every((name) => name === weightsFile || name in jsonFiles) && (await isPreparedFolder(target));
+  const isPrepared = found.every((name) => ownFiles.includes(name)) && (await isPreparedFolder(target));
   if (isPrepared && overwrite) return;
   const hint = isPrepared
     ? "pass overwrite to replace the prepared model that is there"

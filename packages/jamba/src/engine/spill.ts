@@ -1,13 +1,13 @@
 // States that have no room any more: on the disk, if there is one, and gone otherwise.
 
-import type { DiskCache } from "../state/disk-cache.ts";
+import type { StateCache } from "../state/cache-by-name.ts";
 import type { Path } from "../state/tenant.ts";
 import type { Sequence } from "./advance.ts";
 import type { Runner } from "./runner.ts";
 
 export interface SpillOptions {
   /** Where states go that have no room any more, and come back from. */
-  readonly disk?: DiskCache;
+  readonly disk?: StateCache;
   /** Hears why one could not go there. */
   readonly onDiskError?: (error: unknown) => void;
 }

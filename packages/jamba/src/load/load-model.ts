@@ -1,15 +1,16 @@
 // From a source to a loaded model: checkpoint, config, backend, weights, tokenizer.
 
 import { JambaError, type WeightDtype } from "@jamba/core";
-import { type Checkpoint, fingerprint, parseConfig, parseGenerationConfig, tokenizerFingerprint } from "@jamba/loader";
+import { parseConfig, parseGenerationConfig } from "@jamba/loader";
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
 import { Engine } from "../engine/engine.ts";
 import { Runner } from "../engine/runner.ts";
 import { Constraints } from "../format/constraint.ts";
 import { JambaModel } from "../jamba-model.ts";
+import { cacheByName, type StateCache } from "../state/cache-by-name.ts";
 import { DiskCache } from "../state/disk-cache.ts";
-import { expectIdentity, type Identity } from "../state/identity.ts";
 import { checkLoadOptions, collectWarnings, type LoadOptions, reportTo } from "./load-options.ts";
+import { ModelNames } from "./model-names.ts";
 import { closeAll, defaultKvDtype, expectKvDtype, openDevice } from "./open-device.ts";
 import { checkpointOpener, loadWeights } from "./open-weights.ts";
 import { preparedOf, preparedOpener } from "./prepared.ts";
@@ -44,7 +45,8 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const counts = new Map<WeightDtype, number>();
     const progress = reportTo(options.onProgress, dtype, checkpoint);
     const prepared = preparedOf(checkpoint);
-    const identity = await identityOf(checkpoint, prepared?.model, signal);
+    const identity = new ModelNames(checkpoint, prepared, warn);
+    closers.push(() => identity.dispose());
     // It would lie beside the weights.
     checkpoint.tokenizer = undefined;
     const open = prepared
@@ -84,19 +86,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     });
   } catch (error) {
     await closeAll(closers);
-    throw error;
-  } finally {
     await checkpoint.close();
-  }
-}
-
-/** What names the model and its tokenizer in saved states, or why nothing can: pages that are not secure have no WebCrypto. */
-async function identityOf(checkpoint: Checkpoint, prepared: string | undefined, signal?: AbortSignal): Promise<Identity | JambaError> {
-  try {
-    const model = prepared ?? (await fingerprint(checkpoint, signal));
-    return { model, tokenizer: checkpoint.tokenizer === undefined ? undefined : await tokenizerFingerprint(checkpoint.tokenizer) };
-  } catch (error) {
-    if (error instanceof JambaError && error.code === "UNSUPPORTED") return error;
     throw error;
   }
 }
@@ -108,7 +98,7 @@ const unknownBytes = 4 * 2 ** 30;
 async function openEngine(
   runner: Runner,
   stopIds: ReadonlySet<number>,
-  identity: Identity | JambaError,
+  identity: ModelNames,
   numbers: string,
   { cache = {}, limits = {} }: Pick<LoadOptions, "cache" | "limits">,
 ): Promise<Engine> {
@@ -118,8 +108,8 @@ async function openEngine(
   const { stateSpec: spec, config } = runner;
   const shape = { spec, vocabSize: config.vocabSize };
   const numerics = `${numbers},${spec.kvDtype}`;
-  const model = () => `${expectIdentity(identity).model},${numerics}`;
-  const disk = dir === undefined ? undefined : await DiskCache.open(dir, { bytes, model: model(), ...shape, onDamage: onError });
+  const open = (weights: string) => DiskCache.open(dir!, { bytes, model: `${weights},${numerics}`, ...shape, onDamage: onError });
+  const disk = dir === undefined ? undefined : await namedCache(identity, open, onError);
   return new Engine(runner, {
     numerics,
     stopIds,
@@ -128,6 +118,19 @@ async function openEngine(
     onDiskError: onError,
     limits: { sequences, tokens, bytes: runningBytes },
   });
+}
+
+async function namedCache(
+  identity: ModelNames,
+  open: (weights: string) => Promise<DiskCache>,
+  onError: ((error: unknown) => void) | undefined,
+): Promise<StateCache> {
+  await identity.look();
+  // Also where there is no name yet: a folder that can't be used is said so now.
+  const cache = await open(identity.now?.weights ?? "");
+  if (identity.now) return cache;
+  if (!identity.isSoonMade) identity.begin();
+  return cacheByName(identity, open, identity.isSoonMade, onError);
 }
 
 /** End-of-turn tokens, which some checkpoints leave out of their configs: Jamba 1.5's and ChatML's. */

@@ -1,7 +1,7 @@
 // A prepared folder: a checkpoint whose tensors are weights as one backend packs them. What the bytes mean is the backend's business.
 
 import { type Backend, BackendError, JambaError, LoadError, type WeightDtype } from "@jamba/core";
-import type { Checkpoint } from "@jamba/loader";
+import { type Checkpoint, hashOf } from "@jamba/loader";
 import { deviceText } from "./open-backend.ts";
 import type { LoadDtype, OpenWeight } from "./open-weights.ts";
 
@@ -22,8 +22,11 @@ export interface Prepared {
   readonly dtype: LoadDtype;
   /** `PackedWeights.layout` of the backend that packed it. */
   readonly layout: string;
-  /** `fingerprint` of the checkpoint that it was made from; absent in folders of before there were any. */
+  /** `Fingerprint.sampled` of the checkpoint that it was made from; absent in folders of before there were any. */
   readonly model?: string;
+  /** `Fingerprint.model` of the same, and `packedName` of what was made; absent in folders of before these were kept. */
+  readonly fingerprint?: string;
+  readonly packed?: string;
   /** By the names of `modelTensors`. */
   readonly weights: ReadonlyMap<string, PreparedWeight>;
 }
@@ -44,7 +47,16 @@ export function preparedOf({ name, metadata, tensors: stored }: Pick<Checkpoint,
     if (!weights.has(weight) || stored.get(weight)?.dtype !== "U8")
       throw damaged(name, `${weight} as packed bytes and in weights, found only one`);
   }
-  return { dtype: text("dtype") as LoadDtype, layout: text("layout"), model: metadata.get("model"), weights };
+  const [model, fingerprint, packed] = ["model", "fingerprint", "packed"].map((key) => metadata.get(key));
+  return { dtype: text("dtype") as LoadDtype, layout: text("layout"), model, fingerprint, packed, weights };
+}
+
+/**
+ * Names packed weights by all that is computed with.
+ * @param packed `fingerprint` of the folder as a checkpoint
+ */
+export function packedName({ layout, weights }: Pick<Prepared, "layout" | "weights">, packed: string): Promise<string> {
+  return hashOf({ layout, weights: [...weights].map(([name, { dtype, shape }]) => [name, dtype, shape]), packed });
 }
 
 function readWeights(file: string, json: string): Map<string, PreparedWeight> {

@@ -1,15 +1,20 @@
 // What names a model in saved states.
 
-import { JambaError } from "@jamba/core";
-
 /** What a saved state must have been made with: fingerprints. */
 export interface Identity {
   readonly model: string;
+  /** What earlier versions named the same model by: files of theirs have it in place of `model`. */
+  readonly modelBefore?: string;
+  /** Of the bytes that this model computes with: those of a prepared folder are not those that it was made from. */
+  readonly weights: string;
   readonly tokenizer?: string;
 }
 
-/** @throws JambaError UNSUPPORTED where nothing can name the model */
-export function expectIdentity(identity: Identity | JambaError): Identity {
-  if (identity instanceof JambaError) throw identity;
-  return identity;
+/** Naming a model may take a read of all its weights, so it waits until somebody asks. */
+export interface IdentitySource {
+  /**
+   * @throws JambaError UNSUPPORTED where nothing can name the model, LoadError where its files are not what was loaded any more, the
+   * signal's reason
+   */
+  get(signal?: AbortSignal): Promise<Identity>;
 }

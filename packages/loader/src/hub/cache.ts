@@ -4,7 +4,7 @@
 import { LoadError } from "@jamba/core";
 import { asLoadError } from "../source/byte-source.ts";
 import { expectSafePath, isCommit } from "./hub-id.ts";
-import { codeOf, ifAbsent, type Node } from "./node.ts";
+import { codeOf, ifAbsent, keptFingerprintSuffix, type Node } from "./node.ts";
 
 export type LinkKind = "symlink" | "link" | "copy";
 
@@ -95,6 +95,7 @@ export function openCache(
         // Folders that are links are not followed.
         const names = (await files.readdir(snapshotFolder(commit), { recursive: true }).catch(ifAbsent)) ?? [];
         for (const name of names) {
+          if (name.endsWith(keptFingerprintSuffix)) continue;
           // Through links: one without its blob is no file.
           const size = await sizeOf(paths.join(snapshotFolder(commit), name));
           if (size !== undefined) found.set(name.replaceAll(paths.sep, "/"), size);

@@ -8,7 +8,7 @@ import { chooseFiles } from "./choose-files.ts";
 import { hubSettings } from "./environment.ts";
 import { isCommit, isHubId, parseHubId } from "./hub-id.ts";
 import { isHeld } from "./lock.ts";
-import { ifAbsent, type Node, node } from "./node.ts";
+import { ifAbsent, keptFingerprintSuffix, type Node, node } from "./node.ts";
 
 export interface CachedRevision {
   readonly commit: string;
@@ -153,7 +153,11 @@ async function removeAll(tools: Node, cacheDir: string, cache: Cache): Promise<R
   const result = { freedBytes: sum(false), sharedBytes: sum(true) };
   if (result.sharedBytes > 0) {
     for (const part of ["refs", "snapshots"]) await files.rm(paths.join(cache.root, part), { recursive: true, force: true });
-    for (const path of blobs.keys()) if (!shared.has(path)) await files.rm(path, { force: true });
+    for (const path of blobs.keys()) {
+      if (shared.has(path)) continue;
+      await files.rm(path, { force: true });
+      await files.rm(`${path}${keptFingerprintSuffix}`, { force: true });
+    }
     return result;
   }
   for (const path of await filesBelow(tools, paths.join(cache.root, "snapshots")))
@@ -192,6 +196,7 @@ async function removeFile(tools: Node, cacheDir: string, cache: Cache, wanted: s
     if (used.has(path)) sharedBytes += size;
     else {
       await files.rm(path, { force: true });
+      await files.rm(`${path}${keptFingerprintSuffix}`, { force: true });
       freedBytes += size;
     }
   }
@@ -213,7 +218,7 @@ async function blobsOf(tools: Node, cache: Cache): Promise<Map<string, { size: n
   if (root === undefined || real !== paths.join(root, "blobs")) return found;
   for (const name of await files.readdir(real)) {
     const state = await files.lstat(paths.join(real, name)).catch(ifAbsent);
-    if (state?.isFile()) found.set(paths.join(real, name), state);
+    if (state?.isFile() && !name.endsWith(keptFingerprintSuffix)) found.set(paths.join(real, name), state);
   }
   return found;
 }

@@ -2,6 +2,9 @@
 
 import { JambaError } from "@jamba/core";
 
+/** Files of this ending lie beside weights (kept-fingerprint.ts): they are no download. */
+export const keptFingerprintSuffix = ".jamba-fingerprint.json";
+
 export type Node = Awaited<ReturnType<typeof node>>;
 
 /** @throws JambaError "UNSUPPORTED" where there is no file system */

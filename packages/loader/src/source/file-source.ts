@@ -48,6 +48,22 @@ export async function lookAtStamp(path: string): Promise<FileStamp> {
   return stampOf(await stat(path, { bigint: true }));
 }
 
+export async function realPathOf(path: string): Promise<string> {
+  return (await fileSystem()).realpath(path);
+}
+
+/**
+ * The text of a file that this user or the system's own wrote and nobody else may: of others there is none.
+ * @throws the system's error
+ */
+export async function readTrusted(path: string, maxBytes: number): Promise<string | undefined> {
+  const { lstat, readFile } = await fileSystem();
+  const found = await lstat(path);
+  const own = process.getuid?.();
+  const isTrusted = own === undefined || ((found.uid === own || found.uid === 0) && (found.mode & 0o022) === 0);
+  return found.isFile() && isTrusted && found.size <= maxBytes ? readFile(path, "utf8") : undefined;
+}
+
 function stampOf({ dev, ino, size, mtimeNs, ctimeNs, mode, uid, gid, nlink }: import("node:fs").BigIntStats): FileStamp {
   const rights = [mode, uid, gid, nlink].join();
   return { dev: `${dev}`, ino: `${ino}`, size: `${size}`, mtimeNs: `${mtimeNs}`, ctimeNs: `${ctimeNs}`, rights };

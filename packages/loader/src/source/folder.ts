@@ -28,6 +28,8 @@ export interface Folder {
   readonly weightsFile?: string;
   /** Where a file lies on the local disk; absent when they don't. */
   pathOf?(file: string): string;
+  /** Each read of a file is a download. */
+  readonly isRemote?: boolean;
   /** Throws when the file is absent; `isAbsent` tells. */
   open(file: string, options: OpenOptions): Promise<ByteSource>;
   /** Names of files, in a folder within, if given; undefined where they can't be listed. */
@@ -88,6 +90,7 @@ export async function urlFolder(source: string, { signal }: OpenOptions = {}): P
   return {
     name: `${base.origin}${base.pathname}`,
     weightsFile,
+    isRemote: true,
     open: (file, options) => {
       const url = new URL(base);
       url.pathname = root + file.split("/").map(encodeURIComponent).join("/");
