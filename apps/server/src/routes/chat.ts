@@ -74,7 +74,7 @@ async function startAnswer({ service, body, exchange }: Call<ChatRequest>): Prom
   };
   exchange.fieldOf = fieldsOf(wordsOf(body), offered);
   const formatMs = await noteLoose(exchange.notes, service.model, options, exchange.fieldOf);
-  const slot = body.id_slot === undefined || body.id_slot < 0 ? undefined : service.slots?.at(body.id_slot);
+  const slot = body.id_slot === undefined || body.id_slot < 0 ? undefined : service.slots?.at(body.id_slot, exchange.tenant);
   if (slot && (body.n ?? 1) > 1) throw badRequest("n", "expected 1 with id_slot, which keeps one answer");
   return service.answer(messages, { ...options, formatMs }, slot && ((_, given) => slot.stream(service.model, messages, template, given)));
 }

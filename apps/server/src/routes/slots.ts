@@ -18,9 +18,13 @@ export const slotRoutes: readonly Route[] = [
     summary: "All slots",
     returns: "For each slot how many tokens its state has read",
     answer: slotsAnswer,
-    handle({ service, c }) {
+    handle({ service, exchange, c }) {
       const { contextLength } = service.model;
-      return c.json(slotsOf(service).all.map(({ tokens }, id) => ({ id, n_ctx: contextLength, n_tokens: tokens })));
+      return c.json(
+        slotsOf(service)
+          .of(exchange.tenant)
+          .map(({ tokens }, id) => ({ id, n_ctx: contextLength, n_tokens: tokens })),
+      );
     },
   },
   withBody({
@@ -33,13 +37,15 @@ export const slotRoutes: readonly Route[] = [
     query: { action: actions },
     returns: "What was done",
     answer: slotAnswer,
-    async handle({ service, body, c }) {
+    async handle({ service, body, exchange, c }) {
       const slots = slotsOf(service);
+      const { tenant } = exchange;
+      const own = slots.of(tenant);
       const { model } = service;
       const given = c.req.param("id") ?? "";
       const id = /^\d{1,4}$/.test(given) ? Number(given) : -1;
-      const slot = slots.all[id];
-      if (!slot) throw new ApiError(404, `id: expected a slot in [0, ${slots.all.length - 1}], found another`, { param: "id" });
+      const slot = own[id];
+      if (!slot) throw new ApiError(404, `id: expected a slot in [0, ${own.length - 1}], found another`, { param: "id" });
       const action = c.req.query("action");
       const start = performance.now();
       if (action === "erase") {
@@ -49,7 +55,7 @@ export const slotRoutes: readonly Route[] = [
       }
       if (action !== "save" && action !== "restore") throw badRequest("action", `expected one of ${actions.join(", ")}`);
       const { filename = `slot-${id}` } = body;
-      const bytes = action === "save" ? await slots.save(id, filename) : await slots.restore(id, model, filename);
+      const bytes = action === "save" ? await slots.save(id, filename, tenant) : await slots.restore(id, model, filename, tenant);
       const ms = performance.now() - start;
       return c.json(
         action === "save"

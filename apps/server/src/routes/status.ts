@@ -51,7 +51,7 @@ export const statusRoutes: readonly Route[] = [
       const tokenOf = (id: number | undefined) => (id === undefined ? null : (tokenizer.tokenOf(id) ?? null));
       return c.json({
         default_generation_settings: { n_ctx: contextLength, params: service.defaults },
-        total_slots: slots?.all.length ?? 0,
+        total_slots: slots ? service.options.slots : 0,
         model_path: name,
         model_alias: service.id,
         chat_template: tokenizer.chatTemplate ?? null,

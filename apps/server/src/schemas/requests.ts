@@ -1,6 +1,7 @@
 // Bodies of all requests. Unknown fields are left out unseen, as clients send many that only OpenAI's own service has a use for.
 
 import { z } from "zod";
+import { isSlotName } from "../slots.ts";
 import {
   allowedShape,
   byServer,
@@ -194,6 +195,9 @@ export const applyTemplateRequest = z
 export const slotFile = z.object({
   ...forModel,
   filename: optional(
-    z.string().regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,126}$/, "expected a name of letters, digits, dots, dashes and underscores"),
+    z
+      .string()
+      .regex(/^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/, "expected a name of letters, digits, dots, dashes and underscores")
+      .refine(isSlotName, "expected a name that a file may have everywhere, and not one of a file that is being written"),
   ),
 });
