@@ -60,7 +60,7 @@ function handler(services: Services, route: Route): (c: Context<Env>) => Respons
     const service = services.find(model);
     if (services.all.length > 1) exchange.facts.model = service.id;
     const answer = async () => {
-      exchange.atEnd(await services.use(service, exchange.left.signal));
+      exchange.atEnd(await services.use(service, exchange.left.signal, exchange.tenant?.name));
       return handle({ services, service, body, c, exchange });
     };
     if (!streams || !stream || services.isThere(service)) return answer();

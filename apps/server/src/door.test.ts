@@ -80,6 +80,20 @@ describe("of two keys", () => {
     expect((await server.request(`/v1/responses/${made.id}`, { headers: as("one") })).status).toBe(200);
   });
 
+  test("one whose requests all wait leaves the other's place free", { timeout: 60_000 }, async () => {
+    const server = appOf({ apiKeys: ["one", "two"], maxQueue: 12 });
+    const asked = (key: string, body: object) =>
+      server.request("/v1/chat/completions", posted({ messages, ignore_eos: true, ...body }, as(key)));
+    const ask = (count: number) => Array.from({ length: count }, () => asked("one", { max_tokens: 40 }));
+    const many = ask(12);
+    await expect.poll(() => model.calls().waiting, { timeout: 10_000 }).toBe(4);
+    many.push(...ask(20));
+    expect((await asked("two", { max_tokens: 2 })).status).toBe(200);
+    const statuses = (await Promise.all(many)).map(({ status }) => status);
+    expect(new Set(statuses)).toEqual(new Set([200, 429]));
+    expect(statuses.filter((status) => status === 200).length).toBe(20);
+  });
+
   test("one that keeps a lot takes nothing of the other's share", async () => {
     const server = appOf({ apiKeys: ["one", "two"], maxResponseBytes: 40_000 });
     const made = async (key: string) => {

@@ -30,7 +30,7 @@ export interface ModelsOptions {
   readonly memoryBytes?: number;
   /** After so long without use a model is unloaded; never if not given. */
   readonly idleUnloadMs?: number;
-  /** Requests that may wait for one model to come; more are refused (429). */
+  /** Requests of one tenant that may wait for one model to come; more are refused (429). */
   readonly maxWaiting?: number;
 }
 
@@ -41,6 +41,7 @@ export interface Lease<T> {
 }
 
 interface Waiting<T> {
+  readonly tenant: string | undefined;
   grant(model: Lease<T>): void;
   refuse(error: unknown): void;
 }
@@ -98,12 +99,13 @@ export class Models<T> {
    * @throws ApiError 507 for one that takes more than there is for all, 429 where too many wait, 503 once `close` was called; what its
    * lifetime throws, for all who wait then: the next call tries again
    */
-  async acquire(name: string, signal?: AbortSignal): Promise<Lease<T>> {
+  async acquire(name: string, signal?: AbortSignal, tenant?: string): Promise<Lease<T>> {
     signal?.throwIfAborted();
     if (this.#stop.signal.aborted) throw shuttingDown();
     const entry = this.#entries.get(name)!;
     if (this.isFree(name)) return this.#leaseOf(entry);
-    if (entry.waiting.size >= (this.#options.maxWaiting ?? Number.POSITIVE_INFINITY)) throw tooManyRequests(name);
+    const own = [...entry.waiting].filter((waiting) => waiting.tenant === tenant);
+    if (own.length >= (this.#options.maxWaiting ?? Number.POSITIVE_INFINITY)) throw tooManyRequests(name);
     return new Promise((resolve, reject) => {
       const settle = <V>(how: (value: V) => void) => {
         return (value: V) => {
@@ -112,7 +114,7 @@ export class Models<T> {
           how(value);
         };
       };
-      const waiting: Waiting<T> = { grant: settle(resolve), refuse: settle(reject) };
+      const waiting: Waiting<T> = { tenant, grant: settle(resolve), refuse: settle(reject) };
       const leave = () => {
         waiting.refuse(signal?.reason);
         if (entry.waiting.size === 0) this.#line = this.#line.filter((other) => other !== entry);

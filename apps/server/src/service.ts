@@ -34,7 +34,7 @@ export interface AppOptions {
   maxBodyBytesInFlight?: number;
   /** The most that an answer may take, waiting included; 10 minutes if not given. An answer that has begun ends there as if `max_tokens` had. */
   requestTimeoutMs?: number;
-  /** Requests that may wait for room before others are told to come back later (429), however many answers each is for; 64 if not given. */
+  /** Requests of one key that may wait for room before more of it are told to come back later (429), however many answers each is for; 64 if not given. */
   maxQueue?: number;
   /** The most new tokens of an answer, whatever the request says; 32,768 if not given. */
   maxTokens?: number;
@@ -118,8 +118,8 @@ export class Service {
   readonly #running = new Set<AbortController>();
   #model: JambaModel | undefined;
   #failed: unknown;
-  /** Requests under way, each by its signal, with how many answers of it are. */
-  readonly #requests = new Map<AbortSignal, number>();
+  /** Requests under way by tenant, each by its signal, with how many answers of it are. */
+  readonly #requests = new Map<string | undefined, Map<AbortSignal, number>>();
 
   /** @param model undefined for one that comes and goes: see `become` */
   constructor(model: JambaModel | Promise<JambaModel> | undefined, name: string, options: AppOptions = {}, metrics?: Metrics) {
@@ -181,7 +181,8 @@ export class Service {
     before?: Before,
   ): Answer {
     const { model } = this;
-    this.#expectRoom(signal);
+    const tenant = nameOf(options.tenant);
+    this.#expectRoom(signal, tenant);
     const controller = new AbortController();
     const { temperature, maxTokens = defaultMaxTokens } = this.defaults;
     const stream = (session ?? model.stream.bind(model))(prompt, {
@@ -202,7 +203,7 @@ export class Service {
         await before(controller.signal);
         beforeMs = performance.now() - start;
       });
-    return { parts: this.#counted({ stream, result, read }, controller, signal), result };
+    return { parts: this.#counted({ stream, result, read }, { controller, signal, tenant }), result };
   }
 
   /**
@@ -210,7 +211,7 @@ export class Service {
    * @throws as `answer`; what `work` throws, the reason of its signal among it
    */
   async read<T>(work: (model: JambaModel, options: ReadFor) => Promise<T>, { left, tenant }: Reader): Promise<T> {
-    const leave = this.#enter(left.signal);
+    const leave = this.#enter(left.signal, nameOf(tenant));
     const controller = new AbortController();
     const unfollow = followFor(controller, left.signal, this.options.requestTimeoutMs);
     this.#running.add(controller);
@@ -223,19 +224,22 @@ export class Service {
     }
   }
 
-  /** A request counts once, however many answers it is for. @throws ApiError 429 */
-  #expectRoom(request: AbortSignal): void {
-    if (this.#requests.has(request)) return;
-    if (this.#requests.size - this.model.calls().running >= this.options.maxQueue) throw tooManyRequests();
+  /** A request counts once, however many answers it is for, and for its own tenant. @throws ApiError 429 */
+  #expectRoom(request: AbortSignal, tenant: string | undefined): void {
+    const own = this.#requests.get(tenant);
+    if (!own || own.has(request)) return;
+    if (own.size - this.model.calls(tenant).running >= this.options.maxQueue) throw tooManyRequests();
   }
 
   /** @returns what is called when the answer has ended */
-  #enter(request: AbortSignal): () => void {
-    this.#expectRoom(request);
+  #enter(request: AbortSignal, tenant: string | undefined): () => void {
+    this.#expectRoom(request, tenant);
+    const own = this.#requests.get(tenant) ?? new Map<AbortSignal, number>();
+    this.#requests.set(tenant, own);
     const add = (count: number) => {
-      const answers = (this.#requests.get(request) ?? 0) + count;
-      if (answers > 0) this.#requests.set(request, answers);
-      else this.#requests.delete(request);
+      const answers = (own.get(request) ?? 0) + count;
+      if (answers > 0) own.set(request, answers);
+      else own.delete(request);
     };
     add(1);
     return () => add(-1);
@@ -243,11 +247,10 @@ export class Service {
 
   async *#counted(
     { stream, result, read }: { stream: TextStream; result: () => Promise<Result>; read?: () => Promise<void> },
-    controller: AbortController,
-    signal: AbortSignal,
+    { controller, signal, tenant }: { readonly controller: AbortController; readonly signal: AbortSignal; readonly tenant?: string },
   ): AsyncGenerator<Part, void> {
     // Again: others may have begun since this one was asked for.
-    const leave = this.#enter(signal);
+    const leave = this.#enter(signal, tenant);
     this.#running.add(controller);
     const unfollow = followFor(controller, signal, this.options.requestTimeoutMs);
     // Cut short by a timeout it is a whole answer of its kind; cut short by the end of the server it is none.
@@ -292,6 +295,10 @@ export class Service {
 
 export function unixSeconds(): number {
   return Math.floor(Date.now() / 1000);
+}
+
+function nameOf(tenant: GenerateOptions["tenant"]): string | undefined {
+  return typeof tenant === "object" ? tenant.name : tenant;
 }
 
 /** What calls that read need of their request. */

@@ -126,9 +126,9 @@ export class Services {
    * @param signal ends the wait
    * @throws ApiError 503 for one that can't be loaded, or not in time; what `Models.acquire` throws
    */
-  async use(service: Service, signal: AbortSignal): Promise<() => void> {
+  async use(service: Service, signal: AbortSignal, tenant?: string): Promise<() => void> {
     if (!this.#models) void service.model;
-    const release = await this.#acquire(service, signal);
+    const release = await this.#acquire(service, signal, tenant);
     const touch = () => {
       service.lastUsed = unixSeconds();
     };
@@ -169,12 +169,12 @@ export class Services {
     await this.#states.remove();
   }
 
-  async #acquire({ id }: Service, signal: AbortSignal): Promise<() => void> {
+  async #acquire({ id }: Service, signal: AbortSignal, tenant: string | undefined): Promise<() => void> {
     if (!this.#models) return () => undefined;
     const waiting = new AbortController();
     const unfollow = followFor(waiting, signal, this.options.requestTimeoutMs);
     try {
-      return (await this.#models.acquire(id, waiting.signal)).release;
+      return (await this.#models.acquire(id, waiting.signal, tenant)).release;
     } catch (error) {
       if (error instanceof ApiError || waiting.signal.aborted) throw error;
       throw modelFailed(error);

@@ -113,9 +113,9 @@ export class JambaModel implements AsyncDisposable {
     return this.#parts.engine.kept;
   }
 
-  /** Calls that run, and that wait until there is room for them. */
-  calls(): { running: number; waiting: number } {
-    return this.#parts.engine.calls;
+  /** Calls that run, and that wait until there is room for them: all, or those for one `tenant`. */
+  calls(tenant?: string): { running: number; waiting: number } {
+    return this.#parts.engine.calls(tenant);
   }
 
   /** So far: steps that calls shared, the sequences and tokens in them, and what recording and compiling took beside them. */

@@ -50,7 +50,7 @@ test("whatever enters, leaves and gives up: limits hold, order is that of due, a
       const check = async () => {
         await settled();
         const all = running();
-        expect(admission.counts).toEqual({ running: all.length, waiting: waiting().length });
+        expect(admission.counts()).toEqual({ running: all.length, waiting: waiting().length });
         if (all.length > 1) {
           expect(all.length).toBeLessThanOrEqual(limits.sequences);
           expect(all.reduce((n, { need }) => n + need.tokens, 0)).toBeLessThanOrEqual(limits.tokens);
@@ -97,7 +97,7 @@ test("whatever enters, leaves and gives up: limits hold, order is that of due, a
         leave!();
         await check();
       }
-      expect(admission.counts).toEqual({ running: 0, waiting: 0 });
+      expect(admission.counts()).toEqual({ running: 0, waiting: 0 });
       expect(calls.filter((call) => !call.error && !entered.includes(call))).toEqual([]);
     }),
     { seed: 21, numRuns: 300 },
@@ -121,9 +121,9 @@ test("who gives up in line rejects with the signal's reason and lets those behin
   expect(await refused).toBe(reason);
   (await behind)();
   leave();
-  expect(admission.counts).toEqual({ running: 0, waiting: 0 });
+  expect(admission.counts()).toEqual({ running: 0, waiting: 0 });
   await expect(admission.enter({ tokens: 1, bytes: 1 }, { due: 0 }, large.signal)).rejects.toBe(reason);
-  expect(admission.counts).toEqual({ running: 0, waiting: 0 });
+  expect(admission.counts()).toEqual({ running: 0, waiting: 0 });
 });
 
 test("close refuses those in line; those who are in may leave", async () => {
@@ -133,5 +133,5 @@ test("close refuses those in line; those who are in may leave", async () => {
   admission.close();
   expect(await Promise.all(refused)).toEqual(["DISPOSED", "DISPOSED"]);
   leave();
-  expect(admission.counts).toEqual({ running: 0, waiting: 0 });
+  expect(admission.counts()).toEqual({ running: 0, waiting: 0 });
 });

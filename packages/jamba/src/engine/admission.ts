@@ -32,8 +32,14 @@ export class Admission {
     this.#limits = limits;
   }
 
-  get counts(): { running: number; waiting: number } {
-    return { running: this.#running.size, waiting: this.#line.length };
+  /** Of all, or of one tenant. */
+  counts(tenant?: string): { running: number; waiting: number } {
+    const of = (calls: Iterable<Party>) => {
+      let count = 0;
+      for (const call of calls) if (tenant === undefined || call.tenant === tenant) count++;
+      return count;
+    };
+    return { running: of(this.#running), waiting: of(this.#line) };
   }
 
   /**

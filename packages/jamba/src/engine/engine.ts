@@ -66,8 +66,8 @@ export class Engine {
     return { states, bytes };
   }
 
-  get calls(): { running: number; waiting: number } {
-    return this.#admission.counts;
+  calls(tenant?: string): { running: number; waiting: number } {
+    return this.#admission.counts(tenant);
   }
 
   /** `prepareMs`: spent on recording and compiling, beside the steps. */

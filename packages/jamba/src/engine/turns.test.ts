@@ -85,5 +85,5 @@ test("a large call is not overtaken for ever by small ones of others", async () 
   expect(rounds).toBe(1);
   (await large)();
   for (const leave of await Promise.all(waiting)) leave();
-  expect(admission.counts).toEqual({ running: 0, waiting: 0 });
+  expect(admission.counts()).toEqual({ running: 0, waiting: 0 });
 });
