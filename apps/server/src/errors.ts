@@ -97,13 +97,14 @@ export function modelFailed(cause: unknown): ApiError {
   return new ApiError(503, "The model could not be loaded. The server's log says why.", { code: "model_failed", cause });
 }
 
-/** @param need and `budget` in bytes; the budget is for all models together */
+/** @param need and `budget` in bytes; the budget is for all models together. Of both the log tells alone */
 export function modelTooLarge(name: string, need: number, budget: number): ApiError {
   const [least, all] = [need, budget].map((bytes) => bytes.toLocaleString("en"));
   const message = `model: ${JSON.stringify(name)} takes ${least} bytes at least, and this server has ${all} for all its models; it needs more memory, a smaller dtype or a shorter context`;
   const cause = new JambaError("OUT_OF_MEMORY", message);
+  const told = `model: ${JSON.stringify(name)} takes more memory than this server has for all its models; its log says how much`;
   // Clients that try again after a 5xx would only fail again.
-  return new ApiError(507, message, { code: "model_too_large", param: "model", headers: { "x-should-retry": "false" }, cause });
+  return new ApiError(507, told, { code: "model_too_large", param: "model", headers: { "x-should-retry": "false" }, cause });
 }
 
 /** @param model that they wait for, while it is not there */
@@ -163,18 +164,30 @@ export function toApiError(error: unknown, fieldOf: FieldOf = () => undefined): 
     case "SHAPE":
     case "TOKENIZER":
       return new ApiError(400, message, { param, code: "invalid_value", cause: error });
+    // What is wrong with files is told without their paths, and without anything that stands in them.
     case "LOAD":
+      return unfit("load", "expected the file of a saved conversation, whole and readable, found none", error);
     case "SESSION_MISMATCH":
-      return new ApiError(400, message, { code: error.code.toLowerCase(), cause: error });
+      return unfit("session_mismatch", "expected a conversation of this model as it is loaded here, found another's", error);
+    case "DISK_FULL":
+      return new ApiError(507, "The server's disk has no room for this.", {
+        type: "insufficient_storage",
+        code: "disk_full",
+        cause: error,
+      });
     case "UNSUPPORTED":
       return new ApiError(400, message, { param, code: "unsupported", cause: error });
     case "OUT_OF_MEMORY":
-      return new ApiError(503, message, { code: "out_of_memory", retryAfter: 5, cause: error });
+      return new ApiError(503, "The server has no memory for this now.", { code: "out_of_memory", retryAfter: 5, cause: error });
     case "DISPOSED":
       return shuttingDown(error);
     default:
       return internal(error);
   }
+}
+
+function unfit(code: string, message: string, cause: unknown): ApiError {
+  return new ApiError(400, `filename: ${message}`, { param: "filename", code, cause });
 }
 
 /** Says nothing of what went wrong inside; the log does. */

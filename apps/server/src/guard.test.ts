@@ -273,3 +273,18 @@ describe("errors", () => {
     expect(found.message).not.toContain("secret");
   });
 });
+
+test("what is wrong with files is told without paths, bytes of theirs or of the disk; a full disk is no fault of who asks", async () => {
+  const secret = '/srv/private/states/slot-7: expected a saved state, found another kind of file, "root:x:0:0", 12,345 bytes free';
+  const cases: [code: string, status: number, told: string][] = [
+    ["LOAD", 400, "load"],
+    ["SESSION_MISMATCH", 400, "session_mismatch"],
+    ["OUT_OF_MEMORY", 503, "out_of_memory"],
+    ["DISK_FULL", 507, "disk_full"],
+  ];
+  for (const [code, status, told] of cases) {
+    const found = toApiError(new JambaError(code as JambaError["code"], secret));
+    expect([found.status, found.details.code]).toEqual([status, told]);
+    expect(JSON.stringify(found.body)).not.toMatch(/srv|slot-7|root|12,345/);
+  }
+});

@@ -190,7 +190,7 @@ describe("within memory for one model", () => {
   });
 });
 
-test("a model that takes more than there is for all is refused with both numbers, one whose conversations can be shorter is not", async () => {
+test("a model that takes more than there is for all is refused without numbers, one whose conversations can be shorter is not", async () => {
   const server = await start({ memoryBytes: Math.round(0.99 * each), models: { one: { source: "tiny" }, two: one } });
   await chat(server, "one");
   expect((await get(server, "/v1/models/one")).meta.n_ctx).toBeLessThan(contextLength);
@@ -203,9 +203,7 @@ test("a model that takes more than there is for all is refused with both numbers
         code: "model_too_large",
         param: "model",
         type: "server_error",
-        message: expect.stringContaining(
-          `"two" takes ${each.toLocaleString("en")} bytes at least, and this server has ${Math.round(0.99 * each).toLocaleString("en")} for`,
-        ),
+        message: expect.stringMatching(/^model: "two" takes more memory than this server has/),
       },
     },
   ]);
