@@ -140,10 +140,32 @@ describe("the end", () => {
     const response = await ask(server, { ...long, n, stream: true });
     const [text] = await Promise.all([response.text(), server.close({ graceMs: 50 })]);
     expect(text).toMatch(
-      /data: \{"error":\{"message":"The server is shutting down.","type":"server_error","param":null,"code":"shutting_down"\}\}\n\n$/,
+      /data: \{"error":\{"message":"The server is shutting down.","type":"server_error","param":null,"code":"shutting_down"\}\}\n\ndata: \[DONE\]\n\n$/,
     );
     expect(text).not.toMatch(/"finish_reason":"/);
     expect(model.calls()).toEqual({ running: 0, waiting: 0 });
+  });
+});
+
+describe("a stream that outlasts the grace ends as its API documents", () => {
+  test.for([
+    ["/v1/chat/completions", { ...long, stream: true }, /"code":"shutting_down"[\s\S]*data: \[DONE\]\n\n$/],
+    [
+      "/v1/completions",
+      { prompt: "A fox", max_tokens: 30_000, ignore_eos: true, stream: true },
+      /"shutting_down"[\s\S]*data: \[DONE\]\n\n$/,
+    ],
+    ["/v1/messages", { ...long, stream: true }, /event: error\ndata: \{"type":"error".*\n\n$/],
+    [
+      "/v1/responses",
+      { input: "Hi", max_output_tokens: 30_000, ignore_eos: true, stream: true },
+      /event: response\.failed\ndata: .*"status":"failed","error":\{"code":"shutting_down".*\n\n$/,
+    ],
+  ] as const)("%s", async ([path, body, end]) => {
+    const server = await serve(model, "tiny", { port: 0 });
+    const response = await fetch(server.url + path, posted(body));
+    const [text] = await Promise.all([response.text(), server.close({ graceMs: 50 })]);
+    expect(text).toMatch(end);
   });
 });
 

@@ -279,7 +279,7 @@ describe("a stream whose model is not there", () => {
     expect([soon.status, ((await soon.json()) as Json).error.code]).toEqual([503, "model_failed"]);
     const impatient = await start({ models: { one, late: { ...one, contextLength: 1_000_000 } }, pingMs: 1 });
     for (const [path, expected] of [
-      ["/v1/chat/completions", /\ndata: \{"error":\{[^}]*"code":"model_failed"\}\}\n\n$/],
+      ["/v1/chat/completions", /\ndata: \{"error":\{[^}]*"code":"model_failed"\}\}\n\ndata: \[DONE\]\n\n$/],
       ["/v1/messages", /\nevent: error\ndata: \{"type":"error","error":\{"type":"overloaded_error"[^}]*\},"request_id":"req_\w+"\}\n\n$/],
     ] as const) {
       const text = await (await post(impatient, path, { model: "late", messages, max_tokens: 3, stream: true })).text();

@@ -73,10 +73,13 @@ export async function eventStream(
   });
 }
 
-/** In the words of the API that was asked. */
+/** In the words of the API that was asked, with what ends its streams: clients that wait for the end must not wait for ever. */
 function errorEventOf({ exchange, c }: Pick<Call<unknown>, "exchange" | "c">, error: unknown): string {
   const found = toApiError(error, exchange.fieldOf);
-  return isAnthropic(c.req.path) ? event("error", anthropicBody(found, exchange.id)) : data(found.body);
+  if (isAnthropic(c.req.path)) return event("error", anthropicBody(found, exchange.id));
+  if (!c.req.path.endsWith("/responses")) return data(found.body) + done;
+  const { message, code, param } = found.body.error;
+  return event("error", { type: "error", message, code, param, sequence_number: 0 });
 }
 
 /** Those of an answer that can't begin yet. @throws as `answer` does */
