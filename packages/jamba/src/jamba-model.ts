@@ -1,6 +1,6 @@
 // What `loadModel` gives: a loaded model with everything that users do with it.
 
-import { type DeviceInfo, type HostState, HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
+import { type DeviceInfo, type HostState, type HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
@@ -24,7 +24,7 @@ import { ModelState } from "./engine/model-state.ts";
 import type { Runner } from "./engine/runner.ts";
 import type { CompiledFormat } from "./format/compiled-format.ts";
 import type { Format } from "./format/format-grammar.ts";
-import { embedTexts, type ReadingOptions, type Score, type ScoreOptions, scoreAll } from "./readings.ts";
+import { concatRows, embedTexts, expectFinite, type ReadingOptions, type Score, type ScoreOptions, scoreAll } from "./readings.ts";
 import { Session, type SessionOptions } from "./session.ts";
 
 export interface ForwardOptions {
@@ -202,7 +202,10 @@ export class JambaModel implements AsyncDisposable {
     engine.release(engine.keep(ids, sequence, { tenant }));
   }
 
-  /** Reads `ids` once and returns what was asked for; a long input runs in chunks, which changes nothing but rounding. */
+  /**
+   * Reads `ids` once and returns what was asked for; a long input runs in chunks, which changes nothing but rounding.
+   * @throws BackendError for a row of logits without a finite number, as what is drawn from it would, and hidden states with others
+   */
   async forward(ids: Iterable<number>, options: ForwardOptions = {}): Promise<ForwardResult> {
     const { runner, context } = this.#use();
     const all = [...ids];
@@ -231,6 +234,12 @@ export class JambaModel implements AsyncDisposable {
       signal,
     });
     const joined = (name: string) => concatRows(chunks.get(name)!);
+    try {
+      for (const name of names) expectFinite(name, joined(name));
+    } catch (error) {
+      context.engine.drop(sequence);
+      throw error;
+    }
     return {
       logits: joined("logits"),
       hidden: hidden ? Array.from({ length: nLayers + 1 }, (_, i) => joined(`hidden.${i}`)) : undefined,
@@ -380,18 +389,4 @@ async function* together(answers: readonly AsyncGenerator<Part, Result>[]): Asyn
   const cachedTokens = begun.length === 0 ? 0 : Math.min(...begun.map(({ usage }) => usage.cachedTokens));
   const completionTokens = choices.reduce((sum, { usage }) => sum + usage.completionTokens, 0);
   return { ...choices[0], usage: { promptTokens, cachedTokens, completionTokens }, choices };
-}
-
-function concatRows(tensors: readonly HostTensor[]): HostTensor {
-  const filled = tensors.filter((t) => t.dims[0] > 0);
-  if (filled.length === 1) return filled[0];
-  const columns = filled[0].dims[1];
-  const rows = filled.reduce((n, t) => n + t.dims[0], 0);
-  const out = filled[0].type === "int32" ? new Int32Array(rows * columns) : new Float32Array(rows * columns);
-  let at = 0;
-  for (const t of filled) {
-    out.set(t.data as Float32Array, at);
-    at += t.data.length;
-  }
-  return new HostTensor(out as Float32Array, [rows, columns]);
 }

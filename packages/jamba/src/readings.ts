@@ -1,11 +1,11 @@
 // What the model finds in texts that it only reads: how probable they are, and a vector for each.
 
-import { BackendError, HostTensor, JambaError } from "@jamba/core";
+import { HostTensor, JambaError } from "@jamba/core";
 import type { GenerateContext } from "./answer/generate.ts";
 import type { GenerateOptions } from "./answer/options.ts";
 import { promptIds } from "./answer/prompt.ts";
 import { beside } from "./answer/reading.ts";
-import { type IdLogprob, logprobsOf } from "./answer/sampler.ts";
+import { type IdLogprob, logprobsOf, notFinite } from "./answer/sampler.ts";
 import { type TokenLogprob, withText } from "./answer/token-text.ts";
 import type { Sequence } from "./engine/advance.ts";
 import { evidenceOfStep } from "./engine/evidence.ts";
@@ -75,8 +75,7 @@ export async function embedTexts(
 /** A vector of zeros has no direction and stays what it is. @throws BackendError when some of it is no finite number */
 function unitVector(vector: Float64Array): Float64Array {
   const norm = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
-  if (!Number.isFinite(norm))
-    throw new BackendError("hidden state: expected finite numbers, found others; the weights are damaged or the backend overflowed");
+  if (!Number.isFinite(norm)) throw notFinite("hidden state: expected finite numbers, found others");
   return norm === 0 ? vector : vector.map((value) => value / norm);
 }
 
@@ -175,4 +174,29 @@ function ownSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
 /** Waits for all, so that none goes on behind its caller's back, and then throws the first that failed. */
 async function allOf(work: readonly Promise<void>[]): Promise<void> {
   for (const one of await Promise.allSettled(work)) if (one.status === "rejected") throw one.reason;
+}
+
+/** @throws BackendError as `JambaModel.forward` */
+export function expectFinite(name: string, { data, dims: [rows, columns] }: HostTensor): void {
+  const values = data as Float32Array;
+  if (name.startsWith("hidden.") && !values.every(Number.isFinite)) throw notFinite("hidden state: expected finite numbers, found others");
+  if (name !== "logits") return;
+  for (let row = 0; row < rows; row++) {
+    if (!values.subarray(row * columns, (row + 1) * columns).some(Number.isFinite))
+      throw notFinite("logits: expected at least one finite number, found none");
+  }
+}
+
+export function concatRows(tensors: readonly HostTensor[]): HostTensor {
+  const filled = tensors.filter((t) => t.dims[0] > 0);
+  if (filled.length === 1) return filled[0];
+  const columns = filled[0].dims[1];
+  const rows = filled.reduce((n, t) => n + t.dims[0], 0);
+  const out = filled[0].type === "int32" ? new Int32Array(rows * columns) : new Float32Array(rows * columns);
+  let at = 0;
+  for (const t of filled) {
+    out.set(t.data as Float32Array, at);
+    at += t.data.length;
+  }
+  return new HostTensor(out as Float32Array, [rows, columns]);
 }

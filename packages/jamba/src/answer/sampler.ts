@@ -33,8 +33,7 @@ export function draw(
   const { temperature = 0, topK = 0, topP = 1, minP = 0, typicalP = 1, xtc } = options;
   const pool = poolOf(evidence, options, said, allowed);
   if (pool.end === 0 && pool.rest > 0) return undefined;
-  if (pool.end === 0)
-    throw new BackendError("logits: expected at least one finite number, found none; the weights are damaged or the backend overflowed");
+  if (pool.end === 0) throw notFinite("logits: expected at least one finite number, found none");
   if (temperature === 0) return pool.ids[0];
   if (topK > 0) keepBest(pool, topK);
   if (typicalP < 1 && !keepTypical(pool, typicalP)) return undefined;
@@ -44,6 +43,11 @@ export function draw(
     return drawn(kept, temperature, point);
   };
   return topP < 1 ? onlyOf(nucleiOf(pool, topP).map(drawFrom)) : drawFrom(pool);
+}
+
+/** @param what was expected and found */
+export function notFinite(what: string): BackendError {
+  return new BackendError(`${what}; the weights are damaged or the backend overflowed`);
 }
 
 /** What all say, if they say the same. */
@@ -96,6 +100,7 @@ function choicesOf(allowed: Int32Array, vocabSize: number): number[] {
  * Log softmax of one raw logit, and the `count` most probable ids, best first; never more than the evidence lists.
  *
  * @returns undefined where `id` is neither listed nor asked for
+ * @throws BackendError where the logit, or all of them, is no finite number
  */
 export function logprobsOf(
   evidence: Pick<Evidence, "ids" | "values" | "max" | "sumExp" | "asked">,
@@ -107,6 +112,7 @@ export function logprobsOf(
   const logit = at < 0 ? asked.get(id) : values[at];
   if (logit === undefined) return undefined;
   const log = max + Math.log(sumExp);
+  if (!Number.isFinite(logit - log)) throw notFinite(`logits: expected a finite number for token ${id}, found ${logit}`);
   const top = Array.from(ids.subarray(0, count), (one, i) => ({ id: one, logprob: values[i] - log }));
   return { id, logprob: logit - log, top };
 }
