@@ -6,5 +6,6 @@ const entry = {
   side: "src/side.ts",
   "http-clients": "src/http-clients.ts",
   structured: "src/structured/program.ts",
+  "gaps-server": "src/gaps/server.ts",
 };
 export default defineConfig({ ...library, entry, platform: "node", dts: false });

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import type { CpuLevel } from "@jamba/backend-cpu";
 import { count } from "./arguments.ts";
+import { gaps } from "./gaps/command.ts";
 import { machineText } from "./machine.ts";
 import { installPeer, peerVersion } from "./peer.ts";
 import {
@@ -44,6 +45,7 @@ const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine,
   --turns FILE      picture of the time to first token by turn, of the last chat measured
   --work DIR        where models are made and the peer is installed (apps/bench/.work)
   structured        what formats and tools cost instead; structured --help
+  gaps              how long the longest requests hold a server instead; gaps --help
 
   models  3b, tiny-dev, mini-slice, nano
   formats q4, q8, bf16
@@ -56,6 +58,7 @@ ${allWorks.filter(isNamed).join(", ")}.
 async function main(given: string[]): Promise<void> {
   const args = given.filter((arg) => arg !== "--");
   if (args[0] === "structured") return structured(args.slice(1));
+  if (args[0] === "gaps") return gaps(args.slice(1));
   const { values } = parseArgs({
     args,
     options: {

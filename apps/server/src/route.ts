@@ -132,12 +132,17 @@ function parseJson(text: string): unknown {
   } catch {
     throw new ApiError(400, "body: expected JSON, found something else", { code: "invalid_json" });
   }
-  let level = [value];
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > deepest) throw new ApiError(400, `body: expected JSON of at most ${deepest} levels, found more`, { code: "invalid_json" });
-    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
-  }
+  if (isDeeper(value, deepest))
+    throw new ApiError(400, `body: expected JSON of at most ${deepest} levels, found more`, { code: "invalid_json" });
   return value;
+}
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (levels < 0) return true;
+  if (typeof value !== "object" || value === null) return false;
+  if (Array.isArray(value)) return value.some((item) => isDeeper(item, levels - 1));
+  for (const key in value) if (isDeeper((value as Record<string, unknown>)[key], levels - 1)) return true;
+  return false;
 }
 
 type Issue = z.core.$ZodIssue;

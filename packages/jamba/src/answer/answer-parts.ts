@@ -52,7 +52,7 @@ const callTags = ["tool_calls", "tool_call"];
  */
 export class AnswerParts {
   readonly #calls: NonNullable<AnswerPartsOptions["calls"]>;
-  #stops: readonly string[] = [];
+  #stops: readonly Sought[] = [];
   #leadingSpace: boolean;
   #mode: "start" | "thoughts" | "text" | "calls" | "stopped";
   /** Not yet given out: it may be the beginning of a tag or of a stop text, or white space that a tag or the end would drop. */
@@ -81,7 +81,7 @@ export class AnswerParts {
     this.#mode = thoughts ? "thoughts" : "start";
     if (thoughts) this.#reasoning = "";
     if (prefix !== "") this.#goOnFrom(prefix);
-    this.#stops = stop;
+    this.#stops = stop.map(soughtOf);
   }
 
   get text(): string {
@@ -209,7 +209,7 @@ export class AnswerParts {
     const from = Math.min(Math.max(this.#dropped(), this.#old - this.#gap.length), within);
     const text = this.#held.slice(from, within);
     const found = this.#stops
-      .map((stop) => ({ stop, at: text.indexOf(stop) }))
+      .map(({ text: stop }) => ({ stop, at: text.indexOf(stop) }))
       .filter(({ at }) => at >= 0)
       // The first to end, and of two that end together the longer one: so no cut into pieces makes a difference.
       .sort((a, b) => a.at + a.stop.length - (b.at + b.stop.length) || a.at - b.at)[0];
@@ -238,7 +238,7 @@ export class AnswerParts {
 
   #readThoughts(): string | undefined {
     const close = this.#held.indexOf(thinkClose);
-    const within = close < 0 ? this.#held.length - overlap(this.#held, thinkClose) : close;
+    const within = close < 0 ? this.#held.length - overlap(this.#held, thinkEnd) : close;
     const end = this.#endOfSure(within, close >= 0);
     if (this.#stopString === undefined && close < 0) {
       const sure = this.#held.slice(0, end).trimEnd();
@@ -344,11 +344,35 @@ function firstTag(text: string): { at: number; tag: string } | undefined {
 }
 
 function overlapOfTags(text: string): number {
-  return Math.max(...callTags.map((tag) => overlap(text, `<${tag}>`)));
+  return Math.max(...callOpenings.map((opening) => overlap(text, opening)));
 }
 
-/** Length of the longest end of `text` that begins `sought`, which it has not whole. */
-function overlap(text: string, sought: string): number {
-  for (let n = Math.min(text.length, sought.length - 1); n > 0; n--) if (text.endsWith(sought.slice(0, n))) return n;
-  return 0;
+/** A text that is looked for again and again, with the length of the longest end of each of its beginnings that begins it (Knuth, Morris and Pratt 1977). */
+interface Sought {
+  readonly text: string;
+  readonly borders: Uint32Array;
+}
+
+function soughtOf(text: string): Sought {
+  const borders = new Uint32Array(text.length);
+  for (let i = 1; i < text.length; i++) borders[i] = longer(text, borders, borders[i - 1], text.charCodeAt(i));
+  return { text, borders };
+}
+
+const thinkEnd = soughtOf(thinkClose);
+const callOpenings = callTags.map((tag) => soughtOf(`<${tag}>`));
+
+/** From so many characters that match to those that do with one more. */
+function longer(text: string, borders: Uint32Array, matched: number, unit: number): number {
+  let length = matched;
+  while (length > 0 && text.charCodeAt(length) !== unit) length = borders[length - 1];
+  return text.charCodeAt(length) === unit ? length + 1 : 0;
+}
+
+/** Length of the longest end of `text` that begins `sought`, which it has not whole. There may be hundreds of them, and an end for each token. */
+function overlap(text: string, { text: sought, borders }: Sought): number {
+  let length = 0;
+  for (let i = Math.max(0, text.length - sought.length + 1); i < text.length; i++)
+    length = longer(sought, borders, length, text.charCodeAt(i));
+  return length;
 }
