@@ -58,6 +58,7 @@ export type { ByteSource, FileStamp } from "./source/byte-source.ts";
 export { openFile } from "./source/file-source.ts";
 export type { NamedBlob } from "./source/folder.ts";
 export { openUrl } from "./source/http-source.ts";
+export { machineOf } from "./source/lease.ts";
 export type { TensorInfo } from "./source/tensor-info.ts";
 export type { Warn } from "./source/untrusted.ts";
 export { makeFolder, removePartials, wholeFile } from "./source/whole-file.ts";

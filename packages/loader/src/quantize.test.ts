@@ -1,6 +1,7 @@
 // Written files hold what they were made from, as near as their dtype allows, and appear whole or not at all.
 
 import { spawn } from "node:child_process";
+import * as files from "node:fs/promises";
 import { link, mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { hostname, tmpdir } from "node:os";
@@ -14,7 +15,8 @@ import type { GgufValue } from "./gguf/header.ts";
 import { parseConfig } from "./model/config.ts";
 import { modelSources, modelTensors } from "./model/tensors.ts";
 import { type QuantizeDtype, quantize, quantizeDtypes } from "./quantize.ts";
-import { wholeFile } from "./source/whole-file.ts";
+import { machineOf } from "./source/lease.ts";
+import { removePartials, wholeFile } from "./source/whole-file.ts";
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 /** In place of blocks, whose search takes long where a test is about something else: the first bytes of their values. */
@@ -324,24 +326,46 @@ describe("the file is there whole or not at all", () => {
     expect(await readdir(join(out, ".."))).toEqual(["model.gguf"]);
   });
 
-  test("what others are writing stays: their process lives, it is another machine, or another file", async () => {
+  test("what others are writing stays: their process lives, it can't be seen from here, or another file", async () => {
     const out = await fresh();
     const at = (name: string) => join(out, "..", name);
-    const here = `model.gguf.partial-${hostname()}`;
+    const here = `model.gguf.partial-${await machineOf(files)}`;
     const stays = [
       `${here}-${process.ppid}-0123abcd`,
       `${here}-${process.pid}-0123abcd`,
-      `model.gguf.partial-else${hostname()}-999999999-0123abcd`,
+      // A container of the same host name.
+      `model.gguf.partial-${hostname()}-999999999-0123abcd`,
+      `model.gguf.partial-unseen-999999999-0123abcd`,
       `${here}-999999999-0123abcd.txt`,
       `other.${here}-999999999-0123abcd`,
     ];
-    // A process of this number that was killed before this one began.
-    const goes = [`${here}-999999999-0123abcd`, `${here}-${process.pid}-ffffffff`];
-    for (const name of [...stays, ...goes]) await writeFile(at(name), "");
-    await utimes(at(goes[1]), 1, 1);
+    const goes = `${here}-999999999-0123abcd`;
+    for (const name of [...stays, goes]) await writeFile(at(name), "");
+    // What a clock elsewhere says counts for nothing.
+    for (const name of stays) await utimes(at(name), 1, 1);
     await quantize(golden("one-token"), out, { dtype: "q8" });
     expect((await readdir(join(out, ".."))).sort()).toEqual([...stays, "model.gguf"].sort());
   });
+});
+
+test("what nobody renewed for long goes, whoever wrote it, and who writes on is told", async () => {
+  const out = await fresh();
+  const at = join(out, "..");
+  const left = [`model.gguf.partial-unseen-999999999-0123abcd`, `model.gguf.partial-${hostname()}-${process.ppid}-0123abcd`];
+  for (const name of left) await writeFile(join(at, name), "");
+  const removeLeft = () => removePartials(at, (name) => name === "model.gguf", 100);
+  await removeLeft();
+  expect((await readdir(at)).sort()).toEqual([...left].sort());
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  await removeLeft();
+  expect(await readdir(at)).toEqual([]);
+  const slow = wholeFile(out, { sizeBytes: 1 }, async (write) => {
+    await write(new Uint8Array(1));
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    await removeLeft();
+  });
+  await expect(slow).rejects.toMatchObject({ code: "LOAD", message: expect.stringMatching(/another process took it for left behind/) });
+  expect(await readdir(at)).toEqual([]);
 });
 
 describe("where a file may be written", () => {

@@ -1,11 +1,13 @@
 // A folder of states gives what was put into it or a miss, whatever happens to its files.
 
 import { createHash } from "node:crypto";
+import * as promises from "node:fs/promises";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
-import { hostname, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { seeded } from "@jamba/conformance";
 import { JambaError, type StatePart, type StateSpec } from "@jamba/core";
+import { machineOf } from "@jamba/loader";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { bitsOf, collect, randomState } from "../../test/states.ts";
@@ -252,8 +254,9 @@ describe("room", () => {
 test("what killed processes were writing goes when the folder is opened, what others write stays", async () => {
   await put(await open(), [1]);
   const [name] = await files();
-  const stale = `${name}.partial-${hostname()}-999999999-0123abcd`;
-  const others = [`${name}.partial-${hostname()}-${process.ppid}-0123abcd`, `${name}.partial-elsewhere-999999999-0123abcd`];
+  const here = await machineOf(promises);
+  const stale = `${name}.partial-${here}-999999999-0123abcd`;
+  const others = [`${name}.partial-${here}-${process.ppid}-0123abcd`, `${name}.partial-elsewhere-999999999-0123abcd`];
   for (const partial of [stale, ...others]) await writeFile(join(folder, partial), "x");
   await open();
   expect((await readdir(folder)).sort()).toEqual([name, ...others].sort());

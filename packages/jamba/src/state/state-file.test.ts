@@ -2,6 +2,7 @@
 // JAMBA_FUZZ_FILES of 100000 and more kills more often.
 
 import { type ChildProcess, spawn } from "node:child_process";
+import * as files from "node:fs/promises";
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +10,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { seeded } from "@jamba/conformance";
 import { type Backend, type FloatDtype, floatBytes, JambaError, type StateSpec } from "@jamba/core";
+import { machineOf } from "@jamba/loader";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { buildSource } from "../../../../tooling/hub/build-sources.mjs";
 import { backends, type GoldenCase, logitTolerance, openGolden, openRunner, worst } from "../../test/golden.ts";
@@ -113,8 +115,14 @@ describe("the old file stays, and nothing beside it", () => {
 });
 
 test("what a killed process was writing is removed by the next save to that path, what others write is not", async () => {
-  const stale = `a.state.partial-${hostname()}-999999999-0123abcd`;
-  const others = [`b.state.partial-${hostname()}-999999999-0123abcd`, `a.state.partial-${hostname()}-${process.ppid}-0123abcd`];
+  const here = await machineOf(files);
+  const stale = `a.state.partial-${here}-999999999-0123abcd`;
+  const others = [
+    `b.state.partial-${here}-999999999-0123abcd`,
+    `a.state.partial-${here}-${process.ppid}-0123abcd`,
+    // A container of the same host name.
+    `a.state.partial-${hostname()}-999999999-0123abcd`,
+  ];
   for (const name of [stale, ...others]) await writeFile(join(folder, name), "x");
   await save(path, 1);
   expect((await readdir(folder)).sort()).toEqual(["a.state", ...others].sort());

@@ -4,7 +4,7 @@
 import { LoadError } from "@jamba/core";
 import { asLoadError } from "../source/byte-source.ts";
 import { type Answer, type Client, shown } from "./client.ts";
-import { withLock } from "./lock.ts";
+import { type Held, LostLock, withLock } from "./lock.ts";
 import type { Node } from "./node.ts";
 import { inParallel } from "./parallel.ts";
 import { openPartial, type Partial, type Range } from "./partial.ts";
@@ -37,22 +37,45 @@ class IgnoresRanges extends Error {}
  */
 export async function fetchBlob(node: Node, client: Client, file: HubFile, options: BlobOptions): Promise<void> {
   const { blobPath, isDone, signal } = options;
-  await withLock(node, `${blobPath}.jamba-lock`, { signal, wait: client.options.wait, isDone }, async () => {
+  const attempt = async ({ expectMine }: Held) => {
     const partial = await openPartial(node, blobPath, file.sizeBytes, options.noteEveryBytes).catch((cause) => {
       throw asLoadError(blobPath, cause);
     });
     try {
-      await fillVerified(node, client, file, partial, options);
+      await fillVerified(node, client, file, owned(partial, expectMine), options);
+      await expectMine();
       await partial.finish(blobPath);
     } catch (error) {
       // Another process may have taken this lock for left behind, and have finished first.
       if (signal?.aborted || !(await isDone())) throw error;
     } finally {
-      await partial.close();
+      await partial.close(expectMine);
     }
-  });
+  };
+  for (let isLost = true; isLost; ) {
+    isLost = false;
+    await withLock(node, `${blobPath}.jamba-lock`, { signal, wait: client.options.wait, isDone }, attempt).catch((error) => {
+      if (!(error instanceof LostLock)) throw error;
+      isLost = true; // waits for whoever has it
+    });
+  }
   options.onBytes(file.sizeBytes, 0);
   options.onVerified(file.sizeBytes);
+}
+
+/** Writes only while the lock is this process's own: another one's bytes may be in the same file. */
+function owned(partial: Partial, expectMine: Held["expectMine"]): Partial {
+  return {
+    get doneBytes() {
+      return partial.doneBytes;
+    },
+    missing: () => partial.missing(),
+    read: (...args) => partial.read(...args),
+    finish: (...args) => partial.finish(...args),
+    close: (...args) => partial.close(...args),
+    write: (...args) => expectMine().then(() => partial.write(...args)),
+    restart: () => expectMine().then(() => partial.restart()),
+  };
 }
 
 async function fillVerified(node: Node, client: Client, file: HubFile, partial: Partial, options: BlobOptions): Promise<void> {

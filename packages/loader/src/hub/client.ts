@@ -3,6 +3,7 @@
 // answer, takes no AbortSignal, and neither resumes nor verifies; two JSON routes are what would be left of it.
 
 import { LoadError } from "@jamba/core";
+import { stallMeter } from "../source/rate.ts";
 import { quote } from "../source/untrusted.ts";
 import { isUnconnected, unreachable } from "./connect.ts";
 import { reasonOf, Transient } from "./transient.ts";
@@ -16,6 +17,8 @@ export interface ClientOptions {
   readonly wait: (ms: number, signal?: AbortSignal) => Promise<void>;
   /** Longest silence of a server. */
   readonly idleMs: number;
+  /** Below it an answer counts as stalled, over a minute. */
+  readonly leastBytesPerSecond: number;
   /** Before the first request. @throws LoadError when the hub can't be reached */
   readonly connect?: (signal?: AbortSignal) => Promise<void>;
 }
@@ -71,7 +74,7 @@ export function hubClient(options: ClientOptions): Client {
         try {
           const { status } = response;
           if (status !== 200 && status !== 206 && status !== 416) throw refusal(response, url, atHome, options);
-          return await use({ status, headers: response.headers, chunks: () => chunksOf(response, guard) });
+          return await use({ status, headers: response.headers, chunks: () => chunksOf(response, guard, options.leastBytesPerSecond) });
         } finally {
           // Frees the connection when the body was not wanted; a body that was read ignores it.
           response.body?.cancel().catch(() => undefined);
@@ -83,12 +86,15 @@ export function hubClient(options: ClientOptions): Client {
     async persist(attempt, progress, signal) {
       let best = progress();
       for (let failures = 1; ; failures++) {
+        const start = performance.now();
         try {
           return await attempt();
         } catch (error) {
           signal?.throwIfAborted();
           if (!(error instanceof Transient)) throw error;
-          if (progress() > best) failures = 1;
+          // A byte now and then is no progress.
+          const least = (options.leastBytesPerSecond * (performance.now() - start)) / 1000;
+          if (progress() > best && progress() - best >= least) failures = 1;
           best = Math.max(best, progress());
           const { message, retryAfterMs } = error;
           if (failures >= maxAttempts) throw new LoadError(`${repo}: ${message}; gave up after ${failures} attempts`, { cause: error });
@@ -106,6 +112,7 @@ export function hubClient(options: ClientOptions): Client {
 
 interface Guard {
   readonly signal: AbortSignal;
+  readonly idleMs: number;
   /** @throws Transient when `work` is silent for too long, the outer signal's reason when that is aborted */
   timed<T>(work: Promise<T>): Promise<T>;
   end(): void;
@@ -120,6 +127,7 @@ function silenceGuard(idleMs: number, outer: AbortSignal | undefined): Guard {
   aborted.catch(() => undefined);
   return {
     signal,
+    idleMs,
     async timed(work) {
       const silent = () => controller.abort(new Transient(`the server was silent for ${idleMs / 1000} s`));
       const timer = setTimeout(silent, idleMs);
@@ -185,9 +193,10 @@ async function reach<T>(url: URL, work: Promise<T>, guard: Guard): Promise<T> {
   }
 }
 
-async function* chunksOf(response: Response, guard: Guard): AsyncGenerator<Uint8Array> {
+async function* chunksOf(response: Response, guard: Guard, leastBytesPerSecond: number): AsyncGenerator<Uint8Array> {
   const reader = response.body?.getReader();
   if (!reader) return;
+  const isStalled = stallMeter(leastBytesPerSecond, guard.idleMs);
   try {
     for (;;) {
       const next = await guard.timed(reader.read()).catch((error) => {
@@ -195,6 +204,8 @@ async function* chunksOf(response: Response, guard: Guard): AsyncGenerator<Uint8
         throw transientOf(error, "the connection was cut");
       });
       if (next.done) return;
+      if (isStalled(next.value.length))
+        throw new Transient(`the server sends less than ${leastBytesPerSecond} bytes a second, the least that is waited for`);
       yield next.value;
     }
   } finally {

@@ -196,6 +196,27 @@ describe("a broken connection", () => {
     expect((await refused(get(id, {}, { idleMs: 20 }))).message).toMatch(/silent for 0\.02 s; gave up after 5/);
   });
 
+  it("that sends a byte now and then is given up", async () => {
+    let drops = 0;
+    hub.fault = ({ server, range }, response) => {
+      if (server !== "cdn") return false;
+      const { first, last } = rangeOf(range, 1000);
+      response.writeHead(206, { "content-range": `bytes ${first}-${last}/1000` });
+      let at = first;
+      const timer = setInterval(() => {
+        drops++;
+        if (at <= last) response.write(weights.bytes.subarray(at, ++at));
+        else response.end();
+      }, 10);
+      response.once("close", () => clearInterval(timer));
+      return true;
+    };
+    const error = await refused(get(id, {}, { idleMs: 100 }));
+    expect([error.code, error.message]).toEqual(["LOAD", expect.stringMatching(/less than 1024 bytes a second.*gave up after 5/)]);
+    expect(drops).toBeLessThan(900);
+    await expect(get(id, { leastBytesPerSecond: Number.NaN })).rejects.toMatchObject({ code: "OPTION" });
+  });
+
   it("keeps what was fetched in parts, and the next process fetches only the rest", async () => {
     let open = 550;
     hub.fault = (request, response, file) => {

@@ -2,6 +2,7 @@
 
 import { JambaError, LoadError } from "@jamba/core";
 import { asLoadError } from "../source/byte-source.ts";
+import { defaultIdleMs, defaultLeastBytesPerSecond } from "../source/rate.ts";
 import { fetchBlob } from "./blob.ts";
 import { type Cache, type LinkKind, openCache } from "./cache.ts";
 import { type Choice, chooseFiles, refuseUnrunnable } from "./choose-files.ts";
@@ -36,6 +37,11 @@ export interface DownloadOptions {
   readonly offline?: boolean;
   /** By default HF_ENDPOINT, or https://huggingface.co. */
   readonly endpoint?: string;
+  /**
+   * Of each connection, over a minute: one that is slower is given up and tried again, four times before that is an error. 1024 if not
+   * given; 0 waits for any.
+   */
+  readonly leastBytesPerSecond?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: DownloadProgress) => void;
 }
@@ -92,7 +98,9 @@ export async function downloadIn(around: Surroundings, id: string, options: Down
 }
 
 async function findOrFetch(around: Surroundings, id: string, options: DownloadOptions): Promise<Download> {
-  const { revision = "main", signal } = options;
+  const { revision = "main", signal, leastBytesPerSecond = defaultLeastBytesPerSecond } = options;
+  if (!(Number.isFinite(leastBytesPerSecond) && leastBytesPerSecond >= 0))
+    throw new JambaError("OPTION", `leastBytesPerSecond: expected a number of at least 0, found ${leastBytesPerSecond}`);
   const { repo, wanted } = parseHubId(id);
   checkRevision(revision);
   signal?.throwIfAborted();
@@ -107,7 +115,8 @@ async function findOrFetch(around: Surroundings, id: string, options: DownloadOp
     repo,
     fetch: around.fetch ?? fetch,
     wait: around.wait ?? wait,
-    idleMs: around.idleMs ?? 60_000,
+    idleMs: around.idleMs ?? defaultIdleMs,
+    leastBytesPerSecond,
     // Another fetch may go another way.
     connect: around.fetch ? undefined : (signal) => expectReachable(tools, endpoint, repo, around.env ?? process.env, signal),
   });

@@ -2,6 +2,7 @@
 
 import { type Folder, namesWithin } from "../source/folder.ts";
 import { openUrl } from "../source/http-source.ts";
+import { defaultIdleMs, defaultLeastBytesPerSecond } from "../source/rate.ts";
 import { chooseFiles } from "./choose-files.ts";
 import { hubClient } from "./client.ts";
 import { expectReachable } from "./connect.ts";
@@ -28,7 +29,16 @@ export async function hubFolder(id: string, options: HubFolderOptions, local: (p
     return local(file === undefined ? folder : tools.paths.join(folder, file));
   }
   const connect = (signal?: AbortSignal) => expectReachable(tools, endpoint, repo, process.env, signal);
-  const client = hubClient({ endpoint, token, repo, fetch, wait, idleMs: 60_000, connect });
+  const client = hubClient({
+    endpoint,
+    token,
+    repo,
+    fetch,
+    wait,
+    idleMs: defaultIdleMs,
+    leastBytesPerSecond: defaultLeastBytesPerSecond,
+    connect,
+  });
   const { commit, files } = await listRepository(client, revision, signal);
   const headers = token === undefined ? undefined : { authorization: `Bearer ${token}` };
   const open: Folder["open"] = (file, options) =>

@@ -23,8 +23,8 @@ export interface Partial {
   restart(): Promise<void>;
   /** Closes the file, which must be whole, and gives it the name `path`. */
   finish(path: string): Promise<void>;
-  /** Notes what is done, if the file is not finished. */
-  close(): Promise<void>;
+  /** Notes what is done, if the file is not finished and `expectMine` does not throw. */
+  close(expectMine?: () => Promise<void>): Promise<void>;
 }
 
 export const partialPath = (blobPath: string) => `${blobPath}.jamba-partial`;
@@ -134,11 +134,15 @@ export async function openPartial(node: Node, blobPath: string, sizeBytes: numbe
       await onDisk(files.rename(path, target));
       await files.rm(note, { force: true });
     },
-    async close() {
+    async close(expectMine) {
       if (!open) return;
       open = false;
       try {
-        if (done.length > 0 && (await files.stat(path).catch(ifAbsent))) await onDisk(keepNote());
+        const isMine = await (expectMine?.() ?? Promise.resolve()).then(
+          () => true,
+          () => false,
+        );
+        if (isMine && done.length > 0 && (await files.stat(path).catch(ifAbsent))) await onDisk(keepNote());
       } finally {
         await handle.close();
       }

@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import * as files from "node:fs/promises";
 import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +12,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
 import { buildSource } from "../../../../tooling/hub/build-sources.mjs";
 import { hubForTests } from "../../../../tooling/hub/hub-for-tests.ts";
 import { etagOf, type Hub, rangeOf, type StoredFile } from "../../../../tooling/hub/hub-server.ts";
+import { machineOf } from "../source/lease.ts";
 import { type Download, downloadIn } from "./download.ts";
 
 const child = fileURLToPath(new URL("../../../../tooling/hub/download-child.mjs", import.meta.url));
@@ -19,6 +21,7 @@ const weights: StoredFile = { bytes: randomBytes(2_000_000), lfs: true };
 const config = new TextEncoder().encode("{}");
 const around = { partBytes: 150_000, noteEveryBytes: 50_000, env: {} };
 const hub = await hubForTests();
+const machine = await machineOf(files);
 let built: string;
 let module: string;
 let cacheDir: string;
@@ -125,9 +128,10 @@ it("a second process goes on where the first is killed while it waits for it", a
 });
 
 it.each([
-  ["of a process that is gone", { pid: 2 ** 30, host: hostname() }, 0],
-  ["of another machine, untouched for long", { pid: 1, host: "elsewhere" }, 3600],
-  ["of a number that another process has by now", { pid: process.pid, host: hostname() }, 3600],
+  ["of a process that is gone", { pid: 2 ** 30, machine }, 0],
+  ["of another machine, untouched for long", { pid: 1, machine: "elsewhere" }, 3600],
+  ["of a number that another process has by now", { pid: process.pid, machine }, 3600],
+  ["of an earlier version, untouched for long", { pid: 1, host: hostname() }, 3600],
   ["with nothing in it, of a process that was killed before it wrote", undefined, 5],
 ])("a lock %s is broken", async (_, holder, secondsOld) => {
   await mkdir(blobs(), { recursive: true });
@@ -140,8 +144,9 @@ it.each([
 });
 
 it.each([
-  ["of a living process", { pid: process.pid, host: hostname() }],
-  ["of another machine, just touched", { pid: 2 ** 30, host: "elsewhere" }],
+  ["of a living process", { pid: process.pid, machine }],
+  ["of another machine, just touched", { pid: 2 ** 30, machine: "elsewhere" }],
+  ["of a container of the same host name, just touched", { pid: 2 ** 30, host: hostname() }],
   ["that is being written", undefined],
 ])("a lock %s is waited for, until the wait is cancelled", async (_, holder) => {
   await mkdir(blobs(), { recursive: true });

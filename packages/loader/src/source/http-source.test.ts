@@ -24,12 +24,24 @@ const range = (bytes: Uint8Array, first: number, last: number, headers: Record<s
 });
 const send = (response: ServerResponse, headers: Record<string, string>, body: Uint8Array) => response.writeHead(206, headers).end(body);
 
+function drip(bytes: Uint8Array, first: number, last: number, response: ServerResponse, isWhole: boolean): void {
+  if (isWhole) return void send(response, range(bytes, first, last), bytes.subarray(first, last + 1));
+  response.writeHead(206, range(bytes, first, last));
+  let at = first;
+  const timer = setInterval(() => void response.write(bytes.subarray(at, ++at)), 20);
+  response.once("close", () => clearInterval(timer));
+}
+
 // One path prefix per fault; `count` is the number of requests for this path before this one.
 const answers: Record<string, Answer> = {
   good: (bytes, first, last, response) => {
     if (bytes.length === 0) response.writeHead(416, { "content-range": "bytes */0" }).end();
     else send(response, range(bytes, first, last), bytes.subarray(first, last + 1));
   },
+  // The head as it should be; then a byte now and then, but for the third request.
+  drips: (bytes, first, last, response, count) => drip(bytes, first, last, response, count === 0 || count === 2),
+  "only-drips": (bytes, first, last, response, count) => drip(bytes, first, last, response, count === 0),
+  silent: () => undefined,
   "no-ranges": (bytes, _first, _last, response) => response.writeHead(200, { "content-length": String(bytes.length) }).end(bytes),
   "no-ranges-chunked": (bytes, _first, _last, response) => {
     response.writeHead(200).write(bytes.subarray(0, 10));
@@ -199,4 +211,16 @@ it("an abort during a slow read throws the signal's reason", async () => {
   setTimeout(() => controller.abort(reason), 20);
   await expect(read).rejects.toBe(reason);
   await expect(openUrl(url("good"), { signal: controller.signal })).rejects.toBe(reason);
+});
+
+it("a server that sends a byte now and then is asked again where it stopped, and given up in the end", async () => {
+  const pace = { idleMs: 200, leastBytesPerSecond: 1024 };
+  const expected = await (await openUrl(url("good"))).read(100_000, 2000);
+  expect(await (await openUrl(url("drips"), pace)).read(100_000, 2000)).toEqual(expected);
+  const dripping = await openUrl(url("only-drips"), pace);
+  await expect(dripping.read(100_000, 2000)).rejects.toMatchObject({
+    code: "LOAD",
+    message: expect.stringMatching(/at least 1024 bytes a second/),
+  });
+  await expect(openUrl(url("silent"), pace)).rejects.toMatchObject({ code: "LOAD", message: expect.stringMatching(/silent for 0\.2 s/) });
 });

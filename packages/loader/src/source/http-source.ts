@@ -2,6 +2,7 @@
 
 import { LoadError } from "@jamba/core";
 import { allocate, asLoadError, type ByteSource, byteSource } from "./byte-source.ts";
+import { defaultIdleMs, defaultLeastBytesPerSecond, stallMeter } from "./rate.ts";
 
 export interface UrlOptions {
   readonly signal?: AbortSignal;
@@ -9,29 +10,57 @@ export interface UrlOptions {
   readonly wholeUpToBytes?: number;
   /** Sent along, such as `authorization`, which fetch leaves out where a redirect leads to another origin. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** Over `idleMs`; what is slower is asked for again where it stopped, three times before that is an error. 1024 if not given; 0 waits. */
+  readonly leastBytesPerSecond?: number;
+  /** The longest silence of the server; a minute if not given. */
+  readonly idleMs?: number;
 }
+
+/** A server that sends nothing, or next to it. */
+class Stalled extends LoadError {}
+
+const mostStalls = 4;
 
 // Covers the header of most safetensors files, so that opening one costs one request.
 const headBytes = 2 ** 16;
 
-export async function openUrl(url: string, { signal, wholeUpToBytes = 2 ** 22, headers }: UrlOptions = {}): Promise<ByteSource> {
+export async function openUrl(url: string, options: UrlOptions = {}): Promise<ByteSource> {
+  const { signal, wholeUpToBytes = 2 ** 22, headers, leastBytesPerSecond = defaultLeastBytesPerSecond, idleMs = defaultIdleMs } = options;
   signal?.throwIfAborted();
   const name = url.replace(/[?#].*/s, ""); // queries hold access tokens, which errors must not repeat
   try {
-    const get: Get = (first, last, signal, use) => request(url, first, last, headers, signal, use);
-    return await get(0, headBytes - 1, signal, (response) => openFrom(response, get, name, wholeUpToBytes));
+    const pace: Pace = { name, idleMs, leastBytesPerSecond };
+    const get: Get = (first, last, signal, use) => request(url, first, last, headers, signal, pace, use);
+    for (let stalls = 1; ; stalls++) {
+      try {
+        return await get(0, headBytes - 1, signal, (answer) => openFrom(answer, get, name, wholeUpToBytes));
+      } catch (error) {
+        if (!(error instanceof Stalled) || stalls === mostStalls) throw error;
+      }
+    }
   } catch (cause) {
     signal?.throwIfAborted();
     throw asLoadError(name, cause);
   }
 }
 
-async function openFrom(response: Response, get: Get, name: string, wholeUpToBytes: number): Promise<ByteSource> {
-  if (response.status === 200) return inMemory(name, await readWhole(response, name, wholeUpToBytes));
+interface Pace extends Required<Pick<UrlOptions, "idleMs" | "leastBytesPerSecond">> {
+  readonly name: string;
+}
+
+interface Answer {
+  readonly response: Response;
+  /** @throws Stalled */
+  eachChunk(use: (chunk: Uint8Array) => void): Promise<void>;
+}
+
+async function openFrom(answer: Answer, get: Get, name: string, wholeUpToBytes: number): Promise<ByteSource> {
+  const { response } = answer;
+  if (response.status === 200) return inMemory(name, await readWhole(answer, name, wholeUpToBytes));
   if (response.status === 416 && response.headers.get("content-range") === "bytes */0") return inMemory(name, new Uint8Array());
   const size = checkRange(response, name, 0, headBytes - 1);
   const head = new Uint8Array(Math.min(size, headBytes));
-  await readBody(response, name, head);
+  await readBody(answer, name, head);
   const etag = response.headers.get("etag");
 
   const check = (next: Response, offset: number, length: number) => {
@@ -44,10 +73,21 @@ async function openFrom(response: Response, get: Get, name: string, wholeUpToByt
   const fill = async (target: Uint8Array, offset: number, signal?: AbortSignal) => {
     const end = offset + target.length;
     if (end <= head.length) return target.set(head.subarray(offset, end));
-    await get(offset, end - 1, signal, async (next) => {
-      check(next, offset, target.length);
-      await readBody(next, name, target);
-    });
+    let done = 0;
+    for (let stalls = 1; done < target.length; stalls++) {
+      const [from, rest] = [offset + done, target.subarray(done)];
+      const read = async (answer: Answer) => {
+        check(answer.response, from, rest.length);
+        await readBody(answer, name, rest, (bytes) => {
+          done += bytes;
+        });
+      };
+      try {
+        await get(from, end - 1, signal, read);
+      } catch (error) {
+        if (!(error instanceof Stalled) || stalls === mostStalls) throw error;
+      }
+    }
   };
   return byteSource({ name, size, fill });
 }
@@ -57,7 +97,7 @@ function inMemory(name: string, bytes: Uint8Array): ByteSource {
   return byteSource({ name, size: bytes.length, fill });
 }
 
-type Get = <T>(first: number, last: number, signal: AbortSignal | undefined, use: (response: Response) => Promise<T>) => Promise<T>;
+type Get = <T>(first: number, last: number, signal: AbortSignal | undefined, use: (answer: Answer) => Promise<T>) => Promise<T>;
 
 async function request<T>(
   url: string,
@@ -65,14 +105,35 @@ async function request<T>(
   last: number,
   headers: UrlOptions["headers"],
   signal: AbortSignal | undefined,
-  use: (response: Response) => Promise<T>,
+  pace: Pace,
+  use: (answer: Answer) => Promise<T>,
 ): Promise<T> {
-  const response = await fetch(url, { headers: { ...headers, range: `bytes=${first}-${last}` }, signal });
+  const silence = new AbortController();
+  const either = signal ? AbortSignal.any([signal, silence.signal]) : silence.signal;
+  const asked = fetch(url, { headers: { ...headers, range: `bytes=${first}-${last}` }, signal: either });
+  const response = await timed(asked, pace, () => silence.abort());
   try {
-    return await use(response);
+    return await use({ response, eachChunk: (use) => eachChunk(response, pace, use) });
   } finally {
     // Frees the connection when the body was not wanted; a body that was read ignores it.
     await response.body?.cancel().catch(() => undefined);
+  }
+}
+
+/** @throws Stalled when `work` takes longer than a server may be silent */
+async function timed<T>(work: Promise<T>, { name, idleMs }: Pace, stop: () => void): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const silent = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Stalled(`${name}: expected bytes, found that the server was silent for ${idleMs / 1000} s; try again later`));
+      stop();
+    }, idleMs);
+  });
+  try {
+    return await Promise.race([work, silent]);
+  } finally {
+    clearTimeout(timer);
+    work.catch(() => undefined); // it may fail later, when nobody waits
   }
 }
 
@@ -103,24 +164,25 @@ function checkRange(response: Response, name: string, first: number, last: numbe
   return total;
 }
 
-async function readBody(response: Response, name: string, target: Uint8Array): Promise<void> {
+async function readBody(answer: Answer, name: string, target: Uint8Array, onRead?: (bytes: number) => void): Promise<void> {
   let done = 0;
-  await eachChunk(response, (chunk) => {
+  await answer.eachChunk((chunk) => {
     if (done + chunk.length > target.length) throw new LoadError(`${name}: expected ${target.length} bytes, found more`);
     target.set(chunk, done);
     done += chunk.length;
+    onRead?.(chunk.length);
   });
   if (done < target.length) throw new LoadError(`${name}: expected ${target.length} bytes, found ${done}; the connection was cut`);
 }
 
-async function readWhole(response: Response, name: string, maxBytes: number): Promise<Uint8Array> {
+async function readWhole({ response, eachChunk }: Answer, name: string, maxBytes: number): Promise<Uint8Array> {
   const tooLong = (found: string) =>
     new LoadError(`${name}: expected status 206 for a byte range, found 200 with ${found}; ${statusHints[200]}`);
   const promised = response.headers.get("content-encoding") === null ? response.headers.get("content-length") : null;
   if (Number(promised) > maxBytes) throw tooLong(`${promised} bytes`);
   const chunks: Uint8Array[] = [];
   let size = 0;
-  await eachChunk(response, (chunk) => {
+  await eachChunk((chunk) => {
     size += chunk.length;
     if (size > maxBytes) throw tooLong(`more than ${maxBytes} bytes`);
     chunks.push(chunk);
@@ -135,11 +197,18 @@ async function readWhole(response: Response, name: string, maxBytes: number): Pr
   return bytes;
 }
 
-async function eachChunk(response: Response, use: (chunk: Uint8Array) => void): Promise<void> {
+async function eachChunk(response: Response, pace: Pace, use: (chunk: Uint8Array) => void): Promise<void> {
   const reader = response.body?.getReader();
   if (!reader) return;
+  const { name, leastBytesPerSecond, idleMs } = pace;
+  const isStalled = stallMeter(leastBytesPerSecond, idleMs);
+  const read = () => timed(reader.read(), pace, () => undefined);
   try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) use(next.value);
+    for (let next = await read(); !next.done; next = await read()) {
+      use(next.value);
+      if (isStalled(next.value.length))
+        throw new Stalled(`${name}: expected at least ${leastBytesPerSecond} bytes a second, found less; try again later`);
+    }
   } finally {
     await reader.cancel().catch(() => undefined);
     reader.releaseLock();

@@ -1,6 +1,7 @@
 // A file on the local disk that appears whole or not at all.
 
 import { JambaError, LoadError } from "@jamba/core";
+import { isSeenDead, leaseMs, machineOf, renewMs, timeIn } from "./lease.ts";
 
 export interface WholeFileOptions {
   /** Of the file when it is done: the disk must have room. */
@@ -16,8 +17,8 @@ export interface WholeFileOptions {
 }
 
 /**
- * Lets `fill` write a file beside `path` and renames it when all is on the disk. Files that killed processes of this machine left there
- * are removed first.
+ * Lets `fill` write a file beside `path` and renames it when all is on the disk. Files that killed processes left there are removed
+ * first.
  * @throws JambaError OPTION for a path that is taken, or that looks like one of those files; LoadError DISK_FULL
  */
 export async function wholeFile(
@@ -44,13 +45,15 @@ export async function wholeFile(
     if (!overwrite) throw new JambaError("OPTION", `${path}: expected no file of this name, found one; pass overwrite to replace it`);
   };
   await expectFree();
-  // Names the machine and the process, so that others can tell when nobody writes to it any more.
   const folder = files.dirname(target);
   if (sweep) await removePartials(folder, (base) => base === files.basename(target));
   await expectRoom(files, folder, path, sizeBytes);
-  const own = `${process.pid}-${crypto.randomUUID().slice(0, 8)}`;
-  const partial = `${folder}/${files.basename(target)}.partial-${files.hostname()}-${own}`;
+  // Names who writes, so that others can tell when nobody does any more.
+  const own = `${(await machineOf(files)) ?? "unseen"}-${process.pid}-${crypto.randomUUID().slice(0, 8)}`;
+  const partial = `${folder}/${files.basename(target)}.partial-${own}`;
   const handle = await files.open(partial, "wx", mode);
+  const renew = setInterval(() => void handle.utimes(new Date(), new Date()).catch(() => undefined), renewMs);
+  renew.unref();
   try {
     try {
       await fill(async (bytes) => {
@@ -58,11 +61,18 @@ export async function wholeFile(
       });
       await handle.sync(); // so that a power cut leaves no zeros behind the final name
     } finally {
+      clearInterval(renew);
       await handle.close();
     }
     signal?.throwIfAborted();
     await expectFree(); // once more: writing may have taken hours
-    await files.rename(partial, target);
+    await files.rename(partial, target).catch((cause) => {
+      if (cause.code !== "ENOENT") throw cause;
+      const hint = `as nothing renewed it for ${leaseMs / 1000} s; write it again`;
+      throw new LoadError(`${path}: expected the file that was written, found that another process took it for left behind, ${hint}`, {
+        cause,
+      });
+    });
     await syncFolder(files, folder);
   } finally {
     await files.rm(partial, { force: true });
@@ -72,34 +82,28 @@ export async function wholeFile(
 type Files = Awaited<ReturnType<typeof fileSystem>>;
 
 /** What a file is called while it is written, behind its own name: machine, process, and a random part. */
-const partialPattern = /\.partial-.+-(\d+)-[\da-f]{8}$/;
+const partialPattern = /\.partial-(.+)-(\d+)-[\da-f]{8}$/;
 
-/** Removes what killed processes of this machine left in `folder` of the files whose names `isOurs` knows. */
-export async function removePartials(folder: string, isOurs: (name: string) => boolean): Promise<void> {
+/**
+ * Removes what killed processes left in `folder` of the files whose names `isOurs` knows: at once where they ran beside this one, and
+ * else when nobody renewed them for a minute.
+ */
+export async function removePartials(folder: string, isOurs: (name: string) => boolean, leftMs = leaseMs): Promise<void> {
   const files = await fileSystem();
-  const here = `.partial-${files.hostname()}-`;
+  const here = await machineOf(files);
+  let now: number | undefined;
   for (const name of await files.readdir(folder)) {
-    const at = name.lastIndexOf(here);
-    const pid = Number(/^(\d+)-[\da-f]{8}$/.exec(name.slice(at + here.length))?.[1]);
-    if (at < 0 || Number.isNaN(pid) || !isOurs(name.slice(0, at))) continue;
+    const found = partialPattern.exec(name);
+    if (!found || !isOurs(name.slice(0, found.index))) continue;
     const path = `${folder}/${name}`;
-    // In containers, the process that was killed and this one may have the same number.
-    const stale = pid === process.pid ? await isOlder(files, path) : !isAlive(pid);
-    if (stale) await files.rm(path, { force: true });
-  }
-}
-
-async function isOlder(files: Files, path: string): Promise<boolean> {
-  const found = await files.stat(path).catch(ifAbsent);
-  return found !== undefined && found.mtimeMs < Date.now() - process.uptime() * 1000;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ESRCH"; // another user's
+    const [, machine, pid] = found;
+    if (!isSeenDead({ machine, pid: Number(pid) }, here)) {
+      const state = await files.stat(path).catch(ifAbsent);
+      now ??= await timeIn(files, folder);
+      // The time of any change, which the folder's own clock gives.
+      if (!state || now - state.ctimeMs < leftMs) continue;
+    }
+    await files.rm(path, { force: true });
   }
 }
 
@@ -146,12 +150,8 @@ function ifAbsent(error: NodeJS.ErrnoException): undefined {
 
 async function fileSystem() {
   try {
-    const [files, { basename, dirname, resolve }, { hostname }] = await Promise.all([
-      import("node:fs/promises"),
-      import("node:path"),
-      import("node:os"),
-    ]);
-    return { ...files, basename, dirname, resolve, hostname };
+    const [files, { basename, dirname, resolve }] = await Promise.all([import("node:fs/promises"), import("node:path")]);
+    return { ...files, basename, dirname, resolve };
   } catch (cause) {
     throw new JambaError("UNSUPPORTED", "expected a file system to write to, found none in this runtime", { cause });
   }
