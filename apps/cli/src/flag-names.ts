@@ -14,6 +14,7 @@ const renamed: Readonly<Record<string, readonly string[]>> = {
   "limits.sequences": ["parallel"],
   memoryBytes: ["memory"],
   requestTimeoutMs: ["timeout"],
+  slotsDir: ["slots"],
   topLogprobs: ["logprobs"],
   xtc: ["xtc-probability", "xtc-threshold"],
   dry: ["dry-multiplier", "dry-base", "dry-allowed-length", "dry-last-n"],

@@ -134,6 +134,8 @@ export class Metrics {
       "Connections closed while they asked nothing, since the start",
       () => this.sockets.closedIdle,
     );
+    gauge(`${prefix}state_slots_used`, "Slots that states of calls and of conversations take", () => sum((model) => model.inUse().slots));
+    gauge(`${prefix}state_pages_used`, "Pages of keys and values that they take", () => sum((model) => model.inUse().pages));
     gauge(`${prefix}body_bytes`, "Bytes of requests that are being read or answered", () => this.held.bodyBytes());
     gauge(`${prefix}responses_kept`, "Responses kept for previous_response_id", () => this.held.responses());
     gauge(`${prefix}responses_kept_bytes`, "Bytes of these", () => this.held.responseBytes());

@@ -1,6 +1,6 @@
 // One model as routes see it: what it is called, itself while it is there, who may still come. Knows no HTTP.
 
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import {
   type GenerateOptions,
   JambaError,
@@ -51,6 +51,8 @@ export interface AppOptions {
   allowGrammars?: boolean;
   /** A folder for conversations that /slots saves. Without it there are no slots. */
   slotsDir?: string;
+  /** Whether slots are saved there when the server ends, as `on-exit-MODEL-SLOT`, and come back when it starts again. */
+  saveOnExit?: boolean;
   /** How many slots; 4 if not given. */
   slots?: number;
   /** Bytes of responses that are kept in memory for `previous_response_id`, the newest; 64 MiB if not given, and 0 keeps none. */
@@ -76,6 +78,7 @@ const defaults = {
   shareCache: "none" as NonNullable<Tenant["shares"]>,
   temperature: 1,
   allowGrammars: false,
+  saveOnExit: false,
   slots: 4,
   maxResponseBytes: 64 * 2 ** 20,
   pingMs: 10_000,
@@ -89,6 +92,8 @@ export function settingsOf(options: AppOptions): AppSettings {
   const { maxBodyBytes, shareCache } = given;
   if (!["none", "system", "all"].includes(shareCache))
     throw new JambaError("OPTION", `shareCache: expected "none", "system" or "all", found ${JSON.stringify(shareCache)}`);
+  if (given.saveOnExit && options.slotsDir === undefined)
+    throw new JambaError("OPTION", "saveOnExit: expected slotsDir beside it, found none; there is no folder to save to");
   return { ...given, maxBodyBytesInFlight: Math.max(given.maxBodyBytesInFlight, maxBodyBytes) };
 }
 
@@ -118,6 +123,8 @@ export class Service {
   readonly #running = new Set<AbortController>();
   #model: JambaModel | undefined;
   #failed: unknown;
+  /** Once slots of an earlier server are back. */
+  #restored: Promise<void> | undefined;
   /** Requests under way by tenant, each by its signal, with how many answers of it are. */
   readonly #requests = new Map<string | undefined, Map<AbortSignal, number>>();
 
@@ -152,8 +159,8 @@ export class Service {
 
   /** @param model undefined when it goes; what counts of it stays */
   become(model: JambaModel | undefined): void {
-    if (model) this.loads++;
-    else if (this.#model) this.metrics.retire(this.#model);
+    if (model && this.loads++ === 0) this.#restored = this.#restoreSlots(model);
+    if (!model && this.#model) this.metrics.retire(this.#model);
     this.#model = model;
   }
 
@@ -289,8 +296,26 @@ export class Service {
   }
 
   async dispose(): Promise<void> {
-    await this.slots?.dispose();
+    const { slots, id, options } = this;
+    await this.#restored;
+    const tellLost = (error: unknown) => options.log({ event: "slots lost", model: id, code: (error as { code?: unknown }).code });
+    if (slots && options.saveOnExit) await slots.saveAll(id).catch(tellLost);
+    await slots?.dispose();
   }
+
+  /** Those that an earlier server saved at its end. */
+  async #restoreSlots(model: JambaModel): Promise<void> {
+    const { slots, id, options } = this;
+    if (!slots || !options.saveOnExit) return;
+    const tenants = options.apiKeys.length === 0 ? [undefined] : options.apiKeys.map((key) => tenantOf(key, options.shareCache));
+    const tell = (error: unknown) => options.log({ event: "slot not restored", model: id, code: (error as ApiError).details?.code });
+    await slots.restoreAll(id, model, tenants, tell);
+  }
+}
+
+/** By the key's digest, never the key itself. */
+export function tenantOf(key: string, shares: Tenant["shares"]): Tenant {
+  return { name: createHash("sha256").update(key).digest("hex"), shares };
 }
 
 export function unixSeconds(): number {

@@ -160,3 +160,43 @@ describe("the files of slots", () => {
     rmSync(folder, { recursive: true });
   });
 });
+
+test("slots that a server saves at its end are there again at the next start, each for its key; without the option none are", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "slots-"));
+  const model = await loadModel("tiny");
+  const [apiKeys, slots] = [["one", "two"], 2];
+  const started = (more = {}) => {
+    const service = new Service(model, "a/b", { slotsDir: folder, saveOnExit: true, slots, apiKeys, temperature: 0, ...more });
+    const app = createApp(service);
+    const tokens = async (key: string) => {
+      const response = await app.request("/slots", { headers: { authorization: `Bearer ${key}` } });
+      return ((await response.json()) as { n_tokens: number }[]).map(({ n_tokens }) => n_tokens);
+    };
+    return { service, app, tokens };
+  };
+  try {
+    const first = started();
+    const body = { messages: [{ role: "user", content: "Tell me of the slow green boat." }], max_tokens: 4, ignore_eos: true, id_slot: 1 };
+    const asked = await first.app.request("/v1/chat/completions", posted(body, { authorization: "Bearer one" }));
+    const { message } = ((await asked.json()) as { choices: { message: { role: string; content: string } }[] }).choices[0];
+    const before = await first.tokens("one");
+    expect(before).toEqual([0, expect.toSatisfy((count: number) => count > 10)]);
+    await first.service.dispose();
+    model.clearCache();
+    const second = started();
+    await expect.poll(() => second.tokens("one")).toEqual(before);
+    expect(await second.tokens("two")).toEqual([0, 0]);
+    const next = { ...body, messages: [...body.messages, message, { role: "user", content: "Go on." }] };
+    const again = await second.app.request("/v1/chat/completions", posted(next, { authorization: "Bearer one" }));
+    expect(((await again.json()) as { timings: { cache_n: number } }).timings.cache_n).toBeGreaterThan(10);
+    await second.app.request("/slots/1?action=erase", posted({}, { authorization: "Bearer one" }));
+    await second.service.dispose();
+    const third = started();
+    await third.service.dispose(); // waits until what there is was restored
+    expect(readdirSync(folder, { recursive: true }).filter((name) => String(name).includes("on-exit"))).toEqual([]);
+  } finally {
+    await model.dispose();
+    rmSync(folder, { recursive: true });
+  }
+  expect(() => new Service(undefined, "tiny", { saveOnExit: true })).toThrow(/saveOnExit: expected slotsDir/);
+});

@@ -173,6 +173,35 @@ export class Slots {
     for (const end of ends) if (end.status === "rejected") throw end.reason;
   }
 
+  /**
+   * Saves what every slot holds, for `restoreAll` of a later server; what a slot without a conversation had saved goes.
+   * @param model its id, since the slots of several may have one folder
+   */
+  async saveAll(model: string): Promise<void> {
+    for (const [name, slots] of this.#slots)
+      for (const [id, slot] of slots.entries()) {
+        const tenant = name === undefined ? undefined : { name };
+        if (slot.tokens > 0) await this.save(id, exitName(model, id), tenant);
+        else await rm(join(this.#folderOf(tenant), exitName(model, id)), { force: true });
+      }
+  }
+
+  /** @param tenants of which there may be something. @param onError hears why a slot could not come back; it stays empty */
+  async restoreAll(
+    id: string,
+    model: JambaModel,
+    tenants: readonly (Tenant | undefined)[],
+    onError: (error: unknown) => void,
+  ): Promise<void> {
+    for (const tenant of tenants)
+      for (let slot = 0; slot < this.#count; slot++) {
+        const path = join(this.#folderOf(tenant), exitName(id, slot));
+        const isEmpty = () => this.of(tenant)[slot].tokens === 0;
+        if ((await lstat(path).catch(() => undefined)) && isEmpty())
+          await this.restore(slot, model, exitName(id, slot), tenant).catch(onError);
+      }
+  }
+
   async dispose(): Promise<void> {
     await Promise.all([...this.#slots.values()].flat().map((slot) => slot.erase()));
     const beds = await this.#beds?.catch(() => undefined);
@@ -206,6 +235,13 @@ export class Slots {
     // Where it can't be written its memory counts for more: the conversation is read anew when it is asked for.
     void this.#beds.then((folder) => least.sleep(join(folder, randomUUID()))).catch(() => least.erase().catch(() => undefined));
   }
+}
+
+/** `on-exit-tiny-0`; where the model's id has characters that no file may have, with a hash of it. */
+function exitName(model: string, slot: number): string {
+  const name = model.replace(/[^A-Za-z0-9_]/g, "-").slice(0, 64);
+  const hash = name === model ? "" : `-${createHash("sha256").update(model).digest("hex").slice(0, 8)}`;
+  return `on-exit-${name}${hash}-${slot}`;
 }
 
 /** What a client is told of an error that speaks of the server's files. */
