@@ -417,6 +417,12 @@ describe("where a file may be written", () => {
     await expect(quantize(source, out, { dtype: "q8" })).rejects.toMatchObject({ name: expect.stringMatching(/JambaError|LoadError/) });
   });
 
+  test("not under the name of a file that is being written, which the next write beside it would remove", async () => {
+    const out = `${await fresh()}.partial-host-1-01234567`;
+    const made = wholeFile(out, { sizeBytes: 1 }, async () => expect.unreachable());
+    await expect(made).rejects.toMatchObject({ code: "OPTION", message: expect.stringMatching(/another name/) });
+  });
+
   test("not to a disk that is too full, which is seen before anything is written", async () => {
     const out = await fresh();
     const made = wholeFile(out, { sizeBytes: 2 ** 53 }, async () => expect.unreachable());
