@@ -118,3 +118,14 @@ test("documents and search results are read as text, turns of one role as one, b
     "messages[4].content[0] (web_search_tool_result)",
   ]);
 });
+
+test("many blocks and many answers in a row are joined in a time that grows with them", () => {
+  const block = { type: "text" as const, text: "some words" };
+  const start = performance.now();
+  const blocks = Array.from({ length: 100_000 }, () => block);
+  const answers = Array.from({ length: 100_000 }, () => ({ role: "assistant" as const, content: "some words" }));
+  const found = messagesOf({ messages: [{ role: "user", content: blocks }, ...answers] } as never, { notEnforced: [], leftOut: [] });
+  expect(found.map(({ content }) => String(content).length)).toEqual([1_199_998, 1_000_000]);
+  // Copied for each it takes minutes.
+  expect(performance.now() - start).toBeLessThan(5000);
+});

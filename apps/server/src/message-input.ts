@@ -93,12 +93,14 @@ function paragraphs(texts: readonly string[]): string {
 }
 
 function joinTurns(messages: readonly Message[]): Message[] {
-  const joined: Message[] = [];
+  const turns: Message[][] = [];
   for (const message of messages) {
-    const last = joined.at(-1);
-    if (last?.role === message.role && (message.role === "user" || message.role === "system"))
-      joined[joined.length - 1] = { role: message.role, content: paragraphs([String(last.content), String(message.content)]) };
-    else joined.push(message);
+    const last = turns.at(-1);
+    if (last?.[0].role === message.role && (message.role === "user" || message.role === "system")) last.push(message);
+    else turns.push([message]);
   }
-  return joined;
+  // Once for all of a turn: a text that grows by each of many would be copied as often.
+  return turns.map(([first, ...others]) =>
+    others.length === 0 ? first : { role: first.role, content: paragraphs([first, ...others].map(({ content }) => String(content))) },
+  );
 }

@@ -4,22 +4,29 @@ import type { Message } from "jamba";
 
 /** The thoughts, the text and the calls of one answer as one message; thoughts alone are none. */
 export function joinAnswers(messages: readonly Message[]): Message[] {
-  const joined: Message[] = [];
+  const turns: Message[][] = [];
   for (const message of messages) {
-    const last = joined.at(-1);
-    if (message.role !== "assistant" || last?.role !== "assistant") joined.push(message);
-    else {
-      const calls = [...(last.tool_calls ?? []), ...(message.tool_calls ?? [])];
-      const reasoning = [last.reasoning_content, message.reasoning_content].filter(Boolean).join("\n");
-      joined[joined.length - 1] = {
-        role: "assistant",
-        content: `${last.content ?? ""}${message.content ?? ""}`,
-        ...(calls.length > 0 && { tool_calls: calls }),
-        ...(reasoning !== "" && { reasoning_content: reasoning }),
-      };
-    }
+    const last = turns.at(-1);
+    if (message.role === "assistant" && last?.[0].role === "assistant") last.push(message);
+    else turns.push([message]);
   }
-  return joined.filter(({ role, content, tool_calls: calls, reasoning_content: reasoning }) => {
+  return turns.map(joinedTurn).filter(({ role, content, tool_calls: calls, reasoning_content: reasoning }) => {
     return role !== "assistant" || content !== "" || calls !== undefined || reasoning === undefined;
   });
+}
+
+/** All at once: what grows by each of many messages would be copied as often. */
+function joinedTurn(turn: readonly Message[]): Message {
+  if (turn.length === 1) return turn[0];
+  const calls = turn.flatMap((message) => message.tool_calls ?? []);
+  const reasoning = turn
+    .map((message) => message.reasoning_content)
+    .filter(Boolean)
+    .join("\n");
+  return {
+    role: "assistant",
+    content: turn.map(({ content }) => content ?? "").join(""),
+    ...(calls.length > 0 && { tool_calls: calls }),
+    ...(reasoning !== "" && { reasoning_content: reasoning }),
+  };
 }

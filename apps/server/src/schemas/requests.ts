@@ -76,7 +76,8 @@ const ids = z.array(byServer.tokenId);
 export const completionRequest = z.object({
   ...streaming,
   ...sampling,
-  prompt: z.union([z.string(), z.array(z.string()).min(1).max(128), ids.min(1), z.array(ids.min(1)).min(1).max(128)]),
+  // Ids before texts: of a million of them each kind that they are not has something to say of each.
+  prompt: z.union([z.string(), ids.min(1), z.array(z.string()).min(1).max(128), z.array(ids.min(1)).min(1).max(128)]),
   echo: optional(z.boolean()),
   best_of: optional(z.int().min(1).max(128)),
   suffix: optional(z.string().max(0, "expected none: this model writes forward only")),
@@ -86,7 +87,7 @@ export type CompletionRequest = z.output<typeof completionRequest>;
 
 export const embeddingRequest = z.object({
   model: optional(z.string()),
-  input: z.union([z.string().min(1), z.array(z.string().min(1)).min(1).max(2048), ids.min(1), z.array(ids.min(1)).min(1).max(2048)]),
+  input: z.union([z.string().min(1), ids.min(1), z.array(z.string().min(1)).min(1).max(2048), z.array(ids.min(1)).min(1).max(2048)]),
   encoding_format: optional(z.enum(["float", "base64"])),
   dimensions: optional(byServer.dimensions),
 });
