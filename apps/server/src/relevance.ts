@@ -65,8 +65,9 @@ async function logprobsAfter(
 ): Promise<number[]> {
   const shared = sharedLength(all);
   if (shared < worthSharing || all.length === 1) {
+    const request = crypto.randomUUID();
     // A signal for each: node warns of a leak where one has many listeners.
-    const scores = all.map((ids) => model.score(ids, asked, { tenant, signal: AbortSignal.any([signal]) }));
+    const scores = all.map((ids) => model.score(ids, asked, { tenant, request, signal: AbortSignal.any([signal]) }));
     for (const one of await Promise.allSettled(scores)) if (one.status === "rejected") throw one.reason;
     return (await Promise.all(scores)).map(({ logprob }) => logprob);
   }

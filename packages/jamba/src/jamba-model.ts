@@ -261,8 +261,8 @@ export class JambaModel implements AsyncDisposable {
    * @throws JambaError OPTION for an empty text where no token begins texts, CONTEXT_FULL, the signal's reason; BackendError for hidden
    * states that are no finite numbers
    */
-  async embed(texts: string | readonly string[], { tenant, signal }: ReadingOptions = {}): Promise<HostTensor> {
-    return embedTexts(this.#use().context, this.config, [texts].flat(), { ...checkOptions({ tenant }), signal });
+  async embed(texts: string | readonly string[], { tenant, request, signal }: ReadingOptions = {}): Promise<HostTensor> {
+    return embedTexts(this.#use().context, this.config, [texts].flat(), { ...checkOptions({ tenant, request }), signal });
   }
 
   /**
@@ -279,9 +279,9 @@ export class JambaModel implements AsyncDisposable {
   async score(prompt: TextOrIds, continuations: readonly TextOrIds[], options?: ScoreOptions): Promise<Score[]>;
   async score(prompt: TextOrIds, continuation: TextOrIds | readonly TextOrIds[], options: ScoreOptions = {}): Promise<Score | Score[]> {
     const { context } = this.#use();
-    for (const name of Object.keys(options)) expectKnown(name, ["topLogprobs", "keep", "tenant", "signal"]);
-    const { topLogprobs } = options;
-    const { tenant } = checkOptions({ topLogprobs, tenant: options.tenant });
+    for (const name of Object.keys(options)) expectKnown(name, ["topLogprobs", "keep", "tenant", "request", "signal"]);
+    const { topLogprobs, request } = options;
+    const { tenant } = checkOptions({ topLogprobs, request, tenant: options.tenant });
     const before = await beside(promptIds(context.tokenizer, prompt), options.signal);
     const isOne = typeof continuation === "string" || isIds(continuation);
     const list: (readonly number[])[] = [];

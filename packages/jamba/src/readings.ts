@@ -23,7 +23,7 @@ export interface ScoredToken extends TokenLogprob {
 }
 
 /** Of what is only read. */
-export interface ReadingOptions extends Pick<GenerateOptions, "tenant"> {
+export interface ReadingOptions extends Pick<GenerateOptions, "tenant" | "request"> {
   readonly signal?: AbortSignal;
 }
 
@@ -37,6 +37,7 @@ export interface ScoreOptions extends ReadingOptions {
 /** Checked ones. */
 interface Manner {
   readonly tenant?: Tenant;
+  readonly request?: unknown;
   readonly signal?: AbortSignal;
 }
 
@@ -47,10 +48,9 @@ export async function embedTexts(
   { engine, tokenizer }: ReadContext,
   { dModel, nLayers }: { readonly dModel: number; readonly nLayers: number },
   texts: readonly string[],
-  { tenant, signal }: Manner,
+  { tenant, request = {}, signal }: Manner,
 ): Promise<HostTensor> {
   const out = new Float32Array(texts.length * dModel);
-  const request = {};
   const embedOne = async (text: string, i: number) => {
     const ids = await beside(promptIds(tokenizer, text), signal);
     const sum = new Float64Array(dModel);
@@ -88,7 +88,7 @@ export async function scoreAll(
   { engine, tokenizer }: ReadContext,
   prompt: readonly number[],
   continuations: readonly (readonly number[])[],
-  { topLogprobs, keep = false, tenant, signal }: Omit<ScoreOptions, "tenant"> & Manner,
+  { topLogprobs, keep = false, tenant, request = {}, signal }: Omit<ScoreOptions, "tenant" | "request"> & Manner,
 ): Promise<Score[]> {
   const keys = continuations.map((ids) => ids.join());
   const different = new Map(continuations.map((ids, i) => [keys[i], ids]));
@@ -102,7 +102,7 @@ export async function scoreAll(
     else engine.drop(sequence);
   };
   const top = topLogprobs ?? 0;
-  const party = { tenant, request: found };
+  const party = { tenant, request };
   if (different.size === 1) {
     const [[key, asked]] = different;
     const ids = [...prompt, ...asked.slice(0, -1)];
@@ -150,7 +150,7 @@ async function readRows(
   engine: ReadContext["engine"],
   ids: readonly number[],
   asked: readonly (readonly number[])[],
-  { top, ...from }: Manner & { readonly request: unknown; readonly top: number; readonly copyOf?: Sequence },
+  { top, ...from }: Manner & { readonly top: number; readonly copyOf?: Sequence },
 ): Promise<{ sequence: Sequence; rows: Row[][] }> {
   const rows: Row[][] = [];
   const sequence = await engine.readThrough(ids, {

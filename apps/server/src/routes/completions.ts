@@ -76,6 +76,7 @@ async function startAnswers({ service, body, exchange }: Call<CompletionRequest>
     logprobs: topLogprobs !== undefined || drawn > n ? true : undefined,
     topLogprobs,
     tenant: exchange.tenant,
+    request: exchange.id,
     signal: exchange.left.signal,
   };
   exchange.fieldOf = fieldsOf({ messages: "prompt", schema: "json_schema" }, { places: [] });
