@@ -187,7 +187,9 @@ export class Session {
         asked = [];
         return this.#answer(said, options);
       };
-      const add = (messages: readonly Message[]) => this.#become({ ...this.#now, written: [...this.#now.written, ...messages] });
+      const add = (messages: readonly Message[]) => {
+        this.#now = { ...this.#now, written: [...this.#now.written, ...messages] };
+      };
       return yield* answerInRounds({ answer, add }, options);
     } finally {
       done();
@@ -227,10 +229,12 @@ export class Session {
     return result;
   }
 
+  /** Takes over what `next` keeps. */
   #become(next: Conversation): void {
     const { kept } = this.#now;
     this.#now = next;
-    if (kept && kept !== next.kept) this.#context.engine.release(kept);
+    // Also where it is the same state, which is pinned once more then.
+    if (kept) this.#context.engine.release(kept);
   }
 
   /**
