@@ -1,7 +1,7 @@
 // What one request, or one key, leaves to the others.
 
 import { type JambaModel, loadModel } from "jamba";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Json, posted } from "../test/requests.ts";
 import { type AppOptions, createApp, Service } from "./index.ts";
 
@@ -44,6 +44,33 @@ describe("a request counts once", () => {
     }
     expect((await app.request("/v1/completions", posted({ prompt: ["a", "b"], n: 2, max_tokens: 1 }))).status).toBe(200);
   });
+});
+
+test("a prompt that is too long, and a queue that is full, are told of before anything is compiled", async () => {
+  const compile = vi.spyOn(model, "notEnforced");
+  try {
+    const long = [{ role: "user", content: "fox ".repeat(model.contextLength) }];
+    const tool = { name: "find", parameters: { type: "object", properties: { a: { type: "string" } } } };
+    const format = { type: "json_schema", json_schema: { name: "a", schema: { type: "object" } } };
+    for (const [path, body] of [
+      ["/v1/chat/completions", { messages: long, tools: [{ type: "function", function: tool }] }],
+      ["/v1/chat/completions", { messages: long, response_format: format, stream: true }],
+      ["/v1/responses", { input: long, tools: [{ type: "function", ...tool }] }],
+      ["/v1/messages", { messages: long, max_tokens: 1, tools: [{ name: "find", input_schema: tool.parameters }] }],
+      ["/v1/completions", { prompt: ["a", long[0].content], json_schema: {} }],
+    ] as const) {
+      const response = await appOf().request(path, posted(body));
+      expect([path, response.status, JSON.stringify(await response.json())]).toEqual([path, 400, expect.stringContaining("contextLength")]);
+    }
+    expect(compile).not.toHaveBeenCalled();
+    const full = appOf({ maxQueue: 1 });
+    const asked = Array.from({ length: 30 }, () => full.request("/v1/chat/completions", posted({ messages, response_format: format })));
+    const refused = (await Promise.all(asked)).filter(({ status }) => status === 429);
+    expect(refused.length).toBeGreaterThan(0);
+    expect(compile).toHaveBeenCalledTimes(30 - refused.length);
+  } finally {
+    compile.mockRestore();
+  }
 });
 
 describe("of two keys", () => {

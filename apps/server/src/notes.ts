@@ -1,6 +1,7 @@
 // What a request asks for and does not get: told in headers and the log, for clients that would rather go on than be refused.
 
-import type { GenerateOptions, Model } from "jamba";
+import type { GenerateOptions, Prompt } from "jamba";
+import type { Call } from "./route.ts";
 
 export interface Notes {
   /** Keywords of schemas that are not strict, as paths of fields. */
@@ -16,13 +17,24 @@ const longest = 2000;
 export type FieldOf = (path: string) => string | undefined;
 
 /**
+ * Compiles what answers are bound to, once it is known that they are possible.
+ * @param prompts of the answers; none where there is to be no answer
  * @returns milliseconds that compiling took, which the answer need not wait for again
- * @throws JambaError OPTION for a schema that is wrong or can't be enforced as strictly as it was asked for
+ * @throws JambaError OPTION for a schema that is wrong or can't be enforced as strictly as it was asked for; as `Service.enter` and `expectFits`
  */
-export async function noteLoose(notes: Notes, model: Model, options: GenerateOptions, fieldOf: FieldOf): Promise<number> {
+export async function noteLoose(
+  { service, exchange }: Pick<Call<unknown>, "service" | "exchange">,
+  given: GenerateOptions,
+  prompts: readonly Prompt[] = [],
+): Promise<number> {
+  if (!given.format && !given.tools) return 0;
+  const { notes, fieldOf, left, tenant } = exchange;
+  const options = { ...given, tenant, signal: left.signal };
+  if (prompts.length > 0) exchange.atEnd(service.enter(left.signal, tenant?.name));
+  for (const prompt of prompts) await service.expectFits(prompt, options);
   const begun = performance.now();
-  notes.notEnforced.push(...(await model.notEnforced(options)).map((path) => fieldOf(path) ?? path));
-  return options.format || options.tools ? performance.now() - begun : 0;
+  notes.notEnforced.push(...(await service.model.notEnforced(options)).map((path) => fieldOf?.(path) ?? path));
+  return performance.now() - begun;
 }
 
 /** The names of headers, all of which a page may read. */

@@ -218,7 +218,7 @@ export class Service {
    * @throws as `answer`; what `work` throws, the reason of its signal among it
    */
   async read<T>(work: (model: JambaModel, options: ReadFor) => Promise<T>, { left, tenant }: Reader): Promise<T> {
-    const leave = this.#enter(left.signal, nameOf(tenant));
+    const leave = this.enter(left.signal, nameOf(tenant));
     const controller = new AbortController();
     const unfollow = followFor(controller, left.signal, this.options.requestTimeoutMs);
     this.#running.add(controller);
@@ -231,6 +231,19 @@ export class Service {
     }
   }
 
+  /**
+   * What is cheap to know of a prompt, before anything is compiled for its answer.
+   * @throws JambaError CONTEXT_FULL, and what it can't be read for, where it is long
+   */
+  async expectFits(prompt: Prompt, options: GenerateOptions): Promise<void> {
+    const { model } = this;
+    const { contextLength } = model;
+    if (options.truncation === "auto" || !isLonger(prompt, contextLength)) return;
+    const tokens = await model.countTokensAsync(prompt, options);
+    if (tokens > contextLength)
+      throw new JambaError("CONTEXT_FULL", `prompt: expected at most contextLength = ${contextLength} tokens, found ${tokens}; shorten it`);
+  }
+
   /** A request counts once, however many answers it is for, and for its own tenant. @throws ApiError 429 */
   #expectRoom(request: AbortSignal, tenant: string | undefined): void {
     const own = this.#requests.get(tenant);
@@ -238,8 +251,12 @@ export class Service {
     if (own.size - this.model.calls(tenant).running >= this.options.maxQueue) throw tooManyRequests();
   }
 
-  /** @returns what is called when the answer has ended */
-  #enter(request: AbortSignal, tenant: string | undefined): () => void {
+  /**
+   * Takes a place among the requests under way; its answers share it.
+   * @returns what is called when the answer, or the request, has ended
+   * @throws ApiError 429 when too many wait
+   */
+  enter(request: AbortSignal, tenant: string | undefined): () => void {
     this.#expectRoom(request, tenant);
     const own = this.#requests.get(tenant) ?? new Map<AbortSignal, number>();
     this.#requests.set(tenant, own);
@@ -257,7 +274,7 @@ export class Service {
     { controller, signal, tenant }: { readonly controller: AbortController; readonly signal: AbortSignal; readonly tenant?: string },
   ): AsyncGenerator<Part, void> {
     // Again: others may have begun since this one was asked for.
-    const leave = this.#enter(signal, tenant);
+    const leave = this.enter(signal, tenant);
     this.#running.add(controller);
     const unfollow = followFor(controller, signal, this.options.requestTimeoutMs);
     // Cut short by a timeout it is a whole answer of its kind; cut short by the end of the server it is none.
@@ -320,6 +337,16 @@ export function tenantOf(key: string, shares: Tenant["shares"]): Tenant {
 
 export function unixSeconds(): number {
   return Math.floor(Date.now() / 1000);
+}
+
+/** Whether it has more characters, or token ids, so that it may be too long. */
+function isLonger(prompt: Prompt, most: number): boolean {
+  let length = 0;
+  for (const part of typeof prompt === "string" ? [prompt] : prompt) {
+    length += typeof part === "string" ? part.length : typeof part === "number" ? 1 : JSON.stringify(part).length;
+    if (length > most) return true;
+  }
+  return false;
 }
 
 function nameOf(tenant: GenerateOptions["tenant"]): string | undefined {

@@ -15,6 +15,8 @@ export type Part =
 export interface Source {
   readonly text: string;
   readonly parts: readonly Part[];
+  /** Whose it is: what one owner has compiled is compiled anew for another, whom the time would tell that somebody has asked for the same. */
+  readonly owner?: string;
 }
 
 /** No Lark has this character. */

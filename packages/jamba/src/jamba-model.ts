@@ -311,10 +311,10 @@ export class JambaModel implements AsyncDisposable {
     options: GenerateOptions<Parsed, Arguments>,
   ): Promise<readonly string[]> {
     const { constraints, tokenizer } = this.#use().context;
-    const { format, tools, toolChoice, parallelToolCalls, signal } = checkOptions(options as GenerateOptions);
+    const { format, tools, toolChoice, parallelToolCalls, tenant, signal } = checkOptions(options as GenerateOptions);
     const form = callForm(tokenizer);
     if (!constraints || (!format && (!form || !tools?.length))) return [];
-    return constraints.notEnforced({ format, tools: form && tools, toolChoice, parallelToolCalls, form }, signal);
+    return constraints.notEnforced({ format, tools: form && tools, toolChoice, parallelToolCalls, form }, { tenant, signal });
   }
 
   /** Tokens of `prompt` as `generate` with the same options would read it. @throws as `generate` does for what it can't read */

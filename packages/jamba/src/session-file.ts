@@ -75,10 +75,10 @@ async function expectTurns(
   await beside(decode(expectTokenizer(tokenizer), ids), signal);
   const asked: readonly Message[] = [...messages, { role: "user", content: "" }];
   const { form } = await beside(renderMessages(tokenizer, asked, { ...options, continueFinalMessage: false }), signal);
-  const { format, tools, toolChoice, parallelToolCalls } = options;
+  const { format, tools, toolChoice, parallelToolCalls, tenant } = options;
   if (!format && !tools?.length && toolChoice === undefined) return;
   const spec = { format, tools, toolChoice, parallelToolCalls, form: form.name, thoughts: form.thoughts };
-  const constraint = await constraints?.open(spec, { signal });
+  const constraint = await constraints?.open(spec, { tenant, signal });
   constraint?.dispose();
 }
 

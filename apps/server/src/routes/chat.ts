@@ -46,7 +46,8 @@ export const chatRoute = withBody({
   },
 });
 
-async function startAnswer({ service, body, exchange }: Call<ChatRequest>): Promise<Answer> {
+async function startAnswer(call: Call<ChatRequest>): Promise<Answer> {
+  const { service, body, exchange } = call;
   if (body.top_logprobs !== undefined && !body.logprobs)
     throw badRequest("top_logprobs", "expected it with logprobs: true, found it alone");
   const messages = body.messages.map(toMessage);
@@ -73,7 +74,7 @@ async function startAnswer({ service, body, exchange }: Call<ChatRequest>): Prom
     signal: exchange.left.signal,
   };
   exchange.fieldOf = fieldsOf(wordsOf(body), offered);
-  const formatMs = await noteLoose(exchange.notes, service.model, options, exchange.fieldOf);
+  const formatMs = await noteLoose(call, options, [messages]);
   const slot = body.id_slot === undefined || body.id_slot < 0 ? undefined : service.slots?.at(body.id_slot, exchange.tenant);
   if (slot && (body.n ?? 1) > 1) throw badRequest("n", "expected 1 with id_slot, which keeps one answer");
   return service.answer(messages, { ...options, formatMs }, slot && ((_, given) => slot.stream(service.model, messages, template, given)));

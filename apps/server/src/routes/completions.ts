@@ -66,7 +66,8 @@ function promptsOf({ prompt, n = 1, best_of = n }: CompletionRequest, options: A
   return prompts;
 }
 
-async function startAnswers({ service, body, exchange }: Call<CompletionRequest>, prompts: readonly TextOrIds[]): Promise<Asked[]> {
+async function startAnswers(call: Call<CompletionRequest>, prompts: readonly TextOrIds[]): Promise<Asked[]> {
+  const { service, body, exchange } = call;
   const { n = 1, best_of: drawn = n, logprobs: topLogprobs, echo } = body;
   if (drawn < n) throw badRequest("best_of", `expected n at least, which is ${n}, found ${drawn}`);
   if (drawn > n && body.stream) throw badRequest("best_of", `expected n, which is ${n}, with stream: which is best shows at the end`);
@@ -80,7 +81,7 @@ async function startAnswers({ service, body, exchange }: Call<CompletionRequest>
     signal: exchange.left.signal,
   };
   exchange.fieldOf = fieldsOf({ messages: "prompt", schema: "json_schema" }, { places: [] });
-  const formatMs = await noteLoose(exchange.notes, service.model, options, exchange.fieldOf);
+  const formatMs = await noteLoose(call, options, prompts);
   const { tokenizer } = service.model;
   const textOf = async (prompt: TextOrIds) =>
     typeof prompt === "string" ? prompt : tokenizer.decodeAsync(prompt, { signal: exchange.left.signal });

@@ -48,7 +48,7 @@ export const messageRoutes = [
     returns: "The count",
     answer: countAnswer,
     async handle(call) {
-      const { messages, options } = await promptOf(call);
+      const { messages, options } = await promptOf(call, { isCount: true });
       return call.c.json({
         input_tokens: await call.service.model.countTokensAsync(messages, { ...options, signal: call.exchange.left.signal }),
       });
@@ -76,7 +76,8 @@ interface Asked {
 }
 
 /** What an answer and a count have in common: all that the model reads, and what it is bound to. */
-async function promptOf({ service, body, exchange }: Call<CountRequest>): Promise<Asked> {
+async function promptOf(call: Call<CountRequest>, { isCount = false } = {}): Promise<Asked> {
+  const { body, exchange } = call;
   const { notes } = exchange;
   noteIgnored(body, notes);
   const messages = messagesOf(body, notes);
@@ -93,7 +94,7 @@ async function promptOf({ service, body, exchange }: Call<CountRequest>): Promis
   };
   const schema = body.output_config?.format ? "output_config.format.schema" : "output_format.schema";
   exchange.fieldOf = fieldsOf({ messages: "messages", schema, tool: (place) => `tools[${place}]`, parameters: "input_schema" }, offered);
-  const formatMs = await noteLoose(notes, service.model, { ...options, signal: exchange.left.signal }, exchange.fieldOf);
+  const formatMs = await noteLoose(call, options, isCount ? [] : [messages]);
   return { messages, options, formatMs };
 }
 

@@ -90,7 +90,8 @@ interface Asked {
   readonly input: readonly InputItem[];
 }
 
-async function startAnswer({ service, body, exchange }: Call<ResponseRequest>, items: Items): Promise<Answer> {
+async function startAnswer(call: Call<ResponseRequest>, items: Items): Promise<Answer> {
+  const { service, body, exchange } = call;
   const { notes } = exchange;
   noteIgnored(body, notes);
   const messages = messagesOf(body.instructions, items, notes);
@@ -119,7 +120,7 @@ async function startAnswer({ service, body, exchange }: Call<ResponseRequest>, i
   };
   const words = { messages: "input", schema: "text.format.schema", tool: (place: number) => `tools[${place}]` };
   exchange.fieldOf = fieldsOf(words, offered);
-  const formatMs = await noteLoose(notes, service.model, options, exchange.fieldOf);
+  const formatMs = await noteLoose(call, options, [messages]);
   return service.answer(messages, { ...options, formatMs });
 }
 

@@ -234,7 +234,7 @@ function noAnswer(finishReason: "length" | "cancelled", { ids, dropped }: ReadPr
 async function constraintOf(
   { constraints, tokenizer }: GenerateContext,
   { form }: ReadPrompt,
-  { format, tools, toolChoice, parallelToolCalls, signal }: CheckedOptions,
+  { format, tools, toolChoice, parallelToolCalls, tenant, signal }: CheckedOptions,
 ): Promise<Constraint | undefined> {
   // A plain text calls tools in a form of its own, if at all.
   const isFree = !form && (toolChoice === undefined || toolChoice === "auto" || toolChoice === "none");
@@ -242,7 +242,7 @@ async function constraintOf(
   if (!constraints) expectTokenizer(tokenizer);
   const calls = { tools: isFree ? undefined : tools, toolChoice, parallelToolCalls };
   const { name, thoughts, prefix } = form ?? {};
-  return constraints!.open({ format, ...calls, form: name, thoughts }, { given: prefix, signal });
+  return constraints!.open({ format, ...calls, form: name, thoughts }, { given: prefix, tenant, signal });
 }
 
 /** What a whole answer in JSON says, together with what of it the prompt has. A cancel does not wait for the schema's library. */

@@ -2,10 +2,11 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { topOf } from "@jamba/core";
+import { Vocabulary as Grammars } from "@jamba/grammar";
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import formats from "ajv-formats";
-import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { AnswerParts } from "../answer/answer-parts.ts";
 import { uniform } from "../answer/sampler.ts";
 import { loadModel } from "../load/load-model.ts";
@@ -485,4 +486,17 @@ describe("with Jamba 1.5's vocabulary of 65,536", () => {
     const text = await say(await open({ format: { type: "json", schema: schemas[name] } }, large), large, 3, 300);
     if (text !== "") expect(valid(JSON.parse(text))).toBe(true);
   });
+});
+
+test("what one tenant has compiled is compiled anew for another, unless they share all", async () => {
+  const compile = vi.spyOn(Grammars.prototype, "compile");
+  try {
+    const spec: AnswerSpec = { format: { type: "json", schema: { const: "a word that nobody else asked for" } } };
+    const tenants = [{ name: "a" }, { name: "a" }, { name: "b" }, { name: "c", shares: "system" }, { name: "d", shares: "all" }, undefined];
+    for (const tenant of tenants as ({ name: string } | undefined)[]) (await tiny.constraints.open(spec, { tenant }))!.dispose();
+    const found = await Promise.all(compile.mock.results.map(({ value }) => value));
+    expect(found.map((one) => found.indexOf(one))).toEqual([0, 0, 2, 3, 4, 4]);
+  } finally {
+    compile.mockRestore();
+  }
 });

@@ -1,8 +1,9 @@
 // What may come next in an answer, token by token: formats and tool calls over the tokens of one model.
 
 import { JambaError } from "@jamba/core";
-import { type Matcher, Vocabulary } from "@jamba/grammar";
+import { type Grammar, type Matcher, Vocabulary } from "@jamba/grammar";
 import type { Tokenizer } from "@jamba/tokenizer";
+import type { Tenant } from "../state/tenant.ts";
 import { CompiledFormat } from "./compiled-format.ts";
 import { type AnswerSpec, type AnswerTokens, answerGrammar, boundPart, type Format, tags } from "./format-grammar.ts";
 import { PlainTexts } from "./plain-texts.ts";
@@ -14,6 +15,12 @@ export interface Constraint extends Pick<Matcher, "allowed" | "prepare" | "force
   readonly notEnforced: readonly string[];
   /** Milliseconds until it was there: next to none where the same format was compiled before. */
   readonly openMs: number;
+}
+
+export interface CompileOptions {
+  /** Finds what its own calls have compiled, unless it shares all. */
+  readonly tenant?: Tenant;
+  readonly signal?: AbortSignal;
 }
 
 /** Formats over one vocabulary, which is read when `prepare` is called or the first format is opened. */
@@ -44,12 +51,11 @@ export class Constraints {
    * @throws JambaError OPTION for a format or choice that is wrong or can't be enforced, or that no answer with this prefix fits;
    * UNSUPPORTED for a model without a stop token; the signal's reason when aborted
    */
-  async open(whole: AnswerSpec, { given = "", signal }: { given?: string; signal?: AbortSignal } = {}): Promise<Constraint | undefined> {
+  async open(whole: AnswerSpec, { given = "", ...options }: { given?: string } & CompileOptions = {}): Promise<Constraint | undefined> {
     const begun = performance.now();
     const { spec, prefix } = boundPart(whole, given);
-    const grammar = answerGrammar(spec, this.#tokens);
-    if (!grammar) return undefined;
-    const compiled = await this.#open().compile(grammar, { signal });
+    const compiled = await this.#compile(spec, options);
+    if (!compiled) return undefined;
     const matcher = await compiled.start();
     try {
       await expectBeginning(matcher, prefix, this.#texts);
@@ -63,13 +69,19 @@ export class Constraints {
 
   /** @throws as `open` */
   async compile(format: Format, signal?: AbortSignal): Promise<CompiledFormat> {
-    return new CompiledFormat(await this.#open().compile(answerGrammar({ format }, this.#tokens)!, { signal }), this.#texts);
+    return new CompiledFormat((await this.#compile({ format }, { signal }))!, this.#texts);
   }
 
   /** What answers are not bound to. Nothing waits for this afterwards: it is compiled then. @throws as `open` */
-  async notEnforced(spec: AnswerSpec, signal?: AbortSignal): Promise<readonly string[]> {
+  async notEnforced(spec: AnswerSpec, options?: CompileOptions): Promise<readonly string[]> {
+    return [...((await this.#compile(spec, options))?.reasons.keys() ?? [])];
+  }
+
+  /** @returns undefined where everything is allowed */
+  async #compile(spec: AnswerSpec, { tenant, signal }: CompileOptions = {}): Promise<Grammar | undefined> {
     const grammar = answerGrammar(spec, this.#tokens);
-    return grammar ? [...(await this.#open().compile(grammar, { signal })).reasons.keys()] : [];
+    const owner = tenant?.shares === "all" ? undefined : tenant?.name;
+    return grammar && this.#open().compile({ ...grammar, owner }, { signal });
   }
 
   #open(): Vocabulary {
