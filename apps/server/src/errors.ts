@@ -117,11 +117,9 @@ export function tooManyRequests(model?: string): ApiError {
   });
 }
 
-/** What is left of the body is not read, so nothing can follow on its connection. */
-const unread = { connection: "close" };
-
+/** What is left of the body is read for half a second and dropped: a client that still sends would else miss what it is told. */
 export function bodyTooLarge(maxBytes: number): ApiError {
-  return new ApiError(413, `body: expected at most ${maxBytes} bytes, found more`, { code: "request_too_large", headers: unread });
+  return new ApiError(413, `body: expected at most ${maxBytes} bytes, found more`, { code: "request_too_large" });
 }
 
 /** For bodies that there is no room for. */
@@ -130,7 +128,6 @@ export function busy(): ApiError {
     type: "overloaded_error",
     code: "server_busy",
     retryAfter: 2,
-    headers: unread,
   });
 }
 

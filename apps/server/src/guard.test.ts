@@ -73,7 +73,6 @@ describe("a body that does not fit", () => {
     expect(await refusal(await ask({ messages }, {}))).toEqual([415, null, null]);
     expect((await ask({ messages, max_tokens: 1 }, { "content-type": "application/json; charset=utf-8" })).status).toBe(200);
     const tooLarge = await ask({ messages: [{ role: "user", content: "a".repeat(1000) }] });
-    expect(tooLarge.headers.get("connection")).toBe("close");
     expect(await refusal(tooLarge)).toEqual([413, "request_too_large", null]);
     const bytes = new Uint8Array([0xff, 0xfe, 0]);
     expect((await app.request("/v1/completions", { method: "POST", headers: type, body: bytes })).status).toBe(400);

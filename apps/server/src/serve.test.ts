@@ -89,6 +89,15 @@ test("a name that was made to point to loopback is no way in", async () => {
   expect(await say(server, "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).toMatch(/^HTTP\/1.1 200/);
 });
 
+test("a body that is too large is told of also while it is sent", async () => {
+  const server = await start({ maxBodyBytes: 1000 });
+  for (const bytes of [1001, 100_000, 5_000_000, 20_000_000]) {
+    const response = await ask(server, { messages: [{ role: "user", content: "a".repeat(bytes) }] });
+    expect([bytes, response.status]).toEqual([bytes, 413]);
+    await response.arrayBuffer();
+  }
+});
+
 describe("a client that leaves", () => {
   test.for([true, false])("is out of the engine, stream: %s", async (stream) => {
     const lines: { status: number }[] = [];

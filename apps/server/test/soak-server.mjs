@@ -40,12 +40,13 @@ const limits = { maxQueue, maxTokens: 256, requestTimeoutMs: 60_000 };
 const more = { slotsDir: join(folder, "slots"), allowGrammars: true, temperature: 0, log };
 const server = await serve(model, "tiny", { port: 0, apiKeys, ...limits, ...more });
 
-function state() {
+/** @param isSettled collects first, so that what is left is held by something; while clients wait that would hold them up */
+function state(isSettled) {
   const longestHoldMs = loop.max / 1e6;
+  loop.reset();
   const found = steps;
   steps = [];
-  globalThis.gc?.(); // what is left after it is held by something
-  loop.reset(); // collecting all of it holds the process, which no client would ask for
+  if (isSettled) globalThis.gc?.();
   const { heapUsed, external, rss } = process.memoryUsage();
   const resources = {};
   for (const name of process.getActiveResourcesInfo()) resources[name] = (resources[name] ?? 0) + 1;
@@ -54,7 +55,7 @@ function state() {
 }
 
 process.on("message", async (message) => {
-  if (message === "state") return process.send(state());
+  if (message !== "close") return process.send(state(message === "settled"));
   await server.close();
   await model.dispose();
   await backend.dispose();

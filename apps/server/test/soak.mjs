@@ -37,8 +37,8 @@ const child = fork(fileURLToPath(new URL("./soak-server.mjs", import.meta.url)),
 const exited = once(child, "exit");
 process.once("exit", () => child.kill());
 const [{ url }] = await once(child, "message");
-const stateNow = async () => {
-  child.send("state");
+const stateNow = async (which = "now") => {
+  child.send(which);
   return (await once(child, "message"))[0];
 };
 
@@ -48,7 +48,7 @@ const settled = [];
 for (const [path, body] of casesOf(random, 96)) settled.push({ path, body, answer: await client.ask(path, body) });
 for (const { path, body, answer } of settled) client.compare("alone again", path, answer, await client.ask(path, body));
 await sleep(idleMs);
-const floor = await stateNow();
+const floor = await stateNow("settled");
 
 const samples = [];
 const start = performance.now();
@@ -85,7 +85,7 @@ isOver = true;
 await clientsDone;
 for (const { path, body, answer } of client.fresh) client.compare("asked alone later", path, answer, await client.ask(path, body));
 await sleep(idleMs);
-const end = await stateNow();
+const end = await stateNow("settled");
 const metrics = await (await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${limits.apiKeys[0]}` } })).text();
 child.send("close");
 const closed = await Promise.race([exited, sleep(20_000, undefined, { ref: false })]);
