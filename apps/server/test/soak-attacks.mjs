@@ -32,7 +32,7 @@ const tool = (random, fields) => ({
 const chat = (body) => ["/v1/chat/completions", { messages, max_tokens: 256, ...body }];
 
 /** Requests that take as much as they may. */
-const heavy = [
+export const heavy = [
   () => chat({ n: 128, ignore_eos: true, stream: true }),
   () => ["/v1/completions", { prompt: Array(128).fill("Once upon a time"), max_tokens: 64 }],
   () => chat({ n: 8, logprobs: true, top_logprobs: 20, ignore_eos: true }),

@@ -29,6 +29,7 @@ export {
 export type { Message, Tokenizer, ToolCall } from "@jamba/tokenizer";
 export type { AnswerCall, AnswerPiece } from "./answer/answer-parts.ts";
 export type { DrawnLogprob, Part, Result, Timings, Usage } from "./answer/generate.ts";
+export { merged } from "./answer/merged.ts";
 export type { GenerateOptions } from "./answer/options.ts";
 export type { Prompt, PromptOptions, TextOrIds } from "./answer/prompt.ts";
 export type { PromptLookup } from "./answer/prompt-lookup.ts";

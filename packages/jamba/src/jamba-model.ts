@@ -5,6 +5,7 @@ import type { JambaConfig } from "@jamba/loader";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
 import { expectKnown } from "./answer/known-names.ts";
+import { merged } from "./answer/merged.ts";
 import { checkOptions, type GenerateOptions } from "./answer/options.ts";
 import {
   callForm,
@@ -365,18 +366,12 @@ function idsAfter(state: ModelState | HostState | undefined, ids: readonly numbe
 /** Answers that come at the same time, as one stream; each ends with a part that has its result. */
 async function* together(answers: readonly AsyncGenerator<Part, Result>[]): AsyncGenerator<Part, Result> {
   const choices: Result[] = [];
-  const next = async (index: number) => ({ index, found: await answers[index].next() });
   try {
-    const open = new Map(answers.map((_, index) => [index, next(index)]));
-    while (open.size > 0) {
-      const { index, found } = await Promise.race(open.values());
-      if (found.done) {
+    for await (const { at: index, found } of merged(answers)) {
+      if (!found.done) yield { ...found.value, index };
+      else {
         choices[index] = found.value;
-        open.delete(index);
         yield { text: "", pieces: [], ids: [], index, result: found.value };
-      } else {
-        yield { ...found.value, index };
-        open.set(index, next(index));
       }
     }
   } finally {

@@ -1,7 +1,7 @@
 // POST /v1/completions: goes on with plain texts.
 
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Part, Result, TextOrIds } from "jamba";
+import { merged, type Part, type Result, type TextOrIds } from "jamba";
 import { badRequest } from "../errors.ts";
 import { sendJson } from "../json.ts";
 import { noteLoose } from "../notes.ts";
@@ -119,22 +119,16 @@ function bestOf(result: Result, n: number): readonly Result[] {
 /** Parts of several answers, as they come; the last of each has its result. */
 async function* together(asked: readonly Asked[]): AsyncGenerator<{ at: number; part: Part }, void> {
   const iterators = asked.map(({ answer }) => answer.parts[Symbol.asyncIterator]());
-  const next = async (at: number) => ({ at, found: await iterators[at].next() });
-  const open = new Map(iterators.map((_, at) => [at, next(at)]));
   try {
-    while (open.size > 0) {
-      const { at, found } = await Promise.race(open.values());
-      if (found.done) {
-        open.delete(at);
-        const result = await asked[at].answer.result();
-        if (!result.choices) yield { at, part: { text: "", pieces: [], ids: [], result } };
-      } else {
+    for await (const { at, found } of merged(iterators)) {
+      if (!found.done) {
         yield { at, part: found.value };
-        open.set(at, next(at));
+        continue;
       }
+      const result = await asked[at].answer.result();
+      if (!result.choices) yield { at, part: { text: "", pieces: [], ids: [], result } };
     }
   } finally {
-    for (const waiting of open.values()) waiting.catch(() => undefined); // the first error is the one that counts
     await Promise.allSettled(iterators.map((iterator) => iterator.return?.()));
   }
 }

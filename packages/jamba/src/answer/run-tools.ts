@@ -3,6 +3,7 @@
 import type { Message } from "@jamba/tokenizer";
 import type { AnswerCall } from "./answer-parts.ts";
 import type { Part, Result } from "./generate.ts";
+import { merged } from "./merged.ts";
 import type { CheckedOptions } from "./options.ts";
 import type { RunTool } from "./tools.ts";
 import { unlessAborted } from "./unless-aborted.ts";
@@ -92,12 +93,8 @@ async function runCall(run: RunTool, call: AnswerCall, signal = new AbortControl
 
 /** Each as soon as it is there, with its place. */
 async function* settled<T>(work: readonly Promise<T>[]): AsyncGenerator<readonly [number, T]> {
-  const open = new Map(work.map((one, i) => [i, one.then((found) => [i, found] as const)]));
-  while (open.size > 0) {
-    const next = await Promise.race(open.values());
-    open.delete(next[0]);
-    yield next;
-  }
+  const once = work.map((one) => ({ next: async () => ({ done: true as const, value: await one }) }));
+  for await (const { at, found } of merged<never, T>(once)) yield [at, found.value];
 }
 
 /** @throws TypeError for what has no JSON */
