@@ -1,9 +1,11 @@
 // What a route is, and how its request is read: once checked here, a body is what its schema says.
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Context } from "hono";
 import type { Result, Tenant } from "jamba";
 import type { z } from "zod";
 import { bodyText } from "./body.ts";
+import { expectBounded } from "./bounds.ts";
 import { ApiError } from "./errors.ts";
 import type { FieldOf, Notes } from "./notes.ts";
 import type { Service } from "./service.ts";
@@ -93,12 +95,9 @@ export function withoutModel(
   return { ...route, needsNoModel: true };
 }
 
-/** Nothing that anyone asks for lies deeper, and recursion over it must end. */
-const deepest = 64;
-
 /**
  * @param isOptional whether no body at all is as good as {}
- * @throws ApiError 415, 400 with the field at fault, and as `bodyText`
+ * @throws ApiError 415, 400 with the field at fault, and as `bodyText` and `expectBounded`
  */
 export async function readBody<T extends z.ZodType>(
   c: Context<Env>,
@@ -113,8 +112,9 @@ export async function readBody<T extends z.ZodType>(
   const text = await bodyText(c, services);
   if (isOptional && text === "") return schema.parse({});
   if (!isJson) throw wrongType(type);
-  const value = parseJson(text);
+  const value = await parseJson(text);
   const parsed = schema.safeParse(value);
+  await nextTurn();
   if (parsed.success) return parsed.data;
   const { path, message } = deepestIssue(parsed.error.issues);
   const param = pathText(path) || undefined;
@@ -125,24 +125,17 @@ function wrongType(found: string): ApiError {
   return new ApiError(415, `content-type: expected application/json, found ${JSON.stringify(found)}`);
 }
 
-function parseJson(text: string): unknown {
-  let value: unknown;
+/** What holds the process takes its turn by itself: others have theirs between. */
+async function parseJson(text: string): Promise<unknown> {
+  expectBounded(text);
+  await nextTurn();
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
     throw new ApiError(400, "body: expected JSON, found something else", { code: "invalid_json" });
+  } finally {
+    await nextTurn();
   }
-  if (isDeeper(value, deepest))
-    throw new ApiError(400, `body: expected JSON of at most ${deepest} levels, found more`, { code: "invalid_json" });
-  return value;
-}
-
-function isDeeper(value: unknown, levels: number): boolean {
-  if (levels < 0) return true;
-  if (typeof value !== "object" || value === null) return false;
-  if (Array.isArray(value)) return value.some((item) => isDeeper(item, levels - 1));
-  for (const key in value) if (isDeeper((value as Record<string, unknown>)[key], levels - 1)) return true;
-  return false;
 }
 
 type Issue = z.core.$ZodIssue;

@@ -1,4 +1,4 @@
-// The longest requests that each route lets in, by kind: bodies of four megabytes at most.
+// The longest requests that each route lets in, by kind: bodies of four megabytes at most, with 2^15 values and 2^19 numbers (see the server's bounds.ts).
 
 export interface Input {
   readonly path: string;
@@ -30,19 +30,19 @@ const texts = [
 const tokens: Input[] = [
   ...texts.map(([what, text]) => ({ path: "/tokenize", what, body: () => ({ content: text() }) })),
   { path: "/tokenize", what: "with pieces", body: () => ({ content: long("a"), with_pieces: true }) },
-  { path: "/detokenize", what: "2 million ids", body: () => ({ tokens: list(bytes / 2, () => 9) }) },
-  { path: "/detokenize", what: "ids of bytes", body: () => ({ tokens: list(bytes / 4, (i) => 100 + (i % 128)) }) },
+  { path: "/detokenize", what: "500,000 ids", body: () => ({ tokens: list(500_000, () => 9) }) },
+  { path: "/detokenize", what: "ids of bytes", body: () => ({ tokens: list(500_000, (i) => 100 + (i % 128)) }) },
 ];
 
 const chats: (readonly [string, () => object])[] = [
-  ["60,000 messages", () => ({ messages: turns(60_000) })],
+  ["6,500 messages", () => ({ messages: turns(6500) })],
   ["one message", () => ({ messages: [{ role: "user", content: long("a ") }] })],
-  ["one of parts", () => ({ messages: [{ role: "user", content: list(80_000, () => ({ type: "text", text: "a" })) }] })],
+  ["one of parts", () => ({ messages: [{ role: "user", content: list(6500, () => ({ type: "text", text: "a" })) }] })],
   [
-    "128 tools of 30 KB",
-    () => ({ messages: turns(1), tools: list(128, (i) => tool(i, Object.fromEntries(list(700, (k) => [`p${k}`, { type: "string" }])))) }),
+    "128 tools",
+    () => ({ messages: turns(1), tools: list(128, (i) => tool(i, Object.fromEntries(list(60, (k) => [`p${k}`, { type: "string" }])))) }),
   ],
-  ["40,000 documents", () => ({ messages: turns(1), documents: list(40_000, (i) => ({ title: `t${i}`, text: "words" })) })],
+  ["1,000 documents", () => ({ messages: turns(1), documents: list(1000, (i) => ({ title: `t${i}`, text: "words" })) })],
   ["values of 60 levels", () => ({ messages: turns(1), tools: list(100, (i) => tool(i, { a: nested(28) })) })],
 ];
 
@@ -67,23 +67,23 @@ const answers: Input[] = [
     what: "echo with top 20",
     body: () => ({ prompt: "a b ".repeat(3000), echo: true, logprobs: 20, max_tokens: 0 }),
   },
-  { path: "/v1/completions", what: "a million ids", body: () => ({ prompt: list(bytes / 2, () => 9), ...drawn }) },
-  { path: "/v1/messages", what: "60,000 messages", body: () => ({ messages: turns(60_000, "w"), ...drawn }) },
+  { path: "/v1/completions", what: "500,000 ids", body: () => ({ prompt: list(500_000, () => 9), ...drawn }) },
+  { path: "/v1/messages", what: "6,500 messages", body: () => ({ messages: turns(6500, "w"), ...drawn }) },
   {
     path: "/v1/messages",
     what: "blocks",
-    body: () => ({ messages: [{ role: "user", content: list(80_000, () => ({ type: "text", text: "a" })) }], ...drawn }),
+    body: () => ({ messages: [{ role: "user", content: list(6500, () => ({ type: "text", text: "a" })) }], ...drawn }),
   },
-  { path: "/v1/messages/count_tokens", what: "60,000 messages", body: () => ({ messages: turns(60_000, "w") }) },
+  { path: "/v1/messages/count_tokens", what: "6,500 messages", body: () => ({ messages: turns(6500, "w") }) },
   {
     path: "/v1/responses",
-    what: "40,000 items",
-    body: () => ({ input: list(40_000, (i) => ({ role: roles[i % 2], content: "w" })), max_output_tokens: 1 }),
+    what: "6,500 items",
+    body: () => ({ input: list(6500, (i) => ({ role: roles[i % 2], content: "w" })), max_output_tokens: 1 }),
   },
   {
     path: "/v1/responses",
     what: "left out until it fits",
-    body: () => ({ input: turns(40_000, "w"), truncation: "auto", max_output_tokens: 1 }),
+    body: () => ({ input: turns(6500, "w"), truncation: "auto", max_output_tokens: 1 }),
   },
   { path: "/v1/embeddings", what: "2048 inputs", body: () => ({ input: list(2048, (i) => `word ${i} `.repeat(100)) }) },
   { path: "/v1/embeddings", what: "one input", body: () => ({ input: long("a") }) },

@@ -1,27 +1,31 @@
 // Fields that several requests share, with the ranges that OpenAI documents and llama.cpp's names for what OpenAI lacks.
 
 import { z } from "zod";
+import { kinds } from "./kinds.ts";
+import { list, record } from "./list.ts";
 
 /** Clients write null for what they leave out. */
 export function optional<T extends z.ZodType>(schema: T) {
   return schema.nullish().transform((value) => (value ?? undefined) as z.output<T> | undefined);
 }
 
+const largestId = 2 ** 31 - 1;
+
 /** What a server or its model says more of: see the OpenAPI document. */
 export const byServer = {
   grammar: z.string().min(1),
   choices: z.int().min(1).max(1024),
   slot: z.int().min(-1),
-  tokenId: z
-    .int()
-    .min(0)
-    .max(2 ** 31 - 1),
+  tokenId: z.int().min(0).max(largestId),
   dimensions: z.int().min(1),
 };
 
+/** Hundreds of thousands are let in. */
+export const tokenIds = list(byServer.tokenId, (id) => Number.isInteger(id) && (id as number) >= 0 && (id as number) <= largestId);
+
 /** OpenAI takes four; editors send more. Empty ones are ignored, as llama.cpp does. */
 const stopText = z.string().max(1024);
-export const stopTexts = z.array(stopText).max(256);
+export const stopTexts = list(stopText).max(256);
 
 const share = z.number().min(0).max(1);
 /** llama.cpp's -1: as much as there is. */
@@ -40,7 +44,7 @@ export const sampling = {
   frequency_penalty: optional(z.number().min(-2).max(2)),
   presence_penalty: optional(z.number().min(-2).max(2)),
   repeat_penalty: optional(z.number().min(0.01).max(100)),
-  logit_bias: optional(z.record(z.string().regex(/^\d{1,9}$/), z.number().min(-100).max(100))),
+  logit_bias: optional(record(z.string().regex(/^\d{1,9}$/), z.number().min(-100).max(100))),
   dry_multiplier: optional(z.number().min(0).max(1000)),
   dry_base: optional(z.number().min(1).max(100)),
   dry_allowed_length: optional(
@@ -50,7 +54,7 @@ export const sampling = {
       .max(2 ** 20),
   ),
   dry_penalty_last_n: optional(limit),
-  dry_sequence_breakers: optional(z.array(z.string().min(1)).max(64)),
+  dry_sequence_breakers: optional(list(z.string().min(1)).max(64)),
   xtc_probability: optional(share),
   xtc_threshold: optional(share),
   ignore_eos: optional(z.boolean()),
@@ -107,14 +111,13 @@ export function otherThan(...types: string[]) {
 export const otherKind = otherThan("function");
 
 const functionTool = z.object({ type: z.literal("function"), function: functionObject({}) });
-export const toolsField = optional(z.array(z.union([functionTool, otherKind])).max(maxTools));
+export const toolsField = optional(list(kinds([functionTool, otherKind])).max(maxTools));
 
 /** A choice among some of the tools; `choice` is how the route names a function. */
 export function allowedShape<T extends z.ZodType>(choice: T) {
   return {
     mode: z.enum(["auto", "required"]),
-    tools: z
-      .array(z.union([choice, otherKind]))
+    tools: list(kinds([choice, otherKind]))
       .min(1)
       .max(maxTools),
   };
@@ -144,7 +147,7 @@ export const toolChoiceField = optional(
 );
 
 const jambaFields = {
-  documents: optional(z.array(z.looseObject({ text: z.string(), title: optional(z.string()) })).max(1024)),
+  documents: optional(list(z.looseObject({ text: z.string(), title: optional(z.string()) })).max(1024)),
   knobs: optional(z.record(z.string(), z.unknown())),
 };
 
@@ -174,7 +177,7 @@ const part = z.discriminatedUnion(
   ],
   textOnly,
 );
-export const content = z.union([z.string(), z.array(part)]);
+export const content = z.union([z.string(), list(part)]);
 
 /** As `content`, in the newer API's words. */
 const responsePart = z.discriminatedUnion(
@@ -187,10 +190,10 @@ const responsePart = z.discriminatedUnion(
   ],
   textOnly,
 );
-export const responseContent = z.union([z.string(), z.array(responsePart)]);
+export const responseContent = z.union([z.string(), list(responsePart)]);
 
 const called = z.object({ name: z.string().min(1), arguments: optional(z.union([z.string(), z.record(z.string(), z.unknown())])) });
-const call = z.union([
+const call = kinds([
   z.object({ id: optional(z.string()), type: z.literal("function").nullish(), function: called }),
   // Of a tool that takes plain text.
   z
@@ -203,7 +206,7 @@ export const message = z
     role: z.enum(["system", "developer", "user", "assistant", "tool", "function"]),
     content: optional(content),
     name: optional(z.string()),
-    tool_calls: optional(z.array(call)),
+    tool_calls: optional(list(call)),
     tool_call_id: optional(z.string()),
     function_call: optional(called),
     reasoning_content: optional(z.string()),
@@ -225,4 +228,4 @@ export const message = z
     tool_calls,
   }));
 
-export const messages = z.array(message).min(1).max(65_536);
+export const messages = list(message).min(1).max(65_536);

@@ -2,9 +2,11 @@
 
 import { z } from "zod";
 import { drawing, functionName, maxTools, optional, otherThan, stopTexts } from "./fields.ts";
+import { kinds } from "./kinds.ts";
+import { list } from "./list.ts";
 
 const text = z.object({ type: z.literal("text"), text: z.string() });
-const texts = z.union([z.string(), z.array(text)]);
+const texts = z.union([z.string(), list(text)]);
 
 /** A kind of block that is refused, because what it shows would be missed. */
 function unreadable(type: string, message: string) {
@@ -21,7 +23,7 @@ const document = z.object({
     "type",
     [
       z.object({ type: z.literal("text"), data: z.string() }),
-      z.object({ type: z.literal("content"), content: z.union([z.string(), z.array(z.union([text, image]))]) }),
+      z.object({ type: z.literal("content"), content: z.union([z.string(), list(kinds([text, image]))]) }),
     ],
     'expected "text" or "content": this model reads no files',
   ),
@@ -29,13 +31,13 @@ const document = z.object({
   context: optional(z.string()),
 });
 
-const searchResult = z.object({ type: z.literal("search_result"), source: z.string(), title: z.string(), content: z.array(text) });
+const searchResult = z.object({ type: z.literal("search_result"), source: z.string(), title: z.string(), content: list(text) });
 
 const shown = [text, document, searchResult, image] as const;
 const toolResult = z.object({
   type: z.literal("tool_result"),
   tool_use_id: z.string(),
-  content: optional(z.union([z.string(), z.array(z.union([...shown, otherThan("text", "document", "search_result", "image")]))])),
+  content: optional(z.union([z.string(), list(kinds([...shown, otherThan("text", "document", "search_result", "image")]))])),
   is_error: optional(z.boolean()),
 });
 const toolUse = z.object({
@@ -46,7 +48,7 @@ const toolUse = z.object({
 });
 const thinking = z.object({ type: z.literal("thinking"), thinking: z.string() });
 
-const block = z.union([
+const block = kinds([
   ...shown,
   toolResult,
   toolUse,
@@ -68,12 +70,11 @@ const format = optional(z.object({ type: z.literal("json_schema"), schema: z.rec
 
 const promptFields = {
   model: optional(z.string()),
-  messages: z
-    .array(z.object({ role: z.enum(["user", "assistant", "system"]), content: z.union([z.string(), z.array(block)]) }))
+  messages: list(z.object({ role: z.enum(["user", "assistant", "system"]), content: z.union([z.string(), list(block)]) }))
     .min(1)
     .max(100_000),
   system: optional(texts),
-  tools: optional(z.array(z.union([customTool, otherThan("custom")])).max(maxTools)),
+  tools: optional(list(kinds([customTool, otherThan("custom")])).max(maxTools)),
   tool_choice: optional(
     z.discriminatedUnion("type", [
       z.object({ type: z.enum(["auto", "any"]), ...parallel }),
@@ -84,7 +85,7 @@ const promptFields = {
   thinking: optional(z.object({ type: z.string(), budget_tokens: optional(z.int().min(1)), display: optional(z.string()) })),
   output_config: optional(z.object({ format })),
   output_format: format,
-  mcp_servers: optional(z.array(z.unknown())),
+  mcp_servers: optional(list(z.unknown())),
   context_management: optional(z.record(z.string(), z.unknown())),
   container: optional(z.unknown()),
 };

@@ -20,10 +20,13 @@ import {
   sampling,
   streaming,
   templateFields,
+  tokenIds,
   toolChoiceField,
   toolsField,
   turnFields,
 } from "./fields.ts";
+import { kinds } from "./kinds.ts";
+import { list, record } from "./list.ts";
 
 const named = { name: functionName, description: optional(z.string()), strict: optional(z.boolean()) };
 const schema = optional(z.union([z.record(z.string(), z.unknown()), z.boolean()]));
@@ -53,9 +56,9 @@ export const chatRequest = z
     tools: toolsField,
     tool_choice: toolChoiceField,
     parallel_tool_calls: optional(z.boolean()),
-    functions: optional(z.array(functionObject({})).min(1).max(128)),
+    functions: optional(list(functionObject({})).min(1).max(128)),
     function_call: optional(z.union([z.enum(["none", "auto"]), z.object({ name: z.string().min(1) })])),
-    modalities: optional(z.array(z.literal("text", "expected text: this model writes nothing else"))),
+    modalities: optional(list(z.literal("text", "expected text: this model writes nothing else"))),
     ...templateFields,
     ...turnFields,
   })
@@ -71,13 +74,10 @@ export const chatRequest = z
   }));
 export type ChatRequest = z.output<typeof chatRequest>;
 
-const ids = z.array(byServer.tokenId);
-
 export const completionRequest = z.object({
   ...streaming,
   ...sampling,
-  // Ids before texts: of a million of them each kind that they are not has something to say of each.
-  prompt: z.union([z.string(), ids.min(1), z.array(z.string()).min(1).max(128), z.array(ids.min(1)).min(1).max(128)]),
+  prompt: z.union([z.string(), tokenIds.min(1), list(z.string()).min(1).max(128), list(tokenIds.min(1)).min(1).max(128)]),
   echo: optional(z.boolean()),
   best_of: optional(z.int().min(1).max(128)),
   suffix: optional(z.string().max(0, "expected none: this model writes forward only")),
@@ -87,7 +87,7 @@ export type CompletionRequest = z.output<typeof completionRequest>;
 
 export const embeddingRequest = z.object({
   model: optional(z.string()),
-  input: z.union([z.string().min(1), ids.min(1), z.array(z.string().min(1)).min(1).max(2048), z.array(ids.min(1)).min(1).max(2048)]),
+  input: z.union([z.string().min(1), tokenIds.min(1), list(z.string().min(1)).min(1).max(2048), list(tokenIds.min(1)).min(1).max(2048)]),
   encoding_format: optional(z.enum(["float", "base64"])),
   dimensions: optional(byServer.dimensions),
 });
@@ -95,8 +95,7 @@ export const embeddingRequest = z.object({
 export const rerankRequest = z.object({
   model: optional(z.string()),
   query: z.string().regex(/\S/, "expected a text, found none"),
-  documents: z
-    .array(z.union([z.string(), z.object({ text: z.string() })]))
+  documents: list(z.union([z.string(), z.object({ text: z.string() })]))
     .min(1)
     .max(1000),
   top_n: optional(z.int().min(1)),
@@ -106,7 +105,7 @@ export const rerankRequest = z.object({
 /** Thoughts of earlier answers: no conversation by themselves. */
 const thought = { required: ["type"], properties: { type: { const: "reasoning" } } };
 
-const responseItem = z.union([
+const responseItem = kinds([
   z.object({
     type: z.literal("message").nullish(),
     role: z.enum(["system", "developer", "user", "assistant"]),
@@ -133,8 +132,7 @@ export const responseRequest = z
     model: optional(z.string()),
     input: z.union([
       z.string().min(1),
-      z
-        .array(responseItem)
+      list(responseItem)
         .max(65_536)
         .meta({ contains: { not: thought } }),
     ]),
@@ -153,7 +151,7 @@ export const responseRequest = z
         ),
       }),
     ),
-    tools: optional(z.array(z.union([functionObject({ type: z.literal("function") }), otherKind])).max(maxTools)),
+    tools: optional(list(kinds([functionObject({ type: z.literal("function") }), otherKind])).max(maxTools)),
     tool_choice: optional(
       z.union([
         z.enum(["none", "auto", "required"]),
@@ -162,8 +160,8 @@ export const responseRequest = z
       ]),
     ),
     parallel_tool_calls: optional(z.boolean()),
-    metadata: optional(z.record(z.string(), z.string())),
-    include: optional(z.array(z.string()).max(64)),
+    metadata: optional(record(z.string(), z.string())),
+    include: optional(list(z.string()).max(64)),
     store: optional(z.boolean()),
     previous_response_id: optional(z.string()),
     truncation: optional(z.enum(["auto", "disabled"])),
@@ -186,7 +184,7 @@ export const tokenizeRequest = z.union([
     .transform(({ model, prompt, add_special_tokens: addBos = true }) => ({ model, content: prompt, addBos, withPieces: false })),
 ]);
 
-export const detokenizeRequest = z.object({ ...forModel, tokens: ids });
+export const detokenizeRequest = z.object({ ...forModel, tokens: tokenIds });
 
 export const applyTemplateRequest = z
   .object({ ...forModel, messages, tools: toolsField, tool_choice: toolChoiceField, ...templateFields, ...turnFields })
