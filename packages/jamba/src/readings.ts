@@ -68,7 +68,7 @@ export async function embedTexts(
     engine.drop(sequence);
     out.set(unitVector(sum), i * dModel);
   };
-  await allOf(texts.map(embedOne));
+  await forAll(texts, embedOne);
   return new HostTensor("float32", out, [texts.length, dModel]);
 }
 
@@ -130,7 +130,7 @@ export async function scoreAll(
       engine.drop(rest.sequence);
       found.get(key)!.push(...rest.rows.flat());
     };
-    await allOf([...different].map(readRest)).finally(() => end(sequence, prompt));
+    await forAll([...different], readRest).finally(() => end(sequence, prompt));
   }
   return continuations.map((ids, i) => {
     const rows = found.get(keys[i]) ?? [];
@@ -171,9 +171,24 @@ function ownSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
   return signal && AbortSignal.any([signal]);
 }
 
-/** Waits for all, so that none goes on behind its caller's back, and then throws the first that failed. */
-async function allOf(work: readonly Promise<void>[]): Promise<void> {
-  for (const one of await Promise.allSettled(work)) if (one.status === "rejected") throw one.reason;
+/** Works that are begun before the first of them end: more than run at a time would only make the line longer for everybody. */
+const mostBegun = 64;
+
+/** Waits for all that were begun, so that none goes on behind its caller's back, and then throws the first that failed. */
+async function forAll<T>(items: readonly T[], work: (item: T, i: number) => Promise<void>): Promise<void> {
+  const left = items.entries();
+  let hasFailed = false;
+  const goOn = async () => {
+    for (const [i, item] of left) {
+      if (hasFailed) return;
+      await work(item, i).catch((error) => {
+        hasFailed = true;
+        throw error;
+      });
+    }
+  };
+  const all = Array.from({ length: Math.min(mostBegun, items.length) }, goOn);
+  for (const one of await Promise.allSettled(all)) if (one.status === "rejected") throw one.reason;
 }
 
 /** @throws BackendError as `JambaModel.forward` */

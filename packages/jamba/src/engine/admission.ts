@@ -76,7 +76,8 @@ export class Admission {
   }
 
   #callNext(): void {
-    while (this.#line.length > 0) {
+    // Looked at first: with no place free, nobody's turn has come.
+    while (this.#line.length > 0 && this.#running.size < this.#limits.sequences) {
       // Each who enters changes whose turn it is, as `inTurn` counts; whoever has the turn is waited for.
       this.#line = inTurn(this.#line, ({ due }) => due, this.#running);
       if (!this.#fits(this.#line[0].need)) return;
