@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { merged } from "./merged.ts";
 
 async function* counted(count: number, wait: () => Promise<unknown>, end: string): AsyncGenerator<number, string> {
@@ -40,9 +40,9 @@ test("the first failure ends it", async () => {
 });
 
 test("one that waits has nothing to do with what the others gave meanwhile", async () => {
-  let waits = 0;
-  const waiting = { next: () => ({ then: () => waits++ }) as unknown as Promise<IteratorResult<number, string>> };
-  const all = merged([waiting, counted(1000, async () => undefined, "")]);
+  const waiting = new Promise<IteratorResult<number, string>>(() => undefined);
+  const then = vi.spyOn(waiting, "then"); // which each Promise.race would call
+  const all = merged([{ next: () => waiting }, counted(1000, async () => undefined, "")]);
   for (let i = 0; i < 1001; i++) await all.next();
-  expect(waits).toBe(1);
+  expect(then.mock.calls.length).toBeLessThan(2);
 });
