@@ -56,6 +56,9 @@ async function placeOf(
   return { ids: await tokenizer.encodeAsync(text, { addBos: tokenizer.addBos, signal }), space: before.slice(text.length) };
 }
 
+/** Scores that are begun at a time: each takes the process a moment. */
+const mostBegun = 64;
+
 /** The sums of the log probabilities of `asked` after each of `all`. */
 async function logprobsAfter(
   model: JambaModel,
@@ -66,10 +69,16 @@ async function logprobsAfter(
   const shared = sharedLength(all);
   if (shared < worthSharing || all.length === 1) {
     const request = crypto.randomUUID();
-    // A signal for each: node warns of a leak where one has many listeners.
-    const scores = all.map((ids) => model.score(ids, asked, { tenant, request, signal: AbortSignal.any([signal]) }));
-    for (const one of await Promise.allSettled(scores)) if (one.status === "rejected") throw one.reason;
-    return (await Promise.all(scores)).map(({ logprob }) => logprob);
+    const found: number[] = [];
+    while (found.length < all.length) {
+      // A signal for each: node warns of a leak where one has many listeners.
+      const some = all
+        .slice(found.length, found.length + mostBegun)
+        .map((ids) => model.score(ids, asked, { tenant, request, signal: AbortSignal.any([signal]) }));
+      for (const one of await Promise.allSettled(some)) if (one.status === "rejected") throw one.reason;
+      found.push(...(await Promise.all(some)).map(({ logprob }) => logprob));
+    }
+    return found;
   }
   const rests = all.map((ids) => [...ids.slice(shared), ...asked]);
   const scores = await model.score(all[0].slice(0, shared), rests, { tenant, signal });

@@ -47,7 +47,7 @@ export interface AppOptions {
   shareCache?: Tenant["shares"];
   /** Where neither the request nor the model's generation_config.json says: 1 as OpenAI's if not given, and 0 always takes the most probable token. */
   temperature?: number;
-  /** Accept `grammar`. A grammar is a program: one that is made to can stop the server for ever. */
+  /** Accept `grammar`. A grammar is a program of its sender, compiled within bounds on work and memory. */
   allowGrammars?: boolean;
   /** A folder for conversations that /slots saves. Without it there are no slots. */
   slotsDir?: string;

@@ -85,7 +85,10 @@ async function startAnswers(call: Call<CompletionRequest>, prompts: readonly Tex
   const { tokenizer } = service.model;
   const textOf = async (prompt: TextOrIds) =>
     typeof prompt === "string" ? prompt : tokenizer.decodeAsync(prompt, { signal: exchange.left.signal });
-  return prompts.map((prompt) => {
+  const asked: Asked[] = [];
+  for (const prompt of prompts) {
+    // Each may take some milliseconds to become tokens.
+    if (asked.length > 0) await nextTurn();
     let text: string | undefined;
     let offset: number | undefined;
     let echoed: readonly ShownToken[] = [];
@@ -93,7 +96,7 @@ async function startAnswers(call: Call<CompletionRequest>, prompts: readonly Tex
       // An answer goes on from what was read.
       echoed = await promptLogprobs(service.model, prompt, { topLogprobs, keep: options.maxTokens !== 0, tenant: exchange.tenant, signal });
     };
-    return {
+    asked.push({
       answer: service.answer(prompt, { ...options, formatMs }, undefined, echo && topLogprobs !== undefined ? before : undefined),
       echo: async () => {
         text ??= echo ? await textOf(prompt) : "";
@@ -104,8 +107,9 @@ async function startAnswers(call: Call<CompletionRequest>, prompts: readonly Tex
         offset ??= firstOffset(text!, echoed);
         return offset;
       },
-    };
-  });
+    });
+  }
+  return asked;
 }
 
 /** The `n` answers whose tokens are the most probable, on average. */
