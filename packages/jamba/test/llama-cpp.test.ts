@@ -1,5 +1,6 @@
 // llama.cpp and this package on the same GGUF files: the same tokens of a text, the same answers, logits as close as a table says.
 
+import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -19,6 +20,9 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "llama-cpp-"));
 });
 afterAll(() => rm(folder, { recursive: true }));
+
+/** Whether llama.cpp multiplies by the tiles of newer Xeons. */
+const hasAmx = existsSync("/proc/cpuinfo") && /\bamx_int8\b/.test(readFileSync("/proc/cpuinfo", "utf8"));
 
 const steps = 12;
 /** Tokens of a prompt at most. */
@@ -103,27 +107,32 @@ describe.each(cases)("%s", (name) => {
     ({ ids, answers } = ready.get(name)!);
   });
 
-  test.each([...quantizeDtypes.entries()])("%i %s: logits are as close as the table says, and the answer is the same", async (i, dtype) => {
-    expect(answers[i], trouble).toBeDefined();
-    const theirs = answers[i].logits.flat();
-    await using model = await loadModel(fileOf(name, dtype), { kvDtype: "f32" });
-    const { logits, state } = await model.forward(ids, { logits: "all" });
-    state.dispose();
-    const ours = logits.data as Float32Array;
-    const error = Math.sqrt(squares(theirs, (v, j) => v - ours[j]) / squares(theirs, (v) => v));
-    expect(error).toBeLessThanOrEqual(bounds[name as Exclude<Case, "odd">][i]);
+  test.for([...quantizeDtypes.entries()])(
+    "%s: logits are as close as the table says, and the answer is the same",
+    async ([i, dtype], { skip }) => {
+      expect(answers[i], trouble).toBeDefined();
+      if (name === "long" && hasAmx && ["q4", "q8", "q4_k_m"].includes(dtype))
+        skip("llama.cpp with AMX gives logits of 0 or wrong ones for weights of this shape in blocks");
+      const theirs = answers[i].logits.flat();
+      await using model = await loadModel(fileOf(name, dtype), { kvDtype: "f32" });
+      const { logits, state } = await model.forward(ids, { logits: "all" });
+      state.dispose();
+      const ours = logits.data as Float32Array;
+      const error = Math.sqrt(squares(theirs, (v, j) => v - ours[j]) / squares(theirs, (v) => v));
+      expect(error).toBeLessThanOrEqual(bounds[name as Exclude<Case, "odd">][i]);
 
-    const { ids: answer } = await model.generate(ids, { maxTokens: steps, temperature: 0, ignoreEos: true });
-    const other = answer.findIndex((id, at) => id !== answers[i].greedy[at]);
-    if (other < 0) return;
-    // Only where two tokens are so close that what differs can turn them round.
-    const largest = theirs.reduce((max, v, j) => Math.max(max, Math.abs(v - ours[j])), 0);
-    const step = await model.forward([...ids, ...answer.slice(0, other)]);
-    step.state.dispose();
-    const row = step.logits.data as Float32Array;
-    expect(dtype).toMatch(/^q/);
-    expect(row[answer[other]] - row[answers[i].greedy[other]]).toBeLessThanOrEqual(2 * largest);
-  });
+      const { ids: answer } = await model.generate(ids, { maxTokens: steps, temperature: 0, ignoreEos: true });
+      const other = answer.findIndex((id, at) => id !== answers[i].greedy[at]);
+      if (other < 0) return;
+      // Only where two tokens are so close that what differs can turn them round.
+      const largest = theirs.reduce((max, v, j) => Math.max(max, Math.abs(v - ours[j])), 0);
+      const step = await model.forward([...ids, ...answer.slice(0, other)]);
+      step.state.dispose();
+      const row = step.logits.data as Float32Array;
+      expect(dtype).toMatch(/^q/);
+      expect(row[answer[other]] - row[answers[i].greedy[other]]).toBeLessThanOrEqual(2 * largest);
+    },
+  );
 
   if (name === "tiny" || name === "wide" || name === "long") return; // no golden, or a prompt that was cut
   test("f32: llama.cpp goes on as transformers did", async () => {

@@ -1,10 +1,12 @@
 // What the cache holds and how it is emptied, in caches that this loader, Python and links of all sorts may have made.
 
 import { existsSync } from "node:fs";
+import * as files from "node:fs/promises";
 import { cp, lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
-import { hostname, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { machineOf } from "../source/lease.ts";
 import { listCached, removeCached } from "./cached.ts";
 
 const [one, two] = ["1".repeat(40), "2".repeat(40)];
@@ -134,11 +136,12 @@ it("never removes what a link leads to outside the cache", async () => {
 it("leaves alone what is being downloaded, and not what a dead process left", async () => {
   await put("owner/model", one, "a.gguf", "a", 10);
   const lock = join(folderOf("owner/model"), "blobs", "b.jamba-lock");
-  await writeFile(lock, JSON.stringify({ pid: process.pid, host: hostname(), id: "x" }));
+  const machine = await machineOf(files);
+  await writeFile(lock, JSON.stringify({ pid: process.pid, machine, id: "x" }));
   await expect(remove("owner/model")).rejects.toMatchObject({ code: "LOAD", message: expect.stringMatching(/found one that goes on/) });
   expect((await lstat(lock)).isFile()).toBe(true);
   expect(await readlink(join(folderOf("owner/model"), "snapshots", one, "a.gguf"))).toBe("../../blobs/a");
-  await writeFile(lock, JSON.stringify({ pid: 2 ** 22 + 1, host: hostname(), id: "x" }));
+  await writeFile(lock, JSON.stringify({ pid: 2 ** 22 + 1, machine, id: "x" }));
   await remove("owner/model");
   expect(await readdir(cacheDir)).toEqual([]);
 });
