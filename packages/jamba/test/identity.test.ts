@@ -31,7 +31,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   server.close();
-  await rm(root, { recursive: true });
+  await rm(root, { recursive: true, maxRetries: 10, retryDelay: 100 });
 });
 
 /** Makes a folder of a model, and says what to load. */

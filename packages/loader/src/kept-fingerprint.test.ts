@@ -21,7 +21,8 @@ beforeEach(async () => {
   file = join(folder, "model.safetensors");
   kept = `${file}.jamba-fingerprint.json`;
 });
-afterEach(() => rm(root, { recursive: true }));
+// A fingerprint may still be on its way to its file.
+afterEach(() => rm(root, { recursive: true, maxRetries: 10, retryDelay: 100 }));
 
 const options = { keepFromBytes: 0 };
 
