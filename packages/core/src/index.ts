@@ -96,4 +96,6 @@ export type { AttentionState, ExpertArgs, LayerState, MambaState, MatmulOptions,
 export { record } from "./recorder.ts";
 export { openReference, type ReferenceKernels, type ReferenceOptions, referenceKernels } from "./reference/driver.ts";
 export { atOnce, inSlices, nextTurn } from "./slices.ts";
+export { openThread, type ThreadPort } from "./thread.ts";
 export { type TopRow, topOf } from "./top.ts";
+export { unlessAborted } from "./unless-aborted.ts";

@@ -1,51 +1,11 @@
 // Workers over the module's memory, for what takes long.
 
+import { openThread, type ThreadPort } from "@jamba/core";
 import type { Call, Message, Outcome, Place, Reply } from "./thread-code.ts";
 import code from "./thread-code.ts?text";
 
 /** Tokens of the text at `from`, written to `out`. */
 export type Encode = (from: number, length: number, out: number, room: number) => number;
-
-interface Port {
-  /** From here on it keeps no process from ending; a call that is under way has a timer that does. */
-  rest(): void;
-  post(message: Message): void;
-  listen(onMessage: (data: Reply) => void, onError: (error: unknown) => void): void;
-  /** Resolves when nothing of it runs any more. */
-  end(): Promise<unknown>;
-}
-
-async function openWorker(): Promise<Port> {
-  if (typeof process === "object" && process.versions?.node) {
-    const { Worker } = await import("node:worker_threads");
-    const place = `const { parentPort } = require("node:worker_threads");
-const self = { postMessage: (message) => parentPort.postMessage(message), onmessage: null };
-parentPort.on("message", (data) => self.onmessage({ data }));`;
-    // The engine's own stack ends before that in memory does, and with an error.
-    const worker = new Worker(`${place}\n${code}`, { eval: true, execArgv: [], stdout: false, resourceLimits: { stackSizeMb: 1 } });
-    return {
-      rest: () => worker.unref(),
-      post: (message) => worker.postMessage(message),
-      listen: (onMessage, onError) => void worker.on("message", onMessage).on("error", onError),
-      end: () => worker.terminate(),
-    };
-  }
-  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
-  const worker = new Worker(url);
-  return {
-    rest: () => undefined,
-    post: (message) => worker.postMessage(message),
-    listen: (onMessage, onError) => {
-      worker.onmessage = ({ data }) => onMessage(data);
-      worker.onerror = ({ message }) => onError(message ?? "it can't be loaded");
-    },
-    end: async () => {
-      worker.terminate();
-      URL.revokeObjectURL(url);
-      await new Promise((resolve) => setTimeout(resolve, 100)); // nothing tells when it has ended
-    },
-  };
-}
 
 /** None where the tokenizer throws; nobody above this would hear of it. */
 function tokensOf(encode: () => number): number {
@@ -70,17 +30,17 @@ export class Thread {
   readonly place: Place;
   /** Somebody is about to call. */
   isTaken = false;
-  readonly #port: Port;
+  readonly #port: ThreadPort<Message, Reply>;
   #ends: Ends | undefined;
   #failure: unknown;
 
-  private constructor(place: Place, port: Port) {
+  private constructor(place: Place, port: ThreadPort<Message, Reply>) {
     this.place = place;
     this.#port = port;
   }
 
   static async open(place: Place, module: WebAssembly.Module, memory: WebAssembly.Memory, encode: Encode): Promise<Thread> {
-    const port = await openWorker();
+    const port = await openThread<Message, Reply>(code);
     const thread = new Thread(place, port);
     const mail = new Int32Array(memory.buffer, place.mail, 2);
     let ready: () => void;

@@ -1,6 +1,6 @@
 // Grammars over the tokens of one model: compiled once each, and kept while there is room.
 
-import { JambaError } from "@jamba/core";
+import { JambaError, unlessAborted } from "@jamba/core";
 import { Grammar } from "./grammar.ts";
 import { Failure, Instance, maxTries, most } from "./instance.ts";
 import { type GrammarModule, loadModule } from "./module.ts";
@@ -93,7 +93,7 @@ export class Vocabulary {
   async compile(asked: string | Source, { signal, isSlow = false }: { signal?: AbortSignal; isSlow?: boolean } = {}): Promise<Grammar> {
     signal?.throwIfAborted();
     const source = typeof asked === "string" ? { text: asked, parts: [] } : asked;
-    const opened = await (signal ? unlessAborted(this.#current(), signal) : this.#current());
+    const opened = await unlessAborted(() => this.#current(), signal);
     const json = jsonOf(source);
     const isLong = isSlow || json.length > longText;
     const key = keyOf(json, isLong);
@@ -111,7 +111,8 @@ export class Vocabulary {
     // The one used last is at the end.
     this.#grammars.delete(key);
     this.#grammars.set(key, grammar);
-    return signal ? unlessAborted(grammar, signal) : grammar;
+    const found = grammar;
+    return unlessAborted(() => found, signal);
   }
 
   /** The next that asks for it has another. */
@@ -241,14 +242,4 @@ function concatenated(parts: readonly Uint8Array[]): Uint8Array {
     at += part.length;
   }
   return whole;
-}
-
-/** @throws the signal's reason, as soon as it aborts */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }

@@ -1,6 +1,6 @@
 // A conversation that keeps its state: each turn reads only what is new.
 
-import { JambaError } from "@jamba/core";
+import { JambaError, unlessAborted } from "@jamba/core";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { StreamDecoder } from "@jamba/tokenizer";
 import { AnswerParts } from "./answer/answer-parts.ts";
@@ -12,7 +12,6 @@ import { beside, decode, encode, type Reading } from "./answer/reading.ts";
 import { answerInRounds } from "./answer/run-tools.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import { readFitting } from "./answer/truncate.ts";
-import { unlessAborted } from "./answer/unless-aborted.ts";
 import type { KeptState } from "./engine/calls.ts";
 import { type ReadAs, readMeta, type WrittenMessage, writtenMeta } from "./session-file.ts";
 import { readStateFile, writeStateFile } from "./state/state-file.ts";

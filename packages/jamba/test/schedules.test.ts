@@ -17,6 +17,7 @@ import {
   type Session,
 } from "../src/index.ts";
 import { cpuAbsent, openCpu } from "./golden.ts";
+import { randomOf } from "./random.ts";
 
 const count = Number(process.env.JAMBA_SCHEDULES ?? 40);
 const only = process.env.JAMBA_SCHEDULE;
@@ -118,17 +119,6 @@ function turnAlone(steps: readonly Step[]): Promise<Essence> {
     await session.dispose();
     return result!;
   });
-}
-
-/** mulberry32 */
-function randomOf(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
 }
 
 interface Mine {

@@ -9,6 +9,7 @@ import { JambaError } from "@jamba/core";
 import { afterAll, expect, test, vi } from "vitest";
 import { type JambaModel, type LoadOptions, loadModel, type Result, type Session, type Tenant } from "../src/index.ts";
 import { cpuAbsent, goldenFolder } from "./golden.ts";
+import { randomOf } from "./random.ts";
 
 const count = Number(process.env.JAMBA_SCHEDULES ?? 200);
 const only = process.env.JAMBA_SCHEDULE;
@@ -22,17 +23,6 @@ async function open(source: string, options: LoadOptions = {}): Promise<JambaMod
   const model = await loadModel(source, { backend: "cpu", contextLength: 160, ...options });
   disposables.push(() => model.dispose());
   return model;
-}
-
-/** mulberry32 */
-function randomOf(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
 }
 
 /** What a call tells. */

@@ -1,4 +1,5 @@
 import { expect, test, vi } from "vitest";
+import { turnsDuring } from "../test/turns.ts";
 import { type Message, renderChat, renderChatAsync } from "./index.ts";
 
 const roles = ["user", "assistant"] as const;
@@ -7,21 +8,6 @@ const few: Message[] = many.slice(0, 3);
 const template = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}{{ tools | tojson if loop.first }}{% endfor %}";
 const slow = "{% for m in messages %}{% for i in range(10000) %}{% endfor %}{% endfor %}done";
 const endless = "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}";
-
-/** How often others had a turn. */
-async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
-  let turns = 0;
-  let isOver = false;
-  const turn = () => {
-    turns++;
-    if (!isOver) setImmediate(turn);
-  };
-  setImmediate(turn);
-  await work().finally(() => {
-    isOver = true;
-  });
-  return turns;
-}
 
 test.each([
   ["a long chat under a template", many, { template, tools: [{ name: "f", parameters: { type: "object" } }] }],

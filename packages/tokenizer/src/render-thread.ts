@@ -1,6 +1,6 @@
 // Conversations to text on workers: those that are long, and those whose template takes long.
 
-import { inSlices, JambaError, type JambaErrorCode, TokenizerError } from "@jamba/core";
+import { inSlices, JambaError, type JambaErrorCode, openThread, TokenizerError, unlessAborted } from "@jamba/core";
 import type { ChatOptions } from "./chat.ts";
 import type { Message } from "./messages.ts";
 import type { Reply, Request } from "./render-thread-code.ts";
@@ -38,7 +38,7 @@ export async function renderOnWorker(
   try {
     await inSlices(postAll(port, { messages, tools: tools ?? undefined, documents: documents ?? undefined }), signal);
     port.post({ options });
-    const reply = await orEnd(port.reply(), signal);
+    const reply = await replyOf(port, signal);
     isWhole = true;
     if ("text" in reply) return reply.text;
     const { code, message } = (reply as Extract<Reply, { error: object }>).error;
@@ -55,12 +55,25 @@ export async function renderOnWorker(
 
 async function take(signal: AbortSignal | undefined): Promise<Port> {
   signal?.throwIfAborted();
-  while (idle.length === 0 && opened >= mostWorkers) await new Promise<void>((resolve) => waiting.push(resolve));
+  while (idle.length === 0 && opened >= mostWorkers) {
+    let turn!: () => void;
+    const hasTurn = new Promise<void>((resolve) => {
+      turn = resolve;
+      waiting.push(turn);
+    });
+    await unlessAborted(() => hasTurn, signal).catch((error) => {
+      const at = waiting.indexOf(turn);
+      if (at >= 0) waiting.splice(at, 1);
+      // It had the turn already, which is the next one's.
+      else waiting.shift()?.();
+      throw error;
+    });
+  }
   const found = idle.pop();
   if (found) return found;
   opened++;
   try {
-    return await openWorker();
+    return await openPort();
   } catch (cause) {
     opened--;
     waiting.shift()?.();
@@ -83,87 +96,34 @@ function* postAll(
 }
 
 /** @throws the signal's reason or, after too long, TokenizerError; the worker has to be ended then */
-async function orEnd(reply: Promise<Reply>, signal: AbortSignal | undefined): Promise<Reply> {
+async function replyOf(port: Port, signal: AbortSignal | undefined): Promise<Reply> {
   let timer: ReturnType<typeof setTimeout> | undefined;
-  let abort: (() => void) | undefined;
-  const end = new Promise<never>((_, reject) => {
-    const late = () =>
-      reject(new TokenizerError(`chat template: expected one that takes at most ${mostMs} ms, found one that takes longer`));
-    timer = setTimeout(late, mostMs);
-    abort = () => reject(signal!.reason);
-    if (signal?.aborted) abort();
-    signal?.addEventListener("abort", abort);
+  const late = new Promise<never>((_, reject) => {
+    const found = new TokenizerError(`chat template: expected one that takes at most ${mostMs} ms, found one that takes longer`);
+    timer = setTimeout(() => reject(found), mostMs);
   });
-  try {
-    return await Promise.race([reply, end]);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", abort!);
-  }
+  return unlessAborted(() => Promise.race([port.reply(), late]), signal).finally(() => clearTimeout(timer));
 }
 
-async function openWorker(): Promise<Port> {
-  if (typeof process === "object" && process.versions?.node) {
-    const { Worker } = await import("node:worker_threads");
-    const place = `const { parentPort } = require("node:worker_threads");
-const self = { postMessage: (message) => parentPort.postMessage(message), onmessage: null };
-parentPort.on("message", (data) => self.onmessage({ data }));`;
-    const resourceLimits = { stackSizeMb: 1, maxOldGenerationSizeMb: mostHeapMb };
-    const worker = new Worker(`${place}\n${code}`, { eval: true, execArgv: [], stdout: false, resourceLimits });
-    const port = portOf(
-      (request) => worker.postMessage(request),
-      (onReply, onError) =>
-        void worker
-          .on("message", onReply)
-          .on("error", onError)
-          .on("exit", () => onError("it ended")),
-      () => void worker.terminate(),
-    );
-    await port.reply();
-    // From here on it keeps no process from ending; a call that is under way has a timer that does.
-    worker.unref();
-    return port;
-  }
-  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
-  const worker = new Worker(url);
-  const port = portOf(
-    (request) => worker.postMessage(request),
-    (onReply, onError) => {
-      worker.onmessage = ({ data }) => onReply(data);
-      worker.onerror = ({ message }) => onError(message ?? "it can't be loaded");
-    },
-    () => {
-      worker.terminate();
-      URL.revokeObjectURL(url);
-    },
-  );
-  await port.reply();
-  return port;
-}
-
-function portOf(
-  post: (request: Request) => void,
-  listen: (onReply: (reply: Reply) => void, onError: (error: unknown) => void) => void,
-  end: () => void,
-): Port {
+async function openPort(): Promise<Port> {
+  const thread = await openThread<Request, Reply>(code, { mostHeapMb });
   let failure: unknown;
   let settle: { resolve(reply: Reply): void; reject(error: unknown): void } | undefined;
-  listen(
+  thread.listen(
     (reply) => settle?.resolve(reply),
     (error) => {
       failure ??= error;
       settle?.reject(failed(failure));
     },
   );
-  return {
-    post,
-    end,
-    reply: () =>
-      new Promise((resolve, reject) => {
-        settle = { resolve, reject };
-        if (failure !== undefined) reject(failed(failure));
-      }),
-  };
+  const reply = () =>
+    new Promise<Reply>((resolve, reject) => {
+      settle = { resolve, reject };
+      if (failure !== undefined) reject(failed(failure));
+    });
+  await reply();
+  thread.rest();
+  return { post: thread.post, reply, end: () => void thread.end() };
 }
 
 function failed(cause: unknown): TokenizerError {

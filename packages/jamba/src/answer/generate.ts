@@ -1,5 +1,6 @@
 // One answer, token by token. Ends at a stop id, a stop text, a limit or an abort.
 
+import { unlessAborted } from "@jamba/core";
 import type { Tokenizer } from "@jamba/tokenizer";
 import type { KeptState } from "../engine/calls.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -16,7 +17,6 @@ import { Lookahead } from "./prompt-lookup.ts";
 import type { Round, ToolResult } from "./run-tools.ts";
 import { draw, logprobsOf, questionsOf, sampleRow, uniform } from "./sampler.ts";
 import { type TokenLogprob, withText } from "./token-text.ts";
-import { unlessAborted } from "./unless-aborted.ts";
 
 /** A piece of the answer, as soon as it can't change any more. */
 export interface Part {

@@ -37,26 +37,21 @@ export function* render(tokenizer: Tokenizer, ...[messages, options]: Parameters
 }
 
 export function atOnce<T>(reading: Reading<T>): T {
-  for (let next = reading.next(); ; ) {
-    if (next.done) return next.value;
-    let found: unknown;
-    try {
-      found = next.value.now();
-    } catch (error) {
-      next = reading.throw(error);
-      continue;
-    }
-    next = reading.next(found);
-  }
+  return inPlace(reading, (work) => work.now()) as T;
 }
 
 /** @returns undefined where it takes more than some milliseconds */
 export function ifQuick<T>(reading: Reading<T>): T | undefined {
+  return inPlace(reading, (work) => work.quick());
+}
+
+/** @param how undefined ends it */
+function inPlace<T>(reading: Reading<T>, how: (work: Work) => unknown): T | undefined {
   for (let next = reading.next(); ; ) {
     if (next.done) return next.value;
     let found: unknown;
     try {
-      found = next.value.quick();
+      found = how(next.value);
     } catch (error) {
       next = reading.throw(error);
       continue;

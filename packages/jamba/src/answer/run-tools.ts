@@ -1,12 +1,12 @@
 // Answers whose calls of tools are run, and answered in turn, until the model calls none.
 
+import { unlessAborted } from "@jamba/core";
 import type { Message } from "@jamba/tokenizer";
 import type { AnswerCall } from "./answer-parts.ts";
 import type { Part, Result } from "./generate.ts";
 import { merged } from "./merged.ts";
 import type { CheckedOptions } from "./options.ts";
 import type { RunTool } from "./tools.ts";
-import { unlessAborted } from "./unless-aborted.ts";
 
 /** What came of a call. */
 export interface ToolResult {

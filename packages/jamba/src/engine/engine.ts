@@ -152,13 +152,18 @@ export class Engine {
     fetched: KeptState[],
     signal: AbortSignal | undefined,
   ): Promise<Path> {
-    for (const one of made ? [made, undefined] : [undefined]) {
-      const path = pathOf(ids, owner, one);
-      const found = await this.#fetch(path, owner, one, signal);
+    const fetch = async (path: Path, from?: Made) => {
+      const found = await this.#fetch(path, owner, from, signal);
       if (found) fetched.push(found);
-      if (!one || (this.#tree.match(path).snapshot?.depth ?? 0) >= madeTokens(one)) return path;
+    };
+    if (made) {
+      const path = pathOf(ids, owner, made);
+      await fetch(path, made);
+      if ((this.#tree.match(path).snapshot?.depth ?? 0) >= madeTokens(made)) return path;
     }
-    throw new Error("unreachable");
+    const path = pathOf(ids, owner);
+    await fetch(path);
+    return path;
   }
 
   /** From the disk, pinned, if it has read more of `path` than what is kept here. */

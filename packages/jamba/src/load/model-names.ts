@@ -1,6 +1,6 @@
 // Names a loaded model by all bytes of its weights, when that is first needed or in the background.
 
-import { JambaError } from "@jamba/core";
+import { JambaError, unlessAborted } from "@jamba/core";
 import { type Checkpoint, fingerprintsOf, keptFingerprint, tokenizerFingerprint } from "@jamba/loader";
 import type { Identity, IdentitySource } from "../state/identity.ts";
 import { type Prepared, packedName } from "./prepared.ts";
@@ -66,7 +66,7 @@ export class ModelNames implements IdentitySource {
     signal?.throwIfAborted();
     this.#isUrgent = true;
     this.begin();
-    return signal ? abortable(this.#identity!, signal) : this.#identity!;
+    return unlessAborted(() => this.#identity!, signal);
   }
 
   async dispose(): Promise<void> {
@@ -95,12 +95,4 @@ export class ModelNames implements IdentitySource {
     const modelBefore = isWhole || prepared.packed === undefined ? (prepared.model ?? sampled) : undefined;
     return { model: (isWhole ? prepared.fingerprint : undefined) ?? weights, modelBefore, weights, tokenizer };
   }
-}
-
-function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }
