@@ -32,7 +32,7 @@ const tool = (random, fields) => ({
 const chat = (body) => ["/v1/chat/completions", { messages, max_tokens: 256, ...body }];
 
 /** Requests that take as much as they may. */
-export const heavy = [
+const heavy = [
   () => chat({ n: 128, ignore_eos: true, stream: true }),
   () => ["/v1/completions", { prompt: Array(128).fill("Once upon a time"), max_tokens: 64 }],
   () => chat({ n: 8, logprobs: true, top_logprobs: 20, ignore_eos: true }),
@@ -86,11 +86,19 @@ export class Attacker {
     this.#key = key;
   }
 
+  /** Each request once. */
+  async actAll(random) {
+    for (const request of heavy) await this.#ask(request(random), patienceMs);
+  }
+
   async act(random) {
     if (random() < 0.3) return this.#hold(random);
-    const [path, body] = heavy[Math.floor(random() * heavy.length)](random);
+    await this.#ask(heavy[Math.floor(random() * heavy.length)](random), random() < 0.5 ? 500 * random() : patienceMs);
+  }
+
+  async #ask([path, body], mostMs) {
     const controller = new AbortController();
-    const leave = setTimeout(() => controller.abort(), random() < 0.5 ? 500 * random() : patienceMs);
+    const leave = setTimeout(() => controller.abort(), mostMs);
     try {
       const headers = { authorization: `Bearer ${this.#key}`, "content-type": "application/json" };
       const response = await fetch(this.#url + path, { method: "POST", headers, body: JSON.stringify(body), signal: controller.signal });

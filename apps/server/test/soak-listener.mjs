@@ -1,11 +1,15 @@
-// A client that does nothing but listen to its own stream, and notes how long it has to wait for each token.
+// A client that does nothing but listen to its own stream, and notes how long it has to wait for each token. A process of its own: what
+// other clients do would hold it up.
 
+import { fork } from "node:child_process";
+import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 
 /** Milliseconds; shorter waits are not looked at one by one. */
 const worthNoting = 20;
 
-export class Listener {
+class Listener {
   /** Waits as [begin, end] in milliseconds of the wall clock. */
   gaps = [];
   waits = 0;
@@ -50,17 +54,36 @@ export class Listener {
     this.#text ??= text;
     if (text !== this.#text) this.wrong.push(`the listener: expected ${JSON.stringify(this.#text)}, found ${JSON.stringify(text)}`);
   }
+}
 
-  /**
-   * The longest wait beyond a step of the listener's own.
-   * @param steps of the engine, as [begin, end]
-   */
-  longestBeyond(steps) {
-    let longest = 0;
-    for (const [from, to] of this.gaps) {
-      const own = Math.max(0, ...steps.filter(([begin, end]) => end > from && begin < to).map(([begin, end]) => end - begin));
-      longest = Math.max(longest, to - from - own);
-    }
-    return longest;
+/**
+ * The longest wait beyond a step of the listener's own.
+ * @param gaps waits, and @param steps of the engine, each as [begin, end] in milliseconds of the wall clock
+ */
+export function longestBeyond(gaps, steps) {
+  let longest = 0;
+  for (const [from, to] of gaps) {
+    const own = Math.max(0, ...steps.filter(([begin, end]) => end > from && begin < to).map(([begin, end]) => end - begin));
+    longest = Math.max(longest, to - from - own);
   }
+  return longest;
+}
+
+/** @returns what gives what was heard so far, as `{ gaps, waits, wrong }`, and what ends it */
+export function startListener(url, key) {
+  const child = fork(new URL(import.meta.url), [url, key]);
+  process.once("exit", () => child.kill());
+  return {
+    async heard() {
+      child.send("tell");
+      return (await once(child, "message"))[0];
+    },
+    end: () => child.kill(),
+  };
+}
+
+if (process.send && process.argv[1] === fileURLToPath(import.meta.url)) {
+  const listener = new Listener(...process.argv.slice(2));
+  process.on("message", () => process.send({ gaps: listener.gaps, waits: listener.waits, wrong: listener.wrong }));
+  for (;;) await listener.listen();
 }

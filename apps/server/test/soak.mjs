@@ -10,7 +10,7 @@ import { parseArgs } from "node:util";
 import { Attacker } from "./soak-attacks.mjs";
 import { casesOf, randomFrom } from "./soak-cases.mjs";
 import { Client } from "./soak-client.mjs";
-import { Listener } from "./soak-listener.mjs";
+import { longestBeyond, startListener } from "./soak-listener.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -44,9 +44,12 @@ const stateNow = async (which = "now") => {
 
 const random = randomFrom(seed);
 const client = new Client(url, limits.apiKeys[0]);
+const attacker = new Attacker(url, limits.apiKeys[1]);
 const settled = [];
 for (const [path, body] of casesOf(random, 96)) settled.push({ path, body, answer: await client.ask(path, body) });
 for (const { path, body, answer } of settled) client.compare("alone again", path, answer, await client.ask(path, body));
+// What attackers fill once stays: formats, templates, vocabularies.
+await attacker.actAll(random);
 await sleep(idleMs);
 const floor = await stateNow("settled");
 
@@ -59,15 +62,10 @@ const keepAt = (count, act) =>
     const own = randomFrom(1000 * seed + i);
     while (!isOver) await act(own);
   });
-const attacker = new Attacker(url, limits.apiKeys[1]);
-const listener = new Listener(url, limits.apiKeys[2]);
+const listener = startListener(url, limits.apiKeys[2]);
 const steps = [];
 let longestHoldMs = 0;
-const clientsDone = Promise.all([
-  ...keepAt(clients, (own) => client.act(own, settled)),
-  ...keepAt(attackers, (own) => attacker.act(own)),
-  ...keepAt(1, () => listener.listen()),
-]);
+const clientsDone = Promise.all([...keepAt(clients, (own) => client.act(own, settled)), ...keepAt(attackers, (own) => attacker.act(own))]);
 for (let told = 0; minutesSince() < minutes; ) {
   await sleep(Math.min(5000, (minutes - minutesSince()) * 60_000));
   const { rss, fds, heap, ...now } = await stateNow();
@@ -78,10 +76,12 @@ for (let told = 0; minutesSince() < minutes; ) {
   told = Math.floor(minutesSince());
   console.log(
     `minute ${minutesSince().toFixed(1)}: RSS ${mb(rss)}, heap ${mb(heap)}, ${fds} files and sockets, ${client.counts()}; held for ${longestHoldMs.toFixed(0)} ms at most, ` +
-      `listener ${listener.longestBeyond(steps).toFixed(0)} ms`,
+      `listener ${longestBeyond((await listener.heard()).gaps, steps).toFixed(0)} ms`,
   );
 }
 isOver = true;
+const heard = await listener.heard();
+listener.end();
 await clientsDone;
 for (const { path, body, answer } of client.fresh) client.compare("asked alone later", path, answer, await client.ask(path, body));
 await sleep(idleMs);
@@ -90,15 +90,15 @@ const metrics = await (await fetch(`${url}/metrics`, { headers: { authorization:
 child.send("close");
 const closed = await Promise.race([exited, sleep(20_000, undefined, { ref: false })]);
 
-const wrong = [...client.wrong, ...listener.wrong];
-const beyondMs = listener.longestBeyond([...steps, ...end.steps]);
+const wrong = [...client.wrong, ...heard.wrong];
+const beyondMs = longestBeyond(heard.gaps, [...steps, ...end.steps]);
 const expectThat = (isSo, what) => isSo || wrong.push(what);
 const { running, waiting } = end.stats.requests;
 expectThat(running === 0 && waiting === 0, `${running} run and ${waiting} wait at the end`);
 for (const gauge of ["jamba_requests_processing", "jamba_requests_deferred"])
   expectThat(new RegExp(`^${gauge} 0$`, "m").test(metrics), `${gauge} is not 0 at the end`);
 expectThat(beyondMs <= mostBeyondMs, `the listener waited ${beyondMs.toFixed(0)} ms beyond a step of its own`);
-expectThat(listener.waits > 0, "the listener heard nothing");
+expectThat(heard.waits > 0, "the listener heard nothing");
 expectThat(end.failures.length === 0, `${end.failures.length} answers of status 500, the first: ${JSON.stringify(end.failures[0])}`);
 // One connection may be that of the last request; threads that formats are compiled on come with the load, and stay.
 expectThat(end.fds <= floor.fds + 1 + filesOfThreads, `${end.fds} files and sockets at the end, ${floor.fds} before`);
@@ -118,7 +118,7 @@ console.log(
   `${wrong.length === 0 ? "ok" : `${wrong.length} WRONG`}: ${minutes} minutes, ${clients} clients, ${client.counts()}; RSS ${mb(floor.rss)} before, ` +
     `${mb(steady[0].rss)} at minute ${steady[0].minute.toFixed(1)}, ${mb(end.rss)} at the end, ${mb(slope.rss)} a minute; heap ${mb(floor.heap)} and ${mb(end.heap)}; ` +
     `files and sockets ${floor.fds} and ${end.fds}; ${attackers} attackers: ${JSON.stringify(attacker.counts)}; the listener waited ${beyondMs.toFixed(0)} ms ` +
-    `beyond its own step at most, of ${listener.waits} tokens; the process was held for ${longestHoldMs.toFixed(0)} ms at most`,
+    `beyond its own step at most, of ${heard.waits} tokens; the process was held for ${longestHoldMs.toFixed(0)} ms at most`,
 );
 process.exit(wrong.length === 0 ? 0 : 1);
 
