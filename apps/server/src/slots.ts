@@ -48,8 +48,12 @@ class Slot {
   async save(path: string): Promise<void> {
     if (this.#asleep) {
       const copy = `${path}.partial-${randomUUID()}`;
-      await copyFile(this.#asleep.path, copy);
-      return rename(copy, path);
+      try {
+        await copyFile(this.#asleep.path, copy);
+        return await rename(copy, path);
+      } finally {
+        await rm(copy, { force: true }); // where the disk was full
+      }
     }
     if (!this.#session)
       throw new ApiError(404, "id: expected a slot with a conversation, found an empty one; ask with id_slot first", { param: "id" });
