@@ -90,6 +90,7 @@ export {
   type WeightDtype,
 } from "./dtype.ts";
 export { BackendError, DtypeError, JambaError, type JambaErrorCode, LoadError, ShapeError, TokenizerError } from "./errors.ts";
+export { fromNode, hasNode } from "./from-node.ts";
 export { type Fusion, fusions, type Rewrite } from "./lower/fuse.ts";
 export { type LoweringTarget, lower, type Output, type Plan, traced } from "./lower/lower.ts";
 export type { AttentionState, ExpertArgs, LayerState, MambaState, MatmulOptions, Ops } from "./ops.ts";

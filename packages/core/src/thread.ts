@@ -1,5 +1,7 @@
 // Workers whose code is a text in the build, so that no bundler has to find a file.
 
+import { fromNode, hasNode } from "./from-node.ts";
+
 /** A worker of any place where JavaScript runs; its code has `self.postMessage` and `self.onmessage`, as in a page. */
 export interface ThreadPort<Sent, Heard> {
   post(message: Sent): void;
@@ -23,8 +25,8 @@ export async function openThread<Sent, Heard>(
   code: string,
   { mostHeapMb }: { readonly mostHeapMb?: number } = {},
 ): Promise<ThreadPort<Sent, Heard>> {
-  if (typeof process === "object" && process.versions?.node) {
-    const { Worker } = await import("node:worker_threads");
+  if (hasNode()) {
+    const { Worker } = await fromNode<typeof import("node:worker_threads")>("node:worker_threads");
     // The engine's own stack ends before that in memory does, and with an error.
     const resourceLimits = { stackSizeMb: 1, ...(mostHeapMb !== undefined && { maxOldGenerationSizeMb: mostHeapMb }) };
     const worker = new Worker(`${inNode}\n${code}`, { eval: true, execArgv: [], stdout: false, resourceLimits });

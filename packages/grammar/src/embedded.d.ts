@@ -1,5 +1,5 @@
 declare module "*.wasm.gz" {
-  const bytes: Uint8Array;
+  const bytes: Uint8Array<ArrayBuffer>;
   // biome-ignore lint/style/noDefaultExport: what bundlers make of a file of bytes
   export default bytes;
 }

@@ -62,7 +62,10 @@ const checked = sanitize ? [`-fsanitize=${sanitize}`, "-fno-omit-frame-pointer",
 
 function sources() {
   const read = (folder) =>
-    readdirSync(folder, { withFileTypes: true }).flatMap((e) => (e.isDirectory() ? read(join(folder, e.name)) : join(folder, e.name)));
+    readdirSync(folder, { withFileTypes: true }).flatMap((e) => {
+      if (!e.isDirectory()) return join(folder, e.name);
+      return e.name === "wasm" ? [] : read(join(folder, e.name));
+    });
   return read(native).sort();
 }
 

@@ -17,6 +17,8 @@ export interface DeviceInfo {
   readonly features: readonly string[];
   /** Sentences for people: faster backends that were tried before this one, each with why it can't be used. */
   readonly passedOver?: readonly string[];
+  /** Sentences for people: what makes it slower here than it could be, and what to do. */
+  readonly warnings?: readonly string[];
   readonly threads: number;
   readonly weightDtypes: readonly WeightDtype[];
   /** Formats that keys and values can be kept in, the default first. */

@@ -1,11 +1,12 @@
 // How much memory there is for backends that compute in the host's own, in Node and in a page.
 
+import { fromNode, hasNode } from "../from-node.ts";
 import type { Room } from "./backend.ts";
 
 /** Of the machine or, where there is one, the limit that its container sets. */
 export async function hostRoom(): Promise<Room> {
-  if (typeof process !== "undefined" && process.versions?.node) {
-    const { totalmem, freemem } = await import("node:os");
+  if (hasNode()) {
+    const { totalmem, freemem } = await fromNode<typeof import("node:os")>("node:os");
     const limit = process.constrainedMemory();
     const totalBytes = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
     // macOS leaves next to nothing free, and frees what it keeps when it is asked for more.

@@ -1,6 +1,6 @@
 // Writes a folder that loads as it is: weights are converted and packed once, here, and never again.
 
-import { type Backend, BackendError, JambaError, LoadError, type WeightDtype, type WeightSource } from "@jamba/core";
+import { type Backend, BackendError, fromNode, JambaError, LoadError, type WeightDtype, type WeightSource } from "@jamba/core";
 import {
   type Checkpoint,
   fingerprint,
@@ -232,7 +232,10 @@ function isCheckpoint(source: ModelSource | Checkpoint): source is Checkpoint {
 
 async function fileSystem() {
   try {
-    const [files, { join, resolve }] = await Promise.all([import("node:fs/promises"), import("node:path")]);
+    const [files, { join, resolve }] = await Promise.all([
+      fromNode<typeof import("node:fs/promises")>("node:fs/promises"),
+      fromNode<typeof import("node:path")>("node:path"),
+    ]);
     return { ...files, join, resolve };
   } catch (cause) {
     throw new JambaError("UNSUPPORTED", "prepareModel: expected a file system to write to, found none in this runtime", { cause });

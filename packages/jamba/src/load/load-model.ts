@@ -1,6 +1,6 @@
 // From a source to a loaded model: checkpoint, config, backend, weights, tokenizer.
 
-import { JambaError, type WeightDtype } from "@jamba/core";
+import { type Backend, JambaError, type WeightDtype } from "@jamba/core";
 import { parseConfig, parseGenerationConfig } from "@jamba/loader";
 import { loadTokenizer, type Tokenizer } from "@jamba/tokenizer";
 import { Engine } from "../engine/engine.ts";
@@ -12,7 +12,7 @@ import { DiskCache } from "../state/disk-cache.ts";
 import { checkLoadOptions, collectWarnings, type LoadOptions, reportTo } from "./load-options.ts";
 import { ModelNames } from "./model-names.ts";
 import { closeAll, defaultKvDtype, expectKvDtype, openDevice } from "./open-device.ts";
-import { checkpointOpener, loadWeights } from "./open-weights.ts";
+import { checkpointOpener, loadWeights, withWhatFits } from "./open-weights.ts";
 import { preparedOf, preparedOpener } from "./prepared.ts";
 import { fetchSource, type ModelSource } from "./source.ts";
 
@@ -26,6 +26,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
   const { dtype = "auto", signal } = options;
   const checkpoint = await fetchSource(source, options);
   const closers: (() => unknown)[] = [];
+  let opened: Backend | undefined;
   try {
     const { warnings, warn } = collectWarnings(options.onWarning);
     for (const warning of checkpoint.warnings ?? []) warn(warning);
@@ -41,6 +42,9 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     closers.push(() => constraints?.dispose());
     if (options.formats !== "when-used") constraints?.prepare();
     const { backend, device } = await openDevice(options, closers);
+    opened = backend;
+    if (device.passedOver) warn(device.passedOver.join("; "));
+    for (const warning of device.warnings ?? []) warn(warning);
     expectKvDtype(options.kvDtype, device);
     const counts = new Map<WeightDtype, number>();
     const progress = reportTo(options.onProgress, dtype, checkpoint);
@@ -84,7 +88,8 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
       warnings,
       release: () => closeAll(closers),
     });
-  } catch (error) {
+  } catch (cause) {
+    const error = opened ? await withWhatFits(cause, checkpoint, opened) : cause;
     await closeAll(closers);
     await checkpoint.close();
     throw error;

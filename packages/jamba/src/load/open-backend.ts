@@ -1,6 +1,6 @@
 // The one place that knows which backends there are.
 
-import { type Backend, BackendError, type DeviceInfo, JambaError, openReference } from "@jamba/core";
+import { type Backend, BackendError, type DeviceInfo, hasNode, JambaError, openReference } from "@jamba/core";
 
 export type BackendName = "auto" | "cuda" | "webgpu" | "cpu" | "wasm" | "reference";
 
@@ -20,15 +20,24 @@ interface Entry {
   readonly backend: DeviceStatus["backend"];
   /** Opens it, or throws why it can't; absent from this version if there is none. */
   readonly open?: (options: OpenOptions) => Promise<Backend>;
+  /** Whether "auto" expects it to work here; yes if not given. */
+  readonly isExpected?: () => boolean;
+  /** How much longer it takes than the native kernels of a processor, about. */
+  readonly slower?: string;
 }
 
 /** Fastest first: the order in which "auto" tries. */
 const entries: readonly Entry[] = [
   { backend: "cuda" },
   { backend: "webgpu" },
-  { backend: "cpu", open: async (options) => (await import("@jamba/backend-cpu")).openCpuBackend(options) },
-  { backend: "wasm" },
-  { backend: "reference", open: async () => openReference() },
+  {
+    backend: "cpu",
+    open: async (options) => (await import("@jamba/backend-cpu")).openCpuBackend(options),
+    // No page loads native code: nothing is passed over there.
+    isExpected: hasNode,
+  },
+  { backend: "wasm", open: async (options) => (await import("@jamba/backend-cpu")).openWasmBackend(options), slower: "2 to 3 times" },
+  { backend: "reference", open: async () => openReference(), slower: "15 to 40 times" },
 ];
 
 const absent = "not part of this version of jamba";
@@ -66,9 +75,13 @@ export async function openBackend(name: BackendName, options: OpenOptions = {}):
     );
   }
   const passedOver: string[] = [];
-  for (const { backend, open } of wanted) {
+  for (const { backend, open, isExpected, slower } of wanted) {
+    if (name === "auto" && isExpected?.() === false) continue;
     try {
-      if (open) return { backend: await open(options), passedOver };
+      if (!open) continue;
+      const opened = await open(options);
+      if (passedOver.length > 0 && slower) passedOver.push(`${backend} runs instead, which takes about ${slower} as long`);
+      return { backend: opened, passedOver };
     } catch (error) {
       if (error instanceof JambaError && error.code === "OPTION") throw error;
       passedOver.push(`${backend} can't be used: ${reasonOf(error)}`);

@@ -1,7 +1,25 @@
 // From a checkpoint's tensors to the model's weights: which dtype each is held in.
 
-import { type Backend, type DeviceInfo, DtypeError, packedDtypeOf, type StoredDtype, type Weight, type WeightDtype } from "@jamba/core";
-import { type JambaConfig, type ModelTensor, modelSources, modelTensors, type TensorFile, type TensorRole } from "@jamba/loader";
+import {
+  type Backend,
+  type DeviceInfo,
+  DtypeError,
+  JambaError,
+  packedDtypeOf,
+  type StoredDtype,
+  type Weight,
+  type WeightDtype,
+} from "@jamba/core";
+import {
+  type Checkpoint,
+  type JambaConfig,
+  type ModelTensor,
+  modelSources,
+  modelTensors,
+  parseConfig,
+  type TensorFile,
+  type TensorRole,
+} from "@jamba/loader";
 import { type ModelWeights, placeWeights } from "../model/weights.ts";
 import { deviceText } from "./open-backend.ts";
 
@@ -70,4 +88,26 @@ export function expectDtype(asked: LoadDtype, device: DeviceInfo): void {
     asked === "auto" ? [] : asked === "experts-int8" ? ["q8"] : asked === "q4" ? ["q4", "q8"] : [asked];
   if (needed.every((dtype) => device.weightDtypes.includes(dtype))) return;
   throw new DtypeError(`dtype: expected auto or one of ${device.weightDtypes.join(", ")}, found ${asked} on ${deviceText(device)}`);
+}
+
+/** @returns an error of a device without the memory for a model as the same one that names the dtypes that would fit; others as they are */
+export async function withWhatFits(cause: unknown, { config: json, tensors }: Checkpoint, backend: Backend): Promise<unknown> {
+  if (!(cause instanceof JambaError) || cause.code !== "OUT_OF_MEMORY") return cause;
+  const { totalBytes } = await backend.room();
+  if (totalBytes === undefined || tensors.size === 0) return cause;
+  const config = parseConfig(json);
+  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
+  // Weights take the most by far; the context's share is what is left.
+  const fitting = (["bf16", "q8", "q4"] as const).flatMap((dtype) => {
+    const bytes = modelTensors(config)
+      .map(({ shape, role }) => backend.weightBytes(shape, dtypeFor(role, dtype, "bf16", backend.device)))
+      .reduce((a, b) => a + b, 0);
+    return bytes < 0.9 * totalBytes ? [`${dtype} (${gigabytes(bytes)})`] : [];
+  });
+  const hint = fitting.length > 0 ? `weights would fit as ${fitting.join(", ")}` : "its weights fit in no dtype";
+  return new JambaError(
+    "OUT_OF_MEMORY",
+    `${cause.message}; of the ${gigabytes(totalBytes)} of the ${backend.device.kind} backend: ${hint}`,
+    { cause },
+  );
 }

@@ -1,6 +1,6 @@
 // Where a model comes from: files, the hub, or the package of the small one.
 
-import { JambaError, LoadError } from "@jamba/core";
+import { fromNode, JambaError, LoadError } from "@jamba/core";
 import { type Checkpoint, type CheckpointSource, download, isOnHub, openCheckpoint } from "@jamba/loader";
 import type { LoadOptions } from "./load-options.ts";
 
@@ -68,7 +68,10 @@ function wrongSource(source: unknown): string {
 async function tinyModel(): Promise<string> {
   const name = "@jamba/tiny-model";
   const reasons: unknown[] = [];
-  const [{ createRequire }, { dirname, join }] = await Promise.all([import("node:module"), import("node:path")]);
+  const [{ createRequire }, { dirname, join }] = await Promise.all([
+    fromNode<typeof import("node:module")>("node:module"),
+    fromNode<typeof import("node:path")>("node:path"),
+  ]);
   // Beside this package, or else beside the program that uses it.
   for (const from of [import.meta.url, join(process.cwd(), "package.json")]) {
     try {

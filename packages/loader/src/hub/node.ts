@@ -1,6 +1,6 @@
 // The parts of Node that downloads need. Elsewhere, as in browsers, asking for them throws.
 
-import { JambaError } from "@jamba/core";
+import { fromNode, JambaError } from "@jamba/core";
 
 /** Files of this ending lie beside weights (kept-fingerprint.ts): they are no download. */
 export const keptFingerprintSuffix = ".jamba-fingerprint.json";
@@ -11,11 +11,11 @@ export type Node = Awaited<ReturnType<typeof node>>;
 export async function node() {
   try {
     // Awaited right inside the try: there bundlers for browsers warn, and put an empty module or a throw.
-    const files = await import("node:fs/promises");
-    const paths = await import("node:path");
-    const os = await import("node:os");
-    const net = await import("node:net");
-    const { createHash, randomUUID } = await import("node:crypto");
+    const files = await fromNode<typeof import("node:fs/promises")>("node:fs/promises");
+    const paths = await fromNode<typeof import("node:path")>("node:path");
+    const os = await fromNode<typeof import("node:os")>("node:os");
+    const net = await fromNode<typeof import("node:net")>("node:net");
+    const { createHash, randomUUID } = await fromNode<typeof import("node:crypto")>("node:crypto");
     if (typeof files.stat !== "function") throw new TypeError("node:fs/promises is empty");
     return { files, paths, os, net, createHash, randomUUID };
   } catch (cause) {

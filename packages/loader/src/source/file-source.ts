@@ -1,6 +1,6 @@
 // Files and directories of the local disk. The only file that knows Node; elsewhere its functions throw.
 
-import { JambaError, LoadError } from "@jamba/core";
+import { fromNode, JambaError, LoadError } from "@jamba/core";
 import { asLoadError, type ByteSource, byteSource, type FileStamp } from "./byte-source.ts";
 
 export async function openFile(path: string, options: { signal?: AbortSignal } = {}): Promise<ByteSource> {
@@ -112,8 +112,8 @@ export async function listDirectory(path: string): Promise<string[]> {
 async function fileSystem() {
   try {
     // Awaited right inside the try: there bundlers for browsers warn, and put an empty module or a throw.
-    const files = await import("node:fs/promises");
-    const paths = await import("node:path");
+    const files = await fromNode<typeof import("node:fs/promises")>("node:fs/promises");
+    const paths = await fromNode<typeof import("node:path")>("node:path");
     if (typeof files.stat !== "function") throw new TypeError("node:fs/promises is empty");
     return { ...files, ...paths };
   } catch (cause) {

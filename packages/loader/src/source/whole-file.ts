@@ -1,6 +1,6 @@
 // A file on the local disk that appears whole or not at all.
 
-import { JambaError, LoadError } from "@jamba/core";
+import { fromNode, JambaError, LoadError } from "@jamba/core";
 import { isSeenDead, leaseMs, machineOf, renewMs, timeIn } from "./lease.ts";
 
 export interface WholeFileOptions {
@@ -150,7 +150,10 @@ function ifAbsent(error: NodeJS.ErrnoException): undefined {
 
 async function fileSystem() {
   try {
-    const [files, { basename, dirname, resolve }] = await Promise.all([import("node:fs/promises"), import("node:path")]);
+    const [files, { basename, dirname, resolve }] = await Promise.all([
+      fromNode<typeof import("node:fs/promises")>("node:fs/promises"),
+      fromNode<typeof import("node:path")>("node:path"),
+    ]);
     return { ...files, basename, dirname, resolve };
   } catch (cause) {
     throw new JambaError("UNSUPPORTED", "expected a file system to write to, found none in this runtime", { cause });

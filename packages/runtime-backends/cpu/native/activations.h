@@ -8,7 +8,7 @@ namespace jamba::JAMBA_LEVEL {
 /** Tokens that share one pass over a panel: as many sums as registers hold beside the weights. */
 #if JAMBA_AVX512
 constexpr int tileTokens = 12;
-#elif JAMBA_AVX2
+#elif JAMBA_AVX2 || JAMBA_WASM
 constexpr int tileTokens = 6;
 #else
 constexpr int tileTokens = 4;
@@ -28,7 +28,8 @@ JAMBA_INLINE int tileKind(int64_t t, int64_t L) {
  * f32: [columns][T]. bf16: [columns / 2][T][2]. i8 and i16: per block of 32 columns, T × 32 values, T exponents, T corrections;
  * behind the blocks T scales. x = scale / 2^exponent · value: the scale is the row's, so that a block's own costs the inner
  * loop an integer subtraction instead of a product. Exponents are kept shifted, as `overPow2` wants them.
- * i16 holds columns 0, 2, 1, 3 of each four: pairs for multiply-and-add. Columns are filled up with zeros.
+ * i16 holds columns 0, 2, 1, 3 of each four: pairs for multiply-and-add. Columns are filled up with zeros. Where the unit `splitsSigns`, its
+ * fours are bytes instead, what is above 0 and then amounts of what is below, and corrections are the sums of those amounts.
  * i8Sums: i8 with what a block's minimum is multiplied by, Σ value / 2^exponent in f32, where i8 has corrections.
  * i8Super: per 256 columns 8 blocks of T × 32 values, T factors for the same `n` (`scaleFactor`) and T sums Σ 64 / 2^n · value in f32; behind
  * them T steps. x = step · 64 / 2^n · value.
@@ -123,8 +124,15 @@ static void placeQuantised(const float* row, int64_t columns, Form form, uint8_t
     int32_t q[blockColumns];
     roundBlock(x, inverse * (float)(1 << exponent), q);
     uint8_t* block = tile + b * T * perToken;
-    int32_t total = 0;
-    if (wide) {
+    int32_t total = 0, below = 0;
+    if (wide && splitsSigns) {
+      int8_t* to = (int8_t*)(block + t * values);
+      for (int i = 0; i < blockColumns; i++) {
+        const int8_t v = (int8_t)q[i], negative = v < 0 ? (int8_t)-v : 0;
+        to[i / 4 * 8 + i % 4] = v < 0 ? 0 : v, to[i / 4 * 8 + 4 + i % 4] = negative;
+        below += negative;
+      }
+    } else if (wide) {
       int16_t* to = (int16_t*)(block + t * values);
       for (int i = 0; i < blockColumns; i += 4) {
         to[i] = (int16_t)q[i], to[i + 1] = (int16_t)q[i + 2], to[i + 2] = (int16_t)q[i + 1], to[i + 3] = (int16_t)q[i + 3];
@@ -133,12 +141,12 @@ static void placeQuantised(const float* row, int64_t columns, Form form, uint8_t
       int8_t* to = (int8_t*)(block + t * values);
       for (int i = 0; i < blockColumns; i++) to[i] = (int8_t)q[i];
     }
-    for (int i = 0; i < blockColumns; i++) total += wide ? (int16_t)q[i] : (int8_t)q[i];  // of a NaN, what the products see
+    for (int i = 0; i < blockColumns; i++) total += wide && !splitsSigns ? (int16_t)q[i] : (int8_t)q[i];  // of a NaN, what the products see
     ((int32_t*)(block + T * values))[t] = exponent << 23;
     if (form == Form::i8Sums)
       ((float*)(block + T * values + T * 4))[t] = (float)total / (float)(1 << exponent);
     else
-      ((int32_t*)(block + T * values + T * 4))[t] = -8 * total;
+      ((int32_t*)(block + T * values + T * 4))[t] = wide && splitsSigns ? below : -8 * total;
   }
   ((float*)(tile + nBlocks * T * perToken))[t] = rowMost / 127.0f;
 }

@@ -1,50 +1,10 @@
 // Programs and their runs.
 #include "addon.h"
+#include "checks.h"
 
 namespace jamba {
 
 namespace {
-
-void expect(bool fits, const std::string& what) {
-  if (!fits) throw Failure("SHAPE", "run: expected " + what + ", found others");
-}
-
-bool within(const std::vector<int32_t>& numbers, int64_t end) {
-  for (const int32_t n : numbers)
-    if (n < 0 || n >= end) return false;
-  return true;
-}
-/** From 0 to `end`, never falling, one more than `n`. */
-bool ascends(const std::vector<int32_t>& starts, size_t n, int64_t end) {
-  for (size_t i = 1; i < starts.size(); i++)
-    if (starts[i] < starts[i - 1]) return false;
-  return starts.size() == n + 1 && starts.front() == 0 && starts.back() == end;
-}
-
-/** After this no kernel meets a number that leads outside. */
-void checkStep(const Program& program, const Step& step, const std::vector<int32_t>& starts) {
-  expect((int64_t)step.ids.size() == program.L && within(step.ids, program.vocabSize), std::to_string(program.L) + " ids of the vocabulary");
-  expect((int64_t)step.rows.size() == program.nRows && within(step.rows, program.L), std::to_string(program.nRows) + " rows that are tokens");
-  expect(ascends(starts, program.nSequences, program.L), "where each of " + std::to_string(program.nSequences) + " sequences starts");
-  for (const Sequence& s : step.sequences)
-    expect(!program.hasAttention || s.seen + s.to - s.from <= (int64_t)s.pages.size() * program.states.pageTokens, "pages for every token");
-  const size_t nTemperatures = step.temperatures.size(), nRows = step.rows.size();
-  expect(nTemperatures == nRows || (nTemperatures == 0 && !program.hasTop), "a temperature for each row");
-  for (const float t : step.temperatures) expect(t > 0, "temperatures above 0");
-  expect(step.askedIds.empty() || program.hasTop, "ids to ask for only with top");
-  expect(within(step.askedIds, program.nLogits), "ids that have a logit");
-  expect(step.askedStarts.empty() ? step.askedIds.empty() : ascends(step.askedStarts, nRows, (int64_t)step.askedIds.size()), "where the asked ids of each row start");
-}
-
-void checkBuffers(const Program& program, const Step& step) {
-  const auto fits = [&](const std::vector<HostBuffer>& found, const std::vector<int64_t>& bytes) {
-    if (found.size() != bytes.size()) return false;
-    for (size_t i = 0; i < bytes.size(); i++)
-      if ((int64_t)found[i].bytes != (bytes[i] == Program::askedBytes ? (int64_t)step.askedIds.size() * 4 : bytes[i])) return false;
-    return true;
-  };
-  expect(fits(step.inputs, program.inputBytes) && fits(step.outputs, program.outputBytes), "tensors as recorded");
-}
 
 /** @throws Failure BACKEND when a file that they are mapped from changed */
 void expectUnchanged(const std::vector<WeightRef>& weights) {
@@ -85,14 +45,14 @@ Napi::Value NativeExecutor::run(const Napi::CallbackInfo& info) {
     const std::vector<int32_t> starts = integersOf(info[4]), words = integersOf(info[5]);
     size_t at = 0;
     for (size_t i = 0; i + 1 < starts.size(); i++) {
-      Sequence s = address(*states, words, at);
+      Sequence s = addressOf(*states, words, at);
       s.from = starts[i], s.to = starts[i + 1];
       step.sequences.push_back(std::move(s));
     }
     const auto temperatures = info[6].As<Napi::Float32Array>();
     step.temperatures.assign(temperatures.Data(), temperatures.Data() + temperatures.ElementLength());
     step.askedStarts = integersOf(info[7]), step.askedIds = integersOf(info[8]);
-    const std::vector<Copy> before = copies(*states, integersOf(info[9]), integersOf(info[10]));
+    const std::vector<Copy> before = copiesOf(*states, integersOf(info[9]), integersOf(info[10]));
     std::vector<Napi::Value> held;
     const auto buffers = [&](int i, std::vector<HostBuffer>& to) {
       const auto array = info[i].As<Napi::Array>();
@@ -107,9 +67,9 @@ Napi::Value NativeExecutor::run(const Napi::CallbackInfo& info) {
     const int64_t token = integer(info[13]);
     jobs_[token] = job;
     const auto work = [this, program, states, weights, job, before, token] {
-      executor_->copy(before);
+      executor_->machine.copy(before);
       expectUnchanged(weights);
-      executor_->run(program, job, token);
+      executor_->run(*program, job, token);
       // What the step computed of other bytes is nobody's answer.
       expectUnchanged(weights);
     };
@@ -130,13 +90,16 @@ Napi::Value NativeExecutor::readKept(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const int64_t token = integer(info[0]), index = integer(info[1]), from = integer(info[2]), to = integer(info[3]);
     const HostBuffer out = bufferOf(info[4]);
-    return queue(info.Env(), {info[4]}, [=, this] { executor_->readKept(token, index, from, to, out); });
+    return queue(info.Env(), {info[4]}, [=, this] {
+      const HostBuffer kept = executor_->machine.kept(token, index, from, to, (int64_t)out.bytes);
+      if (kept.data) executor_->machine.copy({{out.data, kept.data, (int64_t)out.bytes}});
+    });
   });
 }
 
 /** (token): what it kept is not read any more. */
 Napi::Value NativeExecutor::dropKept(const Napi::CallbackInfo& info) {
-  executor_->queue({[this, token = integer(info[0])] { executor_->dropKept(token); }, nullptr});
+  executor_->queue({[this, token = integer(info[0])] { executor_->machine.dropKept(token); }, nullptr});
   return info.Env().Undefined();
 }
 
@@ -153,14 +116,7 @@ Napi::Value NativeExecutor::roomOf(const Napi::CallbackInfo& info) {
       weights.back()->matrix.data = &nothing;
     }
     const Program program(words.Data(), (int64_t)words.ElementLength(), weights, layoutOf(layout.Data(), (int64_t)layout.ElementLength()));
-    Step step;
-    for (int64_t i = 0; i < program.nSequences; i++) {
-      Sequence s;
-      s.seen = integer(info[3]);
-      s.from = (int32_t)(i * program.L / program.nSequences), s.to = (int32_t)((i + 1) * program.L / program.nSequences);
-      step.sequences.push_back(s);
-    }
-    const Room room = executor_->plan(program, step);
+    const Room room = executor_->machine.roomOf(program, integer(info[3]));
     return numbersOf(info.Env(), {(double)room.arena, (double)room.scratch, (double)room.local, (double)room.kept});
   });
 }

@@ -2,15 +2,9 @@
 #include <cstring>
 
 #include "addon.h"
+#include "checks.h"
 
 namespace jamba {
-
-namespace {
-/** @throws Failure BACKEND */
-void expectOwn(const Weight& weight) {
-  if (weight.pages->mapped()) throw Failure("BACKEND", weight.name + ": expected a weight of the executor's own to write to, found one of a mapped file");
-}
-}  // namespace
 
 WeightRef NativeExecutor::describe(const std::function<Napi::Value(int)>& part) {
   auto weight = std::make_shared<Weight>();
@@ -47,7 +41,7 @@ Napi::Value NativeExecutor::mapWeight(const Napi::CallbackInfo& info) {
     std::shared_ptr<Pages> file = known.lock();
     if (!file || file->changed()) known = file = Pages::ofFile(path);
     if (offset < 0 || offset % 64 != 0 || weight->bytes > file->bytes() || offset > file->bytes() - weight->bytes)
-      throw Failure("LOAD", weight->name + ": expected " + std::to_string(weight->bytes) + " bytes at a multiple of 64, found offset " + std::to_string(offset) +
+      fail("LOAD", weight->name + ": expected " + std::to_string(weight->bytes) + " bytes at a multiple of 64, found offset " + std::to_string(offset) +
                                 " in the " + std::to_string(file->bytes()) + " bytes of " + path + "; prepare the model again");
     weight->pages = file;
     weight->matrix.data = file->data() + offset;
@@ -59,17 +53,10 @@ Napi::Value NativeExecutor::mapWeight(const Napi::CallbackInfo& info) {
 Napi::Value NativeExecutor::packRows(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     WeightRef weight = unwrap<WeightRef>(info[0]);
-    expectOwn(*weight);
     const int64_t from = integer(info[1]), to = integer(info[2]);
     const HostBuffer bytes = bufferOf(info[3]);
-    const int64_t number = integer(info[4]);
-    if (number < 0 || number >= nStored) throw Failure("DTYPE", weight->name + ": expected a stored dtype, found number " + std::to_string(number));
-    const Stored stored = (Stored)number;
-    const Matrix& m = weight->matrix;
-    const int64_t all = m.isVector ? 1 : m.stack * m.rows;
-    if (m.columns % storedFormats[number].values != 0 || from < 0 || from > to || to > all || (int64_t)bytes.bytes != (to - from) * storedBytes(stored, m.columns))
-      throw Failure("SHAPE", weight->name + ": rows " + std::to_string(from) + " … " + std::to_string(to) + ": found " + std::to_string(bytes.bytes) + " bytes");
-    return queue(info.Env(), {info[3]}, [=, this] { executor_->pack(*weight, from, to, bytes.data, stored); });
+    const Stored stored = expectRows(*weight, from, to, integer(info[4]), (int64_t)bytes.bytes);
+    return queue(info.Env(), {info[3]}, [=, this] { executor_->machine.pack(*weight, from, to, bytes.data, stored); });
   });
 }
 
@@ -77,13 +64,11 @@ Napi::Value NativeExecutor::packRows(const Napi::CallbackInfo& info) {
 Napi::Value NativeExecutor::packFile(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     WeightRef weight = unwrap<WeightRef>(info[0]);
-    expectOwn(*weight);
-    const int64_t from = integer(info[1]), to = integer(info[2]), offset = integer(info[4]), number = integer(info[5]);
+    const int64_t from = integer(info[1]), to = integer(info[2]), offset = integer(info[4]);
+    const Stored stored = expectRows(*weight, from, to, integer(info[5]), anyBytes);
     const std::string path = info[3].ToString();
-    const Matrix& m = weight->matrix;
-    if (number < 0 || number >= nStored || m.columns % storedFormats[number].values != 0 || from < 0 || from > to || to > (m.isVector ? 1 : m.stack * m.rows) || offset < 0)
-      throw Failure("SHAPE", weight->name + ": expected rows of whole blocks in " + path + ", found " + std::to_string(from) + " … " + std::to_string(to) + " at " + std::to_string(offset));
-    return queue(info.Env(), {}, [=, this] { executor_->packFile(*weight, from, to, path, offset, (Stored)number); });
+    if (offset < 0) fail("SHAPE", weight->name + ": expected an offset into " + path + ", found " + std::to_string(offset));
+    return queue(info.Env(), {}, [=, this] { executor_->packFile(*weight, from, to, path, offset, stored); });
   });
 }
 
@@ -91,13 +76,10 @@ Napi::Value NativeExecutor::packFile(const Napi::CallbackInfo& info) {
 Napi::Value NativeExecutor::writePacked(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     WeightRef weight = unwrap<WeightRef>(info[0]);
-    expectOwn(*weight);
     const int64_t offset = integer(info[1]);
     const HostBuffer bytes = bufferOf(info[2]);
-    if (offset < 0 || offset > weight->bytes || (int64_t)bytes.bytes > weight->bytes - offset)
-      throw Failure("SHAPE", weight->name + ": expected a range within its " + std::to_string(weight->bytes) + " bytes, found " + std::to_string(bytes.bytes) + " at " +
-                                 std::to_string(offset));
-    return queue(info.Env(), {info[2]}, [=, this] { executor_->copy({{weight->pages->data() + offset, bytes.data, (int64_t)bytes.bytes}}); });
+    expectOwn(*weight), expectRange(*weight, offset, (int64_t)bytes.bytes);
+    return queue(info.Env(), {info[2]}, [=, this] { executor_->machine.copy({{weight->pages->data() + offset, bytes.data, (int64_t)bytes.bytes}}); });
   });
 }
 
@@ -106,7 +88,7 @@ Napi::Value NativeExecutor::readPacked(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const Weight& weight = *unwrap<WeightRef>(info[0]);
     const int64_t from = integer(info[1]), to = integer(info[2]);
-    if (from < 0 || from > to || to > weight.bytes) throw Failure("SHAPE", weight.name + ": expected a range within its " + std::to_string(weight.bytes) + " bytes");
+    expectRange(weight, from, to - from);
     auto copy = Napi::Uint8Array::New(info.Env(), to - from);
     memcpy(copy.Data(), weight.matrix.data + from, to - from);
     weight.pages->expectUnchanged();
@@ -119,13 +101,9 @@ Napi::Value NativeExecutor::encodeBlocks(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const HostBuffer values = bufferOf(info[0]), importance = info[3].IsTypedArray() ? bufferOf(info[3]) : HostBuffer{}, blocks = bufferOf(info[4]);
     const int64_t columns = integer(info[1]), number = integer(info[2]);
-    const bool known = number >= 0 && number < nStored && columns > 0 && columns % storedFormats[number].values == 0;
-    const int64_t rows = known ? (int64_t)values.bytes / (4 * columns) : 0;
-    if (!known || (int64_t)values.bytes != rows * columns * 4 || (int64_t)blocks.bytes != rows * storedBytes((Stored)number, columns) ||
-        (importance.data && (int64_t)importance.bytes != columns * 4))
-      throw Failure("SHAPE", "encodeBlocks: expected rows of whole blocks, found " + std::to_string(values.bytes / 4) + " values in rows of " + std::to_string(columns));
+    const int64_t rows = expectBlocks((int64_t)values.bytes / 4, columns, number, (int64_t)importance.bytes / 4, (int64_t)blocks.bytes);
     return queue(info.Env(), {info[0], info[3], info[4]},
-                 [=, this] { executor_->encode((const float*)values.data, rows, columns, (Stored)number, (const float*)importance.data, blocks.data); });
+                 [=, this] { executor_->machine.encode((const float*)values.data, rows, columns, (Stored)number, (const float*)importance.data, blocks.data); });
   });
 }
 

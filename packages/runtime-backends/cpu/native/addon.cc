@@ -136,7 +136,7 @@ Napi::Value NativeExecutor::release(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Napi::Value NativeExecutor::arenaBytes(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), (double)executor_->arenaBytes); }
+Napi::Value NativeExecutor::arenaBytes(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), (double)executor_->machine.arenaBytes); }
 
 /** -> promise of [op, calls, seconds …] since the last time */
 Napi::Value NativeExecutor::profile(const Napi::CallbackInfo& info) {
@@ -144,8 +144,8 @@ Napi::Value NativeExecutor::profile(const Napi::CallbackInfo& info) {
   return queue(
       info.Env(), {},
       [=, this] {
-        times->assign(executor_->times, executor_->times + nOps);
-        for (OpTime& time : executor_->times) time = {};
+        times->assign(executor_->machine.times, executor_->machine.times + nOps);
+        for (OpTime& time : executor_->machine.times) time = {};
       },
       [times](Napi::Env env) {
         auto all = Napi::Float64Array::New(env, 2 * nOps);
@@ -158,7 +158,7 @@ Napi::Value NativeExecutor::profile(const Napi::CallbackInfo& info) {
 Napi::Value NativeExecutor::measureLimits(const Napi::CallbackInfo& info) {
   auto found = std::make_shared<std::array<double, 5>>();
   return queue(
-      info.Env(), {}, [=, this] { executor_->measureLimits(*found); },
+      info.Env(), {}, [=, this] { executor_->machine.measureLimits(*found); },
       [found](Napi::Env env) {
         return numbersOf(env, {found->begin(), found->end()});
       });

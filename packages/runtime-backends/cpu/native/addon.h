@@ -20,7 +20,7 @@ Napi::Value wrap(Napi::Env env, T value) {
 template <class T>
 T& unwrap(const Napi::Value& value) {
   T& held = *value.As<Napi::External<T>>().Data();
-  if (!held) throw Failure("DISPOSED", "cpu backend: expected something that is in use, found it disposed");
+  if (!held) fail("DISPOSED", "cpu backend: expected something that is in use, found it disposed");
   return held;
 }
 
@@ -98,10 +98,6 @@ class NativeExecutor : public Napi::ObjectWrap<NativeExecutor> {
   static void settle(Napi::Env env, Pending& pending);
   /** `part` gives name, dtype, isVector, stack, rows, columns. */
   static WeightRef describe(const std::function<Napi::Value(int)>& part);
-  /** Of [slot, seen, nPages, pages …] from `at` on, which moves behind it. @throws Failure SHAPE for a place that the states do not have */
-  static Sequence address(const States& states, const std::vector<int32_t>& words, size_t& at);
-  /** Of [from, to …] of slots and of pages. @throws Failure SHAPE */
-  static std::vector<Copy> copies(const States& states, const std::vector<int32_t>& slots, const std::vector<int32_t>& pages);
 
   std::unique_ptr<Executor> executor_;
   Napi::ThreadSafeFunction settle_;

@@ -24,7 +24,7 @@ HANDLE opened(const std::string& path) {
   std::wstring wide(length, 0);
   MultiByteToWideChar(CP_UTF8, 0, path.c_str(), -1, wide.data(), length);
   const HANDLE file = CreateFileW(wide.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, 0, nullptr);
-  if (file == INVALID_HANDLE_VALUE) throw Failure("LOAD", path + ": expected a file that can be opened, found none");
+  if (file == INVALID_HANDLE_VALUE) fail("LOAD", path + ": expected a file that can be opened, found none");
   return file;
 }
 }  // namespace
@@ -50,7 +50,7 @@ std::shared_ptr<Pages> Pages::ofFile(const std::string& path) {
   if (mapping) CloseHandle(mapping);
   pages->data_ = (uint8_t*)pages->file_->data;
   pages->bytes_ = size.QuadPart;
-  if (!pages->data_) throw Failure("LOAD", path + ": the system can't map it");
+  if (!pages->data_) fail("LOAD", path + ": the system can't map it");
   return pages;
 }
 void Pages::expectUnchanged() const {}
@@ -68,7 +68,7 @@ std::string fileIdentity(const std::string& path) { return path; }  // Windows d
 namespace {
 int opened(const std::string& path) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) throw Failure("LOAD", path + ": expected a file that can be opened, found: " + strerror(errno));
+  if (file < 0) fail("LOAD", path + ": expected a file that can be opened, found: " + strerror(errno));
   return file;
 }
 struct timespec lastChange(const struct stat& found) {
@@ -93,7 +93,7 @@ struct Pages::File {
     const int error = errno;
     if (data != MAP_FAILED) range = watchRange(data, then.st_size);
     else close(file);
-    if (data == MAP_FAILED) throw Failure("LOAD", path + ": expected a file that can be mapped, found an empty one or: " + strerror(error));
+    if (data == MAP_FAILED) fail("LOAD", path + ": expected a file that can be mapped, found an empty one or: " + strerror(error));
   }
   ~File() {
     forgetRange(range);
@@ -122,7 +122,7 @@ void Pages::expectUnchanged() const {
   const std::string found = file_->range->torn || !known ? "a part that can't be read any more"
                             : now.st_size != file_->then.st_size ? std::to_string(now.st_size) + " bytes"
                                                                  : "it written to";
-  throw Failure("BACKEND", file_->path + ": expected the " + size + " bytes that were mapped when the model was loaded, found " + found +
+  fail("BACKEND", file_->path + ": expected the " + size + " bytes that were mapped when the model was loaded, found " + found +
                                "; the model can't go on: load it again, and put new files in the place of such ones by renaming");
 }
 bool Pages::changed() const { return file_ && file_->changed; }

@@ -12,6 +12,10 @@
 #include "ops/swiglu.h"
 #include "ops/top.h"
 
+#if defined(JAMBA_DOT_OF_FOUR)
+#include "wasm/check-dots.h"
+#endif
+
 #define JAMBA_TEXT_(name) #name
 #define JAMBA_TEXT(name) JAMBA_TEXT_(name)
 

@@ -1,32 +1,21 @@
 #include "pool.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace jamba {
 
 namespace {
 
-inline void pause() {
-#if defined(__x86_64__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 /** About 20 µs: longer than most phases of a step, far shorter than what a thread that lost its core waits for it. */
+#if defined(__wasm__)
+constexpr int spins = 20'000;
+#else
 constexpr int spins = 1500;
-
-/** Until `value` is no longer `old`. */
-void await(const std::atomic<int32_t>& value, int32_t old) {
-  for (int i = 0; i < spins; i++) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    pause();
-  }
-  value.wait(old, std::memory_order_acquire);
-}
+#endif
+/** Between two steps. In browsers a thread that sleeps takes milliseconds to wake, longer than from one token to the next. */
+#if defined(__wasm__)
+constexpr int idleSpins = 1'000'000;
+#else
+constexpr int idleSpins = spins;
+#endif
 
 /** Until all tasks of a phase are done. */
 void awaitDone(const Phase& phase) {
@@ -34,7 +23,7 @@ void awaitDone(const Phase& phase) {
     if (phase.done.load(std::memory_order_acquire) == phase.nTasks) return;
     pause();
   }
-  for (int32_t done; (done = phase.done.load(std::memory_order_acquire)) != phase.nTasks;) phase.done.wait(done, std::memory_order_acquire);
+  for (int32_t done; (done = phase.done.load(std::memory_order_acquire)) != phase.nTasks;) park(phase.done, done);
 }
 
 }  // namespace
@@ -46,57 +35,56 @@ Phase& Step::add(Phase::Run run, const Command& command, int64_t nTasks) {
   return added;
 }
 
-Pool::Pool(int threads) {
-  for (int thread = 1; thread < threads; thread++) workers_.emplace_back([this, thread] { work(thread); });
-}
-
-Pool::~Pool() { stop(); }
-
 void Pool::stop() {
   stopping_ = true;
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
-  workers_.clear();
+  generation_.fetch_add(1);
+  wakeAll(generation_);
 }
 
-void Pool::run(const std::shared_ptr<Job>& job, void (*afterPhase)(void*, int), void* context) {
-  {
-    std::lock_guard lock(mutex_);
-    current_ = job;
-  }
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
-  takePart(*job, 0, afterPhase, context);
-  std::lock_guard lock(mutex_);
-  current_.reset();
+void Pool::start(std::shared_ptr<Job> job) {
+  jobs_.push_back(std::move(job));
+  phase_ = 0;
+  current_ = jobs_.back().get();
+  generation_.fetch_add(1);
+  wakeAll(generation_);
+}
+
+bool Pool::advance(AfterPhase after, bool (*isLate)()) { return takePart(*jobs_.back(), 0, phase_, after, isLate); }
+
+void Pool::finish() {
+  current_ = nullptr;
+  // Who enters from here on finds none. A thread that is late finds every task taken, and its job here as long as it looks.
+  if (inside_ == 0) jobs_.clear();
 }
 
 void Pool::work(int thread) {
   for (int32_t seen = 0;;) {
-    await(generation_, seen);
+    for (int i = 0; i < idleSpins && generation_.load(std::memory_order_acquire) == seen; i++) pause();
+    while (generation_.load(std::memory_order_acquire) == seen) park(generation_, seen);
     if (stopping_) return;
     seen = generation_.load(std::memory_order_acquire);
-    std::shared_ptr<Job> job;
-    {
-      std::lock_guard lock(mutex_);
-      job = current_;
+    inside_++;
+    if (Job* job = current_) {
+      int phase = 0;
+      takePart(*job, thread, phase, {}, nullptr);
     }
-    if (job) takePart(*job, thread, nullptr, nullptr);
+    inside_--;
   }
 }
 
-void Pool::takePart(Job& job, int thread, void (*afterPhase)(void*, int), void* context) {
+bool Pool::takePart(Job& job, int thread, int& at, AfterPhase after, bool (*isLate)()) {
   Worker worker{job.local + thread * job.localStride};
-  for (int i = 0; i < job.step.nPhases; i++) {
-    Phase& phase = job.step.phase(i);
+  for (; at < job.step.nPhases; at++) {
+    Phase& phase = job.step.phase(at);
     for (int32_t task; (task = phase.next.fetch_add(1, std::memory_order_relaxed)) < phase.nTasks;) {
-      if (!job.cancelled.load(std::memory_order_relaxed)) phase.run(phase, task, worker);
-      if (phase.done.fetch_add(1, std::memory_order_acq_rel) + 1 == phase.nTasks) phase.done.notify_all();
+      if (!job.isCancelled()) phase.run(phase, task, worker);
+      if (phase.done.fetch_add(1, std::memory_order_acq_rel) + 1 == phase.nTasks) wakeAll(phase.done);
+      if (isLate && isLate()) return false;
     }
     awaitDone(phase);
-    if (afterPhase) afterPhase(context, i);
+    if (after.call) after.call(after.context, at);
   }
+  return true;
 }
 
 }  // namespace jamba

@@ -12,7 +12,7 @@ class Reader {
  public:
   Reader(const int32_t* words, int64_t n, int64_t arenaWords) : at_(words), end_(words + n), arenaWords_(arenaWords) {}
   int32_t next() {
-    if (at_ == end_) throw Failure("BACKEND", "program: expected more words, found the end");
+    if (at_ == end_) fail("BACKEND", "program: expected more words, found the end");
     return *at_++;
   }
   float real() {
@@ -27,7 +27,7 @@ class Reader {
     if (t.rows == 0) t.offset = 0;  // a view of nothing lies nowhere
     const int64_t last = t.rows == 0 ? 0 : ((int64_t)t.rows - 1) * t.stride + t.columns;
     if (t.offset < 0 || t.rows < 0 || t.columns < 0 || t.stride < t.columns || t.offset + last > arenaWords_)
-      throw Failure("SHAPE", "program: expected a tensor within " + std::to_string(arenaWords_) + " words, found " + std::to_string(t.rows) + " rows at " +
+      fail("SHAPE", "program: expected a tensor within " + std::to_string(arenaWords_) + " words, found " + std::to_string(t.rows) + " rows at " +
                                  std::to_string(t.offset));
     return t;
   }
@@ -41,7 +41,7 @@ class Reader {
 constexpr int32_t nSums = 5;
 
 void expect(bool fits, const char* what) {
-  if (!fits) throw Failure("SHAPE", std::string("program: ") + what + ": shapes do not fit together");
+  if (!fits) fail("SHAPE", std::string("program: ") + what + ": shapes do not fit together");
 }
 
 }  // namespace
@@ -50,20 +50,20 @@ std::vector<std::shared_ptr<Weight>> Program::hold() const {
   std::vector<std::shared_ptr<Weight>> held;
   for (const auto& weight : weights) {
     held.push_back(weight.lock());
-    if (!held.back()) throw Failure("DISPOSED", "program: expected weights that are in use, found one disposed");
+    if (!held.back()) fail("DISPOSED", "program: expected weights that are in use, found one disposed");
   }
   return held;
 }
 
 Program::Program(const int32_t* words, int64_t nWords, const std::vector<std::shared_ptr<Weight>>& held, StateLayout layout)
     : weights(held.begin(), held.end()), states(std::move(layout)) {
-  if (nWords < 6) throw Failure("BACKEND", "program: expected a header, found the end");
+  if (nWords < 6) fail("BACKEND", "program: expected a header, found the end");
   L = words[0], nSequences = words[1], nRows = words[2], arenaWords = words[3];
   const int32_t nInputs = words[4], nCommands = words[5];
-  if (L < 0 || nSequences < 0 || nRows < 0 || arenaWords < 0 || nInputs < 0 || nCommands < 0) throw Failure("BACKEND", "program: expected counts, found less than 0");
+  if (L < 0 || nSequences < 0 || nRows < 0 || arenaWords < 0 || nInputs < 0 || nCommands < 0) fail("BACKEND", "program: expected counts, found less than 0");
   Reader in(words + 6, nWords - 6, arenaWords);
   const auto weight = [&](int32_t index) -> const Matrix& {
-    if (index < 0 || index >= (int32_t)held.size()) throw Failure("BACKEND", "program: expected a weight of its own, found number " + std::to_string(index));
+    if (index < 0 || index >= (int32_t)held.size()) fail("BACKEND", "program: expected a weight of its own, found number " + std::to_string(index));
     return held[index]->matrix;
   };
   const auto matrix = [&] {
@@ -73,24 +73,24 @@ Program::Program(const int32_t* words, int64_t nWords, const std::vector<std::sh
   };
   const auto vector = [&](int64_t length, const char* what) {
     const Matrix& m = weight(in.next());
-    if (!m.isVector || m.columns != length) throw Failure("DTYPE", std::string("program: ") + what + ": expected an f32 vector that fits");
+    if (!m.isVector || m.columns != length) fail("DTYPE", std::string("program: ") + what + ": expected an f32 vector that fits");
     return m;
   };
   const auto layer = [&](bool mamba) {
     const int32_t i = in.next();
-    if (i < 0 || i >= (int32_t)states.layers.size() || states.layers[i].mamba != mamba) throw Failure("SHAPE", "program: expected a layer of the states, found another");
+    if (i < 0 || i >= (int32_t)states.layers.size() || states.layers[i].mamba != mamba) fail("SHAPE", "program: expected a layer of the states, found another");
     return i;
   };
   const auto output = [&](Command& c, int64_t bytes) {
     c.host = (int32_t)outputBytes.size();
     outputBytes.push_back(bytes);
   };
-  if (nCommands > nWords) throw Failure("BACKEND", "program: expected " + std::to_string(nCommands) + " commands, found the end");
+  if (nCommands > nWords) fail("BACKEND", "program: expected " + std::to_string(nCommands) + " commands, found the end");
   commands.reserve(nCommands);
   for (int32_t i = 0; i < nCommands; i++) {
     Command c{};
     const int32_t op = in.next();
-    if (op < 0 || op >= nOps) throw Failure("BACKEND", "program: expected an op, found number " + std::to_string(op));
+    if (op < 0 || op >= nOps) fail("BACKEND", "program: expected an op, found number " + std::to_string(op));
     c.op = (Op)op;
     const auto normed = [&] {
       const int32_t index = in.next();
@@ -156,7 +156,7 @@ Program::Program(const int32_t* words, int64_t nWords, const std::vector<std::sh
         expect(c.in[0].rows == L && c.in[0].columns == s.dInner && c.weights[0].rows == s.dInner && c.weights[0].columns == s.dConv && c.out[0].rows == L &&
                    c.out[0].columns == s.dInner && c.weights[0].stack == 1,
                "causalConv");
-        if (c.weights[0].dtype != Dtype::f32) throw Failure("DTYPE", "causalConv: expected an f32 weight, found another dtype");
+        if (c.weights[0].dtype != Dtype::f32) fail("DTYPE", "causalConv: expected an f32 weight, found another dtype");
         break;
       }
       case Op::selectiveScan: {
@@ -170,7 +170,7 @@ Program::Program(const int32_t* words, int64_t nWords, const std::vector<std::sh
         bool fits = c.weights[0].stack == 1 && c.weights[0].rows == s.dInner && c.weights[0].columns == s.dState;
         for (int j = 0; j < 5; j++) fits &= c.in[j].rows == L && c.in[j].columns == (j < 3 ? s.dInner : s.dState);
         expect(fits && c.out[0].rows == L && c.out[0].columns == s.dInner, "selectiveScan");
-        if (c.weights[0].dtype != Dtype::f32) throw Failure("DTYPE", "selectiveScan: A: expected f32, found another dtype");
+        if (c.weights[0].dtype != Dtype::f32) fail("DTYPE", "selectiveScan: A: expected f32, found another dtype");
         break;
       }
       case Op::attention: {

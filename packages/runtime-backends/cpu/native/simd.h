@@ -17,6 +17,9 @@
 #elif defined(__ARM_FEATURE_DOTPROD)
 #define JAMBA_NEON 1
 #include "simd/neon.h"
+#elif defined(__wasm_simd128__)
+#define JAMBA_WASM 1
+#include "simd/wasm.h"
 #else
 #include "simd/portable.h"
 #endif

@@ -34,14 +34,16 @@ void States::reserve(int64_t nSlots, int64_t nPages) {
   const auto growth = [](std::vector<uint8_t*>& places, std::vector<Chunk>& chunks, int64_t count, int64_t each) {
     Growth g{places, chunks, count - (int64_t)places.size(), StateLayout::heldBytes(each), nullptr};
     if (g.missing <= 0) return g;
-    if (g.missing > INT64_MAX / g.stride) throw Failure("OUT_OF_MEMORY", "reserve: expected room for " + std::to_string(count) + " slots or pages, found none");
+    if (g.missing > INT64_MAX / g.stride) fail("OUT_OF_MEMORY", "reserve: expected room for " + std::to_string(count) + " slots or pages, found none");
     g.memory = std::make_shared<Pages>(g.missing * g.stride);
-    places.reserve(count);
-    chunks.reserve(chunks.size() + 1);
     return g;
   };
   // All that can fail comes first, so that a failure changes nothing.
   Growth all[] = {growth(slots, slotChunks, nSlots, layout.slotBytes), growth(pages, pageChunks, nPages, layout.pageBytes)};
+  for (Growth& g : all) {
+    if (!g.memory) continue;
+    g.places.reserve(g.places.size() + g.missing), g.chunks.reserve(g.chunks.size() + 1);
+  }
   for (Growth& g : all) {
     if (!g.memory) continue;
     for (int64_t i = 0; i < g.missing; i++) g.places.push_back(g.memory->data() + i * g.stride);

@@ -7,7 +7,24 @@
 
 #include "activations.h"
 
+// WebAssembly's compilers reorder nothing and have 16 registers: loops stay loops there, and half of a panel's vectors go at a time.
+#define JAMBA_PRAGMA(text) _Pragma(#text)
+#if JAMBA_WASM
+#define JAMBA_UNROLL(n) JAMBA_PRAGMA(clang loop unroll(disable))
+#else
+#define JAMBA_UNROLL(n) JAMBA_PRAGMA(GCC unroll n)
+#endif
+
 namespace jamba::JAMBA_LEVEL {
+
+/** Vectors of a panel whose integer sums go together, by the tokens of a tile. */
+constexpr int vectorsAtOnce(int T) {
+#if JAMBA_WASM
+  return T == 1 ? V : V / 2;
+#else
+  return (void)T, V;
+#endif
+}
 
 template <int G, int T>
 JAMBA_INLINE void storeScaled(const F32 (&f)[G][T][V], const float* scale, float* out) {
@@ -15,23 +32,23 @@ JAMBA_INLINE void storeScaled(const F32 (&f)[G][T][V], const float* scale, float
     for (int v = 0; v < V; v++) store(out + i * panelRows + v * W, mul(f[i / T][i % T][v], set1(scale[i % T])));
 }
 
-/** Adds the products of 32 columns of nibbles and of T tokens. */
-template <int T>
-JAMBA_INLINE void addProducts4(Sum4 (&s)[T][V], const uint8_t (&q)[4][64], const int8_t* x) {
-#pragma GCC unroll 4
+/** Adds the products of 32 columns of nibbles and of T tokens, for P vectors of the panel from v0 on. */
+template <int T, int P>
+JAMBA_INLINE void addProducts4(Sum4 (&s)[T][P], const uint8_t (&q)[4][64], const int8_t* x, int v0) {
+JAMBA_UNROLL(4)
   for (int u = 0; u < 4; u++) {
 #pragma GCC unroll 2
     for (int high = 0; high < 2; high++) {
-      Bytes part[V];
+      Bytes part[P];
 #pragma GCC unroll 4
-      for (int v = 0; v < V; v++) {
-        const Bytes both = loadBytes(q[u] + v * vectorBytes);
+      for (int v = 0; v < P; v++) {
+        const Bytes both = loadBytes(q[u] + (v0 + v) * vectorBytes);
         part[v] = high ? highNibbles(both) : lowNibbles(both);
       }
 #pragma GCC unroll 16
       for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; v++) s[t][v] = dot4(s[t][v], part[v], x + t * blockColumns + 8 * u + 4 * high);
+        for (int v = 0; v < P; v++) s[t][v] = dot4(s[t][v], part[v], x + t * blockColumns + 8 * u + 4 * high);
     }
   }
 }
@@ -45,29 +62,34 @@ static void tileQ4(const uint8_t* panel, int64_t columns, const uint8_t* x, floa
   const Block* blocks = (const Block*)panel;
   const int64_t nBlocks = (columns + 63) / 64;
   for (int64_t b = 0; b < nBlocks; b++, x += 2 * T * blockBytes8, blocks += groupedPanels) {
-#pragma GCC unroll 4
+JAMBA_UNROLL(4)
     for (int g = 0; g < G; g++) {
-#pragma GCC unroll 2
+JAMBA_UNROLL(2)
       for (int half = 0; half < 2; half++) {
         const int8_t* q = (const int8_t*)x + half * T * blockBytes8;
         const int32_t* exponent = (const int32_t*)(q + T * blockColumns);
         // The i8 form has corrections here, i8Sums sums.
         const auto correction = [&](int t) { return hasMinimum ? &none : exponent + T + t; };
-        Sum4 s[T][V];
+        constexpr int P = vectorsAtOnce(T);
+#pragma GCC unroll 2
+        for (int v0 = 0; v0 < V; v0 += P) {
+          Sum4 s[T][P];
 #pragma GCC unroll 16
-        for (int t = 0; t < T; t++)
+          for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-          for (int v = 0; v < V; v++) s[t][v] = start4(correction(t));
-        addProducts4<T>(s, blocks[g].q[half], q);
-        F32 ws[V];
+            for (int v = 0; v < P; v++) s[t][v] = start4(correction(t));
+          addProducts4<T, P>(s, blocks[g].q[half], q, v0);
+          F32 ws[P];
 #pragma GCC unroll 4
-        for (int v = 0; v < V; v++) ws[v] = loadF16(blocks[g].scale[half] + v * W);
+          for (int v = 0; v < P; v++) ws[v] = loadScale(blocks[g].scale[half] + (v0 + v) * W);
 #pragma GCC unroll 16
-        for (int t = 0; t < T; t++)
+          for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-          for (int v = 0; v < V; v++) f[g][t][v] = fma(toFloat(total4(s[t][v], correction(t))), overPow2(ws[v], exponent[t]), f[g][t][v]);
+            for (int v = 0; v < P; v++) f[g][t][v0 + v] = fma(toFloat(total4(s[t][v], correction(t))), overPow2(ws[v], exponent[t]), f[g][t][v0 + v]);
+        }
         if constexpr (hasMinimum) {
           const float* sums = (const float*)(exponent + T);
+          F32 ws[V];
 #pragma GCC unroll 4
           for (int v = 0; v < V; v++) ws[v] = loadF16(blocks[g].minimum[half] + v * W);
 #pragma GCC unroll 16
@@ -89,7 +111,7 @@ static void tileQ4K(const uint8_t* panel, int64_t columns, const uint8_t* x, flo
   const Q4KBlock* blocks = (const Q4KBlock*)panel;
   for (int64_t k = 0; k < columns; k += superColumns, x += T * superBytes8, blocks += groupedPanels) {
     const float* step = (const float*)(x + 8 * T * blockBytes8);
-#pragma GCC unroll 4
+JAMBA_UNROLL(4)
     for (int g = 0; g < G; g++) {
       Scaled total[T][V] = {};
       const int8_t* q = (const int8_t*)x;
@@ -100,7 +122,7 @@ static void tileQ4K(const uint8_t* panel, int64_t columns, const uint8_t* x, flo
         for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
           for (int v = 0; v < V; v++) s[t][v] = start4(&none);
-        addProducts4<T>(s, blocks[g].q[b], q);
+        addProducts4<T, V>(s, blocks[g].q[b], q, 0);
         Scales w[V];
 #pragma GCC unroll 4
         for (int v = 0; v < V; v++) w[v] = loadScales(blocks[g].scale[b] + v * W);
@@ -139,35 +161,39 @@ static void tileQ8(const uint8_t* panel, int64_t columns, const uint8_t* x, floa
   const Q8Block* blocks = (const Q8Block*)panel;
   const int64_t nBlocks = (columns + 63) / 64;
   for (int64_t b = 0; b < nBlocks; b++, x += 2 * T * (values + 8), blocks += groupedPanels) {
-#pragma GCC unroll 4
+JAMBA_UNROLL(4)
     for (int g = 0; g < G; g++) {
-#pragma GCC unroll 2
+JAMBA_UNROLL(2)
       for (int half = 0; half < 2; half++) {
         const int8_t* q = (const int8_t*)x + half * T * (values + 8);
         const int32_t* exponent = (const int32_t*)(q + T * values);
         const int32_t* correction = exponent + T;
-        Sum8 s[T][V];
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++)
-#pragma GCC unroll 4
-          for (int v = 0; v < V; v++) s[t][v] = start8(correction + t);
-#pragma GCC unroll 8
-        for (int u = 0; u < 8; u++) {
-          Split8 part[V];
-#pragma GCC unroll 4
-          for (int v = 0; v < V; v++) part[v] = split8(loadBytes(blocks[g].q[half][u] + v * vectorBytes));
+        constexpr int P = vectorsAtOnce(T);
+#pragma GCC unroll 2
+        for (int v0 = 0; v0 < V; v0 += P) {
+          Sum8 s[T][P];
 #pragma GCC unroll 16
           for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-            for (int v = 0; v < V; v++) s[t][v] = dot8(s[t][v], part[v], q + t * values + u * quadBytes8);
-        }
-        F32 ws[V];
+            for (int v = 0; v < P; v++) s[t][v] = start8(correction + t);
+JAMBA_UNROLL(8)
+          for (int u = 0; u < 8; u++) {
+            Split8 part[P];
 #pragma GCC unroll 4
-        for (int v = 0; v < V; v++) ws[v] = loadF16(blocks[g].scale[half] + v * W);
+            for (int v = 0; v < P; v++) part[v] = split8(loadBytes(blocks[g].q[half][u] + (v0 + v) * vectorBytes));
 #pragma GCC unroll 16
-        for (int t = 0; t < T; t++)
+            for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-          for (int v = 0; v < V; v++) f[g][t][v] = fma(toFloat(total8(s[t][v], correction + t)), overPow2(ws[v], exponent[t]), f[g][t][v]);
+              for (int v = 0; v < P; v++) s[t][v] = dot8(s[t][v], part[v], q + t * values + u * quadBytes8);
+          }
+          F32 ws[P];
+#pragma GCC unroll 4
+          for (int v = 0; v < P; v++) ws[v] = loadScale(blocks[g].scale[half] + (v0 + v) * W);
+#pragma GCC unroll 16
+          for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+            for (int v = 0; v < P; v++) f[g][t][v0 + v] = fma(toFloat(total8(s[t][v], correction + t)), overPow2(ws[v], exponent[t]), f[g][t][v0 + v]);
+        }
       }
     }
   }

@@ -1,31 +1,16 @@
 // Rows of checkpoints into panels, and values into a checkpoint's blocks, on all threads.
 #include <cstring>
 
-#include "executor.h"
+#include "machine.h"
 
 namespace jamba {
 
-void Executor::pack(Weight& weight, int64_t from, int64_t to, const uint8_t* bytes, Stored stored) {
+void Machine::pack(Weight& weight, int64_t from, int64_t to, const uint8_t* bytes, Stored stored) {
   const int64_t rowBytes = storedBytes(stored, weight.matrix.columns);
-  packRows(weight, from, to, stored, false, [=](int64_t row, int64_t, uint8_t*) { return bytes + (row - from) * rowBytes; });
+  pack(weight, from, to, stored, false, [=](int64_t row, int64_t, uint8_t*) { return bytes + (row - from) * rowBytes; });
 }
 
-void Executor::packFile(Weight& weight, int64_t from, int64_t to, const std::string& path, int64_t offset, Stored stored) {
-  const LocalFile file(path);
-  const int64_t rowBytes = storedBytes(stored, weight.matrix.columns);
-  std::atomic<bool> whole{true};
-  packRows(weight, from, to, stored, true, [&](int64_t row, int64_t count, uint8_t* room) {
-    if (!file.read(offset + (row - from) * rowBytes, count * rowBytes, room)) {
-      whole = false;
-      memset(room, 0, (size_t)(count * rowBytes));
-    }
-    return (const uint8_t*)room;
-  });
-  if (!whole) throw Failure("LOAD", path + ": expected " + std::to_string((to - from) * rowBytes) + " bytes at " + std::to_string(offset) + ", found less; the file became shorter after it was opened");
-}
-
-template <class Fetch>
-void Executor::packRows(Weight& weight, int64_t from, int64_t to, Stored stored, bool fetched, const Fetch& fetch) {
+void Machine::pack(Weight& weight, int64_t from, int64_t to, Stored stored, bool fetched, const Fetch& fetch) {
   const Matrix& m = weight.matrix;
   uint8_t* data = weight.pages->data();
   const int64_t columns = m.columns, rowBytes = storedBytes(stored, columns);
@@ -54,7 +39,7 @@ void Executor::packRows(Weight& weight, int64_t from, int64_t to, Stored stored,
   });
 }
 
-void Executor::encode(const float* values, int64_t rows, int64_t columns, Stored to, const float* importance, uint8_t* blocks) {
+void Machine::encode(const float* values, int64_t rows, int64_t columns, Stored to, const float* importance, uint8_t* blocks) {
   // Nothing weighs nothing: a column that was never seen still keeps its value where that costs others nothing.
   constexpr double leastWeight = 1e-6;
   std::vector<float> weights(columns, 1.0f);
@@ -71,9 +56,9 @@ void Executor::encode(const float* values, int64_t rows, int64_t columns, Stored
       if (!(x[i] >= -most && x[i] <= most)) unheld = row * columns + i;
     if (unheld < 0 && !kernels.encodeRow(x, weights.data(), columns, to, blocks + row * storedBytes(to, columns))) known = false;
   });
-  if (!known) throw Failure("DTYPE", "encodeBlocks: expected a format that can be written, found number " + std::to_string((int)to));
+  if (!known) fail("DTYPE", "encodeBlocks: expected a format that can be written, found number " + std::to_string((int)to));
   if (unheld >= 0)
-    throw Failure("DTYPE", "encodeBlocks: value " + std::to_string(unheld) + ": expected a number within 2^18, as blocks hold them, found " +
+    fail("DTYPE", "encodeBlocks: value " + std::to_string(unheld) + ": expected a number within 2^18, as blocks hold them, found " +
                                std::to_string(values[unheld]) + "; use bf16 or f32");
 }
 

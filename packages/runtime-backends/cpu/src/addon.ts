@@ -1,6 +1,17 @@
 // The native addon as it is, typed. Handles are opaque and belong to the executor that made them.
 
-import { BackendError, blockFormats, floatBytes, referenceKernels, type StoredDtype, storedDtypes, type WeightDtype } from "@jamba/core";
+import {
+  BackendError,
+  blockFormats,
+  floatBytes,
+  fromNode,
+  hasNode,
+  type JambaError,
+  referenceKernels,
+  type StoredDtype,
+  storedDtypes,
+  type WeightDtype,
+} from "@jamba/core";
 
 /** Instruction sets, best first where a processor has several. */
 export type CpuLevel = "avx512bf16" | "avx512" | "avx2" | "i8mm" | "neon" | "portable";
@@ -9,23 +20,33 @@ export type WeightHandle = { readonly weight: unique symbol };
 export type StatesHandle = { readonly states: unique symbol };
 export type ProgramHandle = { readonly program: unique symbol };
 
+export type StatesLeft = [bytes: number, nSlots: number, nPages: number];
+
 /** name, dtype, isVector, stack, rows, columns */
 export type WeightDescription = [name: string, dtype: number, isVector: boolean, stack: number, rows: number, columns: number];
 
-/** Promises settle in the order of the calls. Errors carry one of core's codes, or "ABORTED". */
-export interface NativeExecutor {
+/**
+ * The addon's executor, and the WebAssembly module's, whose calls go to a worker. Promises settle in the order of the calls. Errors carry one
+ * of core's codes, or "ABORTED".
+ */
+export interface CpuExecutor {
+  /** Resolves when its threads are gone, where they can go. */
+  readonly lost?: Promise<JambaError>;
+  /** What its memory can grow to, and what of that is taken, where it is not the host's. */
+  readonly mostBytes?: number;
+  readonly takenBytes?: number;
   /** Collects garbage, in some hundredths of a second, and gives what nobody uses back to the system. */
   giveBackUnused(): void;
   /** Bytes that a weight takes. */
   weightBytes(...description: WeightDescription): number;
-  createWeight(...description: WeightDescription): WeightHandle;
-  mapWeight(path: string, offset: number, ...description: WeightDescription): WeightHandle;
+  createWeight(...description: WeightDescription): WeightHandle | Promise<WeightHandle>;
+  mapWeight?(path: string, offset: number, ...description: WeightDescription): WeightHandle;
   packRows(weight: WeightHandle, from: number, to: number, bytes: Uint8Array, stored: number): Promise<void>;
   /** The same, of bytes that lie in a file from `offset` on. */
   packFile(weight: WeightHandle, from: number, to: number, path: string, offset: number, stored: number): Promise<void>;
   /** Bytes of the packed layout, from byte `at` of the weight on. */
   writePacked(weight: WeightHandle, at: number, bytes: Uint8Array): Promise<void>;
-  readPacked(weight: WeightHandle, from: number, to: number): Uint8Array;
+  readPacked(weight: WeightHandle, from: number, to: number): Uint8Array | Promise<Uint8Array>;
   /** `blocks` takes what the rows of `values` become. */
   encodeBlocks(
     values: Float32Array,
@@ -36,12 +57,12 @@ export interface NativeExecutor {
   ): Promise<void>;
   /** Bytes that a slot and a page take. */
   stateSizes(layout: Int32Array): Float64Array;
-  createStates(layout: Int32Array): StatesHandle;
+  createStates(layout: Int32Array): StatesHandle | Promise<StatesHandle>;
   /** @returns bytes held */
-  reserveStates(states: StatesHandle, nSlots: number, nPages: number): number;
-  shrinkStates(states: StatesHandle, nSlots: number, nPages: number): [bytes: number, nSlots: number, nPages: number];
-  release(handle: WeightHandle | StatesHandle): void;
-  createProgram(words: Int32Array, weights: WeightHandle[], states: StatesHandle): ProgramHandle;
+  reserveStates(states: StatesHandle, nSlots: number, nPages: number): number | Promise<number>;
+  shrinkStates(states: StatesHandle, nSlots: number, nPages: number): StatesLeft;
+  release(handle: WeightHandle | StatesHandle | ProgramHandle): void;
+  createProgram(words: Int32Array, weights: WeightHandle[], states: StatesHandle): ProgramHandle | Promise<ProgramHandle>;
   run(
     program: ProgramHandle,
     states: StatesHandle,
@@ -78,6 +99,16 @@ export interface NativeExecutor {
   stop(): void;
 }
 
+/** The addon's own: what is made is there at once. */
+export interface NativeExecutor extends CpuExecutor {
+  createWeight(...description: WeightDescription): WeightHandle;
+  mapWeight(path: string, offset: number, ...description: WeightDescription): WeightHandle;
+  readPacked(weight: WeightHandle, from: number, to: number): Uint8Array;
+  createStates(layout: Int32Array): StatesHandle;
+  reserveStates(states: StatesHandle, nSlots: number, nPages: number): number;
+  createProgram(words: Int32Array, weights: WeightHandle[], states: StatesHandle): ProgramHandle;
+}
+
 export interface Addon {
   /** What this machine can run, best first. */
   readonly levels: readonly CpuLevel[];
@@ -95,29 +126,52 @@ export const weightDtypes = ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"] a
  * `JAMBA_CPU_ADDON` names another file, such as a build with a sanitizer.
  */
 export async function loadAddon(): Promise<Addon> {
-  if (typeof process === "undefined" || !process.versions?.node)
+  if (!hasNode())
     throw new BackendError("cpu backend: expected a runtime that loads native addons, such as Node; found none, as in browsers");
+  const { createRequire } = await fromNode<typeof import("node:module")>("node:module");
+  const { existsSync } = await fromNode<typeof import("node:fs")>("node:fs");
   const platform = `${process.platform}-${process.arch}`;
-  const { createRequire } = await import("node:module");
-  const { existsSync } = await import("node:fs");
-  const { dirname, join } = await import("node:path");
-  const { fileURLToPath } = await import("node:url");
-  // Not `new URL(…, import.meta.url)`: bundlers for browsers would take the addon along.
-  const root = dirname(dirname(fileURLToPath(import.meta.url)));
-  const file = process.env.JAMBA_CPU_ADDON ?? join(root, "prebuilds", platform, "jamba.node");
-  if (!existsSync(file)) {
+  const places = process.env.JAMBA_CPU_ADDON ? [process.env.JAMBA_CPU_ADDON] : await addonPlaces(platform);
+  const file = places.find((place) => existsSync(place));
+  if (file === undefined) {
     throw new BackendError(
-      `cpu backend: expected native kernels for ${platform} at ${file}, found none; build them with a C++ compiler: node build-native.mjs in @jamba/backend-cpu`,
+      `cpu backend: expected native kernels for ${platform} at ${places.join(" or ")}, found none; build them with a C++ compiler: node build-native.mjs in @jamba/backend-cpu`,
     );
   }
   let addon: Addon;
   try {
-    addon = createRequire(import.meta.url)(file) as Addon;
+    addon = createRequire(file)(file) as Addon;
   } catch (cause) {
     throw new BackendError(`cpu backend: expected ${file} to load, found: ${(cause as Error).message}`, { cause });
   }
   expectSameNames(addon, file);
   return addon;
+}
+
+/** In this package, which a bundle of it is not: then the package is looked for from there, and from where the program runs, by itself and through jamba. */
+async function addonPlaces(platform: string): Promise<string[]> {
+  const { createRequire } = await fromNode<typeof import("node:module")>("node:module");
+  const { dirname, join } = await fromNode<typeof import("node:path")>("node:path");
+  const { fileURLToPath } = await fromNode<typeof import("node:url")>("node:url");
+  const resolved = (from: string, name: string) => {
+    try {
+      return createRequire(from).resolve(`${name}/package.json`);
+    } catch {
+      return undefined;
+    }
+  };
+  // Not `new URL(…, import.meta.url)`: bundlers for browsers would take the addon along. Bundles in CommonJS have no such URL.
+  const here = import.meta.url?.startsWith("file:") ? fileURLToPath(import.meta.url) : undefined;
+  const folders = here ? [dirname(dirname(here))] : [];
+  for (const from of [here, join(process.cwd(), "package.json")]) {
+    if (from === undefined) continue;
+    const starts = [from, resolved(from, "jamba"), resolved(from, "@jamba/cli"), resolved(from, "@jamba/server")];
+    for (const start of starts) {
+      const found = start && resolved(start, "@jamba/backend-cpu");
+      if (found) folders.push(dirname(found));
+    }
+  }
+  return [...new Set(folders)].map((folder) => join(folder, "prebuilds", platform, "jamba.node"));
 }
 
 /** @throws BackendError when the addon was built from sources that know other ops or formats than these */

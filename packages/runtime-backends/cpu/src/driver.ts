@@ -19,6 +19,7 @@ import {
   type Plan,
   packAddresses,
   partBytes,
+  type Room,
   ShapeError,
   type StateAddress,
   type StatePart,
@@ -28,8 +29,8 @@ import {
   type Ticket,
   type Weight,
 } from "@jamba/core";
-import type { Addon, NativeExecutor, ProgramHandle, StatesHandle, WeightDescription, WeightHandle } from "./addon.ts";
-import { guarded, rethrow } from "./errors.ts";
+import type { Addon, CpuExecutor, ProgramHandle, StatesHandle, WeightDescription, WeightHandle } from "./addon.ts";
+import { guarded, rethrow, using } from "./errors.ts";
 import { planWords } from "./plan-words.ts";
 
 /** Rows that share a panel (native/layout.h): pieces of a weight start at multiples of it. */
@@ -52,36 +53,45 @@ export class CpuDriver implements Driver<CpuWeight, CpuStates, CpuProgram> {
     // Offsets are words in an i32.
     mostArenaBytes: 4 * (2 ** 31 - 1),
   };
-  readonly packed: DriverPacked<CpuWeight> = {
-    layout: "cpu-16x4-4-k",
-    write: (weight, at, bytes) => this.#executor.writePacked(weight.handle, at, bytes).catch(rethrow),
-    read: (weight, from, to) => guarded(() => this.#executor.readPacked(weight.handle, from, to)),
-    map: (weight, file) => this.#map(weight, file),
-  };
-  readonly #executor: NativeExecutor;
+  readonly packed: DriverPacked<CpuWeight>;
+  readonly lost?: Promise<JambaError>;
+  readonly #executor: CpuExecutor;
   #nextToken = 1;
   #hasLarge = false;
   #stopped = false;
 
   constructor(
     readonly addon: Pick<Addon, "ops" | "dtypes" | "stored">,
-    executor: NativeExecutor,
+    executor: CpuExecutor,
     readonly device: DeviceInfo,
   ) {
     this.#executor = executor;
+    this.lost = executor.lost;
+    this.packed = {
+      layout: "cpu-16x4-4-k",
+      write: (weight, at, bytes) => executor.writePacked(weight.handle, at, bytes).catch(rethrow),
+      read: (weight, from, to) =>
+        using(
+          () => executor.readPacked(weight.handle, from, to),
+          (bytes) => bytes,
+        ),
+      ...(executor.mapWeight && { map: (weight: Weight, file: LocalBytes) => this.#map(weight, file) }),
+    };
   }
 
   weightBytes(weight: Weight): number {
     return guarded(() => this.#executor.weightBytes(...this.#describe(weight)));
   }
 
-  createWeight(weight: Weight): CpuWeight {
+  createWeight(weight: Weight): CpuWeight | Promise<CpuWeight> {
     const sizeBytes = this.weightBytes(weight);
     // Before the first one only: they all would come on top of the garbage.
     if (sizeBytes >= largeBytes && !this.#hasLarge) this.#executor.giveBackUnused();
     this.#hasLarge ||= sizeBytes >= largeBytes;
-    const handle = guarded(() => this.#executor.createWeight(...this.#describe(weight)));
-    return new CpuWeight(this.#executor, handle, sizeBytes, false, (stored) => this.#storedNumber(stored));
+    return using(
+      () => this.#executor.createWeight(...this.#describe(weight)),
+      (handle) => new CpuWeight(this.#executor, handle, sizeBytes, false, (stored) => this.#storedNumber(stored)),
+    );
   }
 
   stateBytes(spec: StateSpec): { slot: number; page: number } {
@@ -89,18 +99,24 @@ export class CpuDriver implements Driver<CpuWeight, CpuStates, CpuProgram> {
     return { slot, page };
   }
 
-  createStates(spec: StateSpec): CpuStates {
-    return new CpuStates(this.#executor, this.#executor.createStates(this.#layoutOf(spec)), spec);
+  createStates(spec: StateSpec): CpuStates | Promise<CpuStates> {
+    return using(
+      () => this.#executor.createStates(this.#layoutOf(spec)),
+      (handle) => new CpuStates(this.#executor, handle, spec),
+    );
   }
 
   copyStates({ handle }: CpuStates, { slots, pages }: PackedCopies): Promise<void> {
     return this.#executor.copyStates(handle, slots, pages).catch(rethrow);
   }
 
-  compile(plan: Plan, states: CpuStates, weightOf: (weight: Weight) => CpuWeight): CpuProgram {
+  compile(plan: Plan, states: CpuStates, weightOf: (weight: Weight) => CpuWeight): CpuProgram | Promise<CpuProgram> {
     const { words, weights } = planWords(plan, this.addon.ops);
     const handles = weights.map((weight) => weightOf(weight).handle);
-    return { handle: guarded(() => this.#executor.createProgram(words, handles, states.handle)), release() {} };
+    return using(
+      () => this.#executor.createProgram(words, handles, states.handle),
+      (handle) => ({ handle, release: () => this.#executor.release(handle) }),
+    );
   }
 
   submit(program: CpuProgram, states: CpuStates, inputs: PackedInputs): Ticket {
@@ -147,8 +163,14 @@ export class CpuDriver implements Driver<CpuWeight, CpuStates, CpuProgram> {
     return most.reduce((a, b) => a + b);
   }
 
-  room() {
-    return hostRoom();
+  async room(): Promise<Room> {
+    const host = await hostRoom();
+    const { mostBytes } = this.#executor;
+    if (mostBytes === undefined) return host;
+    const { totalBytes = mostBytes, freeBytes = mostBytes } = host;
+    const left = mostBytes - this.#executor.takenBytes!;
+    const said = Math.min(freeBytes, left) === left ? `within the ${mostBytes / 2 ** 30} GiB that WebAssembly has` : host.said;
+    return { totalBytes: Math.min(totalBytes, mostBytes), freeBytes: Math.min(freeBytes, left), said };
   }
 
   async encodeBlocks(
@@ -181,7 +203,7 @@ export class CpuDriver implements Driver<CpuWeight, CpuStates, CpuProgram> {
 
   #map(weight: Weight, { path, offset }: LocalBytes): CpuWeight {
     const sizeBytes = this.weightBytes(weight);
-    const handle = guarded(() => this.#executor.mapWeight(path, offset, ...this.#describe(weight)));
+    const handle = guarded(() => this.#executor.mapWeight!(path, offset, ...this.#describe(weight)));
     return new CpuWeight(this.#executor, handle, sizeBytes, true, (stored) => this.#storedNumber(stored));
   }
 
@@ -220,7 +242,7 @@ class CpuWeight implements DriverWeight {
   readonly rowStep = panelRows;
 
   constructor(
-    readonly executor: NativeExecutor,
+    readonly executor: CpuExecutor,
     readonly handle: WeightHandle,
     readonly sizeBytes: number,
     readonly mapped: boolean,
@@ -246,15 +268,20 @@ class CpuStates implements DriverStates {
   sizeBytes = 0;
 
   constructor(
-    readonly executor: NativeExecutor,
+    readonly executor: CpuExecutor,
     readonly handle: StatesHandle,
     readonly spec: StateSpec,
   ) {}
 
-  reserve(nSlots: number, nPages: number): void {
-    this.sizeBytes = guarded(() => this.executor.reserveStates(this.handle, nSlots, nPages));
-    this.nSlots = Math.max(this.nSlots, nSlots);
-    this.nPages = Math.max(this.nPages, nPages);
+  reserve(nSlots: number, nPages: number): void | Promise<void> {
+    return using(
+      () => this.executor.reserveStates(this.handle, nSlots, nPages),
+      (sizeBytes) => {
+        this.sizeBytes = sizeBytes;
+        this.nSlots = Math.max(this.nSlots, nSlots);
+        this.nPages = Math.max(this.nPages, nPages);
+      },
+    );
   }
 
   shrink(nSlots: number, nPages: number): void {

@@ -36,3 +36,9 @@ export function guarded<T>(body: () => T): T {
     throw toJambaError(error);
   }
 }
+
+/** What comes of `use`, at once where `made` is there at once. @throws as `guarded` */
+export function using<T, U>(made: () => T | Promise<T>, use: (value: T) => U): U | Promise<U> {
+  const value = guarded(made);
+  return value instanceof Promise ? value.then(use, rethrow) : use(value);
+}

@@ -1,9 +1,10 @@
 // Which instruction set, how many threads, and why.
 
-import { type Backend, type DeviceInfo, JambaError, openDevice } from "@jamba/core";
+import { type Backend, type DeviceInfo, fromNode, JambaError, openDevice } from "@jamba/core";
 import { type Addon, type CpuLevel, loadAddon, type NativeExecutor, weightDtypes } from "./addon.ts";
 import { CpuDriver } from "./driver.ts";
 import { guarded } from "./errors.ts";
+import { chosenThreads } from "./threads.ts";
 
 export interface CpuOptions {
   /** As many as the machine has physical cores that this process may use, if not given. */
@@ -39,7 +40,7 @@ export async function openCpuBackend(options: CpuOptions = {}): Promise<Backend>
   const { Executor, levels } = addon;
   const level = chosenLevel(options.level, levels);
   const { threads, why } = await chosenThreads(options.threads);
-  const { cpus } = await import("node:os");
+  const { cpus } = await fromNode<typeof import("node:os")>("node:os");
   const device: DeviceInfo = {
     kind: "cpu",
     name: cpus()[0]?.model.trim() || process.arch,
@@ -111,52 +112,4 @@ function whyNotMore(level: CpuLevel, levels: readonly CpuLevel[]): string[] {
   if (level !== levels[0]) return [`${levels[0]} would run here too: ${level} was asked for`];
   const all = levelsOf[process.arch] ?? ["portable"];
   return all.slice(0, all.indexOf(level)).map((better) => `not ${better}: this processor lacks ${words[better]}`);
-}
-
-async function chosenThreads(asked: number | undefined): Promise<{ threads: number; why: string }> {
-  if (asked !== undefined) {
-    if (!Number.isSafeInteger(asked) || asked < 1 || asked > 1024)
-      throw new JambaError("OPTION", `threads: expected an integer in [1, 1024], found ${JSON.stringify(asked)}`);
-    return { threads: asked, why: `${count(asked)}, as asked` };
-  }
-  const { availableParallelism } = await import("node:os");
-  const available = availableParallelism();
-  const physical = await physicalCores();
-  const quota = await cpuQuota();
-  const cores = Math.min(available, physical ?? available);
-  const threads = Math.min(cores, quota ?? cores);
-  const why =
-    threads < cores
-      ? `what this container may use of ${available} processors`
-      : cores < available
-        ? `one per physical core; a second one on a core would share its units`
-        : `every processor that this process may use`;
-  return { threads, why: `${count(threads)}: ${why}` };
-}
-
-const count = (threads: number) => `${threads} thread${threads === 1 ? "" : "s"}`;
-
-/** Linux tells; elsewhere it is not known. */
-async function physicalCores(): Promise<number | undefined> {
-  const { readdir, readFile } = await import("node:fs/promises");
-  const folder = "/sys/devices/system/cpu";
-  const cores = new Set<string>();
-  try {
-    for (const cpu of await readdir(folder)) {
-      if (!/^cpu\d+$/.test(cpu)) continue;
-      // One that is offline has no topology.
-      const siblings = await readFile(`${folder}/${cpu}/topology/thread_siblings_list`, "utf8").catch(() => undefined);
-      if (siblings) cores.add(siblings);
-    }
-  } catch {
-    return undefined;
-  }
-  return cores.size || undefined;
-}
-
-/** Whole processors that a control group allows, if it sets a limit. */
-async function cpuQuota(): Promise<number | undefined> {
-  const { readFile } = await import("node:fs/promises");
-  const [quota, period] = (await readFile("/sys/fs/cgroup/cpu.max", "utf8").catch(() => "max")).trim().split(" ").map(Number);
-  return quota > 0 && period > 0 ? Math.max(1, Math.floor(quota / period)) : undefined;
 }

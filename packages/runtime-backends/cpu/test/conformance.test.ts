@@ -1,7 +1,8 @@
 import { testOps } from "@jamba/conformance";
 import { describe, test } from "vitest";
 import { type CpuLevel, loadAddon } from "../src/addon.ts";
-import { openCpuBackend } from "../src/index.ts";
+import { openCpuBackend, openWasmBackend } from "../src/index.ts";
+import { moduleNames, usableModules } from "../src/wasm/modules.ts";
 
 const addon = await loadAddon().catch((error: Error) => error);
 
@@ -15,5 +16,16 @@ if (addon instanceof Error) {
     for (const threads of i === 0 ? [1, 3] : [2]) {
       describe(`${level}, ${threads} threads`, () => testOps({ open: () => openCpuBackend({ level, threads }), wider: wider(level) }));
     }
+  }
+}
+
+const usable = usableModules();
+for (const level of moduleNames) {
+  if (!usable.includes(level)) {
+    test(`the module ${level}`, ({ skip }) => skip(`Node ${process.versions.node} has no relaxed SIMD by itself`));
+    continue;
+  }
+  for (const threads of [1, 2, 3]) {
+    describe(`the module ${level}, ${threads} threads`, () => testOps({ open: () => openWasmBackend({ level, threads }) }));
   }
 }

@@ -43,6 +43,13 @@ JAMBA_INLINE F32 dotBf16(F32 s, I32, const void*) { return s; }
 
 // ---- dot products
 
+#if !JAMBA_WASM
+/** Whether activations that meet q8 lie as positive amounts and amounts of negative ones. */
+constexpr bool splitsSigns = false;
+/** As loadF16, of what is finite. */
+JAMBA_INLINE F32 loadScale(const uint16_t* p) { return loadF16(p); }
+#endif
+
 #if !JAMBA_AVX2
 // q4_k: sums of 32 columns times the block's whole scale, 1 … 63, over 2^n for n in 0 … 6, times 64.
 using Scaled = F32;

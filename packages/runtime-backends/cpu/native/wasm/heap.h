@@ -1,0 +1,15 @@
+// The heap of a WebAssembly module.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace jamba {
+
+/** At a multiple of 64; null where the memory can't grow any more. */
+void* allocate(size_t bytes);
+void release(void* data);
+/** Frees all that was allocated since the last `rollBack` or `commit` (pages.h). */
+void rollBack();
+int64_t takenBytes();
+
+}  // namespace jamba

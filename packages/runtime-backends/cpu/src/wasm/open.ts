@@ -1,0 +1,157 @@
+// Which module, how many threads, and why.
+
+import { type Backend, BackendError, type DeviceInfo, JambaError, openDevice, openThread } from "@jamba/core";
+import { expectSameNames, weightDtypes } from "../addon.ts";
+import { CpuDriver } from "../driver.ts";
+import { chosenThreads } from "../threads.ts";
+import { ModuleExecutor, type OwnerPort } from "./executor.ts";
+import { cancelPlaces, type OwnerMessage, type OwnerReply } from "./messages.ts";
+import { compileModule, moduleWords, usableModules, type WasmLevel } from "./modules.ts";
+import code from "./owner-code.ts?text";
+import { parseNames, Sizes } from "./sizes.ts";
+
+export interface WasmOptions {
+  /** As many as `openCpuBackend` would take, or half of a browser's processors, if not given. One where memory can't be shared. */
+  readonly threads?: number;
+  /** The best that this engine runs, if not given. */
+  readonly level?: WasmLevel;
+}
+
+/** Counts up with every change of kernels after which the same inputs give other bits. */
+const numericsVersion = 1;
+
+/** Pages of 64 KiB: what a module begins with, and WebAssembly's most. */
+const pages = { initial: 64, maximum: 65536 } as const;
+
+/** Where a message must be looked at in the middle of a step, so that it can be cancelled. */
+const sliceMs = 10;
+
+/** A dot product of four is taken where it is right and takes at most so much of the time of one in two steps. */
+const mostOfTwoSteps = 1.25;
+
+/**
+ * Opens the CPU backend's kernels as WebAssembly: the same C++, in browsers and wherever no native addon loads.
+ *
+ * @throws BackendError where there is no WebAssembly with SIMD, or no worker can be had; JambaError OPTION for a level that this engine does
+ * not run or a count of threads that is none
+ */
+export async function openWasmBackend(options: WasmOptions = {}): Promise<Backend> {
+  const usable = usableModules();
+  if (options.level !== undefined && !usable.includes(options.level))
+    throw new JambaError(
+      "OPTION",
+      `level: expected one that this engine runs (${usable.join(", ")}), found ${JSON.stringify(options.level)}`,
+    );
+  const sharing = sharedMemory();
+  const { threads, why, warnings } = await threadsOf(options.threads, sharing);
+  const passedOver: string[] = [];
+  for (const level of options.level ? [options.level] : usable) {
+    const opened = await start(level, threads, sharing);
+    const reason = options.level ? undefined : whyNot(level, opened.dots);
+    if (reason !== undefined) {
+      opened.executor.stop();
+      passedOver.push(`not ${level}: ${reason}`);
+      continue;
+    }
+    const device: DeviceInfo = {
+      kind: "wasm",
+      name: `WebAssembly, ${moduleWords[level]}`,
+      numerics:
+        level === "simd128"
+          ? `cpu-portable-${numericsVersion}`
+          : `wasm-relaxed-${opened.roundsOnce ? "fused" : "split"}-${numericsVersion}`,
+      features: [`${level}: ${moduleWords[level]}`, ...whyNotMore(level, usable), ...passedOver, why],
+      ...(warnings && { warnings }),
+      threads,
+      weightDtypes,
+      kvDtypes: ["f16", "bf16", "f32"],
+      chunkTokens: 512,
+      stateStep: { slots: 4, pages: 16 },
+      interrupts: "commands",
+    };
+    return openDevice(new CpuDriver(opened.names, opened.executor, device));
+  }
+  throw new BackendError(`wasm backend: expected a module that this engine computes rightly, found ${passedOver.join("; ")}`);
+}
+
+/** Whether memory can be shared with workers: in Node, and in pages that are isolated. */
+function sharedMemory(): { made: boolean; posted: boolean } {
+  try {
+    const { buffer } = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    const made = typeof SharedArrayBuffer === "function" && buffer instanceof SharedArrayBuffer;
+    return { made: true, posted: made && (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated !== false };
+  } catch {
+    return { made: false, posted: false };
+  }
+}
+
+async function threadsOf(
+  asked: number | undefined,
+  sharing: { posted: boolean },
+): Promise<{ threads: number; why: string; warnings?: string[] }> {
+  const chosen = await chosenThreads(asked);
+  if (sharing.posted || chosen.threads === 1) return chosen;
+  const why = "1 thread: this page is not isolated, so that memory can't be shared with workers";
+  const cure = "send the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp";
+  return { threads: 1, why, warnings: [`wasm: ${why}; ${chosen.threads} threads would run with isolation: ${cure}`] };
+}
+
+interface Started {
+  readonly executor: ModuleExecutor;
+  readonly names: ReturnType<typeof parseNames>;
+  readonly roundsOnce: boolean;
+  readonly dots?: number;
+}
+
+async function start(level: WasmLevel, threads: number, sharing: { made: boolean; posted: boolean }): Promise<Started> {
+  const module = await compileModule(level, sharing.made);
+  const ports: OwnerPort[] = [];
+  const end = () => Promise.all(ports.map((port) => port.end()));
+  const ask = (message: OwnerMessage) =>
+    new Promise<OwnerReply>((resolve, reject) => {
+      const port = ports.at(-1)!;
+      port.listen(resolve, reject);
+      port.post(message);
+    });
+  const open = async () => ports.push(await openThread<OwnerMessage, OwnerReply>(code));
+  try {
+    await open();
+    const memory = sharing.posted ? makeMemory() : undefined;
+    const slices = sharing.posted ? Number.POSITIVE_INFINITY : sliceMs;
+    const reply = await ask({ open: { module, memory, pages: { ...pages, shared: sharing.made }, threads, sliceMs: slices } });
+    if (!("opened" in reply)) throw new Error(`expected it to open, found ${JSON.stringify(reply)}`);
+    const { stacks, cancelWords, names: text, roundsOnce, dots } = reply.opened;
+    for (const [i, stack] of stacks.entries()) {
+      await open();
+      await ask({ join: { module, memory: memory!, stack, thread: i + 1 } });
+    }
+    for (const port of ports) port.rest();
+    const names = parseNames(text);
+    expectSameNames(names, `the module ${level}`);
+    const sizes = new Sizes(module, sharing.made, threads, names);
+    const words = memory && new Int32Array(memory.buffer, cancelWords, cancelPlaces);
+    return { executor: new ModuleExecutor(ports[0], ports.slice(1), sizes, words), names, roundsOnce, dots };
+  } catch (cause) {
+    await end();
+    if (cause instanceof JambaError) throw cause;
+    throw new BackendError(`wasm backend: expected workers that run the module ${level}, found: ${(cause as Error)?.message ?? cause}`, {
+      cause,
+    });
+  }
+}
+
+/** @throws BackendError where not even its addresses can be had */
+function makeMemory(): WebAssembly.Memory {
+  return new WebAssembly.Memory({ ...pages, shared: true });
+}
+
+function whyNot(level: WasmLevel, dots: number | undefined): string | undefined {
+  if (level !== "relaxed-dot" || dots === undefined) return undefined;
+  if (dots === 0) return "this engine computes its dot products of four wrongly";
+  if (dots > mostOfTwoSteps) return `this engine's dot products of four take ${dots.toFixed(1)} times as long as two steps`;
+  return undefined;
+}
+
+function whyNotMore(level: WasmLevel, usable: readonly WasmLevel[]): string[] {
+  return usable.includes("relaxed") || level !== "simd128" ? [] : ["not relaxed: this engine lacks relaxed SIMD"];
+}
