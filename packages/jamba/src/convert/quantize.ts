@@ -1,7 +1,7 @@
 // `quantize` of the loader, with this machine's backend to encode and, if asked, a text that says where errors count.
 
 import { type Backend, JambaError } from "@jamba/core";
-import { type Quantized, type QuantizeOptions, quantize } from "@jamba/loader";
+import { parseConfig, type Quantized, type QuantizeOptions, quantize } from "@jamba/loader";
 import { expectKnown } from "../answer/known-names.ts";
 import { closeAll, openDevice } from "../load/open-device.ts";
 import { fetchSource, type ModelSource } from "../load/source.ts";
@@ -31,7 +31,9 @@ export async function quantizeModel(source: ModelSource, out: string, options: Q
   try {
     const checkpoint = await fetchSource(source, rest);
     closers.push(() => checkpoint.close());
-    const { backend } = await openDevice(rest, closers);
+    // Only to calibrate is the model run.
+    const config = text === undefined ? undefined : parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
+    const { backend } = await openDevice(rest, closers, config);
     // What the files say wrongly comes with the result.
     const importance = text === undefined ? undefined : () => calibrate(source, text, { ...rest, backend, onWarning: () => undefined });
     return await quantize(checkpoint, out, { dtype, importance, overwrite, signal, onProgress, encode: encoderOf(backend) });

@@ -41,7 +41,7 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const constraints = tokenizer && new Constraints(tokenizer, stopIds);
     closers.push(() => constraints?.dispose());
     if (options.formats !== "when-used") constraints?.prepare();
-    const { backend, device } = await openDevice(options, closers);
+    const { backend, device } = await openDevice(options, closers, config);
     opened = backend;
     if (device.passedOver) warn(device.passedOver.join("; "));
     for (const warning of device.warnings ?? []) warn(warning);

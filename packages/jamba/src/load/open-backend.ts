@@ -22,8 +22,7 @@ interface Entry {
   readonly open?: (options: OpenOptions) => Promise<Backend>;
   /** Whether "auto" expects it to work here; yes if not given. */
   readonly isExpected?: () => boolean;
-  /** How much longer it takes than the native kernels of a processor, about. */
-  readonly slower?: string;
+  readonly slower?: OpenedBackend["slower"];
 }
 
 /** Fastest first: the order in which "auto" tries. */
@@ -63,6 +62,8 @@ export interface OpenedBackend {
   readonly backend: Backend;
   /** Faster ones that should work and do not, each with its reason. */
   readonly passedOver: readonly string[];
+  /** How much longer it takes than the native kernels of a processor, about; nothing for those. */
+  readonly slower?: string;
 }
 
 /** @throws BackendError listing every backend with its reason; JambaError OPTION for a name that isn't one, or options that it can't take */
@@ -80,8 +81,7 @@ export async function openBackend(name: BackendName, options: OpenOptions = {}):
     try {
       if (!open) continue;
       const opened = await open(options);
-      if (passedOver.length > 0 && slower) passedOver.push(`${backend} runs instead, which takes about ${slower} as long`);
-      return { backend: opened, passedOver };
+      return { backend: opened, passedOver, slower };
     } catch (error) {
       if (error instanceof JambaError && error.code === "OPTION") throw error;
       passedOver.push(`${backend} can't be used: ${reasonOf(error)}`);

@@ -1,23 +1,45 @@
 // The device that options ask for, and what it can hold.
 
-import { type Backend, type DeviceInfo, DtypeError, type FloatDtype, JambaError, type WeightDtype } from "@jamba/core";
+import { type Backend, BackendError, type DeviceInfo, DtypeError, type FloatDtype, JambaError, type WeightDtype } from "@jamba/core";
+import { type JambaConfig, modelTensors } from "@jamba/loader";
 import type { LoadOptions } from "./load-options.ts";
-import { deviceText, openBackend } from "./open-backend.ts";
+import { deviceText, type OpenedBackend, openBackend } from "./open-backend.ts";
 
-/** The backend that the options ask for, closed with the model if it was opened here. */
+/** Parameters above which "auto" refuses the reference: each takes it 4 bytes, and each token seconds. */
+const mostForReference = 1e9;
+
+/**
+ * The backend that the options ask for, closed with the model if it was opened here.
+ *
+ * @param config of the model that is to run on it, if one is
+ * @throws BackendError also for a large model that nothing but the reference would run, which nobody asked for by name
+ */
 export async function openDevice(
   { backend = "auto", threads }: Pick<LoadOptions, "backend" | "threads">,
   closers: (() => unknown)[],
+  config?: JambaConfig,
 ): Promise<{ backend: Backend; device: DeviceInfo }> {
-  const { backend: opened, passedOver } =
-    typeof backend === "string" ? await openBackend(backend, { threads }) : { backend, passedOver: [] };
+  const found: OpenedBackend = typeof backend === "string" ? await openBackend(backend, { threads }) : { backend, passedOver: [] };
+  const { backend: opened, slower } = found;
   if (typeof backend === "string") closers.push(() => opened.dispose());
   const { device } = opened;
+  if (backend === "auto" && device.kind === "reference" && config) expectSmall(config, found);
+  const instead = `${device.kind} runs instead, which takes about ${slower} as long`;
+  const passedOver = found.passedOver.length > 0 && slower ? [...found.passedOver, instead] : found.passedOver;
   if (threads !== undefined && threads !== device.threads) {
     const where = [`${device.threads} on the ${device.kind} backend`, ...passedOver].join("; ");
     throw new JambaError("OPTION", `threads: expected ${where}, found ${threads}`);
   }
   return { backend: opened, device: passedOver.length === 0 ? device : { ...device, passedOver } };
+}
+
+function expectSmall(config: JambaConfig, { passedOver, slower }: OpenedBackend): void {
+  const parameters = modelTensors(config).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  if (parameters <= mostForReference) return;
+  throw new BackendError(
+    `backend: expected a faster device than the reference for ${(parameters / 1e9).toFixed(1)} billion parameters, found ` +
+      `${passedOver.join("; ") || "none"}; mend that, or ask for backend: "reference", which takes ${slower} as long as native kernels`,
+  );
 }
 
 export function expectKvDtype(asked: FloatDtype | undefined, device: DeviceInfo): void {

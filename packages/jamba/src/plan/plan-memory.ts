@@ -186,7 +186,7 @@ async function onDevice(
   closers: (() => unknown)[],
 ): Promise<Subject> {
   const config = parseConfig(json, checkpoint ? `${name}: config.json` : name);
-  const { backend, device } = await openDevice({ backend: asked, threads }, closers);
+  const { backend, device } = await openDevice({ backend: asked, threads }, closers, config);
   expectKvDtype(kvDtype, device);
   const prepared = checkpoint && preparedOf(checkpoint);
   const { dtypes, dtypeOf, said } = prepared
