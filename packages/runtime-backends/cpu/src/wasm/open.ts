@@ -91,6 +91,11 @@ async function threadsOf(
 ): Promise<{ threads: number; why: string; warnings?: string[] }> {
   const chosen = await chosenThreads(asked);
   if (sharing.posted || chosen.threads === 1) return chosen;
+  // WebKitGTK isolates a page and shares nothing all the same.
+  if ((globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated !== false) {
+    const why = "1 thread: this browser shares no memory with workers";
+    return { threads: 1, why, warnings: [`wasm: ${why}; ${chosen.threads} threads would run in one that does`] };
+  }
   const why = "1 thread: this page is not isolated, so that memory can't be shared with workers";
   const cure = "send the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp";
   return { threads: 1, why, warnings: [`wasm: ${why}; ${chosen.threads} threads would run with isolation: ${cure}`] };
