@@ -30,6 +30,8 @@ const arrows = {
   "@jamba/bench": ["jamba", "@jamba/core", "@jamba/loader", "@jamba/tokenizer", "@jamba/grammar", "@jamba/backend-cpu", "@jamba/server"],
   // Real clients that need a newer Node than the rest.
   "@jamba/client-trials": ["jamba", "@jamba/server"],
+  // Pages for real browsers; nothing of it is published.
+  "@jamba/browser-trials": ["jamba", "@jamba/core"],
   // Asks the small model its questions through the public API, as an app would.
   "@jamba/tiny-model-recipe": ["jamba"],
 };
@@ -140,7 +142,8 @@ function checkFile(root, folder, file, imports, manifest, runtime) {
       report(index, "expected named exports, found `export *` or a default one");
   for (const { specifier, position, dynamic } of imports) {
     if (specifier === undefined) {
-      if (browser && ![backendDoor, nodeDoor].includes(path)) report(position, "import(): expected a literal, which bundlers and this check can follow");
+      if (browser && ![backendDoor, nodeDoor].includes(path))
+        report(position, "import(): expected a literal, which bundlers and this check can follow");
     } else if (specifier.startsWith(".")) {
       const target = relative(root, resolve(dirname(file), specifier));
       if (!isTest) checkRooms(specifier, target, position);
