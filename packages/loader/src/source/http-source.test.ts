@@ -153,6 +153,37 @@ it("opening a small model costs one request a file", async () => {
   expect(requests).toEqual(["/good/model.safetensors"]);
 });
 
+it("reads of a small file cost one more request, in any order", async () => {
+  const bytes = files.get("model.safetensors")!;
+  const source = await openUrl(url("good"));
+  requests.length = 0;
+  for (const [offset, length] of [
+    [150_000, 384],
+    [65_000, 2000],
+    [100_000, 63_704],
+    [65_536, 10],
+  ])
+    expect(Buffer.compare(await source.read(offset, length), bytes.subarray(offset, offset + length))).toBe(0);
+  expect(requests).toEqual(["/good/model.safetensors"]);
+});
+
+it("short reads of a large file take along what follows them, long ones nothing", async () => {
+  const bytes = Uint8Array.from({ length: 2 ** 24 + 2 ** 20 }, (_, i) => (i * 7) ^ (i >> 8));
+  files.set("large", bytes);
+  const source = await openUrl(url("good", "large"));
+  const requestsOf = async (...reads: [offset: number, length: number][]) => {
+    requests.length = 0;
+    for (const [offset, length] of reads)
+      expect(Buffer.compare(await source.read(offset, length), bytes.subarray(offset, offset + length)), `${offset}`).toBe(0);
+    return requests.length;
+  };
+  expect(await requestsOf([2 ** 20, 384], [2 ** 20 + 384, 100_000], [2 ** 20 + 200_000, 62_144])).toBe(1);
+  expect(await requestsOf([2 ** 21, 2 ** 18], [2 ** 20 + 10, 20])).toBe(1);
+  expect(await requestsOf([0, 70_000], [100, 80_000])).toBe(1);
+  expect(await requestsOf([bytes.length - 5, 5], [bytes.length - 9, 4], [bytes.length - 8, 8])).toBe(2);
+  files.delete("large");
+});
+
 it("an empty file has size 0", async () => {
   const source = await openUrl(url("good", "empty"));
   expect(source.size).toBe(0);
