@@ -6,8 +6,10 @@ import { fromNode, hasNode } from "./from-node.ts";
 export interface ThreadPort<Sent, Heard> {
   post(message: Sent): void;
   listen(onMessage: (message: Heard) => void, onError: (error: unknown) => void): void;
-  /** From here on it keeps no process from ending; a call that is under way has a timer that does. */
+  /** From here on it keeps no process from ending: whoever waits for it wakes it, or has a timer that does. */
   rest(): void;
+  /** It keeps its process from ending again. */
+  wake(): void;
   /** Resolves when nothing of it runs any more. */
   end(): Promise<unknown>;
 }
@@ -32,6 +34,7 @@ export async function openThread<Sent, Heard>(
     const worker = new Worker(`${inNode}\n${code}`, { eval: true, execArgv: [], stdout: false, resourceLimits });
     return {
       rest: () => worker.unref(),
+      wake: () => worker.ref(),
       post: (message) => worker.postMessage(message),
       listen: (onMessage, onError) =>
         void worker
@@ -45,6 +48,7 @@ export async function openThread<Sent, Heard>(
   const worker = new Worker(url);
   return {
     rest: () => undefined,
+    wake: () => undefined,
     post: (message) => worker.postMessage(message),
     listen: (onMessage, onError) => {
       worker.onmessage = ({ data }) => onMessage(data);

@@ -268,6 +268,7 @@ export class ModuleExecutor implements CpuExecutor {
     if (this.#failure) return Promise.reject(this.#failure);
     if (this.#isInterrupted && name !== "release" && name !== "settle") return Promise.reject(disposed());
     const id = this.#next++;
+    if (this.#pending.size === 0) this.#owner.wake();
     return new Promise<T>((resolve, reject) => {
       this.#pending.set(id, { token, resolve, reject });
       this.#owner.post({ call: { id, name, args: args.map((one) => (ArrayBuffer.isView(one) ? owning(one) : one)) } });
@@ -279,6 +280,7 @@ export class ModuleExecutor implements CpuExecutor {
     if (!("id" in reply)) return;
     const pending = this.#pending.get(reply.id);
     this.#pending.delete(reply.id);
+    if (this.#pending.size === 0) this.#owner.rest();
     if ("failed" in reply) {
       const { code, message } = reply.failed;
       pending?.reject(code === undefined ? new TypeError(message) : Object.assign(new Error(message), { code }));
