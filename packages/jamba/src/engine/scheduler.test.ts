@@ -319,8 +319,8 @@ describe("cancelling", () => {
     await clock.run(readPrompt(100));
   });
 
-  test("alone, in a long step: at once", async () => {
-    await warmUp();
+  test.each([true, false])("alone, in a long step: at once; whether there was one before: %s", async (isWarm) => {
+    if (isWarm) await warmUp();
     const stop = new AbortController();
     const start = clock.now;
     const read = readPrompt(4000, { signal: stop.signal }).catch((error) => [error, clock.now]);

@@ -179,8 +179,10 @@ export class Scheduler {
     const tokensOf = (some: readonly Portion[]) => some.reduce((sum, { reading, count }) => sum + (reading.isAnswer ? 0 : count), 0);
     const hasAnswers = parts.some(({ reading }) => reading.isAnswer);
     const estimate = tokensOf(parts) * (this.#tokenMs ?? 0);
+    // How long the first step takes nobody knows: minutes on a slow device.
+    const isLong = this.#tokenMs === undefined ? tokensOf(parts) > leastPiece : estimate > worthAbortingMs;
     // A device that can't stop a step would make copies for nothing.
-    const yields = !hasAnswers && estimate > worthAbortingMs && this.#runner.backend.device.interrupts === "commands";
+    const yields = !hasAnswers && isLong && this.#runner.backend.device.interrupts === "commands";
     const running: RunningStep = { parts, stop, endsAt: performance.now() + estimate, yields };
     this.#running = running;
     const byAdvance = new Map(parts.map((part) => [advanceOf(part), part]));
