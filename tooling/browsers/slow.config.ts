@@ -1,16 +1,14 @@
 import { fileURLToPath } from "node:url";
-import config from "../../vitest.config.ts";
+import { defineConfig } from "vitest/config";
 
 // The slow ring: see CONTRIBUTING.md.
-export default {
-  ...config,
+export default defineConfig({
   root: fileURLToPath(new URL("../../", import.meta.url)),
   test: {
-    ...config.test,
     dir: "tooling/browsers",
     include: ["**/*.slow.ts"],
     testTimeout: 900_000,
     hookTimeout: 900_000,
     fileParallelism: false,
   },
-};
+});

@@ -4,7 +4,7 @@
 import { afterAll, describe, expect, test } from "vitest";
 import type { Engine } from "./driver.ts";
 import { expectedTexts } from "./expected.ts";
-import { Browsers, modulesAmong, type OpenPage } from "./pages.ts";
+import { Browsers, modulesAmong, modulesTold, type OpenPage } from "./pages.ts";
 
 const browsers = new Browsers();
 afterAll(() => browsers.close());
@@ -23,12 +23,6 @@ async function expectTexts(page: OpenPage): Promise<void> {
     const { ids } = await page.call("answer", row, cut);
     expect(ids).toEqual(row.newIds.slice(0, cut));
   }
-}
-
-/** The modules that its features tell of: the one that runs, and those that were tried and found wrong or slow. */
-function modulesTold(features: readonly string[]): string[] {
-  const tried = features.filter((one) => /^not relaxed(-dot)?: this engine('s dot|.*wrongly)/.test(one));
-  return [...tried.map((one) => one.slice("not ".length, one.indexOf(":"))), features[0].slice(0, features[0].indexOf(":"))];
 }
 
 describe.each(places)("%s, isolated: %s", (engine, isolated) => {
