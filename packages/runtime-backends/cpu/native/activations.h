@@ -126,12 +126,7 @@ static void placeQuantised(const float* row, int64_t columns, Form form, uint8_t
     uint8_t* block = tile + b * T * perToken;
     int32_t total = 0, below = 0;
     if (wide && splitsSigns) {
-      int8_t* to = (int8_t*)(block + t * values);
-      for (int i = 0; i < blockColumns; i++) {
-        const int8_t v = (int8_t)q[i], negative = v < 0 ? (int8_t)-v : 0;
-        to[i / 4 * 8 + i % 4] = v < 0 ? 0 : v, to[i / 4 * 8 + 4 + i % 4] = negative;
-        below += negative;
-      }
+      below = storeSigns((int8_t*)(block + t * values), q);
     } else if (wide) {
       int16_t* to = (int16_t*)(block + t * values);
       for (int i = 0; i < blockColumns; i += 4) {

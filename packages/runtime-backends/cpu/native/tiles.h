@@ -178,6 +178,19 @@ JAMBA_UNROLL(2)
             for (int v = 0; v < P; v++) s[t][v] = start8(correction + t);
 JAMBA_UNROLL(8)
           for (int u = 0; u < 8; u++) {
+#if JAMBA_WASM
+            // One half after the other: both at once would want more registers than there are.
+#pragma GCC unroll 2
+            for (int odd = 0; odd < 2; odd++) {
+              v128_t part[P];
+#pragma GCC unroll 4
+              for (int v = 0; v < P; v++) part[v] = halfOf8(loadBytes(blocks[g].q[half][u] + (v0 + v) * vectorBytes), odd);
+#pragma GCC unroll 16
+              for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+                for (int v = 0; v < P; v++) s[t][v] = dotHalf8(s[t][v], part[v], q + t * values + u * quadBytes8 + 4 * odd);
+            }
+#else
             Split8 part[P];
 #pragma GCC unroll 4
             for (int v = 0; v < P; v++) part[v] = split8(loadBytes(blocks[g].q[half][u] + (v0 + v) * vectorBytes));
@@ -185,6 +198,7 @@ JAMBA_UNROLL(8)
             for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
               for (int v = 0; v < P; v++) s[t][v] = dot8(s[t][v], part[v], q + t * values + u * quadBytes8);
+#endif
           }
           F32 ws[P];
 #pragma GCC unroll 4
@@ -203,28 +217,33 @@ JAMBA_UNROLL(8)
 /** f32 and f16 weights, and bf16 where there is no dot product of pairs. */
 template <Dtype D, int T>
 static void tileFloat(const uint8_t* panel, int64_t columns, const uint8_t* x, float* out) {
-  F32 f[T][V] = {};
-  const float* xs = (const float*)x;
-  constexpr int step = D == Dtype::bf16 ? 2 : 1;
-  for (int64_t k = 0; k < columns; k += step, xs += step * T) {
-    F32 w[step][V];
+  constexpr int step = D == Dtype::bf16 ? 2 : 1, P = vectorsAtOnce(T);
+  // A panel that is read twice comes from the cache the second time.
+  for (int v0 = 0; v0 < V; v0 += P) {
+    F32 f[T][P] = {};
+    const float* xs = (const float*)x;
+    for (int64_t k = 0; k < columns; k += step, xs += step * T) {
+      F32 w[step][P];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) {
-      if constexpr (D == Dtype::f32) w[0][v] = load((const float*)panel + k * panelRows + v * W);
-      if constexpr (D == Dtype::f16) w[0][v] = loadF16((const uint16_t*)panel + k * panelRows + v * W);
-      if constexpr (D == Dtype::bf16) {
-        const I32 pairs = loadPairs((const uint16_t*)panel + k * panelRows + v * 2 * W);
-        w[0][v] = evenBf16(pairs), w[1][v] = oddBf16(pairs);
+      for (int v = 0; v < P; v++) {
+        const int64_t at = k * panelRows + (v0 + v) * step * W;
+        if constexpr (D == Dtype::f32) w[0][v] = load((const float*)panel + at);
+        if constexpr (D == Dtype::f16) w[0][v] = loadF16((const uint16_t*)panel + at);
+        if constexpr (D == Dtype::bf16) {
+          const I32 pairs = loadPairs((const uint16_t*)panel + at);
+          w[0][v] = evenBf16(pairs), w[1][v] = oddBf16(pairs);
+        }
       }
-    }
 #pragma GCC unroll 2
-    for (int i = 0; i < step; i++)
+      for (int i = 0; i < step; i++)
 #pragma GCC unroll 16
-      for (int t = 0; t < T; t++)
+        for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; v++) f[t][v] = fma(w[i][v], set1(xs[i * T + t]), f[t][v]);
+          for (int v = 0; v < P; v++) f[t][v] = fma(w[i][v], set1(xs[i * T + t]), f[t][v]);
+    }
+    for (int t = 0; t < T; t++)
+      for (int v = 0; v < P; v++) store(out + t * panelRows + (v0 + v) * W, f[t][v]);
   }
-  memcpy(out, f, sizeof f);
 }
 
 template <int T>

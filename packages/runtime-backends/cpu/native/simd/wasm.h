@@ -14,6 +14,9 @@ JAMBA_INLINE Bytes loadBytes(const uint8_t* p) { return (Bytes)wasm_v128_load(p)
 JAMBA_INLINE Bytes lowNibbles(Bytes v) { return v & 0x0f0f; }
 JAMBA_INLINE Bytes highNibbles(Bytes v) { return (v >> 4) & 0x0f0f; }
 JAMBA_INLINE v128_t quad(const void* x) { return wasm_v128_load32_splat(x); }
+using Sum8 = I32;
+struct Split8 { v128_t even, odd; };
+constexpr int quadBytes8 = 8;
 
 #if defined(JAMBA_DOT_OF_FOUR)
 // An engine may take the second operand for signed or unsigned, and add pairs with saturation: it is kept in 0 … 127, where all agree.
@@ -26,15 +29,23 @@ JAMBA_INLINE I32 total4(Sum4 s, const int32_t*) { return s; }
 
 /** q8 has all 8 bits, so activations are the ones with seven: positive ones, then amounts of negative ones, whose weights are -w - 1. */
 constexpr bool splitsSigns = true;
-using Sum8 = I32;
-struct Split8 { v128_t even, odd; };
-constexpr int quadBytes8 = 8;
-JAMBA_INLINE Split8 split8(Bytes w) {
-  const v128_t q = wasm_v128_xor((v128_t)w, wasm_i8x16_splat(-128));
-  return {q, wasm_v128_not(q)};
+// -q - 1 is q with every bit turned, and q is what lies there with its highest bit turned.
+JAMBA_INLINE v128_t halfOf8(Bytes w, int odd) { return wasm_v128_xor((v128_t)w, odd ? wasm_i8x16_splat(127) : wasm_i8x16_splat(-128)); }
+/** 32 activations as such fours; the sum of the amounts. */
+JAMBA_INLINE int32_t storeSigns(int8_t* to, const int32_t* q) {
+  I32 amounts = {};
+  for (int i = 0; i < 32; i += 16, to += 32) {
+    const v128_t low = wasm_i16x8_narrow_i32x4(wasm_v128_load(q + i), wasm_v128_load(q + i + 4)), high = wasm_i16x8_narrow_i32x4(wasm_v128_load(q + i + 8), wasm_v128_load(q + i + 12));
+    const v128_t all = wasm_i8x16_narrow_i16x8(low, high), none = wasm_i8x16_splat(0);
+    const v128_t above = wasm_i8x16_max(all, none), below = wasm_i8x16_max(wasm_i8x16_neg(all), none);
+    wasm_v128_store(to, wasm_i32x4_shuffle(above, below, 0, 4, 1, 5));
+    wasm_v128_store(to + 16, wasm_i32x4_shuffle(above, below, 2, 6, 3, 7));
+    amounts += (I32)wasm_i32x4_extadd_pairwise_i16x8(wasm_i16x8_extadd_pairwise_i8x16(below));
+  }
+  return (amounts[0] + amounts[1]) + (amounts[2] + amounts[3]);
 }
+JAMBA_INLINE Sum8 dotHalf8(Sum8 s, v128_t half, const int8_t* x) { return dotOfFour(half, quad(x), s); }
 JAMBA_INLINE Sum8 start8(const int32_t* correction) { return (I32)quad(correction); }
-JAMBA_INLINE Sum8 dot8(Sum8 s, Split8 w, const int8_t* x) { return dotOfFour(w.odd, quad(x + 4), dotOfFour(w.even, quad(x), s)); }
 JAMBA_INLINE I32 total8(Sum8 s, const int32_t*) { return s; }
 #else
 using Sum4 = I16;
@@ -51,16 +62,14 @@ JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, const int8_t* x) {
 JAMBA_INLINE I32 total4(Sum4 s, const int32_t* correction) { return (I32)wasm_i32x4_extadd_pairwise_i16x8((v128_t)s) + (I32)quad(correction); }
 
 constexpr bool splitsSigns = false;
-using Sum8 = I32;
-struct Split8 { v128_t even, odd; };
-constexpr int quadBytes8 = 8;
-JAMBA_INLINE Split8 split8(Bytes w) { return {(v128_t)(w & 255), (v128_t)(w >> 8)}; }
+JAMBA_INLINE int32_t storeSigns(int8_t*, const int32_t*) { return 0; }
+JAMBA_INLINE v128_t halfOf8(Bytes w, int odd) { return (v128_t)(odd ? w >> 8 : w & 255); }
+JAMBA_INLINE Sum8 dotHalf8(Sum8 s, v128_t half, const int8_t* x) { return s + (I32)wasm_i32x4_dot_i16x8(half, quad(x)); }
 JAMBA_INLINE Sum8 start8(const int32_t*) { return I32{}; }
-JAMBA_INLINE Sum8 dot8(Sum8 s, Split8 w, const int8_t* x) {
-  s += (I32)wasm_i32x4_dot_i16x8(w.even, quad(x));
-  return s + (I32)wasm_i32x4_dot_i16x8(w.odd, quad(x + 4));
-}
 JAMBA_INLINE I32 total8(Sum8 s, const int32_t* correction) { return s + 16 * *correction; }
 #endif
+
+JAMBA_INLINE Split8 split8(Bytes w) { return {halfOf8(w, 0), halfOf8(w, 1)}; }
+JAMBA_INLINE Sum8 dot8(Sum8 s, Split8 w, const int8_t* x) { return dotHalf8(dotHalf8(s, w.even, x), w.odd, x + 4); }
 
 }  // namespace jamba::JAMBA_LEVEL
