@@ -268,10 +268,11 @@ export class ModuleExecutor implements CpuExecutor {
     if (this.#failure) return Promise.reject(this.#failure);
     if (this.#isInterrupted && name !== "release" && name !== "settle") return Promise.reject(disposed());
     const id = this.#next++;
-    if (this.#pending.size === 0) this.#owner.wake();
     return new Promise<T>((resolve, reject) => {
-      this.#pending.set(id, { token, resolve, reject });
+      // Throws for what can't be posted, which nothing waits for then.
       this.#owner.post({ call: { id, name, args: args.map((one) => (ArrayBuffer.isView(one) ? owning(one) : one)) } });
+      if (this.#pending.size === 0) this.#owner.wake();
+      this.#pending.set(id, { token, resolve, reject });
     });
   }
 
