@@ -2,6 +2,7 @@
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { asText } from "../../../../tooling/tsup/embedded.mjs";
 
 export const folder = dirname(dirname(fileURLToPath(import.meta.url)));
 export const root = join(folder, "../../..");
@@ -24,6 +25,7 @@ export async function bundle(contents, outfile) {
     platform: "node",
     target: "node20",
     conditions: ["source"],
-    plugins: [noTests],
+    loader: { ".gz": "binary" },
+    plugins: [noTests, asText],
   });
 }

@@ -1,0 +1,3 @@
+export const folder: string;
+export const root: string;
+export function bundle(contents: string, outfile: string): Promise<void>;
