@@ -27,6 +27,7 @@ import { type Measured, measure } from "./rounds.ts";
 import { medianTurns, tablesOf, turnChart } from "./scene-report.ts";
 import { median } from "./statistics.ts";
 import { structured } from "./structured/command.ts";
+import { wasm } from "./wasm/command.ts";
 import { allWorks, isNamed, type Limits, plansOf } from "./works.ts";
 
 const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine, with random weights
@@ -46,6 +47,7 @@ const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine,
   --work DIR        where models are made and the peer is installed (apps/bench/.work)
   structured        what formats and tools cost instead; structured --help
   gaps              how long the longest requests hold a server instead; gaps --help
+  wasm              the kernels as WebAssembly instead, beside the native ones and wllama; wasm --help
 
   models  3b, tiny-dev, mini-slice, nano
   formats q4, q8, bf16
@@ -59,6 +61,7 @@ async function main(given: string[]): Promise<void> {
   const args = given.filter((arg) => arg !== "--");
   if (args[0] === "structured") return structured(args.slice(1));
   if (args[0] === "gaps") return gaps(args.slice(1));
+  if (args[0] === "wasm") return wasm(args.slice(1));
   const { values } = parseArgs({
     args,
     options: {

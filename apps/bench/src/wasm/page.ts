@@ -1,0 +1,59 @@
+// A page that measures us, or wllama beside us; it asks its server what to do.
+
+import { randomFrom } from "../random.ts";
+import { median } from "../statistics.ts";
+import { randomText } from "./model.ts";
+import { failed, run } from "./run.ts";
+import type { PageJob, Told } from "./sides.ts";
+
+/** The part of wllama that is used. */
+interface Wllama {
+  loadModel(blobs: Blob[], options: object): Promise<void>;
+  createCompletion(options: object): Promise<{ timings: Timings }>;
+  getNumThreads(): number;
+  exit(): Promise<void>;
+}
+
+interface Timings {
+  readonly prompt_n: number;
+  readonly prompt_per_second: number;
+  readonly predicted_n: number;
+  readonly predicted_per_second: number;
+}
+
+async function measurePeer({ peer, model, threads, tokens, said, prompts, seed }: PageJob & { what: "peer" }): Promise<Told> {
+  const { Wllama } = (await import(`${peer}/index.js`)) as { Wllama: new (files: object, config: object) => Wllama };
+  const wllama = new Wllama({ default: `${peer}/wasm/wllama.wasm` }, { suppressNativeLog: true });
+  const blob = await (await fetch(model)).blob();
+  await wllama.loadModel([blob], { n_gpu_layers: 0, n_threads: threads, n_ctx: 2048 });
+  if (wllama.getNumThreads() !== threads) throw new Error(`wllama: expected ${threads} threads, found ${wllama.getNumThreads()}`);
+  await fetch("/on-its-way");
+  const random = randomFrom(seed);
+  const timings: Timings[] = [];
+  for (let i = 0; i <= prompts; i++) {
+    const prompt = randomText(random, tokens);
+    const result = await wllama.createCompletion({ prompt, max_tokens: said, temperature: 0, top_k: 1, ignore_eos: true });
+    const { prompt_n, predicted_n } = result.timings;
+    if (prompt_n < tokens - 2 || predicted_n !== said)
+      throw new Error(`wllama: expected ${tokens} tokens and ${said} new ones, found ${JSON.stringify(result.timings)}`);
+    if (i > 0) timings.push(result.timings);
+    await fetch("/on-its-way");
+  }
+  await wllama.exit();
+  // As llama.cpp's own clocks have it, which leaves out what lies between it and the page.
+  const speeds = {
+    prefill: median(timings.map((one) => one.prompt_per_second)),
+    decode: median(timings.map((one) => one.predicted_per_second)),
+  };
+  return { device: "wllama", speeds };
+}
+
+const job: PageJob = await (await fetch("/job")).json();
+const measured =
+  job.what === "peer"
+    ? measurePeer(job)
+    : job.what === "start"
+      ? Promise.reject(new Error("start has a page of its own"))
+      : run({ ...job, ...(job.what === "model" && { model: new URL(job.model, location.origin).href }) });
+const told = await measured.catch(failed);
+await fetch("/told", { method: "POST", body: JSON.stringify(told) });
