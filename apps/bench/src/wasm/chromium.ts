@@ -40,7 +40,10 @@ export async function visit(browser: string, page: string, job: PageJob, folders
     fail = reject;
   });
   let log = "";
-  const timer = setTimeout(() => fail(new Error(`chromium: expected to hear of it in ${patienceMs / 1000} s, found none: ${log}`)), patienceMs);
+  const timer = setTimeout(
+    () => fail(new Error(`chromium: expected to hear of it in ${patienceMs / 1000} s, found none: ${log}`)),
+    patienceMs,
+  );
   const server = createServer((request, response) => {
     response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
     response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");

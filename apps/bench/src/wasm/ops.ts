@@ -1,6 +1,6 @@
 // Single ops through the public backend: lists long enough that what a step costs beside them hardly counts.
 
-import { type Backend, fromHostState, HostTensor, type Ops, record, type StateSpec, sourceOf, type Weight } from "@jamba/core";
+import { type Backend, fromHostState, HostTensor, hasNode, type Ops, record, type StateSpec, sourceOf, type Weight } from "@jamba/core";
 import { normals, randomFrom } from "../random.ts";
 import { quantile } from "../structured/figures.ts";
 import type { OpCase } from "./sides.ts";
@@ -133,16 +133,16 @@ async function timeOf(
   const times: number[] = [];
   const used = usedMs();
   for (let left = measuredMs; left > 0 || times.length < leastRuns; left -= times.at(-1)!) times.push(await run());
-  const ownMs = backend.device.threads === 1 ? (usedMs() - used) / times.length : Number.NaN;
+  const ownMs = backend.device.threads === 1 ? (usedMs() - used) / times.length : Number.POSITIVE_INFINITY;
   program[Symbol.dispose]();
   states.dispose();
-  const quarter = quantile(times, 0.25);
-  return ownMs < quarter ? ownMs : quarter;
+  return Math.min(ownMs, quantile(times, 0.25));
 }
 
-/** Of this process, all its threads; no number in a page. */
+/** Of this process, all its threads; unknown in a page, and more with each call. */
 function usedMs(): number {
-  const { user, system } = globalThis.process?.cpuUsage?.() ?? { user: Number.NaN, system: 0 };
+  if (!hasNode()) return performance.now();
+  const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
 }
 
