@@ -1,6 +1,7 @@
 // Makes module/<level>.wasm.gz from native/, and module/manifest.json, which says what they were made of and with.
 // `--check` makes them again and fails where they differ from what is committed. The compiler comes from npm, 100 MB, into a folder for
-// temporary files; it is WebAssembly itself, and gives the same bytes on every machine. `--only=<level>` makes one and writes no manifest.
+// temporary files; it is WebAssembly itself, and gives the same bytes on every machine. `--only=<level>` makes one and writes no manifest;
+// `--fetch` only fetches the compiler.
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -61,20 +62,21 @@ function reached(file, seen = new Set()) {
   return [...seen].sort();
 }
 
-/** @returns a folder with the compiler in it */
+const folder = join(tmpdir(), `jamba-${compiler.replaceAll(/[^\w.-]/g, "-")}`);
+/** Whether the compiler was fetched. */
+export const hasCompiler = existsSync(join(folder, "node_modules/@yowasp/clang/package.json"));
+
 function fetchCompiler() {
-  const folder = join(tmpdir(), `jamba-${compiler.replaceAll(/[^\w.-]/g, "-")}`);
-  if (!existsSync(join(folder, "node_modules/@yowasp/clang/package.json"))) {
+  if (!hasCompiler) {
     mkdirSync(folder, { recursive: true });
     execFileSync("npm", ["install", "--prefix", folder, "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", compiler], {
       stdio: ["ignore", "ignore", "inherit"],
     });
   }
-  return folder;
 }
 
 /** @returns the module's bytes */
-async function build(level, folder) {
+export async function build(level) {
   const require = createRequire(join(folder, "package.json"));
   const { runClang, runLLVM } = await import(pathToFileURL(require.resolve("@yowasp/clang")).href);
   // The compiler's file system knows no "..".
@@ -114,12 +116,13 @@ async function build(level, folder) {
 async function main() {
   const only = process.argv.find((argument) => argument.startsWith("--only="))?.slice("--only=".length);
   const wanted = Object.keys(levels).filter((level) => !only || only.split(",").includes(level));
-  const folder = fetchCompiler();
+  fetchCompiler();
+  if (process.argv.includes("--fetch")) return;
   const made = await Promise.all(
     wanted.map(
       (level) =>
         new Promise((resolve, reject) => {
-          const worker = new Worker(fileURLToPath(import.meta.url), { workerData: { level, folder } });
+          const worker = new Worker(fileURLToPath(import.meta.url), { workerData: { level } });
           worker.once("message", (bytes) => resolve([level, Buffer.from(bytes)]));
           worker.once("error", reject);
         }),
@@ -149,5 +152,5 @@ async function main() {
   if (!only) writeFileSync(join(place, "manifest.json"), text);
 }
 
-if (!isMainThread) build(workerData.level, workerData.folder).then((bytes) => parentPort.postMessage(bytes));
+if (!isMainThread) build(workerData.level).then((bytes) => parentPort.postMessage(bytes));
 else if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
