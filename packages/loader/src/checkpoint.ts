@@ -78,9 +78,14 @@ export async function openCheckpoint(source: CheckpointSource, options: HubFolde
   const config = await readJson(folder, "config.json", signal);
   if (config === undefined) throw await withoutConfig(folder);
   try {
-    const generationConfig = await readJson(folder, "generation_config.json", signal);
-    const tokenizer = await readJson(folder, "tokenizer.json", signal);
-    const tokenizerConfig = await readTokenizerConfig(folder, signal);
+    // Begun together, since each may be a round trip; what is wrong is told in this order.
+    const reading = [
+      readJson(folder, "generation_config.json", signal),
+      readJson(folder, "tokenizer.json", signal),
+      readTokenizerConfig(folder, signal),
+    ] as const;
+    for (const one of reading) one.catch(() => undefined);
+    const [generationConfig, tokenizer, tokenizerConfig] = [await reading[0], await reading[1], await reading[2]];
     const { tensors, sources, metadata } = await openWeights(folder, signal);
     return checkpoint(folder, sources, { config, generationConfig, tokenizer, tokenizerConfig, tensors, metadata });
   } catch (error) {

@@ -29,9 +29,11 @@ export async function readJson(folder: Folder, file: string, signal?: AbortSigna
  * which only processors of images write, is for a config without any.
  */
 export async function readTokenizerConfig(folder: Folder, signal?: AbortSignal): Promise<unknown> {
+  const templates = readTemplateFiles(folder, signal);
+  templates.catch(() => undefined); // the config's faults come first
   const config = await readJson(folder, "tokenizer_config.json", signal);
   if (config !== undefined && !isObject(config)) return config;
-  const files = await readTemplateFiles(folder, signal);
+  const files = await templates;
   if (files !== undefined) return { ...config, chat_template: files };
   if (config?.chat_template !== undefined && config.chat_template !== null) return config;
   const json = await readJson(folder, "chat_template.json", signal);
@@ -43,15 +45,17 @@ export async function readTokenizerConfig(folder: Folder, signal?: AbortSignal):
 /** One text where there is only the default, else a list as in tokenizer_config.json. */
 async function readTemplateFiles(folder: Folder, signal?: AbortSignal): Promise<unknown> {
   const found = new Map<string, string>();
-  const add = async (name: string, file: string) => {
-    const read = await readText(folder, file, signal);
+  const add = async (name: string, reading: ReturnType<typeof readText>) => {
+    const read = await reading;
     if (read) found.set(name, read.text);
   };
-  await add("default", "chat_template.jinja");
+  const first = readText(folder, "chat_template.jinja", signal);
+  first.catch(() => undefined); // told below
   const listed = await folder.list(templateFolder);
   // Where nothing can be listed, the one that is chosen without being named.
   const names = (listed ?? ["tool_use.jinja"]).filter((file) => /^[^/]+\.jinja$/.test(file)).map((file) => file.slice(0, -".jinja".length));
-  for (const name of names) await add(name, `${templateFolder}/${name}.jinja`);
+  await add("default", first);
+  for (const name of names) await add(name, readText(folder, `${templateFolder}/${name}.jinja`, signal));
   if (found.size === 0) return undefined;
   if (found.size === 1 && found.has("default")) return found.get("default");
   return [...found].map(([name, template]) => ({ name, template }));

@@ -6,7 +6,28 @@ const query = new URLSearchParams(location.search);
 const marks: [what: string, ms: number][] = [];
 const mark = (what: string) => marks.push([what, performance.now()]);
 
+/** Looks at what jamba asks of the platform. */
+function watch(): void {
+  const { compile } = WebAssembly;
+  WebAssembly.compile = async (bytes) => {
+    const module = await compile(bytes);
+    mark(`module of ${Math.round((bytes as Uint8Array).byteLength / 1024)} KiB compiled`);
+    return module;
+  };
+  let workers = 0;
+  const { Worker } = globalThis;
+  globalThis.Worker = class extends Worker {
+    constructor(url: string | URL) {
+      super(url);
+      const name = `worker ${++workers}`;
+      mark(`${name} made`);
+      this.addEventListener("message", () => mark(`${name} answers`), { once: true });
+    }
+  };
+}
+
 async function first() {
+  watch();
   mark("the page's script runs");
   let reads = 0;
   const model = await loadModel(new URL("model/", location.href).href, {
