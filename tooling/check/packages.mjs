@@ -17,11 +17,11 @@ const oldModes = new Set(["node10", "node16-cjs"]);
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Published packages with the tarball that `pnpm pack` makes of each in the folder `to`. */
-export function packAll(to) {
+/** Published packages, or those of the names given, with the tarball that `pnpm pack` makes of each in the folder `to`. */
+export function packAll(to, names) {
   const packages = packageFolders(root)
     .map((folder) => ({ folder, manifest: JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) }))
-    .filter(({ manifest }) => !manifest.private);
+    .filter(({ manifest }) => !manifest.private && (names?.includes(manifest.name) ?? true));
   const unbuilt = packages.filter(({ folder, manifest }) => manifest.scripts?.build && !existsSync(join(folder, "dist")));
   if (unbuilt.length > 0) throw new Error(`${unbuilt.map(({ manifest }) => manifest.name).join(", ")}: expected dist; run \`pnpm build\``);
   const [command, ...prefix] = pnpm();
@@ -35,7 +35,7 @@ export function packAll(to) {
 }
 
 /** The pnpm that runs this, or one that npx finds. */
-function pnpm() {
+export function pnpm() {
   const running = process.env.npm_execpath;
   if (running?.includes("pnpm")) return running.endsWith("js") ? [process.execPath, running] : [running];
   return ["npx", "-y", JSON.parse(readFileSync(join(root, "package.json"), "utf8")).packageManager];

@@ -7,25 +7,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-// @ts-expect-error plain JavaScript, so that it runs without a build
-import { packageFolders } from "./deps.mjs";
+import { type Manifest, manifests, needs } from "./needs.ts";
 // @ts-expect-error plain JavaScript, so that it runs without a build
 import { packAll } from "./packages.mjs";
 
-interface Manifest {
-  name: string;
-  private?: boolean;
-  bin?: Record<string, string>;
-  dependencies?: Record<string, string>;
-  peerDependencies?: Record<string, string>;
-}
-
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const run = promisify(execFile);
-const manifests: Manifest[] = packageFolders(root)
-  .map((folder: string) => JSON.parse(readFileSync(join(folder, "package.json"), "utf8")))
-  .filter((manifest: Manifest) => !manifest.private);
-
 let tarballs: Map<string, { folder: string; tarball: string }>;
 let work: string;
 beforeAll(() => {
@@ -37,16 +24,6 @@ beforeAll(() => {
   );
 }, 60_000); // beside busy tests, packing takes several times its 3 s
 afterAll(() => rmSync(work, { recursive: true }));
-
-/** The packages of this repository that `name` needs, itself included. */
-function needs(name: string, found = new Set<string>()): Set<string> {
-  if (found.has(name)) return found;
-  found.add(name);
-  const { dependencies = {}, peerDependencies = {} } = manifests.find((manifest) => manifest.name === name)!;
-  for (const other of Object.keys({ ...dependencies, ...peerDependencies }))
-    if (manifests.some((manifest) => manifest.name === other)) needs(other, found);
-  return found;
-}
 
 async function install(name: string): Promise<string> {
   const folder = mkdtempSync(join(work, "app-"));

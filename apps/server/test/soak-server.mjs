@@ -8,7 +8,7 @@ import { openCpuBackend } from "@jamba/backend-cpu";
 import { loadModel } from "jamba";
 import { serve } from "../dist/index.js";
 
-const { apiKeys, maxQueue, threads } = JSON.parse(process.argv[2]);
+const { apiKeys, maxQueue, threads, maxResponseBytes } = JSON.parse(process.argv[2]);
 
 /** Milliseconds; shorter steps are not noted one by one. */
 const worthNoting = 5;
@@ -36,7 +36,7 @@ const loop = monitorEventLoopDelay({ resolution: 5 });
 loop.enable();
 const failures = [];
 const log = (line) => line.status === 500 && failures.push(line);
-const limits = { maxQueue, maxTokens: 256, requestTimeoutMs: 60_000 };
+const limits = { maxQueue, maxTokens: 256, requestTimeoutMs: 60_000, maxResponseBytes };
 const more = { slotsDir: join(folder, "slots"), allowGrammars: true, temperature: 0, log };
 const server = await serve(model, "tiny", { port: 0, apiKeys, ...limits, ...more });
 

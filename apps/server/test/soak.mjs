@@ -22,7 +22,7 @@ const { values } = parseArgs({
 });
 const [minutes, clients, attackers, seed] = [values.minutes, values.clients, values.attackers, values.seed].map(Number);
 /** Fewer places than clients, so that some are told to come again. */
-const limits = { apiKeys: ["soak-key", "attacker's-key", "listener's-key"], maxQueue: 20, threads: 2 };
+const limits = { apiKeys: ["soak-key", "attacker's-key", "listener's-key"], maxQueue: 20, threads: 2, maxResponseBytes: 2 ** 19 };
 /** What the listener may wait for a token beyond a step of its own, in milliseconds. */
 const mostBeyondMs = 100;
 /** Memory may come to be this much more than it was after the first minutes, and the heap this many bytes. */
@@ -42,14 +42,19 @@ const stateNow = async (which = "now") => {
   return (await once(child, "message"))[0];
 };
 
+const metricsNow = async () => (await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${limits.apiKeys[0]}` } })).text();
+
 const random = randomFrom(seed);
 const client = new Client(url, limits.apiKeys[0]);
 const attacker = new Attacker(url, limits.apiKeys[1]);
 const settled = [];
 for (const [path, body] of casesOf(random, 96)) settled.push({ path, body, answer: await client.ask(path, body) });
 for (const { path, body, answer } of settled) client.compare("alone again", path, answer, await client.ask(path, body));
-// What attackers fill once stays: formats, templates, vocabularies.
+// What is filled once stays: formats, templates, vocabularies, and responses, which are kept up to so many bytes.
 await attacker.actAll(random);
+const kept = async () => Number(/^jamba_responses_kept_bytes (\d+)$/m.exec(await metricsNow())[1]);
+while ((await kept()) < 0.95 * limits.maxResponseBytes)
+  await Promise.all(casesOf(random, 96).map(([path, body]) => path === "/v1/responses" && client.ask(path, body)));
 await sleep(idleMs);
 const floor = await stateNow("settled");
 
@@ -86,7 +91,7 @@ await clientsDone;
 for (const { path, body, answer } of client.fresh) client.compare("asked alone later", path, answer, await client.ask(path, body));
 await sleep(idleMs);
 const end = await stateNow("settled");
-const metrics = await (await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${limits.apiKeys[0]}` } })).text();
+const metrics = await metricsNow();
 child.send("close");
 const closed = await Promise.race([exited, sleep(20_000, undefined, { ref: false })]);
 

@@ -72,8 +72,8 @@ async function tinyModel(): Promise<string> {
     fromNode<typeof import("node:module")>("node:module"),
     fromNode<typeof import("node:path")>("node:path"),
   ]);
-  // Beside this package, or else beside the program that uses it.
-  for (const from of [import.meta.url, join(process.cwd(), "package.json")]) {
+  // Beside this package, or else beside the program that uses it: a bundle in CommonJS has no URL.
+  for (const from of [import.meta.url, process.argv[1], join(process.cwd(), "package.json")]) {
     try {
       return dirname(createRequire(from).resolve(`${name}/package.json`));
     } catch (reason) {

@@ -148,10 +148,13 @@ export async function loadAddon(): Promise<Addon> {
   return addon;
 }
 
-/** In this package, which a bundle of it is not: then the package is looked for from there, and from where the program runs, by itself and through jamba. */
+/**
+ * In this package, which a bundle of it is not: then the package is looked for from the bundle, from the program that was started and from
+ * where it runs, by itself and through those of ours that need it, since no other is in sight where packages are kept apart.
+ */
 async function addonPlaces(platform: string): Promise<string[]> {
   const { createRequire } = await fromNode<typeof import("node:module")>("node:module");
-  const { dirname, join } = await fromNode<typeof import("node:path")>("node:path");
+  const { dirname, isAbsolute, join } = await fromNode<typeof import("node:path")>("node:path");
   const { fileURLToPath } = await fromNode<typeof import("node:url")>("node:url");
   const resolved = (from: string, name: string) => {
     try {
@@ -162,8 +165,9 @@ async function addonPlaces(platform: string): Promise<string[]> {
   };
   // Not `new URL(…, import.meta.url)`: bundlers for browsers would take the addon along. Bundles in CommonJS have no such URL.
   const here = import.meta.url?.startsWith("file:") ? fileURLToPath(import.meta.url) : undefined;
+  const inCommonJs = typeof __filename === "string" && isAbsolute(__filename) ? __filename : undefined;
   const folders = here ? [dirname(dirname(here))] : [];
-  for (const from of [here, join(process.cwd(), "package.json")]) {
+  for (const from of [here, inCommonJs, process.argv[1], join(process.cwd(), "package.json")]) {
     if (from === undefined) continue;
     const starts = [from, resolved(from, "jamba"), resolved(from, "@jamba/cli"), resolved(from, "@jamba/server")];
     for (const start of starts) {
