@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openCheckpoint, safetensorsHeader, type UnplacedTensor } from "@jamba/loader";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { planMemory } from "../src/index.ts";
+import { loadModel, planMemory } from "../src/index.ts";
 import { family } from "./family.ts";
 import { cpuAbsent } from "./golden.ts";
 import { type Json, savedTensors } from "./saved-tensors.ts";
@@ -254,4 +254,35 @@ test("over http a plan costs the JSON files and the first 64 KiB of each file", 
   } finally {
     server.close();
   }
+});
+
+describe("within the 4 GiB that WebAssembly has", () => {
+  const { config } = family.find(({ name }) => name.includes("3B"))!;
+  const wasmBytes = 2 ** 32;
+
+  test("3B fits in q4 and in q8 with all of its context, and in bf16 not at all", async () => {
+    const plan = await planMemory(config, { backend: "wasm", dtype: "q4" });
+    expect(Math.max(plan.memory.totalBytes, plan.memory.freeBytes)).toBeLessThanOrEqual(wasmBytes);
+    const inGigabytes = Object.fromEntries(plan.dtypes.map(({ dtype, totalBytes }) => [dtype, Number((totalBytes / 1e9).toFixed(1))]));
+    expect(inGigabytes).toMatchObject({ q4: 2.2, q8: 3.7, bf16: 6.5 });
+    // Of a machine that has the memory; here there may be less.
+    const whole = await planMemory(config, { backend: "wasm", dtype: "q4", memoryBytes: wasmBytes });
+    expect(whole).toMatchObject({ fits: true, contextLength: 262144, largestContext: 262144 });
+    const fits = Object.fromEntries(whole.dtypes.map(({ dtype, fits }) => [dtype, fits]));
+    expect(fits).toMatchObject({ q4: true, q4_k: true, q8: true, bf16: false, f16: false, f32: false });
+    expect(await planMemory(config, { backend: "wasm", dtype: "bf16" })).toMatchObject({ fits: false, largestContext: 0 });
+  });
+
+  test("a load that takes more names the dtypes that fit", async () => {
+    // An embedding that is 4.9 GB in f32.
+    const wide = { ...family.find(({ name }) => name.includes("tiny-dev"))!.config, vocab_size: 2_400_000, tie_word_embeddings: true };
+    const tensors = stored(wide, () => "F32").filter(({ name }) => name !== "lm_head.weight");
+    const { folder } = await publish("wide", wide, tensors);
+    await expect(loadModel(folder, { backend: "wasm", threads: 1 })).rejects.toMatchObject({
+      code: "OUT_OF_MEMORY",
+      message: expect.stringMatching(/of the \d\.\d\d GB of the wasm backend: weights would fit as .*q8 \(\d\.\d\d GB\)/),
+    });
+    await using again = await loadModel("tiny", { backend: "wasm", threads: 1 });
+    expect((await again.generate("Once upon a time", { maxTokens: 3 })).text).not.toBe("");
+  });
 });
