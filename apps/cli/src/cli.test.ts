@@ -50,6 +50,22 @@ test("devices says of each backend what it is or why not, in 80 columns", async 
   expect([code, stdout.match(/^(yes|no ) \w+ +\S/gm)?.length]).toEqual([0, 5]);
   for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
   expect(stdout).toMatch(/^yes reference +JavaScript, plain loops, 1 thread$/m);
+  // Which module, and how many threads.
+  expect(stdout).toMatch(/^yes wasm +WebAssembly, .*, \d+ threads?\n +(simd128|relaxed|relaxed-dot): .*\n(?:.*\n)* +\d+ threads?: /m);
+});
+
+test("where the native kernels are missing, devices says how to have them, and an answer what ran instead", async () => {
+  vi.stubEnv("JAMBA_CPU_ADDON", "/nowhere/jamba.node");
+  const { stdout } = await jamba(["devices"]);
+  expect(stdout.replace(/\s+/g, " ")).toMatch(/no cpu .*found none; build them with a C\+\+ compiler: node build-native\.mjs/);
+  const { code, stderr } = await jamba(["run", "tiny", "Once upon a time", "--max-tokens", "2"]);
+  // Once, where the model was loaded.
+  expect([code, stderr]).toEqual([
+    0,
+    expect.stringMatching(/^ *note: cpu can't be used: [^\n]*; wasm runs instead, which takes about 2 to 3 times as long\n/),
+  ]);
+  expect(stderr.match(/can't be used/g)).toHaveLength(1);
+  expect(stderr).toMatch(/tiny on wasm, /);
 });
 
 afterEach(() => vi.unstubAllEnvs());
@@ -58,13 +74,7 @@ describe("run", () => {
   test("text goes to stdout, what it took to stderr", async () => {
     const { code, stdout, stderr } = await jamba(["run", "tiny", "Once upon a time", "--max-tokens", "8"]);
     expect([code, stdout]).toEqual([0, `${start}\n`]);
-    expect(stderr).toMatch(/5 read, 8 written \(length\).* (cpu|reference), bf16 weights/);
-  });
-
-  test("a faster device that can't be used is named, with the reason", async () => {
-    vi.stubEnv("JAMBA_CPU_ADDON", "/nowhere/jamba.node");
-    const { code, stderr } = await jamba(["run", "tiny", "Once upon a time", "-n", "1"]);
-    expect([code, stderr]).toEqual([0, expect.stringMatching(/reference, .* weights\n +cpu can't be used: .*\/nowhere.* found none/)]);
+    expect(stderr).toMatch(/5 read, 8 written \(length\).* (cpu|wasm|reference), bf16 weights/);
   });
 
   test("a device is taken as asked", async () => {

@@ -47,7 +47,7 @@ export async function converse(chat: Chat, flags: FlagValues, source: string, te
     answers.push({ text: said, result });
     // Nothing was there before the first answer.
     const miss = answers.length > 1 && result.cacheMissReason ? [`read again: ${result.cacheMissReason}`] : [];
-    if (!quiet) stderr.write(dim(below([...summary(result, source, chat.model), ...miss], stderr)));
+    if (!quiet) stderr.write(dim(below([summary(result, source, chat.model), ...miss], stderr)));
     if (!quiet && stderr.isTTY) stderr.write(chat.pictures());
   };
   try {

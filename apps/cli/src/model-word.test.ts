@@ -136,7 +136,7 @@ test("names of the family can be downloaded, and others are left to the hub", as
 
 test("every answer says whose it is, in one line that --quiet leaves out", async () => {
   const args = ["-n", "2"];
-  const line = /(^|; | {2}|, )tiny( on (cpu|reference), bf16 weights)?$/m;
+  const line = /(^|; | {2}|, )tiny( on (cpu|wasm|reference), bf16 weights)?$/m;
   for (const command of [
     ["run", "hi", ...args],
     ["run", "hi", "--chat", ...args],

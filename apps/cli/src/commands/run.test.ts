@@ -111,6 +111,6 @@ test.each([40, 61, 80])("what an answer took is told in whole words at %i column
     .slice(stderr.search(/\d+ read, /) - 2)
     .trimEnd()
     .split("\n");
-  expect(lines.map((line) => line.trim()).join(" ")).toMatch(/^\d+ read, 2 written .*; tiny on (cpu|reference), bf16 weights/);
+  expect(lines.map((line) => line.trim()).join(" ")).toMatch(/^\d+ read, 2 written .*; tiny on (cpu|wasm|reference), bf16 weights/);
   for (const line of lines) expect(line.length).toBeLessThanOrEqual(columns);
 });

@@ -65,7 +65,7 @@ export const run: Command = {
       if (!flags.json && !flags.quiet) {
         for (const path of result.notEnforced ?? [])
           terminal.stderr.write(`  ${coloursFor(terminal.stderr, terminal).yellow("note:")} ${leftOpen(path, flags)}\n`);
-        terminal.stderr.write(coloursFor(terminal.stderr, terminal).dim(below(summary(result, source, model), terminal.stderr)));
+        terminal.stderr.write(coloursFor(terminal.stderr, terminal).dim(below([summary(result, source, model)], terminal.stderr)));
       }
       const save = textFlag(flags, "save");
       if (session && save !== undefined) await session.save(save);
@@ -199,13 +199,13 @@ function documentOf(result: Result, isLoaded: boolean): object {
   };
 }
 
-/** What stands under an answer: what it took, and from which model on what; then why not on something faster. */
-export function summary(result: Result, source: string, model: Pick<JambaModel, "device" | "dtypes">): string[] {
+/** What stands under an answer: what it took, and from which model on what. Why not on something faster was told when it was loaded. */
+export function summary(result: Result, source: string, model: Pick<JambaModel, "device" | "dtypes">): string {
   const { usage, timings, finishReason } = result;
   const read =
     usage.cachedTokens > 0 ? `${usage.promptTokens - usage.cachedTokens} read, ${usage.cachedTokens} kept` : `${usage.promptTokens} read`;
   const speed = timings.tokensPerSecond > 0 ? `, ${timings.tokensPerSecond.toFixed(1)} tokens/s` : "";
   const first = (timings.firstTokenMs / 1000).toFixed(2);
   const took = `${read}, ${usage.completionTokens} written (${finishReason})${speed}, first after ${first} s`;
-  return [`${took}; ${origin(source, model)}`, ...(model.device.passedOver ?? [])];
+  return `${took}; ${origin(source, model)}`;
 }
