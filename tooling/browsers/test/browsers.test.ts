@@ -85,6 +85,18 @@ test("a page's own files load as q8 and q4, whose answers begin as they should",
   }
 });
 
+test("auto takes WebAssembly, and passes nothing over that a page could have", async ({ skip }) => {
+  const page = await browsers.page("chromium", { isolated: true }, skip);
+  try {
+    const { device, warnings } = await page.call("load", "url", { backend: "auto" });
+    expect([device.kind, device.passedOver, warnings]).toEqual(["wasm", undefined, []]);
+    const usable = (await page.call("devices")).filter(({ usable }) => usable).map(({ backend }) => backend);
+    expect(usable).toEqual(["wasm", "reference"]);
+  } finally {
+    await page.close();
+  }
+});
+
 test("threads are as many as asked where memory is shared, and give the same text", async ({ skip }) => {
   const page = await browsers.page("chromium", { isolated: true }, skip);
   try {

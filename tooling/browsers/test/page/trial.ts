@@ -1,6 +1,6 @@
 // What a page does with jamba, for a test outside to call one by one: `trial.NAME(...)`.
 
-import { type JambaModel, type LoadOptions, loadModel, type Message, type WrappedTool } from "jamba";
+import { type JambaModel, type LoadOptions, listDevices, loadModel, type Message, type WrappedTool } from "jamba";
 
 /** A line of tooling/tiny-model/eval/expected.jsonl. */
 export interface Expected {
@@ -148,6 +148,7 @@ async function dispose() {
 
 const trial = {
   place,
+  devices: async () => (await listDevices()).map(({ backend, usable, reason }) => ({ backend, usable, reason })),
   load,
   answer,
   likes,
