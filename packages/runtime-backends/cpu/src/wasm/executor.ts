@@ -33,6 +33,14 @@ class Handle {
   ) {}
 }
 
+export interface ModuleParts {
+  readonly sizes: Sizes;
+  /** What its memory can grow to. */
+  readonly mostBytes: number;
+  /** Where a token at its place ends a run; in no memory of ours where that is not shared. */
+  readonly cancelWords?: Int32Array;
+}
+
 interface Pending {
   /** Of a run, which a cancel names. */
   readonly token?: number;
@@ -44,10 +52,10 @@ const disposed = () => Object.assign(new Error("cpu backend: expected an open ba
 
 export class ModuleExecutor implements CpuExecutor {
   readonly lost: Promise<JambaError>;
+  readonly mostBytes: number;
   readonly #owner: OwnerPort;
   readonly #others: readonly OwnerPort[];
   readonly #sizes: Sizes;
-  /** Where a token at its place ends a run; in no memory of ours where that is not shared. */
   readonly #cancelWords: Int32Array | undefined;
   readonly #pending = new Map<number, Pending>();
   #lose!: (reason: JambaError) => void;
@@ -57,10 +65,11 @@ export class ModuleExecutor implements CpuExecutor {
   #arenaBytes = 0;
   #takenBytes = 0;
 
-  constructor(owner: OwnerPort, others: readonly OwnerPort[], sizes: Sizes, cancelWords: Int32Array | undefined) {
+  constructor(owner: OwnerPort, others: readonly OwnerPort[], { sizes, mostBytes, cancelWords }: ModuleParts) {
     this.#owner = owner;
     this.#others = others;
     this.#sizes = sizes;
+    this.mostBytes = mostBytes;
     this.#cancelWords = cancelWords;
     this.lost = new Promise((resolve) => {
       this.#lose = resolve;
@@ -69,8 +78,6 @@ export class ModuleExecutor implements CpuExecutor {
     owner.listen((reply) => this.#hear(reply), onError);
     for (const other of others) other.listen(() => undefined, onError);
   }
-
-  readonly mostBytes = 2 ** 32;
 
   get takenBytes(): number {
     return this.#takenBytes;

@@ -10,6 +10,23 @@ export class ModuleFailure extends Error {
   }
 }
 
+const pageBytes = 65536;
+/** Of WebAssembly, and half and a quarter of it: an engine may not have the addresses for more. */
+const mostPages = [65536, 32768, 16384];
+
+/** A memory for a module, as large as the engine lets it become. @throws RangeError where not even the least can be had */
+export function makeMemory(shared: boolean): { memory: WebAssembly.Memory; mostBytes: number } {
+  let failure: unknown;
+  for (const maximum of mostPages) {
+    try {
+      return { memory: new WebAssembly.Memory({ initial: 64, maximum, shared }), mostBytes: maximum * pageBytes };
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
 /** What native/wasm/door.cc exports. Places are unsigned, but come as signed numbers. */
 export interface ModuleExports {
   readonly __stack_pointer: WebAssembly.Global<"i32">;

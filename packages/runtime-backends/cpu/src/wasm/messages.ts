@@ -11,9 +11,9 @@ export type OwnerMessage =
   | {
       readonly open: {
         readonly module: WebAssembly.Module;
-        /** Shared with the other threads; a memory of its own if not given. */
+        /** Shared with the other threads; one that the owner makes if not given, `shared` as far as the module wants it so. */
         readonly memory?: WebAssembly.Memory;
-        readonly pages: { readonly initial: number; readonly maximum: number; readonly shared: boolean };
+        readonly shared: boolean;
         readonly threads: number;
         /** Milliseconds after which messages are looked at in the middle of a step; Infinity where cancelling needs none. */
         readonly sliceMs: number;
@@ -37,6 +37,8 @@ export type OwnerReply =
         readonly stacks: readonly number[];
         readonly cancelWords: number;
         readonly names: string;
+        /** Of the memory that the owner made. */
+        readonly mostBytes: number;
         readonly roundsOnce: boolean;
         readonly dots?: number;
       };

@@ -5,6 +5,7 @@ import { expectSameNames, weightDtypes } from "../addon.ts";
 import { CpuDriver } from "../driver.ts";
 import { chosenThreads } from "../threads.ts";
 import { ModuleExecutor, type OwnerPort } from "./executor.ts";
+import { makeMemory } from "./instance.ts";
 import { cancelPlaces, type OwnerMessage, type OwnerReply } from "./messages.ts";
 import { compileModule, moduleWords, usableModules, type WasmLevel } from "./modules.ts";
 import code from "./owner-code.ts?text";
@@ -19,9 +20,6 @@ export interface WasmOptions {
 
 /** Counts up with every change of kernels after which the same inputs give other bits. */
 const numericsVersion = 1;
-
-/** Pages of 64 KiB: what a module begins with, and WebAssembly's most. */
-const pages = { initial: 64, maximum: 65536 } as const;
 
 /** Where a message must be looked at in the middle of a step, so that it can be cancelled. */
 const sliceMs = 10;
@@ -106,45 +104,39 @@ interface Started {
 }
 
 async function start(level: WasmLevel, threads: number, sharing: { made: boolean; posted: boolean }): Promise<Started> {
-  const module = await compileModule(level, sharing.made);
   const ports: OwnerPort[] = [];
-  const end = () => Promise.all(ports.map((port) => port.end()));
-  const ask = (message: OwnerMessage) =>
-    new Promise<OwnerReply>((resolve, reject) => {
-      const port = ports.at(-1)!;
+  const begin = async (message: OwnerMessage) => {
+    const port = await openThread<OwnerMessage, OwnerReply>(code);
+    ports.push(port);
+    return new Promise<OwnerReply>((resolve, reject) => {
       port.listen(resolve, reject);
       port.post(message);
     });
-  const open = async () => ports.push(await openThread<OwnerMessage, OwnerReply>(code));
+  };
   try {
-    await open();
-    const memory = sharing.posted ? makeMemory() : undefined;
+    const module = await compileModule(level, sharing.made);
+    const shared = sharing.posted ? makeMemory(true) : undefined;
     const slices = sharing.posted ? Number.POSITIVE_INFINITY : sliceMs;
-    const reply = await ask({ open: { module, memory, pages: { ...pages, shared: sharing.made }, threads, sliceMs: slices } });
+    const reply = await begin({ open: { module, memory: shared?.memory, shared: sharing.made, threads, sliceMs: slices } });
     if (!("opened" in reply)) throw new Error(`expected it to open, found ${JSON.stringify(reply)}`);
-    const { stacks, cancelWords, names: text, roundsOnce, dots } = reply.opened;
-    for (const [i, stack] of stacks.entries()) {
-      await open();
-      await ask({ join: { module, memory: memory!, stack, thread: i + 1 } });
-    }
+    const { stacks, cancelWords, names: text, mostBytes, roundsOnce, dots } = reply.opened;
+    await Promise.all(stacks.map((stack, i) => begin({ join: { module, memory: shared!.memory, stack, thread: i + 1 } })));
     for (const port of ports) port.rest();
     const names = parseNames(text);
     expectSameNames(names, `the module ${level}`);
-    const sizes = new Sizes(module, sharing.made, threads, names);
-    const words = memory && new Int32Array(memory.buffer, cancelWords, cancelPlaces);
-    return { executor: new ModuleExecutor(ports[0], ports.slice(1), sizes, words), names, roundsOnce, dots };
+    const executor = new ModuleExecutor(ports[0], ports.slice(1), {
+      sizes: new Sizes(module, sharing.made, threads, names),
+      mostBytes: shared?.mostBytes ?? mostBytes,
+      cancelWords: shared && new Int32Array(shared.memory.buffer, cancelWords, cancelPlaces),
+    });
+    return { executor, names, roundsOnce, dots };
   } catch (cause) {
-    await end();
+    await Promise.all(ports.map((port) => port.end()));
     if (cause instanceof JambaError) throw cause;
     throw new BackendError(`wasm backend: expected workers that run the module ${level}, found: ${(cause as Error)?.message ?? cause}`, {
       cause,
     });
   }
-}
-
-/** @throws BackendError where not even its addresses can be had */
-function makeMemory(): WebAssembly.Memory {
-  return new WebAssembly.Memory({ ...pages, shared: true });
 }
 
 function noLevel(asked: WasmLevel, usable: readonly WasmLevel[], why = ""): JambaError {

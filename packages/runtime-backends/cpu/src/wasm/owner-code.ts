@@ -1,6 +1,6 @@
 // What workers run: one owns the module, makes every call of it and keeps its handles; the others are in the module's pool from then on.
 
-import { Arguments, Instance, ModuleFailure } from "./instance.ts";
+import { Arguments, Instance, ModuleFailure, makeMemory } from "./instance.ts";
 import { cancelPlaces, type OwnerCall, type OwnerMessage, type OwnerReply } from "./messages.ts";
 
 /** Of a thread of the pool; tiles and segments need some ten KiB. */
@@ -216,9 +216,10 @@ self.onmessage = ({ data }) => {
     exports.work(thread);
     return;
   }
-  const { module, memory, pages, threads } = data.open;
+  const { module, memory, shared, threads } = data.open;
   sliceMs = data.open.sliceMs;
-  instance = new Instance(module, memory ?? new WebAssembly.Memory(pages));
+  const own = memory ? { memory, mostBytes: 0 } : makeMemory(shared);
+  instance = new Instance(module, own.memory);
   const { exports } = instance;
   exports.__wasm_call_ctors();
   exports.start(threads);
@@ -233,6 +234,7 @@ self.onmessage = ({ data }) => {
       stacks,
       cancelWords: exports.cancelWords() >>> 0,
       names: text,
+      mostBytes: own.mostBytes,
       roundsOnce: exports.roundsOnce() !== 0,
       dots: checkDots(exports),
     },
