@@ -1,7 +1,7 @@
 // Opens the committed goldens: checkpoints with what the public reference implementation computed from them.
 
 import { fileURLToPath } from "node:url";
-import { type CpuLevel, openCpuBackend } from "@jamba/backend-cpu";
+import { type CpuLevel, openCpuBackend, openWasmBackend } from "@jamba/backend-cpu";
 import { type Backend, decodeFloats, openReference, type Step } from "@jamba/core";
 import { type Checkpoint, type JambaConfig, openCheckpoint, parseConfig, type TensorFile } from "@jamba/loader";
 import type { Advance, Sequence } from "../src/engine/advance.ts";
@@ -46,6 +46,9 @@ export async function openGolden(name: GoldenCase): Promise<Golden> {
 }
 
 export const openCpu = (): Promise<Backend> => openCpuBackend();
+
+/** The module that every engine runs, in threads as many as a test may take. */
+export const openWasm = (): Promise<Backend> => openWasmBackend({ level: "simd128", threads: 2 });
 
 /** Why the cpu backend can't be tested here, if it can't. */
 export const cpuAbsent: string | undefined = (await listDevices()).find(({ backend }) => backend === "cpu")!.reason;

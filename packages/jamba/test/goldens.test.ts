@@ -1,4 +1,4 @@
-import { openCpuBackend } from "@jamba/backend-cpu";
+import { openCpuBackend, openWasmBackend, type WasmLevel } from "@jamba/backend-cpu";
 import { randomChunks, seeded } from "@jamba/conformance";
 import { openReference, toHostState, topOf } from "@jamba/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -18,10 +18,14 @@ import {
   worst,
 } from "./golden.ts";
 
+/** engines.mjs names all that an engine runs. */
+const modules = (process.env.JAMBA_WASM_LEVELS ?? "simd128").split(",") as WasmLevel[];
+
 // On cpu as f32: bf16 weights, of which there is a golden, may take activations in bf16 there (dtypes.test.ts).
 const devices = [
   { device: "reference", dtype: "auto" as const, open: async () => openReference() },
   ...cpuLevels.map((level) => ({ device: `cpu, ${level}`, dtype: "f32" as const, open: () => openCpuBackend({ level }) })),
+  ...modules.map((level) => ({ device: `wasm, ${level}`, dtype: "f32" as const, open: () => openWasmBackend({ level, threads: 2 }) })),
 ];
 const all = devices.flatMap((device) => goldenCases.map((name) => ({ ...device, name })));
 

@@ -8,7 +8,7 @@ import { type Backend, JambaError, type LocalBytes, matrixOf, openReference } fr
 import { openCheckpoint } from "@jamba/loader";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type LoadDtype, loadModel, type PrepareOptions, preparedOf, prepareModel } from "../src/index.ts";
-import { cpuAbsent, type GoldenCase, goldenCases, goldenFolder, openCpu, openGolden } from "./golden.ts";
+import { cpuAbsent, type GoldenCase, goldenCases, goldenFolder, openCpu, openGolden, openWasm } from "./golden.ts";
 
 let root: string;
 let count = 0;
@@ -50,6 +50,7 @@ async function mapped({ path, offset }: LocalBytes, sizeBytes: number): Promise<
 describe.each([
   ["a packing reference", undefined, ["auto", "f32", "bf16"], () => packingReference()],
   ["cpu", cpuAbsent, ["auto", "f32", "bf16", "f16", "q8", "q4", "experts-int8"], openCpu],
+  ["wasm", undefined, ["auto", "f32", "q8", "q4"], openWasm],
 ] as [string, string | undefined, LoadDtype[], () => Promise<Backend> | Backend][])("on %s", (_, absent, dtypes, open) => {
   beforeEach(({ skip }) => {
     if (absent) skip(absent);

@@ -28,7 +28,7 @@ async function talk(session: ReturnType<JambaModel["session"]>): Promise<string[
 }
 
 describe("a saved session", () => {
-  test.each(["cpu", "reference"] as const)("goes on, on the %s backend, as if it had not been away", async (backend) => {
+  test.each(["cpu", "wasm", "reference"] as const)("goes on, on the %s backend, as if it had not been away", async (backend) => {
     const path = join(folder, `from-${backend}.state`);
     await using session = model.session({ system: "You are a helpful assistant." });
     await session.send(ask, { maxTokens: 20 });
@@ -43,6 +43,20 @@ describe("a saved session", () => {
     expect((await resumed.send(turns[1], { maxTokens: 12, seed: 1, temperature: 0.7 })).text).toBe(expected[1]);
     await resumed.dispose();
     expect(elsewhere.inUse()).toEqual({ slots: 0, pages: 0 });
+  });
+
+  test("of the wasm backend goes on, on the one that writes files here by itself", async () => {
+    const path = join(folder, "of-wasm.state");
+    await using there = await loadModel("tiny", { backend: "wasm" });
+    await using session = there.session({ system: "You are a helpful assistant." });
+    await session.send(ask, { maxTokens: 20 });
+    await session.save(path);
+    await using resumed = await model.openSession(path);
+    expect(resumed.messages).toEqual(session.messages);
+    const before = resumed.tokens.length;
+    const first = await resumed.send(turns[0], { maxTokens: 12, seed: 1, temperature: 0.7 });
+    expect(first.usage.cachedTokens).toBe(before);
+    expect(first.text).toBe((await talk(session))[0]);
   });
 
   test("may be new, forked or rewound, and may be loaded over another", async () => {

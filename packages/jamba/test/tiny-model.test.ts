@@ -1,6 +1,8 @@
 // The small model end to end: its published texts, sessions, and what callers may do wrong.
 
 import { readFileSync } from "node:fs";
+import { openWasmBackend, type WasmLevel } from "@jamba/backend-cpu";
+import type { Backend } from "@jamba/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JambaModel, Message, WrappedTool } from "../src/index.ts";
 import { loadModel } from "../src/index.ts";
@@ -27,7 +29,26 @@ const expected: Expected[] = readFileSync(new URL("../../../tooling/tiny-model/e
   .split("\n")
   .map((line) => JSON.parse(line));
 
-test.each(expected.map((row, i) => [i, row] as const))("expected text %i is written token by token", async (_, row) => {
+const rows = expected.map((row, i) => [i, row] as const);
+test.each(rows)("expected text %i is written token by token", (_, row) => expectText(model, row));
+
+// engines.mjs names all modules that an engine runs.
+describe.each((process.env.JAMBA_WASM_LEVELS ?? "simd128").split(",") as WasmLevel[])("on the module %s", (level) => {
+  let own: JambaModel;
+  let backend: Backend;
+  beforeAll(async () => {
+    backend = await openWasmBackend({ level, threads: 2 });
+    own = await loadModel("tiny", { dtype: "f32", backend });
+  });
+  afterAll(async () => {
+    await own.dispose();
+    await backend.dispose();
+  });
+
+  test.each(rows)("expected text %i is written token by token", (_, row) => expectText(own, row));
+});
+
+async function expectText(model: JambaModel, row: Expected): Promise<void> {
   const { tools, documents, knobs } = row;
   const result = await model.generate(row.prompt ?? row.messages!, { maxTokens: 64, tools, documents, knobs });
   expect(result.ids).toEqual(row.newIds);
@@ -36,7 +57,7 @@ test.each(expected.map((row, i) => [i, row] as const))("expected text %i is writ
   const called = row.text.includes("<tool_calls>");
   expect(result.finishReason).toBe(row.newIds.length === 64 ? "length" : called ? "tool-calls" : "stop");
   expect(result.toolCalls.length > 0).toBe(called);
-});
+}
 
 describe("generate", () => {
   const story = "Once upon a time";

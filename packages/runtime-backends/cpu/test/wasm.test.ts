@@ -27,8 +27,8 @@ import { loadAddon } from "../src/addon.ts";
 import { openCpuBackend, openWasmBackend, type WasmOptions } from "../src/index.ts";
 import { bundle } from "./bundle.mjs";
 
-// Node 20 has it behind this flag; others ignore it.
-setFlagsFromString("--experimental-wasm-relaxed-simd");
+// Before anything is validated.
+if (process.version.startsWith("v20.")) setFlagsFromString("--experimental-wasm-relaxed-simd");
 setFlagsFromString("--expose-gc");
 const gc = runInNewContext("gc") as () => void;
 
