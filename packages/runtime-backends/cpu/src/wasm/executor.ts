@@ -169,7 +169,7 @@ export class ModuleExecutor implements CpuExecutor {
   }
 
   release(handle: WeightHandle | StatesHandle | ProgramHandle): void {
-    const held = handle as unknown as Handle;
+    const held = this.#held(handle);
     if (held.isReleased || this.#failure) return;
     held.isReleased = true;
     this.#call("release", [held.kind, held.number]).catch(() => undefined);
@@ -265,9 +265,12 @@ export class ModuleExecutor implements CpuExecutor {
     return this.#held(handle, kind).number;
   }
 
-  #held(handle: unknown, kind: Kind): Handle {
-    if (!(handle instanceof Handle) || handle.executor !== this || handle.kind !== kind)
-      throw new TypeError(`cpu backend: expected a handle of this executor's for ${kind.toLowerCase()}, found another value`);
+  /** @param kind any, if not given */
+  #held(handle: unknown, kind?: Kind): Handle {
+    if (!(handle instanceof Handle) || handle.executor !== this || (kind && handle.kind !== kind))
+      throw new TypeError(
+        `cpu backend: expected a handle of this executor's for ${kind?.toLowerCase() ?? "something"}, found another value`,
+      );
     return handle;
   }
 
@@ -276,8 +279,13 @@ export class ModuleExecutor implements CpuExecutor {
     if (this.#isInterrupted && name !== "release" && name !== "settle") return Promise.reject(disposed());
     const id = this.#next++;
     return new Promise<T>((resolve, reject) => {
-      // Throws for what can't be posted, which nothing waits for then.
-      this.#owner.post({ call: { id, name, args: args.map((one) => (ArrayBuffer.isView(one) ? owning(one) : one)) } });
+      try {
+        this.#owner.post({ call: { id, name, args: args.map((one) => (ArrayBuffer.isView(one) ? owning(one) : one)) } });
+      } catch (cause) {
+        return reject(
+          new TypeError(`cpu backend: ${name}: expected what another thread can have, found: ${(cause as Error).message}`, { cause }),
+        );
+      }
       if (this.#pending.size === 0) this.#owner.wake();
       this.#pending.set(id, { token, resolve, reject });
     });

@@ -94,17 +94,22 @@ export class Arguments {
     return place;
   }
 
-  /** A copy of these numbers. */
+  /** A copy of these numbers. @throws TypeError for what holds none */
   copy(values: ArrayBufferView): number {
+    if (!ArrayBuffer.isView(values)) throw new TypeError("cpu backend: expected an array of numbers, found another value");
     const place = this.room(values.byteLength);
     this.instance.bytes(place, values.byteLength).set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
     return place;
   }
 
-  /** A place and a size (`Span` in native/wasm/door.cc), of a copy or, for a number, of room for so many bytes. */
-  span(...all: (ArrayBufferView | number)[]): number {
-    const words = all.flatMap((one) => (typeof one === "number" ? [this.room(one), one] : [this.copy(one), one.byteLength]));
-    return this.copy(Uint32Array.from(words));
+  /** A place and a size (`Span` in native/wasm/door.cc), of a copy. */
+  span(values: ArrayBufferView): number {
+    return this.copy(Uint32Array.of(this.copy(values), values.byteLength));
+  }
+
+  /** The same, of room for so many bytes. */
+  roomSpan(bytes: number): number {
+    return this.copy(Uint32Array.of(this.room(bytes), bytes));
   }
 
   end(): void {

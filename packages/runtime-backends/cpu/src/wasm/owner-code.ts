@@ -79,7 +79,7 @@ const calls: Record<string, Named> = {
     instance.call((args, x) => x.copyStates(placeOf(states), args.span(slots), args.span(pages))),
   movePart: (states: number, address: Int32Array, layer: number, part: number, bytes: Uint8Array | number, write: boolean) =>
     instance.call((args, x) => {
-      const span = args.span(bytes);
+      const span = write ? args.span(bytes as Uint8Array) : args.roomSpan(bytes as number);
       x.movePart(placeOf(states), args.span(address), layer, part, span, write);
       if (write) return undefined;
       const [place, size] = new Uint32Array(instance.bytes(span, 8).slice().buffer);
