@@ -8,7 +8,12 @@ import { moduleNames, usableModules } from "../src/wasm/modules.ts";
 
 const addon = await loadAddon().catch((error: Error) => error);
 
-if (addon instanceof Error) {
+/** All counts are engines.mjs's to try, on modules alone. */
+const threads = process.env.JAMBA_WASM_THREADS?.split(",").map(Number);
+
+if (threads) {
+  // Nothing of it is native.
+} else if (addon instanceof Error) {
   test("the native kernels", ({ skip }) => skip(addon.message));
 } else {
   // Its dot products take bf16 on both sides: 2^-9 of an activation at most, (2^-9)² / 3 in the mean, a hundred times that where a case has two outputs and both nearly cancel.
@@ -24,8 +29,6 @@ if (addon instanceof Error) {
 // Before anything is validated.
 if (process.version.startsWith("v20.")) setFlagsFromString("--experimental-wasm-relaxed-simd");
 const usable = usableModules();
-// All counts of threads are engines.mjs's to try.
-const threads = process.env.JAMBA_WASM_THREADS?.split(",").map(Number);
 for (const level of moduleNames) {
   const refusal = usable.includes(level) ? await refusalOf(level) : `Node ${process.versions.node} has no relaxed SIMD`;
   if (refusal !== undefined) {
