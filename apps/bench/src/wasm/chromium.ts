@@ -25,7 +25,7 @@ export interface Visit {
 }
 
 /** Between two signs of life. */
-const patienceMs = 120_000;
+const patienceMs = 300_000;
 
 /**
  * Opens one page in a browser of its own, which knows nothing from before.

@@ -9,11 +9,11 @@ import { table, updateTable } from "../report.ts";
 import { revision } from "../revision.ts";
 import { wllamaVersion } from "./engines.ts";
 import { columns, fieldsOf } from "./figures.ts";
-import { measurePart, type Part, type PartName, parts } from "./parts.ts";
+import { measurePart, type Part, type PartName, parts, usualParts } from "./parts.ts";
 
 const help = `bench wasm: our C++ as WebAssembly, in ratios of alternating runs in processes of their own
 
-  --only ops,start   parts: ${parts.join(", ")}; all if not given
+  --only ops,start   parts: ${parts.join(", ")}; all but profile if not given
   --rounds N         of each part (3)
   --json FILE  --results FILE
   --work DIR         where models are made and wllama ${wllamaVersion} is installed (apps/bench/.work)
@@ -30,7 +30,7 @@ export async function wasm(args: string[]): Promise<void> {
   const { values } = parseArgs({
     args,
     options: {
-      only: { type: "string", default: parts.join(",") },
+      only: { type: "string", default: usualParts.join(",") },
       rounds: { type: "string", default: "3" },
       json: { type: "string" },
       results: { type: "string" },

@@ -1,6 +1,17 @@
 // Single ops through the public backend: lists long enough that what a step costs beside them hardly counts.
 
-import { type Backend, fromHostState, HostTensor, hasNode, type Ops, record, type StateSpec, sourceOf, type Weight } from "@jamba/core";
+import {
+  type Backend,
+  fromHostState,
+  HostTensor,
+  hasNode,
+  type Ops,
+  record,
+  type StateSpec,
+  sourceOf,
+  toBf16,
+  type Weight,
+} from "@jamba/core";
 import { normals, randomFrom } from "../random.ts";
 import { quantile } from "../structured/figures.ts";
 import type { OpCase } from "./sides.ts";
@@ -8,13 +19,14 @@ import type { OpCase } from "./sides.ts";
 const side = 2048;
 /** Of Jamba Reasoning 3B, as is `dState`. */
 const [nHeads, headDim, channels, dState] = [20, 128, 4096, 16];
+const dConv = 4;
 /** Layers in one list. */
-const [scans, attentions] = [8, 2];
+const [mambas, attentions] = [8, 2];
 const pageTokens = 64;
 
-/** An engine compiles what is hot again, and better, while it runs. */
-const warmUpMs = 150;
-const measuredMs = 250;
+/** An engine compiles what is hot again, and better, while it runs. Of processors, so that a busy machine warms up as well. */
+const warmUpMs = 200;
+const measuredMs = 200;
 const leastRuns = 4;
 
 /** @returns in the unit of each case */
@@ -48,6 +60,15 @@ async function measureOp(backend: Backend, one: OpCase): Promise<number> {
     // Two products of a multiply and an add for each pair of a query and a key that it sees.
     return (attentions * 4 * nHeads * headDim * tokens * (one.seen + (tokens + 1) / 2)) / ms / 1e6;
   }
+  if (one.op === "causalConv") {
+    const conv = await table("conv", [channels, dConv]);
+    const ms = await timeOf(backend, spec, tokens, 0, (ops) => {
+      const u = ops.embed(x);
+      return ops.states.map((state) => ops.causalConv(u, conv, undefined, state as never)).at(-1)!;
+    });
+    for (const weight of [x, conv]) weight[Symbol.dispose]();
+    return (mambas * 2 * channels * dConv * tokens) / ms / 1e6;
+  }
   const [D, dtBias] = [await table("D", [channels]), await table("dtBias", [channels])];
   const A = await backend.openWeight(
     sourceOf(
@@ -63,13 +84,13 @@ async function measureOp(backend: Backend, one: OpCase): Promise<number> {
     return ops.states.map((state) => ops.selectiveScan({ x: u, z: u, dt: u, B, C, A, D, dtBias }, state as never)).at(-1)!;
   });
   for (const weight of [x, D, dtBias, A]) weight[Symbol.dispose]();
-  return (scans * channels * dState * tokens) / ms / 1e6;
+  return (mambas * channels * dState * tokens) / ms / 1e6;
 }
 
 async function matmul(backend: Backend, { dtype, tokens, matrices, times }: OpCase & { op: "matmul" }): Promise<number> {
   const blocks = randomBlocks(dtype);
   const rowBytes = blocks.length / side;
-  const stored = dtype === "q4" ? "q4_0" : "q8_0";
+  const stored = ({ q4: "q4_0", q8: "q8_0", bf16: "bf16" } as const)[dtype];
   const read = async (from: number, to: number) => blocks.slice(from * rowBytes, to * rowBytes);
   const weights: (Weight & Disposable)[] = [];
   for (let i = 0; i < matrices; i++)
@@ -86,7 +107,8 @@ async function matmul(backend: Backend, { dtype, tokens, matrices, times }: OpCa
 }
 
 /** A matrix whose products keep the size of what they multiply, more or less, in the file's format. */
-function randomBlocks(dtype: "q4" | "q8"): Uint8Array<ArrayBuffer> {
+function randomBlocks(dtype: "q4" | "q8" | "bf16"): Uint8Array<ArrayBuffer> {
+  if (dtype === "bf16") return new Uint8Array(Uint16Array.from(normals(randomFrom(5), side * side, 0.022), toBf16).buffer);
   const [blockBytes, scale] = dtype === "q4" ? [18, 0x1cf0] : [34, 0x0cf0]; // f16: 0.0048, 0.0003
   const bytes = new Uint8Array(((side * side) / 32) * blockBytes);
   const random = randomFrom(5);
@@ -100,8 +122,8 @@ const emptySpec: StateSpec = { layers: [], pageTokens, kvDtype: "f16" };
 
 function layersOf(one: OpCase): StateSpec["layers"] {
   if (one.op === "attention") return Array.from({ length: attentions }, () => ({ kind: "attention", nKvHeads: 1, headDim }));
-  if (one.op !== "selectiveScan") return [];
-  return Array.from({ length: scans }, () => ({ kind: "mamba", dInner: channels, dState, dConv: 4 }));
+  if (one.op === "matmul" || one.op === "step") return [];
+  return Array.from({ length: mambas }, () => ({ kind: "mamba", dInner: channels, dState, dConv }));
 }
 
 /**
@@ -129,7 +151,7 @@ async function timeOf(
     await backend.submit(program, inputs).done;
     return performance.now() - start;
   };
-  for (let left = warmUpMs; left > 0; ) left -= await run();
+  for (const start = usedMs(); usedMs() - start < warmUpMs; ) await run();
   const times: number[] = [];
   const used = usedMs();
   for (let left = measuredMs; left > 0 || times.length < leastRuns; left -= times.at(-1)!) times.push(await run());

@@ -1,5 +1,6 @@
 // What `bench wasm` measures, part by part: which sides take turns, and what is compared.
 
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -15,6 +16,9 @@ import { type Door, type Job, type OpCase, type OpMs, type Told, unitOf } from "
 
 export const parts = ["ops", "step", "reference", "threads", "wllama", "start", "profile"] as const;
 export type PartName = (typeof parts)[number];
+
+/** What is measured where nothing is named: not what has nothing to hold. */
+export const usualParts = parts.filter((part) => part !== "profile");
 
 export interface Options {
   readonly rounds: number;
@@ -46,13 +50,16 @@ const wasm = (level?: WasmLevel) => ({ kind: "wasm", level }) as const;
 interface Side {
   readonly name: string;
   readonly run: () => Promise<Told>;
+  /** Takes part in the first round alone. */
+  readonly once?: boolean;
 }
 
 /** Each side once a round, in turned order every other one. @returns what each told, by name and round */
 async function inTurns(sides: readonly Side[], { rounds, log }: Options): Promise<Map<string, Told[]>> {
   const found = new Map<string, Told[]>(sides.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round++) {
-    for (const { name, run } of round % 2 === 0 ? sides : [...sides].reverse()) {
+    const present = sides.filter(({ once }) => !once || round === 0);
+    for (const { name, run } of round % 2 === 0 ? present : present.reverse()) {
       const told = await run();
       found.get(name)!.push(told);
       const { speeds, values, firstTokenMs } = told;
@@ -77,6 +84,9 @@ const matmuls = (["q4", "q8"] as const).flatMap((dtype): { name: string; target:
 ]);
 const opCases = [
   ...matmuls,
+  { name: "bf16, one token, in cache", one: { op: "matmul", dtype: "bf16", tokens: 1, matrices: 1, times: 16 } as OpCase },
+  { name: "bf16, 64 tokens", one: { op: "matmul", dtype: "bf16", tokens: 64, matrices: 1, times: 2 } as OpCase },
+  { name: "convolution, 64 tokens", one: { op: "causalConv", tokens: 64 } as OpCase },
   { name: "scan, 64 tokens", one: { op: "selectiveScan", tokens: 64 } as OpCase },
   { name: "scan, one token", one: { op: "selectiveScan", tokens: 1 } as OpCase },
   { name: "attention, 64 tokens after 2048", one: { op: "attention", tokens: 64, seen: 2048 } as OpCase },
@@ -110,8 +120,9 @@ async function ops(options: Options): Promise<Part> {
     side("relaxed-dot, Node 24", nodes[24], wasm("relaxed-dot")),
     side("relaxed, Node 24", nodes[24], wasm("relaxed")),
     side("simd128, Node 24", nodes[24], wasm("simd128")),
-    side("its choice, Node 22", nodes[22], wasm()),
-    side("its choice, Node 20", nodes[20], wasm()),
+    { ...side("its choice, Node 22", nodes[22], wasm()), once: true },
+    { ...side("relaxed, Node 22", nodes[22], wasm("relaxed")), once: true },
+    { ...side("its choice, Node 20", nodes[20], wasm()), once: true },
   ];
   const found = await inTurns([side("avx2", nodes[24], avx2), ...modules], options);
   const comparisons = opCases.flatMap(({ name: what, one, ...more }, i) =>
@@ -295,7 +306,9 @@ const noBrowser: Part = { comparisons: [], notes: ["skipped: no Chromium was fou
 
 function browserNotes(): string[] {
   const browser = findChromium();
-  return browser ? [`browser: ${browser}`] : noBrowser.notes.slice();
+  return browser
+    ? [`browser: ${execFileSync(browser, ["--version"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim()}`]
+    : noBrowser.notes.slice();
 }
 
 function pageSides(name: string, job: Job): Side[] {

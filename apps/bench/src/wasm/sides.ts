@@ -10,17 +10,27 @@ export type Door =
 
 export type OpCase =
   /** `matrices` of 2048 x 2048, multiplied one after another, `times` each. */
-  | { readonly op: "matmul"; readonly dtype: "q4" | "q8"; readonly tokens: number; readonly matrices: number; readonly times: number }
-  | { readonly op: "selectiveScan"; readonly tokens: number }
+  | {
+      readonly op: "matmul";
+      readonly dtype: "q4" | "q8" | "bf16";
+      readonly tokens: number;
+      readonly matrices: number;
+      readonly times: number;
+    }
+  | { readonly op: "selectiveScan" | "causalConv"; readonly tokens: number }
   | { readonly op: "attention"; readonly tokens: number; readonly seen: number }
   /** What a step with next to nothing in it takes. */
   | { readonly op: "step" };
 
 /** More is better, but for a step's time. */
 export const unitOf = (one: OpCase) =>
-  ({ matmul: one.op === "matmul" && one.tokens === 1 ? "GB/s" : "GOP/s", selectiveScan: "G states/s", attention: "GOP/s", step: "µs" })[
-    one.op
-  ];
+  ({
+    matmul: one.op === "matmul" && one.tokens === 1 ? "GB/s" : "GOP/s",
+    selectiveScan: "G states/s",
+    causalConv: "GOP/s",
+    attention: "GOP/s",
+    step: "µs",
+  })[one.op];
 
 export interface ModelJob {
   /** A path, "tiny", or what a page fetches. */
