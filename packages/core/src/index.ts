@@ -76,7 +76,7 @@ export {
   statePartsOf,
 } from "./device/state.ts";
 export { stepParts, stepWords } from "./device/step-words.ts";
-export { type LocalBytes, matrixOf, sourceOf, type Weight, type WeightSource } from "./device/weight.ts";
+export { type BlobBytes, type LocalBytes, matrixOf, sourceOf, type Weight, type WeightSource } from "./device/weight.ts";
 export {
   decodeFloats,
   encodeFloats,

@@ -225,6 +225,7 @@ function weightSource(
     dtype,
     shape,
     file: path === undefined ? undefined : { path, offset },
+    blob: source.blob && { blob: source.blob, offset },
     async read(from, to, signal) {
       if (!isCount(from) || !isCount(to) || from > to || to > rows) {
         throw new LoadError(`${name}: expected rows within [0, ${rows}), found [${from}, ${to}) in ${file}`);

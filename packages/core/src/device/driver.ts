@@ -70,6 +70,8 @@ export interface DriverWeight {
   pack(from: number, to: number, bytes: Uint8Array, stored: StoredDtype): Promise<void>;
   /** The same from a local file, whose bytes at `offset` are those of row `from`. */
   packFile?(from: number, to: number, path: string, offset: number, stored: StoredDtype): Promise<void>;
+  /** The same from a blob. */
+  packBlob?(from: number, to: number, blob: Blob, offset: number, stored: StoredDtype): Promise<void>;
   release(): void;
 }
 

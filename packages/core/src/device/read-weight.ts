@@ -10,16 +10,26 @@ import { matrixOf, type WeightSource } from "./weight.ts";
 const pieceBytes = 4 * 2 ** 20;
 /** The same where the device reads the file itself: some hundredths of a second, after which a load can be stopped. */
 const filePieceBytes = 64 * 2 ** 20;
+/** The same for a blob, of which the reader has a copy. */
+const blobPieceBytes = 16 * 2 ** 20;
 
 /** @throws ShapeError when the source gives more or fewer bytes than its rows have */
 export async function readInto(weight: DriverWeight, source: WeightSource, { wait }: Guard, signal?: AbortSignal): Promise<void> {
-  const { name, shape, dtype, file } = source;
+  const { name, shape, dtype, file, blob } = source;
   const rowBytes = storedBytes(dtype, matrixOf(shape).columns);
   if (file && weight.packFile) {
     for (const [from, to] of piecesOf(shape, weight.rowStep ?? 1, rowBytes, filePieceBytes)) {
       signal?.throwIfAborted();
       await wait(weight.packFile(from, to, file.path, file.offset + from * rowBytes, dtype));
       file.onRead?.((to - from) * rowBytes);
+    }
+    return;
+  }
+  if (blob && weight.packBlob) {
+    for (const [from, to] of piecesOf(shape, weight.rowStep ?? 1, rowBytes, blobPieceBytes)) {
+      signal?.throwIfAborted();
+      await wait(weight.packBlob(from, to, blob.blob, blob.offset + from * rowBytes, dtype));
+      blob.onRead?.((to - from) * rowBytes);
     }
     return;
   }

@@ -17,6 +17,8 @@ export interface WeightSource {
   read(from: number, to: number, signal?: AbortSignal): Promise<Uint8Array>;
   /** Where the same bytes lie in a local file, for a backend that reads files itself. Who changes what `read` gives leaves it out. */
   readonly file?: LocalBytes;
+  /** Where they lie in a blob, such as a file that was chosen in a page, for a backend whose worker reads it. The same holds for it. */
+  readonly blob?: BlobBytes;
 }
 
 /** All rows of a tensor, one after another. */
@@ -26,6 +28,11 @@ export interface LocalBytes {
   readonly offset: number;
   /** Called by who reads the file, as often as bytes were read. */
   readonly onRead?: (sizeBytes: number) => void;
+}
+
+/** All rows of a tensor, one after another. */
+export interface BlobBytes extends Omit<LocalBytes, "path"> {
+  readonly blob: Blob;
 }
 
 /** A weight inside a backend: opaque, maybe repacked, never changed after it was opened. */

@@ -18,6 +18,7 @@ export function whenRead(source: WeightSource, onRead: (sizeBytes: number) => vo
   return {
     ...source,
     file: source.file && { ...source.file, onRead },
+    blob: source.blob && { ...source.blob, onRead },
     async read(from, to, signal) {
       const bytes = await source.read(from, to, signal);
       onRead(bytes.byteLength);
@@ -61,6 +62,7 @@ export function mapValues(source: WeightSource, f: (value: number) => number): W
     ...source,
     dtype: "f32",
     file: undefined,
+    blob: undefined,
     read: async (from, to, signal) => bytesOf(decodeStored(await source.read(from, to, signal), source.dtype).map(f)),
   };
 }

@@ -12,5 +12,5 @@ export function openBlob(blob: Blob, name = "blob"): ByteSource {
     }
     target.set(new Uint8Array(bytes));
   };
-  return byteSource({ name, size: blob.size, fill }, pieceBytes);
+  return byteSource({ name, size: blob.size, fill, blob }, pieceBytes);
 }

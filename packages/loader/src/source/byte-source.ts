@@ -20,6 +20,8 @@ export interface ByteSource {
    * @throws LoadError
    */
   expectUnchanged?(options?: { readonly mayBeReplaced?: boolean }): Promise<void>;
+  /** What is read, where that is a blob: a worker may read it itself. */
+  readonly blob?: Blob;
   close(): Promise<void>;
 }
 
@@ -42,13 +44,14 @@ export interface ByteReader {
   release?(): Promise<void>;
   readonly stamp?: FileStamp;
   readonly expectUnchanged?: ByteSource["expectUnchanged"];
+  readonly blob?: Blob;
 }
 
 // Single reads of 2 GiB and more fail in Node and in browsers.
 const maxReadBytes = 2 ** 30;
 
 export function byteSource(reader: ByteReader, pieceBytes = maxReadBytes): ByteSource {
-  const { name, size, stamp, expectUnchanged } = reader;
+  const { name, size, stamp, expectUnchanged, blob } = reader;
   let closed: Promise<void> | undefined;
   const check = (signal?: AbortSignal) => {
     signal?.throwIfAborted();
@@ -59,6 +62,7 @@ export function byteSource(reader: ByteReader, pieceBytes = maxReadBytes): ByteS
     size,
     stamp,
     expectUnchanged,
+    blob,
     async read(offset, length, signal) {
       check(signal);
       if (!isCount(offset) || !isCount(length) || offset + length > size) {

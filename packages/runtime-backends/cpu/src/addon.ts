@@ -44,6 +44,8 @@ export interface CpuExecutor {
   packRows(weight: WeightHandle, from: number, to: number, bytes: Uint8Array, stored: number): Promise<void>;
   /** The same, of bytes that lie in a file from `offset` on. */
   packFile(weight: WeightHandle, from: number, to: number, path: string, offset: number, stored: number): Promise<void>;
+  /** The same, of a blob's, where its worker reads it. */
+  packBlob?(weight: WeightHandle, from: number, to: number, blob: Blob, offset: number, stored: number): Promise<void>;
   /** Bytes of the packed layout, from byte `at` of the weight on. */
   writePacked(weight: WeightHandle, at: number, bytes: Uint8Array): Promise<void>;
   readPacked(weight: WeightHandle, from: number, to: number): Uint8Array | Promise<Uint8Array>;

@@ -240,6 +240,7 @@ export class CpuDriver implements Driver<CpuWeight, CpuStates, CpuProgram> {
 
 class CpuWeight implements DriverWeight {
   readonly rowStep = panelRows;
+  readonly packBlob?: DriverWeight["packBlob"];
 
   constructor(
     readonly executor: CpuExecutor,
@@ -247,7 +248,12 @@ class CpuWeight implements DriverWeight {
     readonly sizeBytes: number,
     readonly mapped: boolean,
     readonly numberOf: (stored: StoredDtype) => number,
-  ) {}
+  ) {
+    const { packBlob } = executor;
+    if (!packBlob) return;
+    this.packBlob = (from, to, blob, offset, stored) =>
+      guarded(() => packBlob.call(executor, handle, from, to, blob, offset, numberOf(stored))).catch(rethrow);
+  }
 
   pack(from: number, to: number, bytes: Uint8Array, stored: StoredDtype): Promise<void> {
     return guarded(() => this.executor.packRows(this.handle, from, to, bytes, this.numberOf(stored))).catch(rethrow);

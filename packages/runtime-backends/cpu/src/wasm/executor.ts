@@ -48,6 +48,9 @@ interface Pending {
   reject(error: unknown): void;
 }
 
+/** A message never left. */
+class NotPosted extends TypeError {}
+
 const disposed = () => Object.assign(new Error("cpu backend: expected an open backend, found it disposed"), { code: "DISPOSED" });
 
 export class ModuleExecutor implements CpuExecutor {
@@ -103,6 +106,18 @@ export class ModuleExecutor implements CpuExecutor {
     const number = this.#numberOf(weight, "Weight");
     const sizeBytes = (to - from) * this.#sizes.rowBytes((weight as unknown as Handle).columns, stored);
     return this.#call("packFile", [number, from, to, path, offset, sizeBytes, stored]);
+  }
+
+  async packBlob(weight: WeightHandle, from: number, to: number, blob: Blob, offset: number, stored: number): Promise<void> {
+    const number = this.#numberOf(weight, "Weight");
+    const sizeBytes = (to - from) * this.#sizes.rowBytes((weight as unknown as Handle).columns, stored);
+    try {
+      return await this.#call("packBlob", [number, from, to, blob, offset, sizeBytes, stored]);
+    } catch (error) {
+      if (!(error instanceof NotPosted)) throw error;
+    }
+    // Node has blobs of files that no worker can be given.
+    return this.packRows(weight, from, to, new Uint8Array(await blob.slice(offset, offset + sizeBytes).arrayBuffer()), stored);
   }
 
   writePacked(weight: WeightHandle, at: number, bytes: Uint8Array): Promise<void> {
@@ -283,7 +298,7 @@ export class ModuleExecutor implements CpuExecutor {
         this.#owner.post({ call: { id, name, args: args.map((one) => (ArrayBuffer.isView(one) ? owning(one) : one)) } });
       } catch (cause) {
         return reject(
-          new TypeError(`cpu backend: ${name}: expected what another thread can have, found: ${(cause as Error).message}`, { cause }),
+          new NotPosted(`cpu backend: ${name}: expected what another thread can have, found: ${(cause as Error).message}`, { cause }),
         );
       }
       if (this.#pending.size === 0) this.#owner.wake();

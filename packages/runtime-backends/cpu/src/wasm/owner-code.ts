@@ -60,6 +60,10 @@ const calls: Record<string, Named> = {
       readFile(path, offset, instance.bytes(place, sizeBytes));
       x.packRows(placeOf(weight), from, to, place, sizeBytes, stored);
     }),
+  packBlob: async (weight: number, from: number, to: number, blob: Blob, offset: number, sizeBytes: number, stored: number) => {
+    const bytes = new Uint8Array(await readBlob(blob, offset, sizeBytes));
+    instance.call((args, x) => x.packRows(placeOf(weight), from, to, args.copy(bytes), sizeBytes, stored));
+  },
   writePacked: (weight: number, at: number, bytes: Uint8Array) =>
     instance.call((_, x) => instance.bytes(x.packedAt(placeOf(weight), at, bytes.byteLength), bytes.byteLength).set(bytes)),
   readPacked: (weight: number, from: number, to: number) =>
@@ -141,6 +145,18 @@ async function run(
     args.end();
     instance.exports.commit();
   }
+}
+
+async function readBlob(blob: Blob, offset: number, sizeBytes: number): Promise<ArrayBuffer> {
+  const where = `${(blob as Partial<File>).name ?? "blob"}: ${sizeBytes} bytes at ${offset}`;
+  let bytes: ArrayBuffer;
+  try {
+    bytes = await blob.slice(offset, offset + sizeBytes).arrayBuffer();
+  } catch (error) {
+    throw new ModuleFailure("LOAD", `${where}: expected to be read, found: ${(error as Error).message}`);
+  }
+  if (bytes.byteLength !== sizeBytes) throw new ModuleFailure("LOAD", `${where}: expected that many, found ${bytes.byteLength}`);
+  return bytes;
 }
 
 let opened: { path: string; file: number } | undefined;
