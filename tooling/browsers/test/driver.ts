@@ -109,6 +109,7 @@ async function openWebKit(program: string): Promise<Browser> {
   if (!process.env.DISPLAY && inPath("xvfb-run").length === 0) throw new Error("expected a display or xvfb-run, found neither");
   // A group of its own: xvfb-run does not end what it runs.
   const driver = spawn(command, args, { stdio: "ignore", detached: true });
+  process.once("exit", () => end(driver)); // of a test that was broken off
   const call = async (method: string, path: string, body?: object) => {
     const response = await fetch(`http://127.0.0.1:${port}${path}`, {
       method,
