@@ -253,6 +253,11 @@ async function start(options: Options): Promise<Part> {
         ["<=", 1000],
       ),
       alone(
+        "of that, until its code ran",
+        "ms",
+        times.map(({ runsMs }) => runsMs!),
+      ),
+      alone(
         "of that, until it was loaded",
         "ms",
         times.map(({ loadedMs }) => loadedMs!),

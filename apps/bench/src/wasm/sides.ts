@@ -78,5 +78,7 @@ export interface Told {
   readonly ops?: readonly OpMs[];
   readonly firstTokenMs?: number;
   readonly loadedMs?: number;
+  /** Of a page: when its code began. */
+  readonly runsMs?: number;
   readonly failed?: string;
 }
