@@ -124,7 +124,7 @@ test(`${calls} random calls end in typed errors or answers, and leave memory and
       const { code, message } = error as JambaError;
       outcome = code ?? (error as Error).constructor.name;
       expect(
-        ["SHAPE", "DTYPE", "LOAD", "BACKEND", "OUT_OF_MEMORY", "DISPOSED", "ABORTED", "TypeError", "RangeError"],
+        ["SHAPE", "DTYPE", "LOAD", "BACKEND", "OUT_OF_MEMORY", "DISPOSED", "ABORTED", "TypeError", "RangeError", "NotPosted"],
         `call ${i} of seed ${seed}, ${name}: ${outcome}: ${message}`,
       ).toContain(outcome);
     }
