@@ -54,7 +54,7 @@ async function timed(model: JambaModel, prompt: string | number[], said: number)
 }
 
 /** Behind what is special in any vocabulary here. */
-const firstText = 3 + 256;
+export const firstText = 3 + 256;
 
 function randomIds(random: Random, vocabSize: number, count: number): number[] {
   return Array.from({ length: count }, () => firstText + Math.floor(random() * (vocabSize - firstText)));

@@ -2,7 +2,7 @@
 
 import { randomFrom } from "../random.ts";
 import { median } from "../statistics.ts";
-import { randomText } from "./model.ts";
+import { firstText, randomText } from "./model.ts";
 import { failed, run } from "./run.ts";
 import type { PageJob, Told } from "./sides.ts";
 
@@ -28,6 +28,8 @@ async function measurePeer({ peer, model, threads, tokens, said, prompts, seed }
   await wllama.loadModel([blob], { n_gpu_layers: 0, n_threads: threads, n_ctx: 2048 });
   if (wllama.getNumThreads() !== threads) throw new Error(`wllama: expected ${threads} threads, found ${wllama.getNumThreads()}`);
   await fetch("/on-its-way");
+  // Bytes that end up as no text would be an error there.
+  const logit_bias = Object.fromEntries(Array.from({ length: firstText }, (_, id) => [id, -1000]));
   const random = randomFrom(seed);
   const timings: Timings[] = [];
   for (let i = 0; i <= prompts; i++) {
@@ -38,6 +40,7 @@ async function measurePeer({ peer, model, threads, tokens, said, prompts, seed }
       temperature: 0,
       top_k: 1,
       ignore_eos: true,
+      logit_bias,
     });
     const { prompt_n, predicted_n } = result.timings;
     if (Math.abs(prompt_n - read) > 2 || predicted_n !== drawn)
