@@ -3,7 +3,7 @@
 import { type Backend, JambaError } from "@jamba/core";
 import { parseConfig, type Quantized, type QuantizeOptions, quantize } from "@jamba/loader";
 import { expectKnown } from "../answer/known-names.ts";
-import { closeAll, openDevice } from "../load/open-device.ts";
+import { closeAll, expectFastEnough, openDevice } from "../load/open-device.ts";
 import { fetchSource, type ModelSource } from "../load/source.ts";
 import { type CalibrateOptions, calibrate } from "./calibrate.ts";
 
@@ -33,7 +33,8 @@ export async function quantizeModel(source: ModelSource, out: string, options: Q
     closers.push(() => checkpoint.close());
     // Only to calibrate is the model run.
     const config = text === undefined ? undefined : parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
-    const { backend } = await openDevice(rest, closers, config);
+    const { backend, device } = await openDevice(rest, closers);
+    if (config) expectFastEnough(config, rest, device);
     // What the files say wrongly comes with the result.
     const importance = text === undefined ? undefined : () => calibrate(source, text, { ...rest, backend, onWarning: () => undefined });
     return await quantize(checkpoint, out, { dtype, importance, overwrite, signal, onProgress, encode: encoderOf(backend) });

@@ -11,7 +11,7 @@ import { cacheByName, type StateCache } from "../state/cache-by-name.ts";
 import { DiskCache } from "../state/disk-cache.ts";
 import { checkLoadOptions, collectWarnings, type LoadOptions, reportTo } from "./load-options.ts";
 import { ModelNames } from "./model-names.ts";
-import { closeAll, defaultKvDtype, expectKvDtype, openDevice } from "./open-device.ts";
+import { closeAll, defaultKvDtype, expectFastEnough, expectKvDtype, openDevice } from "./open-device.ts";
 import { checkpointOpener, loadWeights, withWhatFits } from "./open-weights.ts";
 import { preparedOf, preparedOpener } from "./prepared.ts";
 import { fetchSource, type ModelSource } from "./source.ts";
@@ -24,8 +24,15 @@ import { fetchSource, type ModelSource } from "./source.ts";
 export async function loadModel(source: ModelSource, options: LoadOptions = {}): Promise<JambaModel> {
   checkLoadOptions(options);
   const { dtype = "auto", signal } = options;
-  const checkpoint = await fetchSource(source, options);
   const closers: (() => unknown)[] = [];
+  // Meanwhile: in a page the module is compiled and workers begin while the first files come in.
+  const opening = openDevice(options, closers);
+  opening.catch(() => undefined); // what is wrong with the source is said first
+  const checkpoint = await fetchSource(source, options).catch(async (error) => {
+    await opening.catch(() => undefined);
+    await closeAll(closers);
+    throw error;
+  });
   let opened: Backend | undefined;
   try {
     const { warnings, warn } = collectWarnings(options.onWarning);
@@ -41,7 +48,8 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const constraints = tokenizer && new Constraints(tokenizer, stopIds);
     closers.push(() => constraints?.dispose());
     if (options.formats !== "when-used") constraints?.prepare();
-    const { backend, device } = await openDevice(options, closers, config);
+    const { backend, device } = await opening;
+    expectFastEnough(config, options, device);
     opened = backend;
     if (device.passedOver) warn(device.passedOver.join("; "));
     for (const warning of device.warnings ?? []) warn(warning);

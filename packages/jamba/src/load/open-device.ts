@@ -8,22 +8,15 @@ import { deviceText, type OpenedBackend, openBackend } from "./open-backend.ts";
 /** Parameters above which "auto" refuses the reference: each takes it 4 bytes, and each token seconds. */
 const mostForReference = 1e9;
 
-/**
- * The backend that the options ask for, closed with the model if it was opened here.
- *
- * @param config of the model that is to run on it, if one is
- * @throws BackendError also for a large model that nothing but the reference would run, which nobody asked for by name
- */
+/** The backend that the options ask for, closed with the model if it was opened here. */
 export async function openDevice(
   { backend = "auto", threads }: Pick<LoadOptions, "backend" | "threads">,
   closers: (() => unknown)[],
-  config?: JambaConfig,
 ): Promise<{ backend: Backend; device: DeviceInfo }> {
   const found: OpenedBackend = typeof backend === "string" ? await openBackend(backend, { threads }) : { backend, passedOver: [] };
   const { backend: opened, slower } = found;
   if (typeof backend === "string") closers.push(() => opened.dispose());
   const { device } = opened;
-  if (backend === "auto" && device.kind === "reference" && config) expectSmall(config, found);
   const instead = `${device.kind} runs instead, which takes about ${slower} as long`;
   const passedOver = found.passedOver.length > 0 && slower ? [...found.passedOver, instead] : found.passedOver;
   if (threads !== undefined && threads !== device.threads) {
@@ -33,12 +26,15 @@ export async function openDevice(
   return { backend: opened, device: passedOver.length === 0 ? device : { ...device, passedOver } };
 }
 
-function expectSmall(config: JambaConfig, { passedOver, slower }: OpenedBackend): void {
+/** @throws BackendError for a large model that nothing but the reference would run, which nobody asked for by name */
+export function expectFastEnough(config: JambaConfig, { backend = "auto" }: Pick<LoadOptions, "backend">, device: DeviceInfo): void {
+  if (backend !== "auto" || device.kind !== "reference") return;
+  // Of what was passed over the last sentence says what runs instead.
   const parameters = modelTensors(config).reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
   if (parameters <= mostForReference) return;
   throw new BackendError(
     `backend: expected a faster device than the reference for ${(parameters / 1e9).toFixed(1)} billion parameters, found ` +
-      `${passedOver.join("; ") || "none"}; mend that, or ask for backend: "reference", which takes ${slower} as long as native kernels`,
+      `${device.passedOver?.slice(0, -1).join("; ") || "none"}; mend that, or ask for backend: "reference", which takes seconds a token`,
   );
 }
 

@@ -14,7 +14,7 @@ import {
 import { type Checkpoint, type JambaConfig, type ModelTensor, modelSources, parseConfig, type TensorPart } from "@jamba/loader";
 import { checkLoadOptions, type LoadOptions } from "../load/load-options.ts";
 import type { BackendName } from "../load/open-backend.ts";
-import { closeAll, expectKvDtype, openDevice } from "../load/open-device.ts";
+import { closeAll, expectFastEnough, expectKvDtype, openDevice } from "../load/open-device.ts";
 import { dtypeFor, expectDtype, type LoadDtype } from "../load/open-weights.ts";
 import { type Prepared, preparedOf, preparedOpener } from "../load/prepared.ts";
 import { type ModelSource, openSource } from "../load/source.ts";
@@ -186,7 +186,8 @@ async function onDevice(
   closers: (() => unknown)[],
 ): Promise<Subject> {
   const config = parseConfig(json, checkpoint ? `${name}: config.json` : name);
-  const { backend, device } = await openDevice({ backend: asked, threads }, closers, config);
+  const { backend, device } = await openDevice({ backend: asked, threads }, closers);
+  expectFastEnough(config, { backend: asked }, device);
   expectKvDtype(kvDtype, device);
   const prepared = checkpoint && preparedOf(checkpoint);
   const { dtypes, dtypeOf, said } = prepared

@@ -60,7 +60,10 @@ void Machine::begin(const Program& program, const std::shared_ptr<Job>& job, int
   step.scratch = scratch_->data();
   job->local = local_->data(), job->localStride = strideOf(step.localBytes);
   if (program.keptBytes > 0) {
-    if (spareKept_.empty()) spareKept_.emplace_back();
+    if (spareKept_.empty()) {
+      spareKept_.emplace_back();
+      commit();
+    }
     ensure(spareKept_.back(), room.kept / 2);
   }
   // Nothing fails from here on.

@@ -56,7 +56,7 @@ std::vector<std::shared_ptr<Weight>> Program::hold() const {
 }
 
 Program::Program(const int32_t* words, int64_t nWords, const std::vector<std::shared_ptr<Weight>>& held, StateLayout layout)
-    : weights(held.begin(), held.end()), states(std::move(layout)) {
+    : states(std::move(layout)) {
   if (nWords < 6) fail("BACKEND", "program: expected a header, found the end");
   L = words[0], nSequences = words[1], nRows = words[2], arenaWords = words[3];
   const int32_t nInputs = words[4], nCommands = words[5];
@@ -244,6 +244,8 @@ Program::Program(const int32_t* words, int64_t nWords, const std::vector<std::sh
     }
     commands.push_back(c);
   }
+  // Last: what was taken note of before a refusal would not be let go of in a module.
+  weights.assign(held.begin(), held.end());
 }
 
 }  // namespace jamba
