@@ -7,18 +7,18 @@ export interface OwnerCall {
   readonly args: readonly unknown[];
 }
 
+export interface Opening {
+  readonly module: WebAssembly.Module;
+  /** Shared with the other threads; one that the owner makes if not given, `shared` as far as the module wants it so. */
+  readonly memory?: WebAssembly.Memory;
+  readonly shared: boolean;
+  readonly threads: number;
+  /** Milliseconds after which messages are looked at in the middle of a step; Infinity where cancelling needs none. */
+  readonly sliceMs: number;
+}
+
 export type OwnerMessage =
-  | {
-      readonly open: {
-        readonly module: WebAssembly.Module;
-        /** Shared with the other threads; one that the owner makes if not given, `shared` as far as the module wants it so. */
-        readonly memory?: WebAssembly.Memory;
-        readonly shared: boolean;
-        readonly threads: number;
-        /** Milliseconds after which messages are looked at in the middle of a step; Infinity where cancelling needs none. */
-        readonly sliceMs: number;
-      };
-    }
+  | { readonly open: Opening }
   | {
       readonly join: {
         readonly module: WebAssembly.Module;

@@ -1,7 +1,7 @@
 // What workers run: one owns the module, makes every call of it and keeps its handles; the others are in the module's pool from then on.
 
 import { Arguments, Instance, ModuleFailure, makeMemory } from "./instance.ts";
-import { cancelPlaces, type OwnerCall, type OwnerMessage, type OwnerReply } from "./messages.ts";
+import { cancelPlaces, type Opening, type OwnerCall, type OwnerMessage, type OwnerReply } from "./messages.ts";
 
 /** Of a thread of the pool; tiles and segments need some ten KiB. */
 const stackBytes = 256 * 1024;
@@ -184,11 +184,18 @@ function readFile(path: string, offset: number, into: Uint8Array): void {
   }
 }
 
-/** As the module's, at best of some calls: in the first one an engine may run what it compiled in haste, which it replaces only later. */
-function checkDots({ checkDots }: Instance["exports"]): number | undefined {
-  let found = checkDots?.(20);
-  for (let again = 0; again < 4 && found! > 1; again++) found = Math.min(found!, checkDots!(20));
-  return found;
+/**
+ * As the module's, once the engine has had the time to compile well what it ran in haste at first: both may say the opposite of each other.
+ * Wrong is wrong at any time.
+ */
+async function checkDots({ checkDots }: Instance["exports"]): Promise<number | undefined> {
+  if (!checkDots) return undefined;
+  const looks = [checkDots(20)];
+  for (const pauseMs of [20, 10]) {
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    looks.push(checkDots(1));
+  }
+  return looks.includes(0) ? 0 : Math.min(...looks.slice(1));
 }
 
 async function make({ id, name, args }: OwnerCall): Promise<void> {
@@ -232,8 +239,11 @@ self.onmessage = ({ data }) => {
     exports.work(thread);
     return;
   }
-  const { module, memory, shared, threads } = data.open;
-  sliceMs = data.open.sliceMs;
+  open(data.open).catch((error: Error) => self.postMessage({ broken: error.message }));
+};
+
+async function open({ module, memory, shared, threads, sliceMs: slice }: Opening): Promise<void> {
+  sliceMs = slice;
   const own = memory ? { memory, mostBytes: 0 } : makeMemory(shared);
   instance = new Instance(module, own.memory);
   const { exports } = instance;
@@ -252,7 +262,7 @@ self.onmessage = ({ data }) => {
       names: text,
       mostBytes: own.mostBytes,
       roundsOnce: exports.roundsOnce() !== 0,
-      dots: checkDots(exports),
+      dots: await checkDots(exports),
     },
   });
-};
+}
