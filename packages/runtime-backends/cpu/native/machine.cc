@@ -25,7 +25,7 @@ void ensure(std::unique_ptr<Pages>& pages, int64_t bytes) {
 #endif
   pages.reset();
   pages = std::make_unique<Pages>(bytes);
-  commit();
+  outlives(pages.get()), outlives(pages->data());
 }
 
 int64_t strideOf(int64_t localBytes) { return roundUp(localBytes, 64) + 64; }
@@ -60,10 +60,8 @@ void Machine::begin(const Program& program, const std::shared_ptr<Job>& job, int
   step.scratch = scratch_->data();
   job->local = local_->data(), job->localStride = strideOf(step.localBytes);
   if (program.keptBytes > 0) {
-    if (spareKept_.empty()) {
-      spareKept_.emplace_back();
-      commit();
-    }
+    if (spareKept_.empty()) spareKept_.emplace_back();
+    outlives(spareKept_.data());
     ensure(spareKept_.back(), room.kept / 2);
   }
   // Nothing fails from here on.

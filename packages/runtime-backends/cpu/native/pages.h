@@ -8,13 +8,6 @@
 
 namespace jamba {
 
-#if defined(__wasm__)
-/** What was allocated until here stays, even if the call fails later (failure.h). */
-void commit();
-#else
-inline void commit() {}
-#endif
-
 /** Anonymous or file-backed pages, given back as a whole. */
 class Pages {
  public:

@@ -1,5 +1,7 @@
 #include "pool.h"
 
+#include "failure.h"
+
 namespace jamba {
 
 namespace {
@@ -43,6 +45,7 @@ void Pool::stop() {
 
 void Pool::start(std::shared_ptr<Job> job) {
   jobs_.push_back(std::move(job));
+  outlives(jobs_.data());
   phase_ = 0;
   current_ = jobs_.back().get();
   generation_.fetch_add(1);

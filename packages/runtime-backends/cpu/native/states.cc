@@ -43,6 +43,7 @@ void States::reserve(int64_t nSlots, int64_t nPages) {
   for (Growth& g : all) {
     if (!g.memory) continue;
     g.places.reserve(g.places.size() + g.missing), g.chunks.reserve(g.chunks.size() + 1);
+    outlives(g.places.data()), outlives(g.chunks.data());
   }
   for (Growth& g : all) {
     if (!g.memory) continue;

@@ -46,6 +46,7 @@ JAMBA_INLINE F32 dotBf16(F32 s, I32, const void*) { return s; }
 #if !JAMBA_WASM
 /** Whether activations that meet q8 lie as positive amounts and amounts of negative ones. */
 constexpr bool splitsSigns = false;
+/** Never called where they don't. */
 JAMBA_INLINE int32_t storeSigns(int8_t*, const int32_t*) { return 0; }
 /** As loadF16, of what is finite. */
 JAMBA_INLINE F32 loadScale(const uint16_t* p) { return loadF16(p); }

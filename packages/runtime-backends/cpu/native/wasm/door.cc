@@ -83,14 +83,14 @@ DOOR(start) void start(int32_t threads) {
 /** Its own stack for a thread that runs `work`: the place where it begins, from which it grows down. */
 DOOR(stackOf) uintptr_t stackOf(uint32_t bytes) {
   void* data = allocate(bytes);
-  if (!data) fail("OUT_OF_MEMORY", "cpu backend: expected memory for a thread's stack, found none");
+  if (!data) fail("OUT_OF_MEMORY", "wasm backend: expected memory for a thread's stack, found none");
   commit();
   return (uintptr_t)data + bytes;
 }
 DOOR(work) void work(int32_t thread) { machine->pool.work(thread); }
 DOOR(take) void* take(uint32_t bytes) {
   void* data = allocate(bytes);
-  if (!data) fail("OUT_OF_MEMORY", "cpu backend: expected memory for a call's arguments, found none left of WebAssembly's 4 GiB");
+  if (!data) fail("OUT_OF_MEMORY", "wasm backend: expected memory for a call's arguments, found none left of WebAssembly's 4 GiB");
   return data;
 }
 DOOR(give) void give(void* data) { release(data); }

@@ -22,7 +22,7 @@ struct alignas(64) Block {
   uint32_t bytes;
   /** Of the block before; 0 for the first. */
   uint32_t before;
-  /** Which call took it; 0 where it is free. */
+  /** Which call took it, from `firstCall` on; 0 where it is free, 1 where it stays whatever becomes of its call. */
   uint32_t call;
   Block *next, *previous;
 };
@@ -31,7 +31,8 @@ static_assert(sizeof(Block) == unit);
 uint64_t first = 0, top = 0;
 /** Memory from here on was never handed out and is zero. */
 uint64_t used = 0;
-uint32_t lastBytes = 0, call = 1;
+constexpr uint32_t stays = 1, firstCall = 2;
+uint32_t lastBytes = 0, call = firstCall;
 int64_t taken = 0;
 /** Free blocks of 2^i bytes and more. */
 Block* bins[32] = {};
@@ -133,7 +134,12 @@ void release(void* data) {
   put(block);
 }
 
-void commit() { call++; }
+// After four billion calls numbers come again: a block of a call that old goes only if the very call of its number fails.
+void commit() { call = call == UINT32_MAX ? firstCall : call + 1; }
+
+void outlives(const void* data) {
+  if (data) ((Block*)data - 1)->call = stays;
+}
 
 void rollBack() {
   for (Block* block = lastBytes ? at(first) : nullptr; block;) {
@@ -145,7 +151,7 @@ void rollBack() {
     }
     block = next;
   }
-  call++;
+  commit();
 }
 
 int64_t takenBytes() { return taken; }

@@ -8,7 +8,9 @@ namespace jamba {
 /** At a multiple of 64; null where the memory can't grow any more. */
 void* allocate(size_t bytes);
 void release(void* data);
-/** Frees all that was allocated since the last `rollBack` or `commit` (pages.h). */
+/** Whatever was allocated so far stays: the call succeeded. */
+void commit();
+/** Frees all that was allocated since the last `commit` or `rollBack`, but for what `outlives` it (failure.h). */
 void rollBack();
 int64_t takenBytes();
 

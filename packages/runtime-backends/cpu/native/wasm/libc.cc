@@ -59,7 +59,7 @@ void __cxa_pure_virtual() { __builtin_trap(); }
 namespace {
 void* allocated(size_t bytes) {
   void* data = jamba::allocate(bytes);
-  if (!data) jamba::fail("OUT_OF_MEMORY", "cpu backend: expected memory, found none left of WebAssembly's 4 GiB");
+  if (!data) jamba::fail("OUT_OF_MEMORY", "wasm backend: expected memory, found none left of WebAssembly's 4 GiB");
   return data;
 }
 }  // namespace

@@ -96,7 +96,7 @@ export class Arguments {
 
   /** A copy of these numbers. @throws TypeError for what holds none */
   copy(values: ArrayBufferView): number {
-    if (!ArrayBuffer.isView(values)) throw new TypeError("cpu backend: expected an array of numbers, found another value");
+    if (!ArrayBuffer.isView(values)) throw new TypeError("wasm backend: expected an array of numbers, found another value");
     const place = this.room(values.byteLength);
     this.instance.bytes(place, values.byteLength).set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
     return place;

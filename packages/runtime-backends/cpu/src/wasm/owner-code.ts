@@ -35,7 +35,7 @@ const turn = (() => {
 
 function placeOf(handle: unknown): number {
   const place = handles.get(handle as number);
-  if (place === undefined) throw new ModuleFailure("DISPOSED", "cpu backend: expected something that is in use, found it disposed");
+  if (place === undefined) throw new ModuleFailure("DISPOSED", "wasm backend: expected something that is in use, found it disposed");
   return place;
 }
 
@@ -102,7 +102,7 @@ const calls: Record<string, Named> = {
   run,
   readKept: (token: number, index: number, from: number, to: number, sizeBytes: number) =>
     instance.call((_, x) => instance.bytes(x.keptAt(token, index, from, to, sizeBytes), sizeBytes).slice()),
-  dropKept: (token: number) => instance.exports.dropKept(token),
+  dropKept: (token: number) => instance.call((_, x) => x.dropKept(token)),
   profile: (nOps: number) =>
     instance.call((args, x) => {
       const all = args.room(16 * nOps);
@@ -115,7 +115,6 @@ const calls: Record<string, Named> = {
       x.measureLimits(found);
       return instance.numbers(found, 5);
     }),
-  settle: () => undefined,
 };
 
 /** What `run` gets: see CpuExecutor. Outputs as sizes. */
@@ -138,8 +137,8 @@ async function run(
       }
       x.beginRun(placeOf(program), placeOf(states), args.copy(Uint32Array.from(words)), inputs.length, outputs.length, token);
     });
-    while (!instance.exports.advanceRun(sliceMs)) await turn();
-    if (instance.exports.endRun()) throw new ModuleFailure("ABORTED", "cancelled");
+    while (!instance.call((_, x) => x.advanceRun(sliceMs))) await turn();
+    if (instance.call((_, x) => x.endRun())) throw new ModuleFailure("ABORTED", "cancelled");
     return outputs.map((bytes, i) => instance.bytes(places[i], bytes).slice());
   } finally {
     args.end();
@@ -159,19 +158,14 @@ async function readBlob(blob: Blob, offset: number, sizeBytes: number): Promise<
   return bytes;
 }
 
-let opened: { path: string; file: number } | undefined;
-
-/** Straight into the module's memory. The last file stays open: its weights follow each other. */
+/** Straight into the module's memory. */
 function readFile(path: string, offset: number, into: Uint8Array): void {
   const fs = require!("node:fs");
+  let file: number | undefined;
   try {
-    if (opened?.path !== path) {
-      if (opened) fs.closeSync(opened.file);
-      opened = undefined;
-      opened = { path, file: fs.openSync(path, "r") };
-    }
+    file = fs.openSync(path, "r");
     for (let done = 0; done < into.length; ) {
-      const n = fs.readSync(opened.file, into, done, Math.min(into.length - done, 2 ** 30), offset + done);
+      const n = fs.readSync(file, into, done, Math.min(into.length - done, 2 ** 30), offset + done);
       if (n === 0)
         throw new ModuleFailure(
           "LOAD",
@@ -181,6 +175,8 @@ function readFile(path: string, offset: number, into: Uint8Array): void {
     }
   } catch (error) {
     throw error instanceof ModuleFailure ? error : new ModuleFailure("LOAD", `${path}: ${(error as Error).message}`);
+  } finally {
+    if (file !== undefined) fs.closeSync(file);
   }
 }
 
