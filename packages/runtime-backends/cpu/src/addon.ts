@@ -180,15 +180,19 @@ async function addonPlaces(platform: string): Promise<string[]> {
   return [...new Set(folders)].map((folder) => join(folder, "prebuilds", platform, "jamba.node"));
 }
 
-/** @throws BackendError when the addon was built from sources that know other ops or formats than these */
-export function expectSameNames({ ops, dtypes, stored }: Pick<Addon, "ops" | "dtypes" | "stored">, file: string): void {
+/** @throws BackendError when the addon, or a module, was built by `script` from sources that know other ops or formats than these */
+export function expectSameNames(
+  { ops, dtypes, stored }: Pick<Addon, "ops" | "dtypes" | "stored">,
+  file: string,
+  script = "build-native.mjs",
+): void {
   const formats = storedDtypes.map((dtype) => textOf({ name: dtype, ...sizesOf(dtype) }));
   const expected = [...Object.keys(referenceKernels).map((op) => `op ${op}`), ...weightDtypes, ...formats];
   const found = [...(ops ?? []).map((op) => `op ${op}`), ...(dtypes ?? []), ...(stored ?? []).map(textOf)];
   const missing = expected.find((one) => !found.includes(one)) ?? found.find((one) => !expected.includes(one));
   if (missing === undefined) return;
   throw new BackendError(
-    `cpu backend: expected ${file} and its JavaScript to be of one version, found that only one of them has ${missing}; build the kernels again: node build-native.mjs in @jamba/backend-cpu`,
+    `cpu backend: expected ${file} and its JavaScript to be of one version, found that only one of them has ${missing}; build the kernels again: node ${script} in @jamba/backend-cpu`,
   );
 }
 

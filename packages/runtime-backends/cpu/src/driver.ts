@@ -29,7 +29,15 @@ import {
   type Ticket,
   type Weight,
 } from "@jamba/core";
-import type { Addon, CpuExecutor, ProgramHandle, StatesHandle, WeightDescription, WeightHandle } from "./addon.ts";
+import {
+  type Addon,
+  type CpuExecutor,
+  type ProgramHandle,
+  type StatesHandle,
+  type WeightDescription,
+  type WeightHandle,
+  weightDtypes,
+} from "./addon.ts";
 import { guarded, rethrow, using } from "./errors.ts";
 import { planWords } from "./plan-words.ts";
 
@@ -41,6 +49,21 @@ const largeBytes = 16 * 2 ** 20;
 
 /** What `encodeBlocks` writes. */
 const encodedDtypes: readonly BlockDtype[] = ["q4_0", "q5_0", "q8_0", "q4_k", "q6_k"];
+
+/** What both doors tell of their devices alike. */
+export const cpuDevice = {
+  weightDtypes,
+  kvDtypes: ["f16", "bf16", "f32"],
+  chunkTokens: 512,
+  stateStep: { slots: 4, pages: 16 },
+  interrupts: "commands",
+} as const satisfies Partial<DeviceInfo>;
+
+/** Counts up with every change of kernels after which the same inputs give other bits. Threads, batches and chunks change none. */
+const numericsVersion = 1;
+
+/** @param kernels what decides bits beside that: the instruction set, as its kernels are called natively */
+export const numericsOf = (kernels: string) => `${kernels}-${numericsVersion}`;
 
 interface CpuProgram extends DriverProgram {
   readonly handle: ProgramHandle;

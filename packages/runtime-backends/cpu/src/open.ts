@@ -1,8 +1,8 @@
 // Which instruction set, how many threads, and why.
 
 import { type Backend, type DeviceInfo, fromNode, JambaError, openDevice } from "@jamba/core";
-import { type Addon, type CpuLevel, loadAddon, type NativeExecutor, weightDtypes } from "./addon.ts";
-import { CpuDriver } from "./driver.ts";
+import { type Addon, type CpuLevel, loadAddon, type NativeExecutor } from "./addon.ts";
+import { CpuDriver, cpuDevice, numericsOf } from "./driver.ts";
 import { guarded } from "./errors.ts";
 import { chosenThreads } from "./threads.ts";
 
@@ -12,9 +12,6 @@ export interface CpuOptions {
   /** The best that this machine runs, if neither this nor the environment's `JAMBA_CPU_LEVEL` says otherwise. */
   readonly level?: CpuLevel;
 }
-
-/** Counts up with every change of kernels after which the same inputs give other bits. Threads, batches and chunks change none. */
-const numericsVersion = 1;
 
 const words: Readonly<Record<CpuLevel, string>> = {
   avx512bf16: "AVX-512 with VNNI and BF16",
@@ -44,14 +41,10 @@ export async function openCpuBackend(options: CpuOptions = {}): Promise<Backend>
   const device: DeviceInfo = {
     kind: "cpu",
     name: cpus()[0]?.model.trim() || process.arch,
-    numerics: `cpu-${level}-${numericsVersion}`,
+    numerics: numericsOf(`cpu-${level}`),
     features: [`${level}: ${words[level] ?? level}`, ...whyNotMore(level, levels), why],
     threads,
-    weightDtypes,
-    kvDtypes: ["f16", "bf16", "f32"],
-    chunkTokens: 512,
-    stateStep: { slots: 4, pages: 16 },
-    interrupts: "commands",
+    ...cpuDevice,
   };
   return openDevice(new CpuDriver(addon, startExecutor(Executor, level, threads), device));
 }

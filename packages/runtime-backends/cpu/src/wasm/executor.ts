@@ -51,7 +51,7 @@ interface Pending {
 /** A message never left. */
 class NotPosted extends TypeError {}
 
-const disposed = () => Object.assign(new Error("cpu backend: expected an open backend, found it disposed"), { code: "DISPOSED" });
+const disposed = () => Object.assign(new Error("wasm backend: expected an open backend, found it disposed"), { code: "DISPOSED" });
 
 export class ModuleExecutor implements CpuExecutor {
   readonly lost: Promise<JambaError>;
@@ -82,6 +82,7 @@ export class ModuleExecutor implements CpuExecutor {
     for (const other of others) other.listen(() => undefined, onError);
   }
 
+  /** As of the last call that was answered. */
   get takenBytes(): number {
     return this.#takenBytes;
   }
@@ -198,23 +199,25 @@ export class ModuleExecutor implements CpuExecutor {
   }
 
   async run(
-    program: ProgramHandle,
-    states: StatesHandle,
-    ids: Int32Array,
-    rows: Int32Array,
-    starts: Int32Array,
-    addresses: Int32Array,
-    temperatures: Float32Array,
-    askedStarts: Int32Array,
-    askedIds: Int32Array,
-    copiedSlots: Int32Array,
-    copiedPages: Int32Array,
-    inputs: readonly ArrayBufferView[],
-    outputs: readonly ArrayBufferView[],
-    token: number,
+    ...[
+      program,
+      states,
+      ids,
+      rows,
+      starts,
+      addresses,
+      temperatures,
+      askedStarts,
+      askedIds,
+      slots,
+      pages,
+      inputs,
+      outputs,
+      token,
+    ]: Parameters<CpuExecutor["run"]>
   ): Promise<void> {
     const [owned, held] = [this.#numberOf(program, "Program"), this.#numberOf(states, "States")];
-    const numbers = [ids, rows, starts, addresses, temperatures, askedStarts, askedIds, copiedSlots, copiedPages].map(owning);
+    const numbers = [ids, rows, starts, addresses, temperatures, askedStarts, askedIds, slots, pages].map(owning);
     const sizes = outputs.map(({ byteLength }) => byteLength);
     const values = await this.#call<Uint8Array[]>("run", [owned, held, numbers, inputs.map(owning), sizes, token], token);
     for (const [i, { buffer, byteOffset, byteLength }] of outputs.entries()) new Uint8Array(buffer, byteOffset, byteLength).set(values[i]);
@@ -262,11 +265,11 @@ export class ModuleExecutor implements CpuExecutor {
   }
 
   async interrupt(): Promise<void> {
-    for (const { token } of this.#pending.values()) if (token !== undefined) this.cancel(token);
-    const settled = this.#call("settle", []).catch(() => undefined);
-    for (const pending of this.#pending.values()) pending.reject(disposed());
+    for (const { token, reject } of this.#pending.values()) {
+      if (token !== undefined) this.cancel(token);
+      reject(disposed());
+    }
     this.#isInterrupted = true;
-    await settled;
     throw disposed();
   }
 
@@ -284,21 +287,21 @@ export class ModuleExecutor implements CpuExecutor {
   #held(handle: unknown, kind?: Kind): Handle {
     if (!(handle instanceof Handle) || handle.executor !== this || (kind && handle.kind !== kind))
       throw new TypeError(
-        `cpu backend: expected a handle of this executor's for ${kind?.toLowerCase() ?? "something"}, found another value`,
+        `wasm backend: expected a handle of this executor's for ${kind?.toLowerCase() ?? "something"}, found another value`,
       );
     return handle;
   }
 
   #call<T>(name: string, args: readonly unknown[], token?: number): Promise<T> {
     if (this.#failure) return Promise.reject(this.#failure);
-    if (this.#isInterrupted && name !== "release" && name !== "settle") return Promise.reject(disposed());
+    if (this.#isInterrupted && name !== "release") return Promise.reject(disposed());
     const id = this.#next++;
     return new Promise<T>((resolve, reject) => {
       try {
         this.#owner.post({ call: { id, name, args: args.map((one) => (ArrayBuffer.isView(one) ? owning(one) : one)) } });
       } catch (cause) {
         return reject(
-          new NotPosted(`cpu backend: ${name}: expected what another thread can have, found: ${(cause as Error).message}`, { cause }),
+          new NotPosted(`wasm backend: ${name}: expected what another thread can have, found: ${(cause as Error).message}`, { cause }),
         );
       }
       if (this.#pending.size === 0) this.#owner.wake();

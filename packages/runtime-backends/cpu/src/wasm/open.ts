@@ -1,8 +1,8 @@
 // Which module, how many threads, and why.
 
 import { type Backend, BackendError, type DeviceInfo, JambaError, openDevice, openThread } from "@jamba/core";
-import { expectSameNames, weightDtypes } from "../addon.ts";
-import { CpuDriver } from "../driver.ts";
+import { expectSameNames } from "../addon.ts";
+import { CpuDriver, cpuDevice, numericsOf } from "../driver.ts";
 import { chosenThreads } from "../threads.ts";
 import { ModuleExecutor, type OwnerPort } from "./executor.ts";
 import { makeMemory } from "./instance.ts";
@@ -17,9 +17,6 @@ export interface WasmOptions {
   /** The best that this engine runs, if not given. */
   readonly level?: WasmLevel;
 }
-
-/** Counts up with every change of kernels after which the same inputs give other bits. */
-const numericsVersion = 1;
 
 /** Where a message must be looked at in the middle of a step, so that it can be cancelled. */
 const sliceMs = 10;
@@ -51,18 +48,12 @@ export async function openWasmBackend(options: WasmOptions = {}): Promise<Backen
     const device: DeviceInfo = {
       kind: "wasm",
       name: `WebAssembly, ${moduleWords[level]}`,
-      numerics:
-        level === "simd128"
-          ? `cpu-portable-${numericsVersion}`
-          : `wasm-relaxed-${opened.roundsOnce ? "fused" : "split"}-${numericsVersion}`,
+      // simd128 gives the bits of the portable level, so that each takes the other's states for its own.
+      numerics: numericsOf(level === "simd128" ? "cpu-portable" : `wasm-relaxed-${opened.roundsOnce ? "fused" : "split"}`),
       features: [`${level}: ${moduleWords[level]}`, ...whyNotMore(level, usable), ...passedOver, why],
       ...(warnings && { warnings }),
       threads,
-      weightDtypes,
-      kvDtypes: ["f16", "bf16", "f32"],
-      chunkTokens: 512,
-      stateStep: { slots: 4, pages: 16 },
-      interrupts: "commands",
+      ...cpuDevice,
     };
     return openDevice(new CpuDriver(opened.names, opened.executor, device));
   }
@@ -123,7 +114,7 @@ async function start(level: WasmLevel, threads: number, sharing: { made: boolean
     await Promise.all(stacks.map((stack, i) => begin({ join: { module, memory: shared!.memory, stack, thread: i + 1 } })));
     for (const port of ports) port.rest();
     const names = parseNames(text);
-    expectSameNames(names, `the module ${level}`);
+    expectSameNames(names, `the module ${level}`, "build-wasm.mjs");
     const executor = new ModuleExecutor(ports[0], ports.slice(1), {
       sizes: new Sizes(module, sharing.made, threads, names),
       mostBytes: shared?.mostBytes ?? mostBytes,
