@@ -90,7 +90,7 @@ export const blockFormats = {
 export type BlockName = keyof typeof blockFormats;
 
 /** @returns as many whole blocks as `values` holds */
-export function encodeBlocks(values: Float32Array, name: BlockName): Uint8Array {
+export function encodeBlocks(values: Float32Array, name: BlockName): Uint8Array<ArrayBuffer> {
   const { values: each, bytes, encode }: BlockFormat = blockFormats[name];
   const count = Math.floor(values.length / each);
   const out = new Uint8Array(count * bytes);

@@ -1,6 +1,6 @@
 // Conversations of random tokens, in the frame that a chat template would give them. What is said is the same on both sides.
 
-import { firstTextId } from "./gguf.ts";
+import { firstTextId } from "./gguf-parts.ts";
 import type { Random } from "./random.ts";
 
 export const beginId = 1;

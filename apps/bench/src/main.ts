@@ -10,23 +10,13 @@ import { count } from "./arguments.ts";
 import { gaps } from "./gaps/command.ts";
 import { machineText } from "./machine.ts";
 import { installPeer, peerVersion } from "./peer.ts";
-import {
-  againstBefore,
-  beforeColumns,
-  chart,
-  columns,
-  fieldsOf,
-  profileTable,
-  rowOf,
-  table,
-  updateResults,
-  updateTable,
-} from "./report.ts";
+import { againstBefore, beforeColumns, chart, columns, fieldsOf, profileTable, rowOf, updateResults, updateTable } from "./report.ts";
 import { revision } from "./revision.ts";
 import { type Measured, measure } from "./rounds.ts";
 import { medianTurns, tablesOf, turnChart } from "./scene-report.ts";
 import { median } from "./statistics.ts";
 import { structured } from "./structured/command.ts";
+import { table } from "./table.ts";
 import { wasm } from "./wasm/command.ts";
 import { allWorks, isNamed, type Limits, plansOf } from "./works.ts";
 

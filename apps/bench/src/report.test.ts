@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
-import { againstBefore, beforeColumns, chart, columns, fieldsOf, profileTable, type Row, rowOf, table, updateResults } from "./report.ts";
+import { againstBefore, beforeColumns, chart, columns, fieldsOf, profileTable, type Row, rowOf, updateResults } from "./report.ts";
 import { type Cell, isClean, median, type Pair, type Sample, spreadOf } from "./statistics.ts";
+import { table } from "./table.ts";
 
 const sample = (value: number, others = 0, base?: number): Sample => ({ value, others, base, peakBytes: 2e9 });
 const cell = (pairs: Pair[], work: Cell["work"] = "prefill-512"): Cell => ({ model: "3b", format: "q4", work, pairs, dropped: 1 });

@@ -4,6 +4,7 @@ import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
 import type { OpTime } from "./sides.ts";
 import { type Cell, type Spread, type Summary, summarize } from "./statistics.ts";
+import { short, table } from "./table.ts";
 import { titleOf, works } from "./works.ts";
 
 export interface Row {
@@ -36,8 +37,6 @@ export function againstBefore(cell: Cell): Cell {
   return { ...cell, pairs: cell.pairs.map(({ ours, before, limit }) => ({ ours, theirs: before, limit, theirLimit: limit })) };
 }
 
-/** Three digits: more would claim what the spread denies. */
-export const short = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 const spread = ({ median, min, max }: Spread) => `${short(median)} [${short(min)}..${short(max)}]`;
 
 export function fieldsOf({ cell, unit, summary, rounds, dropped }: Row): string[] {
@@ -56,19 +55,6 @@ export function fieldsOf({ cell, unit, summary, rounds, dropped }: Row): string[
     both(peakBytes, (bytes) => (bytes / 1e6).toFixed(0)),
     count,
   ];
-}
-
-export function table(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
-  return rows
-    .map(
-      (row) =>
-        `${row
-          .map((field, i) => field.padEnd(widths[i]))
-          .join("  ")
-          .trimEnd()}\n`,
-    )
-    .join("");
 }
 
 export function profileTable(ops: readonly OpTime[]): string {

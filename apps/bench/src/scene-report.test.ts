@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
-import { table, updateTable } from "./report.ts";
+import { updateTable } from "./report.ts";
 import { medianTurns, reuseTable, turnChart, turnTable } from "./scene-report.ts";
 import type { Turn } from "./sides.ts";
+import { table } from "./table.ts";
 
 const turn = (tokens: number, read: number, firstTokenMs: number): Turn => ({ tokens, read, firstTokenMs, totalMs: 2 * firstTokenMs });
 const chats = [

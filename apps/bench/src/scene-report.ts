@@ -2,10 +2,10 @@
 
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
-import { short } from "./report.ts";
 import type { BySide, Measured } from "./rounds.ts";
 import type { ReuseRow, Turn } from "./sides.ts";
 import { median } from "./statistics.ts";
+import { short } from "./table.ts";
 
 export interface Table {
   readonly name: string;

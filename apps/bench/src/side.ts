@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { setTimeout } from "node:timers/promises";
 import { writerOf } from "./conversation.ts";
-import { firstTextId } from "./gguf.ts";
+import { firstTextId } from "./gguf-parts.ts";
 import { peakBytes, watchOthers } from "./machine.ts";
 import { randomFrom } from "./random.ts";
 import { runScene } from "./scenes.ts";

@@ -3,7 +3,7 @@
 import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openCheckpoint } from "@jamba/loader";
-import { chatTemplate } from "./gguf.ts";
+import { chatTemplate } from "./gguf-parts.ts";
 
 /** A folder of the files of `folder`, linked, and the vocabulary that the peer has in `gguf`. @returns its path */
 export async function withTokenizer(folder: string, gguf: string): Promise<string> {

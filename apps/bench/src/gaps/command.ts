@@ -6,8 +6,9 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { machineText } from "../machine.ts";
-import { table, updateTable } from "../report.ts";
+import { updateTable } from "../report.ts";
 import { revision } from "../revision.ts";
+import { table } from "../table.ts";
 import { type Input, inputs } from "./inputs.ts";
 import type { Gap } from "./server.ts";
 

@@ -1,7 +1,7 @@
 // What the parts tell: figures with their targets, and how a list of times becomes some.
 
-import { short } from "../report.ts";
 import { median } from "../statistics.ts";
+import { short } from "../table.ts";
 
 export interface Figure {
   readonly what: string;

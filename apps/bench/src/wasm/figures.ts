@@ -1,8 +1,8 @@
 // From the values of alternating rounds to rows of a table.
 
-import { short } from "../report.ts";
 import { type Spread, spreadOf } from "../statistics.ts";
 import type { Target } from "../structured/figures.ts";
+import { short } from "../table.ts";
 
 /** Two sides of one measurement, a value a round each; or one side alone. */
 export interface Comparison {
