@@ -38,6 +38,7 @@ export const embedded = {
   enforce: "pre",
   async load(id) {
     if (id.endsWith("?text")) return `export default ${JSON.stringify(await textOf(id.slice(0, -5)))}`;
+    if (id.endsWith(".wgsl")) return `export default ${JSON.stringify(readFileSync(id, "utf8"))}`;
     if (!id.endsWith(".wasm.gz")) return undefined;
     return `export default Uint8Array.from(atob("${readFileSync(id, "base64")}"), (char) => char.charCodeAt(0))`;
   },

@@ -14,6 +14,7 @@ export {
   type CommandList,
   type CommandOf,
   type FusedCommand,
+  type FusedCommandOf,
   type FusedOp,
   type Norm,
   type Op,
@@ -75,7 +76,7 @@ export {
   stateBytes,
   statePartsOf,
 } from "./device/state.ts";
-export { stepParts, stepWords } from "./device/step-words.ts";
+export { sequencesOf, stepParts, stepWords } from "./device/step-words.ts";
 export { type BlobBytes, type LocalBytes, matrixOf, sourceOf, type Weight, type WeightSource } from "./device/weight.ts";
 export {
   decodeFloats,

@@ -15,7 +15,7 @@ export interface LoweringTarget {
   /** The largest arena that one binding can hold; a step that needs more must be cut shorter. */
   readonly mostArenaBytes: number;
   /** Words that a command works in beside its operands; none for any if not given. */
-  scratchWords?(command: FusedCommand): number;
+  scratchWords?(command: FusedCommand, states: StateSpec): number;
 }
 
 /** A value that is handed over with its step. Of asked logits only the step knows how many there are. */
@@ -43,7 +43,7 @@ export interface Plan {
 export function lower(list: CommandList, target: LoweringTarget): Plan {
   const names = (Object.keys(fusions) as Fusion[]).filter((name) => target.fuses.has(name));
   const commands = names.reduce<readonly FusedCommand[]>((fused, name) => fusions[name](fused), list.commands);
-  const scratch = commands.map((command) => target.scratchWords?.(command) ?? 0);
+  const scratch = commands.map((command) => target.scratchWords?.(command, list.states) ?? 0);
   const nBuffers = list.lengths.length;
   const touched = commands.map((command, i) => [...tensorsOf(command).map(({ tensor }) => tensor.buffer), nBuffers + i]);
   const { buffers, words } = planArena(touched, [...list.lengths, ...scratch], target.alignBytes / 4);

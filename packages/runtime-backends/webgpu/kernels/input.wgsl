@@ -1,0 +1,12 @@
+// A value that came with the step goes into the arena.
+
+struct Params { words: u32, out: u32, tensor: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read_write> arena: array<f32>;
+@group(0) @binding(2) var<storage, read> step: array<i32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let at = flatIndex(id, groups);
+  if (at < p.words) { arena[p.out + at] = bitcast<f32>(step[tensors(p.tensor) + at]); }
+}

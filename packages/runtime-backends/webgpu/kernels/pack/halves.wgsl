@@ -1,0 +1,28 @@
+// Rows of floats as bf16 or f16, a thread a word of two values.
+
+struct Params {
+  columns: u32, blocks: u32,
+  // Rows [rawRow, rawRow + rows) of those that came, and which row of the part is the first of them.
+  rows: u32, rawRow: u32, firstRow: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> raw: array<u32>;
+@group(0) @binding(2) var<storage, read_write> data: array<u32>;
+
+/** 1 bf16, 2 f16 */
+override packed = 1u;
+
+fn packedHalf(v: f32) -> u32 {
+  if (packed == 1u) { return toBf16(v); }
+  return toF16(v);
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let at = flatIndex(id, groups);
+  let words = 16u * p.blocks;
+  if (at >= p.rows * words) { return; }
+  let row = at / words;
+  let column = 2u * (at % words);
+  data[(p.firstRow + row) * words + at % words] = packedHalf(rawFloat(row, column)) | (packedHalf(rawFloat(row, column + 1u)) << 16u);
+}

@@ -1,0 +1,69 @@
+// Rows of floats as blocks of 32 nibbles, value = scale · (nibble - 8), a thread two blocks. The scale with the least squared error among
+// some near max|x| / 8, each improved by least squares for its own rounding: d = Σ x q / Σ q².
+
+struct Params {
+  columns: u32, blocks: u32,
+  // Rows [rawRow, rawRow + rows) of those that came, and which row of the part is the first of them.
+  rows: u32, rawRow: u32, firstRow: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> raw: array<u32>;
+@group(0) @binding(2) var<storage, read_write> data: array<u32>;
+@group(0) @binding(3) var<storage, read_write> scales: array<u32>;
+
+fn nibble(v: f32, step: f32) -> f32 { return clamp(round(v / step), -8.0, 7.0); }
+
+fn packBlock(row: u32, block: u32) -> u32 {
+  var x: array<f32, 32>;
+  var most = 0.0;
+  for (var i = 0u; i < 32u; i++) {
+    x[i] = rawFloat(row, 32u * block + i);
+    if (abs(x[i]) > abs(most)) { most = x[i]; }
+  }
+  var best = 0.0;
+  if (abs(most) > 0.0) {
+    var least = 3e38;
+    for (var c = 0u; c < 6u; c++) {
+      // The end with 8 steps goes to the side of the largest value; from 8.4 steps down to 6.9.
+      var d = -most / (8.4 - 0.3 * f32(c));
+      var xq = 0.0;
+      var qq = 0.0;
+      for (var i = 0u; i < 32u; i++) {
+        let q = nibble(x[i], d);
+        xq = fma(x[i], q, xq);
+        qq = fma(q, q, qq);
+      }
+      if (qq > 0.0) { d = xq / qq; }
+      var error = 0.0;
+      for (var i = 0u; i < 32u; i++) {
+        let rest = x[i] - nibble(x[i], d) * d;
+        error = fma(rest, rest, error);
+      }
+      if (error < least) {
+        least = error;
+        best = d;
+      }
+    }
+  }
+  let scale = scaleBits(best);
+  let step = fromF16(scale);
+  for (var i = 0u; i < 4u; i++) {
+    var word = 0u;
+    for (var j = 0u; j < 4u; j++) {
+      let both = u32(nibble(x[4u * i + j], step) + 8.0) | (u32(nibble(x[16u + 4u * i + j], step) + 8.0) << 4u);
+      word |= both << (8u * j);
+    }
+    data[4u * ((p.firstRow + row) * p.blocks + block) + i] = word;
+  }
+  return scale;
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+  let at = flatIndex(id, groups);
+  let pairs = p.blocks / 2u;
+  if (at >= p.rows * pairs) { return; }
+  let row = at / pairs;
+  let block = 2u * (at % pairs);
+  scales[(p.firstRow + row) * pairs + at % pairs] = packBlock(row, block) | (packBlock(row, block + 1u) << 16u);
+}

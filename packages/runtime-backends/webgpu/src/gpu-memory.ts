@@ -1,0 +1,111 @@
+// Buffers of a device, and what comes back from them.
+
+import { JambaError } from "@jamba/core";
+import { type GpuBuffer, type GpuDevice, usage } from "./gpu.ts";
+import { expectNone, failure, scoped } from "./scoped.ts";
+import type { Range, StateMemory } from "./states.ts";
+
+/** A buffer that may be replaced by a larger one. */
+export interface Place {
+  buffer: GpuBuffer;
+}
+
+export class GpuMemory implements StateMemory {
+  /** Bound where a kernel needs nothing. */
+  readonly none: GpuBuffer;
+  /** Those that nobody maps, by size. */
+  readonly #staging = new Map<number, GpuBuffer[]>();
+
+  /** @param ended why nothing can be had any more, if so */
+  constructor(
+    readonly gpu: GpuDevice,
+    readonly mostBindingBytes: number,
+    readonly ended: () => JambaError | undefined,
+  ) {
+    this.none = this.buffer(16);
+  }
+
+  buffer(size: number, bits: number = usage.storage | usage.copyDst | usage.copySrc): GpuBuffer {
+    return this.gpu.createBuffer({ size: Math.max(16, size), usage: bits });
+  }
+
+  uniform(words: Uint32Array): GpuBuffer {
+    const buffer = this.buffer(words.byteLength, usage.uniform | usage.copyDst);
+    this.gpu.queue.writeBuffer(buffer, 0, words);
+    return buffer;
+  }
+
+  /** Of whole words. */
+  write(buffer: GpuBuffer, at: number, words: Uint8Array | Int32Array): void {
+    if (words.byteLength > 0) this.gpu.queue.writeBuffer(buffer, at, words);
+  }
+
+  /** @throws JambaError OUT_OF_MEMORY, with nothing allocated */
+  async allocate(what: string, sizes: readonly number[]): Promise<GpuBuffer[]> {
+    const most = this.gpu.limits.maxBufferSize;
+    const bytes = sizes.reduce((a, b) => a + b, 0);
+    const outOf = (found: string, cause?: Error) =>
+      new JambaError("OUT_OF_MEMORY", `${what}: expected room for ${bytes} bytes, found: ${found}`, { cause });
+    if (sizes.some((size) => size > most)) throw outOf(`buffers of at most ${most} bytes`);
+    const { value: buffers, found } = scoped(this.gpu, () => sizes.map((size) => this.buffer(size)));
+    const error = await found;
+    if (!error) return buffers;
+    for (const buffer of buffers) buffer.destroy();
+    throw outOf(error.message, error);
+  }
+
+  async fetch(ranges: readonly Range[]): Promise<Uint8Array> {
+    const size = ranges.reduce((sum, range) => sum + range.size, 0);
+    if (size === 0) return new Uint8Array(0);
+    const { value: staging, found } = scoped(this.gpu, () => {
+      const staging = this.staging(size);
+      const encoder = this.gpu.createCommandEncoder();
+      let to = 0;
+      for (const { buffer, at, size } of ranges) {
+        encoder.copyBufferToBuffer(buffer, at, staging, to, size);
+        to += size;
+      }
+      this.gpu.queue.submit([encoder.finish()]);
+      return staging;
+    });
+    const data = await this.map(staging, size);
+    expectNone(await found);
+    return data;
+  }
+
+  /** Of at least `bytes`, to copy into and to map; `map` gives it back. */
+  staging(bytes: number): GpuBuffer {
+    const size = 2 ** Math.ceil(Math.log2(Math.max(256, bytes)));
+    return this.#staging.get(size)?.pop() ?? this.buffer(size, usage.mapRead | usage.copyDst);
+  }
+
+  async map(staging: GpuBuffer, size: number): Promise<Uint8Array> {
+    await this.settle(staging.mapAsync(1, 0, size));
+    const data = new Uint8Array(staging.getMappedRange(0, size)).slice();
+    staging.unmap();
+    const others = this.#staging.get(staging.size);
+    // Two steps are under way at most; large ones are not worth keeping.
+    if (staging.size > mostKeptBytes || (others?.length ?? 0) >= 2) staging.destroy();
+    else if (others) others.push(staging);
+    else this.#staging.set(staging.size, [staging]);
+    return data;
+  }
+
+  /** A device that ends lets maps fail, and the rest succeed. */
+  async settle(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (cause) {
+      throw this.ended() ?? failure(cause);
+    }
+    const ended = this.ended();
+    if (ended) throw ended;
+  }
+
+  dispose(): void {
+    for (const buffers of this.#staging.values()) for (const buffer of buffers) buffer.destroy();
+    this.none.destroy();
+  }
+}
+
+const mostKeptBytes = 2 ** 24;

@@ -1,0 +1,1 @@
+export { openWebGpuBackend, type WebGpuOptions } from "./open.ts";

@@ -1,0 +1,74 @@
+// A device from whatever adapter there is, or a caller's own.
+
+import { type Backend, BackendError, type DeviceInfo, openDevice } from "@jamba/core";
+import { WebGpuDriver } from "./driver.ts";
+import { findGpu } from "./find-gpu.ts";
+import { type Gpu, type GpuAdapter, type GpuAdapterInfo, type GpuDevice, limitNames } from "./gpu.ts";
+
+/** Features that make it faster where an adapter has them. */
+const usefulFeatures = ["subgroups", "shader-f16", "timestamp-query"] as const;
+type UsefulFeature = (typeof usefulFeatures)[number];
+
+export interface WebGpuOptions {
+  /** A GPUDevice of the caller's, such as onnxruntime-web's: it is shared, and goes on when the backend is disposed. */
+  readonly device?: object;
+  /** What adapters are asked of: `navigator.gpu`, or the npm package `webgpu` in Node, if not given. */
+  readonly gpu?: object;
+  readonly powerPreference?: "low-power" | "high-performance";
+  /** Bytes of one weight or segment that are bound at a time; what the device can if not given. Tests make it small. */
+  readonly mostBindingBytes?: number;
+  /** Features that are left alone though the adapter has them. */
+  readonly without?: readonly UsefulFeature[];
+}
+
+/** @throws BackendError where there is no adapter, with what to do */
+export async function openWebGpuBackend(options: WebGpuOptions = {}): Promise<Backend> {
+  return openDevice(await openDriver(options));
+}
+
+export async function openDriver(options: WebGpuOptions = {}): Promise<WebGpuDriver> {
+  const { device, without = [] } = options;
+  const gpu = (device as GpuDevice | undefined) ?? (await requestDevice(options));
+  const features = usefulFeatures.filter((feature) => gpu.features.has(feature) && !without.includes(feature));
+  const mostBindingBytes = Math.min(options.mostBindingBytes ?? Number.POSITIVE_INFINITY, gpu.limits.maxStorageBufferBindingSize);
+  return new WebGpuDriver(gpu, deviceInfo(gpu, features), mostBindingBytes, !device);
+}
+
+async function requestDevice({ gpu, powerPreference = "high-performance", without = [] }: WebGpuOptions): Promise<GpuDevice> {
+  const adapter: GpuAdapter | null = await ((gpu as Gpu | undefined) ?? (await findGpu())).requestAdapter({ powerPreference });
+  if (!adapter) throw new BackendError("webgpu: expected an adapter, found none: no GPU that WebGPU can use, or its driver is missing");
+  return adapter.requestDevice({
+    requiredLimits: Object.fromEntries(limitNames.map((name) => [name, adapter.limits[name]])),
+    requiredFeatures: usefulFeatures.filter((feature) => adapter.features.has(feature) && !without.includes(feature)),
+  });
+}
+
+function deviceInfo(gpu: GpuDevice, features: readonly UsefulFeature[]): DeviceInfo {
+  const info = gpu.adapterInfo;
+  return {
+    kind: "webgpu",
+    name: nameOf(info),
+    numerics: "webgpu-1",
+    features: [`WGSL kernels${features.length > 0 ? ` with ${features.join(", ")}` : ""}`],
+    warnings: isSoftware(info) ? [`webgpu: ${nameOf(info)} computes on the processor: much slower than the cpu backend`] : undefined,
+    threads: 1,
+    weightDtypes: ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"],
+    kvDtypes: ["f16", "bf16", "f32"],
+    chunkTokens: 256,
+    stateStep: { slots: 4, pages: 64 },
+    interrupts: "steps",
+  };
+}
+
+function nameOf(info: GpuAdapterInfo | undefined): string {
+  return info?.description || [info?.vendor, info?.architecture, info?.device].filter(Boolean).join(" ") || "a GPU that has no name";
+}
+
+/** SwiftShader and lavapipe, and what a browser calls a fallback. */
+export function isSoftware(info: GpuAdapterInfo | undefined): boolean {
+  return (
+    !!info &&
+    (info.isFallbackAdapter ||
+      /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${info.description} ${info.device} ${info.architecture}`))
+  );
+}

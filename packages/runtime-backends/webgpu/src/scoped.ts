@@ -1,0 +1,26 @@
+// What WebGPU finds wrong, which it tells later or nobody.
+
+import { BackendError } from "@jamba/core";
+import type { GpuDevice } from "./gpu.ts";
+
+/** Does `work`; `found` is the first of its errors. */
+export function scoped<T>(gpu: GpuDevice, work: () => T): { readonly value: T; readonly found: Promise<Error | null> } {
+  for (const filter of ["validation", "out-of-memory"] as const) gpu.pushErrorScope(filter);
+  let errors: Promise<(Error | null)[]> | undefined;
+  try {
+    const value = work();
+    errors = Promise.all([gpu.popErrorScope(), gpu.popErrorScope()]);
+    return { value, found: errors.then((found) => found.find((error) => error) ?? null) };
+  } finally {
+    // Scopes are a stack: one that is left open would take the errors of others.
+    if (!errors) for (let i = 0; i < 2; i++) gpu.popErrorScope().catch(() => undefined);
+  }
+}
+
+export const failure = (cause: unknown): BackendError =>
+  new BackendError(`webgpu: the device failed: ${(cause as Error).message}`, { cause });
+
+/** @throws BackendError */
+export function expectNone(error: Error | null): void {
+  if (error) throw failure(error);
+}
