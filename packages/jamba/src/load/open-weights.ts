@@ -22,6 +22,7 @@ import {
 } from "@jamba/loader";
 import { type ModelWeights, placeWeights } from "../model/weights.ts";
 import { deviceText } from "./open-backend.ts";
+import { openSeveral } from "./open-several.ts";
 
 /** "auto": matrices as stored; "experts-int8": the same, but experts as q8. Norms, biases, convolution, A, D and the router are f32 always. */
 export type LoadDtype = "auto" | WeightDtype | "experts-int8";
@@ -31,19 +32,15 @@ export type OpenWeight = (tensor: ModelTensor, signal?: AbortSignal) => Promise<
 
 export interface LoadWeightsOptions {
   readonly signal?: AbortSignal;
-  /** Called with every weight that was opened, so that it can be let go of. */
+  /** Called with every weight that was opened, in the order of `modelTensors`, so that it can be let go of. */
   readonly keep?: (weight: Weight & Disposable) => void;
 }
 
-/** Opens every weight of `config`, one at a time. */
-export async function loadWeights(config: JambaConfig, open: OpenWeight, { signal, keep }: LoadWeightsOptions = {}): Promise<ModelWeights> {
-  const weights = new Map<string, Weight>();
-  for (const tensor of modelTensors(config)) {
-    signal?.throwIfAborted();
-    const weight = await open(tensor, signal);
-    keep?.(weight);
-    weights.set(tensor.name, weight);
-  }
+/** @returns every weight of `config`, opened as `openSeveral` does */
+export async function loadWeights(config: JambaConfig, open: OpenWeight, options: LoadWeightsOptions = {}): Promise<ModelWeights> {
+  const tensors = modelTensors(config);
+  const opened = await openSeveral(tensors, open, options);
+  const weights = new Map<string, Weight>(tensors.map(({ name }, i) => [name, opened[i]]));
   return placeWeights(config, (name) => weights.get(name)!);
 }
 

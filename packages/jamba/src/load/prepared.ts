@@ -1,6 +1,6 @@
 // A prepared folder: a checkpoint whose tensors are weights as one backend packs them. What the bytes mean is the backend's business.
 
-import { type Backend, BackendError, JambaError, LoadError, type WeightDtype } from "@jamba/core";
+import { type Backend, BackendError, JambaError, LoadError, type PackedSource, type WeightDtype } from "@jamba/core";
 import { type Checkpoint, hashOf } from "@jamba/loader";
 import { deviceText } from "./open-backend.ts";
 import type { LoadDtype, OpenWeight } from "./open-weights.ts";
@@ -104,7 +104,7 @@ export function preparedOpener(
       "OPTION",
       `dtype: expected auto or ${prepared.dtype}, as ${name} was prepared, found ${asked}; prepare the model again for another`,
     );
-  return async ({ name: weight, shape }) => {
+  return async ({ name: weight, shape }, signal) => {
     const [held, tensor] = [prepared.weights.get(weight), checkpoint.tensors.get(weight)];
     const expected = `[${shape.join(", ")}]`;
     const found = held && `[${held.shape.join(", ")}]`;
@@ -115,13 +115,14 @@ export function preparedOpener(
     if (tensor.sizeBytes !== sizeBytes || tensor.offset % alignment !== 0)
       throw damaged(name, `${weight} with ${sizeBytes} bytes at a multiple of ${alignment}, found ${tensor.sizeBytes} at ${tensor.offset}`);
     const path = checkpoint.pathOf?.(tensor.file);
-    const opened = await packed.open({
+    const source: PackedSource = {
       name: weight,
       dtype: held.dtype,
       shape,
       read: (from, to, signal) => checkpoint.read(weight, signal, [from, to]),
       file: path === undefined ? undefined : { path, offset: tensor.offset },
-    });
+    };
+    const opened = await packed.open(source, signal);
     onRead(tensor.sizeBytes, tensor.file);
     return opened;
   };

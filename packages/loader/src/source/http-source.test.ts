@@ -74,6 +74,11 @@ const answers: Record<string, Answer> = {
     send(response, range(grown, first, last), grown.subarray(first, last + 1));
   },
   "ranges-once": (bytes, first, last, response, count) => answers[count === 0 ? "good" : "no-ranges"](bytes, first, last, response, count),
+  // The head, then 1000 bytes and no more, then all.
+  halts: (bytes, first, last, response, count) => {
+    if (count === 1) response.writeHead(206, range(bytes, first, last)).write(bytes.subarray(first, first + 1000));
+    else send(response, range(bytes, first, last), bytes.subarray(first, last + 1));
+  },
   slow: (bytes, first, last, response, count) => {
     if (count === 0) send(response, range(bytes, first, last), bytes.subarray(first, last + 1));
     else response.writeHead(206, range(bytes, first, last)).write(bytes.subarray(first, first + 5));
@@ -165,6 +170,32 @@ it("reads of a small file cost one more request, in any order", async () => {
   ])
     expect(Buffer.compare(await source.read(offset, length), bytes.subarray(offset, offset + length))).toBe(0);
   expect(requests).toEqual(["/good/model.safetensors"]);
+});
+
+it("reads of a small file at the same time cost one more request together", async () => {
+  const bytes = files.get("model.safetensors")!;
+  const source = await openUrl(url("good"));
+  requests.length = 0;
+  const reads = Array.from({ length: 20 }, (_, i) => [60_000 + 5000 * i, 3000] as const);
+  const found = await Promise.all(reads.map(([offset, length]) => source.read(offset, length)));
+  for (const [i, [offset, length]] of reads.entries())
+    expect(Buffer.compare(found[i], bytes.subarray(offset, offset + length)), `${offset}`).toBe(0);
+  expect(requests).toEqual(["/good/model.safetensors"]);
+});
+
+it("who waits for bytes that another asked for has them as they come, and asks where the other gives up", async () => {
+  const bytes = files.get("model.safetensors")!;
+  const source = await openUrl(url("halts"));
+  const [first, stop, reason] = [new AbortController(), new AbortController(), new Error("enough")];
+  const asked = source.read(100_000, 10, first.signal);
+  asked.catch(() => undefined);
+  expect(Buffer.compare(await source.read(66_000, 10), bytes.subarray(66_000, 66_010))).toBe(0);
+  const [waits, gives] = [source.read(150_000, 10), source.read(150_000, 10, stop.signal)];
+  setTimeout(() => stop.abort(reason), 20);
+  await expect(gives).rejects.toBe(reason);
+  first.abort(reason);
+  await expect(asked).rejects.toBe(reason);
+  expect(Buffer.compare(await waits, bytes.subarray(150_000, 150_010))).toBe(0);
 });
 
 it("short reads of a large file take along what follows them, long ones nothing", async () => {

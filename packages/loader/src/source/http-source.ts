@@ -1,7 +1,8 @@
 // A file on a web server, read by byte ranges. Every answer is checked: servers and proxies ignore, clamp and cut ranges.
 
-import { LoadError } from "@jamba/core";
+import { LoadError, unlessAborted } from "@jamba/core";
 import { allocate, asLoadError, type ByteSource, byteSource } from "./byte-source.ts";
+import { ComingBytes } from "./coming-bytes.ts";
 import { defaultIdleMs, defaultLeastBytesPerSecond, stallMeter } from "./rate.ts";
 
 export interface UrlOptions {
@@ -27,6 +28,8 @@ const headBytes = 2 ** 16;
 // A request costs more than bytes do: a short read takes along what follows it, which the next one mostly wants. Next to large tensors
 // this wastes a hundredth.
 const aheadBytes = 2 ** 18;
+/** Stretches that are kept, for reads at several places by turns. */
+const mostAhead = 4;
 /** Files up to this size come in one request after the head. */
 const mostAtOnce = 2 ** 24;
 
@@ -76,11 +79,15 @@ async function openFrom(answer: Answer, get: Get, name: string, wholeUpToBytes: 
       `${name}: expected ${size} bytes with ETag ${etag}, found ${found} with ${next.headers.get("etag")}; the file changed, open it again`,
     );
   };
-  let ahead = { from: 0, bytes: head };
+  const first = new ComingBytes(0, head, head.length);
+  let ahead: readonly ComingBytes[] = [];
   const fill = async (target: Uint8Array, offset: number, signal?: AbortSignal) => {
-    const end = offset + target.length;
-    for (const { from, bytes } of [ahead, { from: 0, bytes: head }]) {
-      if (offset >= from && end <= from + bytes.length) return target.set(bytes.subarray(offset - from, end - from));
+    const found = () => [...ahead, first].find((one) => one.covers(offset, target.length));
+    for (let coming = found(); coming; coming = found()) {
+      const { from, bytes } = coming;
+      // Whoever asked for it may have failed or given up: then the next one asks.
+      const isThere = await unlessAborted(() => coming!.has(offset, target.length), signal);
+      if (isThere) return target.set(bytes.subarray(offset - from, offset - from + target.length));
     }
     // A small file from its head to its end, so that the order of reads does not matter.
     const isSmall = size <= mostAtOnce;
@@ -89,11 +96,19 @@ async function openFrom(answer: Answer, get: Get, name: string, wholeUpToBytes: 
     if (room - known <= target.length) return fetchInto(target, offset, signal);
     const bytes = allocate(name, room);
     bytes.set(head.subarray(0, known));
-    await fetchInto(bytes.subarray(known), from + known, signal);
-    ahead = { from, bytes };
-    target.set(bytes.subarray(offset - from, end - from));
+    const coming = new ComingBytes(from, bytes, known);
+    ahead = [coming, ...ahead].slice(0, mostAhead);
+    try {
+      await fetchInto(bytes.subarray(known), from + known, signal, (count) => coming.arrive(count));
+    } catch (error) {
+      ahead = ahead.filter((one) => one !== coming);
+      throw error;
+    } finally {
+      coming.end();
+    }
+    target.set(bytes.subarray(offset - from, offset - from + target.length));
   };
-  const fetchInto = async (target: Uint8Array, offset: number, signal?: AbortSignal) => {
+  const fetchInto = async (target: Uint8Array, offset: number, signal?: AbortSignal, onRead?: (bytes: number) => void) => {
     const end = offset + target.length;
     let done = 0;
     for (let stalls = 1; done < target.length; stalls++) {
@@ -102,6 +117,7 @@ async function openFrom(answer: Answer, get: Get, name: string, wholeUpToBytes: 
         check(answer.response, from, rest.length);
         await readBody(answer, name, rest, (bytes) => {
           done += bytes;
+          onRead?.(bytes);
         });
       };
       try {
