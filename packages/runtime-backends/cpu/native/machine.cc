@@ -58,7 +58,7 @@ void Machine::begin(const Program& program, const std::shared_ptr<Job>& job, int
   ensure(arena_, room.arena), ensure(scratch_, room.scratch), ensure(local_, room.local);
   step.arena = (float*)arena_->data();
   step.scratch = scratch_->data();
-  job->local = local_->data(), job->localStride = strideOf(step.localBytes);
+  job->local = local_->data(), job->localStride = strideOf(step.localBytes), job->isStep = true;
   if (program.keptBytes > 0) {
     if (spareKept_.empty()) spareKept_.emplace_back();
     outlives(spareKept_.data());

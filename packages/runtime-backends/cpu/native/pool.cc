@@ -12,7 +12,7 @@ constexpr int spins = 20'000;
 #else
 constexpr int spins = 1500;
 #endif
-/** Between two steps. In browsers a thread that sleeps takes milliseconds to wake, longer than from one token to the next. */
+/** After a step. In browsers a thread that sleeps takes milliseconds to wake, longer than from one token to the next. */
 #if defined(__wasm__)
 constexpr int idleSpins = 1'000'000;
 #else
@@ -61,8 +61,9 @@ void Pool::finish() {
 }
 
 void Pool::work(int thread) {
+  int most = spins;
   for (int32_t seen = 0;;) {
-    for (int i = 0; i < idleSpins && generation_.load(std::memory_order_acquire) == seen; i++) pause();
+    for (int i = 0; i < most && generation_.load(std::memory_order_acquire) == seen; i++) pause();
     while (generation_.load(std::memory_order_acquire) == seen) park(generation_, seen);
     if (stopping_) return;
     seen = generation_.load(std::memory_order_acquire);
@@ -70,6 +71,7 @@ void Pool::work(int thread) {
     if (Job* job = current_) {
       int phase = 0;
       takePart(*job, thread, phase, {}, nullptr);
+      most = job->isStep ? idleSpins : spins;
     }
     inside_--;
   }

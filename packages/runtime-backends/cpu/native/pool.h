@@ -20,6 +20,8 @@ struct Job {
   /** Where there is such a word, the job is cancelled as well while it has the job's token. */
   const std::atomic<int32_t>* cancelWord = nullptr;
   int32_t token = 0;
+  /** Another one follows soon: threads stay awake for it. After weights are packed, the page that loads them needs their processors. */
+  bool isStep = false;
 
   bool isCancelled() const {
     return cancelled.load(std::memory_order_relaxed) || (cancelWord && cancelWord->load(std::memory_order_relaxed) == token);

@@ -94,24 +94,32 @@ interface Started {
   readonly dots?: number;
 }
 
+/** A thread, and the first thing that it says. */
+async function makeThread(): Promise<{ port: OwnerPort; reply: Promise<OwnerReply> }> {
+  const port = await openThread<OwnerMessage, OwnerReply>(code);
+  const reply = new Promise<OwnerReply>((resolve, reject) => port.listen(resolve, reject));
+  reply.catch(() => undefined); // heard of by who asks it for something
+  return { port, reply };
+}
+
 async function start(level: WasmLevel, threads: number, sharing: { made: boolean; posted: boolean }): Promise<Started> {
-  const ports: OwnerPort[] = [];
-  const begin = async (message: OwnerMessage) => {
-    const port = await openThread<OwnerMessage, OwnerReply>(code);
-    ports.push(port);
-    return new Promise<OwnerReply>((resolve, reject) => {
-      port.listen(resolve, reject);
-      port.post(message);
-    });
+  // While the module is compiled: a page takes as long to make a thread.
+  const making = Array.from({ length: sharing.posted ? threads : 1 }, makeThread);
+  for (const one of making) one.catch(() => undefined);
+  const begin = async (thread: number, message: OwnerMessage) => {
+    const { port, reply } = await making[thread];
+    port.post(message);
+    return reply;
   };
   try {
     const module = await compileModule(level, sharing.made);
     const shared = sharing.posted ? makeMemory(true) : undefined;
     const slices = sharing.posted ? Number.POSITIVE_INFINITY : sliceMs;
-    const reply = await begin({ open: { module, memory: shared?.memory, shared: sharing.made, threads, sliceMs: slices } });
+    const reply = await begin(0, { open: { module, memory: shared?.memory, shared: sharing.made, threads, sliceMs: slices } });
     if (!("opened" in reply)) throw new Error(`expected it to open, found ${JSON.stringify(reply)}`);
     const { stacks, cancelWords, names: text, mostBytes, roundsOnce, dots } = reply.opened;
-    await Promise.all(stacks.map((stack, i) => begin({ join: { module, memory: shared!.memory, stack, thread: i + 1 } })));
+    await Promise.all(stacks.map((stack, i) => begin(i + 1, { join: { module, memory: shared!.memory, stack, thread: i + 1 } })));
+    const ports = await Promise.all(making.map(async (one) => (await one).port));
     for (const port of ports) port.rest();
     const names = parseNames(text);
     expectSameNames(names, `the module ${level}`, "build-wasm.mjs");
@@ -122,7 +130,7 @@ async function start(level: WasmLevel, threads: number, sharing: { made: boolean
     });
     return { executor, names, roundsOnce, dots };
   } catch (cause) {
-    await Promise.all(ports.map((port) => port.end()));
+    await Promise.all(making.map((one) => one.then(({ port }) => port.end()).catch(() => undefined)));
     if (cause instanceof JambaError) throw cause;
     throw new BackendError(`wasm backend: expected workers that run the module ${level}, found: ${(cause as Error)?.message ?? cause}`, {
       cause,
