@@ -1,7 +1,7 @@
 // Where WebGPU is: a browser's own, or Dawn through the npm package `webgpu` in Node.
 
 import { BackendError, fromNode, hasNode } from "@jamba/core";
-import type { Gpu } from "./gpu.ts";
+import type { Gpu, GpuAdapterInfo } from "./gpu.ts";
 
 /** @throws BackendError that says what is missing and what to do */
 export async function findGpu(): Promise<Gpu> {
@@ -9,25 +9,56 @@ export async function findGpu(): Promise<Gpu> {
   if (own) return own;
   if (!hasNode())
     throw new BackendError("webgpu: expected navigator.gpu, found none: this browser has no WebGPU, or the page is not served over HTTPS");
-  const held = globalThis as { jambaGpu?: Gpu };
-  held.jambaGpu ??= await openDawn();
-  return held.jambaGpu;
+  // Dawn crashes once nobody holds what `create` gives.
+  const held = globalThis as { jambaGpu?: Promise<Gpu | undefined> };
+  held.jambaGpu ??= openDawn();
+  const dawn = await held.jambaGpu;
+  if (dawn) return dawn;
+  throw new BackendError("webgpu: expected the npm package webgpu beside jamba, found none: npm install webgpu");
 }
 
-/** Dawn crashes once nobody holds what `create` gives, so whoever asks must keep it. */
-async function openDawn(): Promise<Gpu> {
-  // Not an import, which bundlers would look for.
+/**
+ * Whether to count on WebGPU where nobody asked for it: a GPU answers, and it is no processor that plays one. Also true where Dawn was
+ * installed and does not load, which opening tells of.
+ */
+export async function hasRealGpu(): Promise<boolean> {
+  const gpu = await findGpu().catch((error: Error) => error.cause !== undefined);
+  if (typeof gpu === "boolean") return gpu;
+  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
+  return adapter !== null && !isSoftware(adapter.info);
+}
+
+/** SwiftShader and lavapipe, and what a browser calls a fallback. */
+export function isSoftware(info: GpuAdapterInfo | undefined): boolean {
+  if (!info) return false;
+  return (
+    !!info.isFallbackAdapter ||
+    /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${info.description} ${info.device} ${info.architecture}`)
+  );
+}
+
+async function openDawn(): Promise<Gpu | undefined> {
+  const found = await dawnUrl();
+  if (!found) return undefined;
+  try {
+    const { create, globals } = await fromNode<{ create(flags: string[]): Gpu; globals: object }>(found);
+    Object.assign(globalThis, globals);
+    return create([]);
+  } catch (cause) {
+    throw new BackendError(`webgpu: expected the npm package webgpu to load, found: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Not an import, which bundlers would look for. */
+async function dawnUrl(): Promise<string | undefined> {
   const { createRequire } = await fromNode<typeof import("node:module")>("node:module");
   const { join } = await fromNode<typeof import("node:path")>("node:path");
-  for (const from of [import.meta.url, join(process.cwd(), "package.json")]) {
+  const { pathToFileURL } = await fromNode<typeof import("node:url")>("node:url");
+  // Beside this package, or else beside the program that uses it: a bundle in CommonJS has no URL.
+  for (const from of [import.meta.url, process.argv[1], join(process.cwd(), "package.json")]) {
     try {
-      const { create, globals } = createRequire(from)("webgpu") as { create(flags: string[]): Gpu; globals: object };
-      Object.assign(globalThis, globals);
-      return create([]);
-    } catch (error) {
-      if ((error as { code?: string }).code !== "MODULE_NOT_FOUND")
-        throw new BackendError(`webgpu: expected the npm package webgpu to load, found: ${(error as Error).message}`, { cause: error });
-    }
+      return pathToFileURL(createRequire(from).resolve("webgpu")).href;
+    } catch {} // not there
   }
-  throw new BackendError("webgpu: expected the npm package webgpu beside jamba, found none: npm install webgpu");
+  return undefined;
 }

@@ -1,1 +1,2 @@
+export { findGpu, hasRealGpu } from "./find-gpu.ts";
 export { openWebGpuBackend, type WebGpuOptions } from "./open.ts";

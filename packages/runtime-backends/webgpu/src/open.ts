@@ -2,7 +2,7 @@
 
 import { type Backend, BackendError, type DeviceInfo, openDevice } from "@jamba/core";
 import { WebGpuDriver } from "./driver.ts";
-import { findGpu } from "./find-gpu.ts";
+import { findGpu, isSoftware } from "./find-gpu.ts";
 import { type Gpu, type GpuAdapter, type GpuAdapterInfo, type GpuDevice, limitNames } from "./gpu.ts";
 
 /** Features that make it faster where an adapter has them. */
@@ -50,7 +50,11 @@ function deviceInfo(gpu: GpuDevice, features: readonly UsefulFeature[]): DeviceI
     name: nameOf(info),
     numerics: "webgpu-1",
     features: [`WGSL kernels${features.length > 0 ? ` with ${features.join(", ")}` : ""}`],
-    warnings: isSoftware(info) ? [`webgpu: ${nameOf(info)} computes on the processor: much slower than the cpu backend`] : undefined,
+    warnings: isSoftware(info)
+      ? [
+          `webgpu: ${nameOf(info)} is an adapter in software, many times slower than the cpu backend: leave out backend, or give the GPU its driver`,
+        ]
+      : undefined,
     threads: 1,
     weightDtypes: ["f32", "bf16", "f16", "q8", "q4", "q4_1", "q4_k"],
     kvDtypes: ["f16", "bf16", "f32"],
@@ -62,13 +66,4 @@ function deviceInfo(gpu: GpuDevice, features: readonly UsefulFeature[]): DeviceI
 
 function nameOf(info: GpuAdapterInfo | undefined): string {
   return info?.description || [info?.vendor, info?.architecture, info?.device].filter(Boolean).join(" ") || "a GPU that has no name";
-}
-
-/** SwiftShader and lavapipe, and what a browser calls a fallback. */
-export function isSoftware(info: GpuAdapterInfo | undefined): boolean {
-  return (
-    !!info &&
-    (info.isFallbackAdapter ||
-      /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${info.description} ${info.device} ${info.architecture}`))
-  );
 }
