@@ -27,7 +27,17 @@ const arrows = {
   "@jamba/server": ["jamba"],
   "@jamba/cli": ["jamba", "@jamba/loader", "@jamba/tokenizer", "@jamba/server"],
   // Measures the backend beside the whole, on weights that it makes itself.
-  "@jamba/bench": ["jamba", "@jamba/core", "@jamba/loader", "@jamba/tokenizer", "@jamba/grammar", "@jamba/backend-cpu", "@jamba/server"],
+  "@jamba/bench": [
+    "jamba",
+    "@jamba/core",
+    "@jamba/loader",
+    "@jamba/tokenizer",
+    "@jamba/grammar",
+    "@jamba/backend-cpu",
+    "@jamba/backend-webgpu",
+    "@jamba/conformance",
+    "@jamba/server",
+  ],
   // Real clients that need a newer Node than the rest.
   "@jamba/client-trials": ["jamba", "@jamba/server"],
   // Pages for real browsers; nothing of it is published.
@@ -37,7 +47,7 @@ const arrows = {
 };
 
 /** Tests also import these; no arrow leads back, for nothing that is published imports a test. */
-const testArrows = ["@jamba/conformance", "@jamba/tiny-model", "@jamba/backend-cpu"];
+const testArrows = ["@jamba/conformance", "@jamba/tiny-model", "@jamba/backend-cpu", "@jamba/backend-webgpu"];
 
 /** The one file that may reach a backend, and only by import(). */
 /** Where Node's modules are imported, so that no bundler looks for them. */

@@ -1,4 +1,4 @@
-import { listDevices } from "jamba";
+import { type DeviceInfo, listDevices } from "jamba";
 import type { Command } from "../cli.ts";
 import { commonFlags } from "../flags.ts";
 import { coloursFor, counted, widthOf, wrapped } from "../terminal.ts";
@@ -18,7 +18,7 @@ export const devices: Command = {
     const lines = (text: string) => wrapped(text, widthOf(terminal.stdout) - indent);
     for (const { backend, usable, reason = "", device } of all) {
       const [first, ...rest] = device
-        ? [`${device.name}, ${counted(device.threads, "thread")}`, ...device.features.flatMap(lines)]
+        ? [...lines(named(device)), ...[...device.features, ...(device.warnings ?? [])].flatMap(lines)]
         : lines(reason);
       terminal.stdout.write(`${usable ? green("yes") : dim("no ")} ${backend.padEnd(indent - 4)}${device ? first : dim(first)}\n`);
       for (const line of rest) terminal.stdout.write(`${" ".repeat(indent)}${dim(line)}\n`);
@@ -26,6 +26,11 @@ export const devices: Command = {
     return 0;
   },
 };
+
+/** A GPU's threads are nobody's choice. */
+function named({ kind, name, threads }: DeviceInfo): string {
+  return kind === "webgpu" || kind === "cuda" ? name : `${name}, ${counted(threads, "thread")}`;
+}
 
 /** Columns before what is said of a backend. */
 const indent = 15;

@@ -14,10 +14,9 @@ import {
   safetensorsHeader,
 } from "@jamba/loader";
 import { expectKnown } from "../answer/known-names.ts";
+import { deviceText, dtypeFor, expectDtype, type LoadDtype } from "../load/device-dtypes.ts";
 import { checkLoadOptions, type LoadOptions, reportTo } from "../load/load-options.ts";
-import { deviceText } from "../load/open-backend.ts";
 import { closeAll, openDevice } from "../load/open-device.ts";
-import { dtypeFor, expectDtype, type LoadDtype } from "../load/open-weights.ts";
 import { align, alignment, type Prepared, packedName, preparedFormat, preparedOf } from "../load/prepared.ts";
 import { fetchSource, type ModelSource } from "../load/source.ts";
 
@@ -75,7 +74,7 @@ export async function prepareModel(source: ModelSource | Checkpoint, folder: str
     if (checkpoint !== source) closers.push(() => checkpoint.close());
     if (preparedOf(checkpoint))
       throw new LoadError(`${checkpoint.name}: expected a checkpoint as it was published, found one that is prepared already`);
-    const { backend, device } = await openDevice(rest, closers);
+    const { backend, device } = await openDevice({ ...rest, packs: true }, closers);
     if (!backend.packed) throw new BackendError(`prepareModel: expected a backend that packs weights, found ${deviceText(device)}`);
     const progress = reportTo(onProgress, dtype, checkpoint);
     const planned = plan(checkpoint, backend, dtype, progress.onRead);

@@ -33,7 +33,7 @@ export async function quantizeModel(source: ModelSource, out: string, options: Q
     closers.push(() => checkpoint.close());
     // Only to calibrate is the model run.
     const config = text === undefined ? undefined : parseConfig(checkpoint.config, `${checkpoint.name}: config.json`);
-    const { backend, device } = await openDevice(rest, closers);
+    const { backend, device } = await openDevice({ ...rest, packs: true }, closers);
     if (config) expectFastEnough(config, rest, device);
     // What the files say wrongly comes with the result.
     const importance = text === undefined ? undefined : () => calibrate(source, text, { ...rest, backend, onWarning: () => undefined });

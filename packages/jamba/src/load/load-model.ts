@@ -9,9 +9,10 @@ import { Constraints } from "../format/constraint.ts";
 import { JambaModel } from "../jamba-model.ts";
 import { cacheByName, type StateCache } from "../state/cache-by-name.ts";
 import { DiskCache } from "../state/disk-cache.ts";
+import { defaultKvDtype, expectKvDtype } from "./device-dtypes.ts";
 import { checkLoadOptions, collectWarnings, type LoadOptions, reportTo } from "./load-options.ts";
 import { ModelNames } from "./model-names.ts";
-import { closeAll, defaultKvDtype, expectFastEnough, expectKvDtype, openDevice } from "./open-device.ts";
+import { closeAll, expectFastEnough, forPrepared, openDevice } from "./open-device.ts";
 import { checkpointOpener, loadWeights, withWhatFits } from "./open-weights.ts";
 import { preparedOf, preparedOpener } from "./prepared.ts";
 import { fetchSource, type ModelSource } from "./source.ts";
@@ -48,7 +49,8 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     const constraints = tokenizer && new Constraints(tokenizer, stopIds);
     closers.push(() => constraints?.dispose());
     if (options.formats !== "when-used") constraints?.prepare();
-    const { backend, device } = await opening;
+    const prepared = preparedOf(checkpoint);
+    const { backend, device } = prepared ? await forPrepared(await opening, options, closers) : await opening;
     expectFastEnough(config, options, device);
     opened = backend;
     if (device.passedOver) warn(device.passedOver.join("; "));
@@ -56,7 +58,6 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     expectKvDtype(options.kvDtype, device);
     const counts = new Map<WeightDtype, number>();
     const progress = reportTo(options.onProgress, dtype, checkpoint);
-    const prepared = preparedOf(checkpoint);
     const identity = new ModelNames(checkpoint, prepared, warn);
     closers.push(() => identity.dispose());
     // It would lie beside the weights.

@@ -3,8 +3,8 @@
 import { type Backend, type FloatDtype, JambaError } from "@jamba/core";
 import type { Checkpoint } from "@jamba/loader";
 import { expectKnown } from "../answer/known-names.ts";
+import type { LoadDtype } from "./device-dtypes.ts";
 import type { BackendName } from "./open-backend.ts";
-import type { LoadDtype } from "./open-weights.ts";
 import { preparedOf } from "./prepared.ts";
 
 export interface LoadProgress {

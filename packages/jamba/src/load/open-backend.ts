@@ -1,6 +1,7 @@
 // The one place that knows which backends there are.
 
-import { type Backend, BackendError, type DeviceInfo, hasNode, JambaError, openReference } from "@jamba/core";
+import { type Backend, BackendError, type DeviceInfo, type FloatDtype, hasNode, JambaError, openReference } from "@jamba/core";
+import { expectDtype, expectKvDtype, type LoadDtype } from "./device-dtypes.ts";
 
 export type BackendName = "auto" | "cuda" | "webgpu" | "cpu" | "wasm" | "reference";
 
@@ -12,23 +13,40 @@ export interface DeviceStatus {
   readonly device?: DeviceInfo;
 }
 
-interface OpenOptions {
+/** What a device is opened for. */
+export interface Wanted {
   readonly threads?: number;
+  readonly dtype?: LoadDtype;
+  readonly kvDtype?: FloatDtype;
+  /** Weights that are packed, or to be packed or put in blocks. */
+  readonly packs?: boolean;
 }
 
 interface Entry {
   readonly backend: DeviceStatus["backend"];
   /** Opens it, or throws why it can't; absent from this version if there is none. */
-  readonly open?: (options: OpenOptions) => Promise<Backend>;
-  /** Whether "auto" expects it to work here; yes if not given. */
-  readonly isExpected?: () => boolean;
+  readonly open?: (options: Pick<Wanted, "threads">) => Promise<Backend>;
+  /** Whether "auto" expects it to work here, for this; yes if not given. */
+  readonly isExpected?: (wanted: Wanted) => boolean | Promise<boolean>;
+  /** What "auto" asks of it once it is open: throws what it can't do. */
+  readonly expectFit?: (device: DeviceInfo, wanted: Wanted) => void;
   readonly slower?: OpenedBackend["slower"];
 }
 
 /** Fastest first: the order in which "auto" tries. */
 const entries: readonly Entry[] = [
   { backend: "cuda" },
-  { backend: "webgpu" },
+  {
+    backend: "webgpu",
+    open: async () => (await import("@jamba/backend-webgpu")).openWebGpuBackend(),
+    // Where no GPU answers nothing is passed over; who asks for threads wants processors.
+    isExpected: async ({ threads, packs }) =>
+      threads === undefined && !packs && mayHaveGpu() && (await import("@jamba/backend-webgpu")).hasRealGpu(),
+    expectFit: (device, { dtype = "auto", kvDtype }) => {
+      expectDtype(dtype, device);
+      expectKvDtype(kvDtype, device);
+    },
+  },
   {
     backend: "cpu",
     open: async (options) => (await import("@jamba/backend-cpu")).openCpuBackend(options),
@@ -67,20 +85,20 @@ export interface OpenedBackend {
 }
 
 /** @throws BackendError listing every backend with its reason; JambaError OPTION for a name that isn't one, or options that it can't take */
-export async function openBackend(name: BackendName, options: OpenOptions = {}): Promise<OpenedBackend> {
-  const wanted = entries.filter((entry) => name === "auto" || entry.backend === name);
-  if (wanted.length === 0) {
+export async function openBackend(name: BackendName, wanted: Wanted = {}): Promise<OpenedBackend> {
+  const named = entries.filter((entry) => name === "auto" || entry.backend === name);
+  if (named.length === 0) {
     throw new JambaError(
       "OPTION",
       `backend: expected "auto" or one of ${entries.map((e) => e.backend).join(", ")}, found ${JSON.stringify(name)}`,
     );
   }
   const passedOver: string[] = [];
-  for (const { backend, open, isExpected, slower } of wanted) {
-    if (name === "auto" && isExpected?.() === false) continue;
+  for (const { backend, open, isExpected, expectFit, slower } of named) {
     try {
-      if (!open) continue;
-      const opened = await open(options);
+      if (!open || (name === "auto" && (await isExpected?.(wanted)) === false)) continue;
+      const opened = await open({ threads: wanted.threads });
+      if (name === "auto") await expectFits(opened, () => expectFit?.(opened.device, wanted));
       return { backend: opened, passedOver, slower };
     } catch (error) {
       if (error instanceof JambaError && error.code === "OPTION") throw error;
@@ -91,9 +109,19 @@ export async function openBackend(name: BackendName, options: OpenOptions = {}):
   throw new BackendError(`backend: expected ${name} to be usable here, found: ${all.join("; ")}`);
 }
 
-/** A device by name, and why "auto" had to take it: for errors about what it can't do. */
-export function deviceText({ name, passedOver = [] }: DeviceInfo): string {
-  return [name, ...passedOver].join("; ");
+/** Closes what does not fit. */
+async function expectFits(opened: Backend, expectFit: () => void): Promise<void> {
+  try {
+    expectFit();
+  } catch (error) {
+    await opened.dispose();
+    throw error;
+  }
+}
+
+/** Without loading anything: pages of browsers that have no WebGPU fetch none of it. */
+function mayHaveGpu(): boolean {
+  return hasNode() || (globalThis.navigator as { gpu?: object } | undefined)?.gpu !== undefined;
 }
 
 function reasonOf(error: unknown): string {

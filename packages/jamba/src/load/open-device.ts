@@ -1,20 +1,26 @@
 // The device that options ask for, and what it can hold.
 
-import { type Backend, BackendError, type DeviceInfo, DtypeError, type FloatDtype, JambaError, type WeightDtype } from "@jamba/core";
+import { type Backend, BackendError, type DeviceInfo, JambaError } from "@jamba/core";
 import { type JambaConfig, modelTensors } from "@jamba/loader";
 import type { LoadOptions } from "./load-options.ts";
-import { deviceText, type OpenedBackend, openBackend } from "./open-backend.ts";
+import { type OpenedBackend, openBackend, type Wanted } from "./open-backend.ts";
 
 /** Parameters above which "auto" refuses the reference: each takes it 4 bytes, and each token seconds. */
 const mostForReference = 1e9;
 
+export interface Opened {
+  readonly backend: Backend;
+  readonly device: DeviceInfo;
+}
+
 /** The backend that the options ask for, closed with the model if it was opened here. */
 export async function openDevice(
-  { backend = "auto", threads }: Pick<LoadOptions, "backend" | "threads">,
+  { backend = "auto", ...wanted }: Pick<LoadOptions, "backend"> & Wanted,
   closers: (() => unknown)[],
-): Promise<{ backend: Backend; device: DeviceInfo }> {
-  const found: OpenedBackend = typeof backend === "string" ? await openBackend(backend, { threads }) : { backend, passedOver: [] };
+): Promise<Opened> {
+  const found: OpenedBackend = typeof backend === "string" ? await openBackend(backend, wanted) : { backend, passedOver: [] };
   const { backend: opened, slower } = found;
+  const { threads } = wanted;
   if (typeof backend === "string") closers.push(() => opened.dispose());
   const { device } = opened;
   const instead = `${device.kind} runs instead, which takes about ${slower} as long`;
@@ -24,6 +30,16 @@ export async function openDevice(
     throw new JambaError("OPTION", `threads: expected ${where}, found ${threads}`);
   }
   return { backend: opened, device: passedOver.length === 0 ? device : { ...device, passedOver } };
+}
+
+/** What "auto" takes for weights that were packed before: another device where the fastest one packs none. */
+export async function forPrepared(opened: Opened, options: LoadOptions, closers: (() => unknown)[]): Promise<Opened> {
+  const { backend, device } = opened;
+  if ((options.backend ?? "auto") !== "auto" || backend.packed) return opened;
+  await backend.dispose();
+  const { backend: packing, device: found } = await openDevice({ ...options, packs: true }, closers);
+  const why = `${device.kind} takes no prepared weights: load the model that they were made from to have it on ${device.name}`;
+  return { backend: packing, device: { ...found, passedOver: [why, ...(found.passedOver ?? [])] } };
 }
 
 /** @throws BackendError for a large model that nothing but the reference would run, which nobody asked for by name */
@@ -36,16 +52,6 @@ export function expectFastEnough(config: JambaConfig, { backend = "auto" }: Pick
     `backend: expected a faster device than the reference for ${(parameters / 1e9).toFixed(1)} billion parameters, found ` +
       `${device.passedOver?.slice(0, -1).join("; ") || "none"}; mend that, or ask for backend: "reference", which takes seconds a token`,
   );
-}
-
-export function expectKvDtype(asked: FloatDtype | undefined, device: DeviceInfo): void {
-  if (asked === undefined || device.kvDtypes.includes(asked)) return;
-  throw new DtypeError(`kvDtype: expected one of ${device.kvDtypes.join(", ")}, found ${asked} on ${deviceText(device)}`);
-}
-
-/** Who holds weights in f32 wants exact numbers; others get what the device likes best. */
-export function defaultKvDtype(dtypes: readonly WeightDtype[], { kvDtypes }: DeviceInfo): FloatDtype {
-  return kvDtypes.includes("f32") && dtypes.every((dtype) => dtype === "f32") ? "f32" : kvDtypes[0];
 }
 
 /** Last opened, first closed. */

@@ -1,15 +1,6 @@
 // From a checkpoint's tensors to the model's weights: which dtype each is held in.
 
-import {
-  type Backend,
-  type DeviceInfo,
-  DtypeError,
-  JambaError,
-  packedDtypeOf,
-  type StoredDtype,
-  type Weight,
-  type WeightDtype,
-} from "@jamba/core";
+import { type Backend, JambaError, type Weight } from "@jamba/core";
 import {
   type Checkpoint,
   type JambaConfig,
@@ -18,14 +9,10 @@ import {
   modelTensors,
   parseConfig,
   type TensorFile,
-  type TensorRole,
 } from "@jamba/loader";
 import { type ModelWeights, placeWeights } from "../model/weights.ts";
-import { deviceText } from "./open-backend.ts";
+import { dtypeFor, expectDtype, type LoadDtype } from "./device-dtypes.ts";
 import { openSeveral } from "./open-several.ts";
-
-/** "auto": matrices as stored; "experts-int8": the same, but experts as q8. Norms, biases, convolution, A, D and the router are f32 always. */
-export type LoadDtype = "auto" | WeightDtype | "experts-int8";
 
 /** Opens one weight of a model, wherever it comes from. */
 export type OpenWeight = (tensor: ModelTensor, signal?: AbortSignal) => Promise<Weight & Disposable>;
@@ -61,30 +48,6 @@ export function checkpointOpener(
     const source = sources.get(name)!;
     return backend.openWeight(source, dtypeFor(role, asked, source.dtype, backend.device), signal);
   };
-}
-
-/**
- * What a weight is held in. q4 holds "fine" weights as q8. "auto" keeps what the stored dtype has, in the fewest bytes that the
- * device computes with.
- * @throws DtypeError for a stored dtype that the device can't hold
- */
-export function dtypeFor(role: TensorRole, asked: LoadDtype, stored: StoredDtype, device: DeviceInfo): WeightDtype {
-  if (role === "exact") return "f32";
-  if (asked === "experts-int8" && role === "experts") return "q8";
-  if (asked === "q4" && role === "fine") return "q8";
-  if (asked !== "auto" && asked !== "experts-int8") return asked;
-  // Where a device does not compute with it, f32 loses nothing.
-  const held = [packedDtypeOf[stored], "f32" as const].find((dtype) => device.weightDtypes.includes(dtype));
-  if (held) return held;
-  throw new DtypeError(`dtype: expected one of ${device.weightDtypes.join(", ")} on ${device.name}, found ${stored}`);
-}
-
-/** @throws DtypeError when the device lacks what `asked` needs */
-export function expectDtype(asked: LoadDtype, device: DeviceInfo): void {
-  const needed: readonly WeightDtype[] =
-    asked === "auto" ? [] : asked === "experts-int8" ? ["q8"] : asked === "q4" ? ["q4", "q8"] : [asked];
-  if (needed.every((dtype) => device.weightDtypes.includes(dtype))) return;
-  throw new DtypeError(`dtype: expected auto or one of ${device.weightDtypes.join(", ")}, found ${asked} on ${deviceText(device)}`);
 }
 
 /** @returns an error of a device without the memory for a model as the same one that names the dtypes that would fit; others as they are */

@@ -2,8 +2,8 @@
 
 import { type Backend, BackendError, JambaError, LoadError, type PackedSource, type WeightDtype } from "@jamba/core";
 import { type Checkpoint, hashOf } from "@jamba/loader";
-import { deviceText } from "./open-backend.ts";
-import type { LoadDtype, OpenWeight } from "./open-weights.ts";
+import { deviceText, type LoadDtype } from "./device-dtypes.ts";
+import type { OpenWeight } from "./open-weights.ts";
 
 export const preparedFormat = "jamba-packed";
 

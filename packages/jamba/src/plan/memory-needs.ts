@@ -4,7 +4,7 @@ import { type Backend, type CommandList, type FloatDtype, record, type Weight, t
 import { type JambaConfig, type ModelTensor, modelTensors, type TensorPart } from "@jamba/loader";
 import { candidates } from "../engine/evidence.ts";
 import { pageTokens } from "../engine/runner.ts";
-import { defaultKvDtype } from "../load/open-device.ts";
+import { defaultKvDtype } from "../load/device-dtypes.ts";
 import { loadWeights } from "../load/open-weights.ts";
 import { forward, stateSpec } from "../model/forward.ts";
 

@@ -2,7 +2,7 @@
 
 import { type FloatDtype, floatBytes, LoadError } from "@jamba/core";
 import { modelTensors, parseConfig, type TensorPart } from "@jamba/loader";
-import type { LoadDtype } from "../load/open-weights.ts";
+import type { LoadDtype } from "../load/device-dtypes.ts";
 import { countOf, type MemoryNeeds, noBytes } from "./memory-needs.ts";
 
 type Json = Readonly<Record<string, unknown>>;

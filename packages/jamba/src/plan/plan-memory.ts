@@ -12,10 +12,10 @@ import {
   type WeightDtype,
 } from "@jamba/core";
 import { type Checkpoint, type JambaConfig, type ModelTensor, modelSources, parseConfig, type TensorPart } from "@jamba/loader";
+import { dtypeFor, expectDtype, expectKvDtype, type LoadDtype } from "../load/device-dtypes.ts";
 import { checkLoadOptions, type LoadOptions } from "../load/load-options.ts";
 import type { BackendName } from "../load/open-backend.ts";
-import { closeAll, expectFastEnough, expectKvDtype, openDevice } from "../load/open-device.ts";
-import { dtypeFor, expectDtype, type LoadDtype } from "../load/open-weights.ts";
+import { closeAll, expectFastEnough, openDevice } from "../load/open-device.ts";
 import { type Prepared, preparedOf, preparedOpener } from "../load/prepared.ts";
 import { type ModelSource, openSource } from "../load/source.ts";
 import { deviceNeeds, type MemoryNeeds } from "./memory-needs.ts";
@@ -186,10 +186,10 @@ async function onDevice(
   closers: (() => unknown)[],
 ): Promise<Subject> {
   const config = parseConfig(json, checkpoint ? `${name}: config.json` : name);
-  const { backend, device } = await openDevice({ backend: asked, threads }, closers);
+  const prepared = checkpoint && preparedOf(checkpoint);
+  const { backend, device } = await openDevice({ backend: asked, threads, dtype, kvDtype, packs: prepared !== undefined }, closers);
   expectFastEnough(config, { backend: asked }, device);
   expectKvDtype(kvDtype, device);
-  const prepared = checkpoint && preparedOf(checkpoint);
   const { dtypes, dtypeOf, said } = prepared
     ? asPrepared(checkpoint, prepared, backend, dtype)
     : asStored(config, checkpoint ?? storedBy(json), device, dtype);

@@ -1,0 +1,119 @@
+// When "auto" takes a GPU, when it passes over one, and what it says.
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { type FoundAdapter, findAdapter } from "../../../../tooling/software-gpu/src/adapter.ts";
+import { cpuAbsent, goldenFolder } from "../../test/golden.ts";
+import { prepareModel } from "../convert/prepare.ts";
+import { planMemory } from "../plan/plan-memory.ts";
+import { loadModel } from "./load-model.ts";
+import { listDevices } from "./open-backend.ts";
+
+afterEach(() => vi.unstubAllGlobals());
+
+const folder = goldenFolder("one-token");
+const found = await findAdapter();
+
+interface Adapter {
+  readonly info: object;
+  requestDevice(options?: object): Promise<object>;
+}
+
+/** `of` with some things replaced; its methods and setters see itself. */
+function like<T extends object>(of: T, replaced: Partial<Record<string, unknown>>): T {
+  return new Proxy(of, {
+    get: (target, key) => {
+      if (typeof key === "string" && key in replaced) return replaced[key];
+      const value = target[key as keyof T];
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+    set: (target, key, value) => Reflect.set(target, key, value, target),
+  });
+}
+
+/** As a page whose browser has this. */
+const inPage = (gpu: object | undefined) => vi.stubGlobal("navigator", { gpu });
+
+/** The same adapter that says of itself that it is no software. */
+function asReal({ gpu }: FoundAdapter, requestDevice?: Adapter["requestDevice"]): object {
+  const info = { vendor: "acme", architecture: "roadrunner", device: "", description: "Acme 9000", isFallbackAdapter: false };
+  return {
+    async requestAdapter(options?: object): Promise<Adapter> {
+      const adapter: Adapter = await gpu.requestAdapter(options);
+      const device = async (options?: object) => like(await adapter.requestDevice(options), { adapterInfo: info });
+      return like(adapter, { info, requestDevice: requestDevice ?? device });
+    },
+  };
+}
+
+async function loaded(options: Parameters<typeof loadModel>[1], source = folder) {
+  const heard: string[] = [];
+  await using model = await loadModel(source, { onWarning: (warning) => heard.push(warning), ...options });
+  return { kind: model.device.kind, heard };
+}
+
+describe("where there is no GPU", () => {
+  const answering = (requestAdapter: () => Promise<null>) => ({ requestAdapter });
+  test.for<[string, object | undefined]>([
+    ["no WebGPU", undefined],
+    ["no adapter", answering(async () => null)],
+    ["one that fails", answering(() => Promise.reject(new Error("gone")))],
+  ])("auto takes a processor and says nothing: %s", async ([_, gpu], { skip }) => {
+    if (cpuAbsent) skip(cpuAbsent);
+    inPage(gpu);
+    expect(await loaded({})).toEqual({ kind: "cpu", heard: [] });
+  });
+
+  test("by name the error says what to do", async () => {
+    inPage({ requestAdapter: async () => null });
+    await expect(loadModel(folder, { backend: "webgpu" })).rejects.toMatchObject({
+      code: "BACKEND",
+      message: expect.stringMatching(/expected webgpu to be usable here, found: .*webgpu: .*adapter/),
+    });
+  });
+});
+
+if (typeof found === "string") test("adapters", ({ skip }) => skip(found));
+else describe(`on ${found.name}`, () => testOn(found));
+
+function testOn(found: FoundAdapter): void {
+  const isSoftware = found.name !== "system";
+
+  test("auto passes over a processor that plays a GPU without a word, and by name it comes with a warning", async ({ skip }) => {
+    if (cpuAbsent) skip(cpuAbsent);
+    if (!isSoftware) skip("JAMBA_VULKAN names an adapter that may be real");
+    inPage(found.gpu);
+    expect(await loaded({})).toEqual({ kind: "cpu", heard: [] });
+    expect(await loaded({ backend: "webgpu" })).toEqual({ kind: "webgpu", heard: [expect.stringMatching(/^webgpu: .*software/)] });
+    const status = (await listDevices()).find(({ backend }) => backend === "webgpu")!;
+    expect(status).toMatchObject({ usable: true, device: { kind: "webgpu", warnings: [expect.stringMatching(/software/)] } });
+  });
+
+  test("auto takes a GPU, and a processor for who asks for threads, for packed weights and for files", async ({ skip }) => {
+    if (cpuAbsent) skip(cpuAbsent);
+    inPage(asReal(found));
+    expect(await loaded({})).toEqual({ kind: "webgpu", heard: [] });
+    expect(await loaded({ threads: 1 })).toEqual({ kind: "cpu", heard: [] });
+    expect(await planMemory(folder)).toMatchObject({ backend: "webgpu" });
+    const to = await mkdtemp(join(tmpdir(), "prepared-"));
+    try {
+      const prepared = join(to, "model");
+      await prepareModel(folder, prepared, { dtype: "q8" });
+      const passed = "webgpu takes no prepared weights: load the model that they were made from to have it on Acme 9000";
+      expect(await loaded({}, prepared)).toEqual({ kind: "cpu", heard: [passed] });
+      expect(await planMemory(prepared)).toMatchObject({ backend: "cpu" });
+      await expect(loadModel(prepared, { backend: "webgpu" })).rejects.toMatchObject({ code: "BACKEND" });
+    } finally {
+      await rm(to, { recursive: true });
+    }
+  });
+
+  test("auto passes over a GPU that does not work, and says why", async ({ skip }) => {
+    if (cpuAbsent) skip(cpuAbsent);
+    inPage(asReal(found, async () => Promise.reject(new Error("no device today"))));
+    const { kind, heard } = await loaded({});
+    expect([kind, heard]).toEqual(["cpu", [expect.stringMatching(/^webgpu can't be used: .*no device today/)]]);
+  });
+}
