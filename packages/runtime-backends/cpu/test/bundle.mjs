@@ -2,7 +2,7 @@
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { asText } from "../../../../tooling/tsup/embedded.mjs";
+import { asText, noTests } from "../../../../tooling/tsup/embedded.mjs";
 
 export const folder = dirname(dirname(fileURLToPath(import.meta.url)));
 export const root = join(folder, "../../..");
@@ -10,13 +10,6 @@ export const root = join(folder, "../../..");
 /** `contents` imports as a file of this package would. */
 export async function bundle(contents, outfile) {
   const require = createRequire(createRequire(join(root, "package.json")).resolve("tsup"));
-  const noTests = {
-    name: "no vitest",
-    setup(build) {
-      build.onResolve({ filter: /^vitest$/ }, () => ({ path: "vitest", namespace: "none" }));
-      build.onLoad({ filter: /.*/, namespace: "none" }, () => ({ contents: "export let afterAll, beforeAll, describe, expect, test;" }));
-    },
-  };
   await require("esbuild").build({
     stdin: { contents, resolveDir: folder, loader: "ts" },
     outfile,
