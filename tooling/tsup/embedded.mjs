@@ -32,6 +32,15 @@ export const asText = {
   },
 };
 
+/** For pages and programs of the conformance suite, which imports vitest for what they do not call. */
+export const noTests = {
+  name: "no-tests",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^vitest$/ }, () => ({ path: "vitest", namespace: "none" }));
+    onLoad({ filter: /.*/, namespace: "none" }, () => ({ contents: "export let afterAll, beforeAll, describe, expect, test;" }));
+  },
+};
+
 /** The same for vite and vitest, which read sources; and what esbuild's "binary" loader does with a packed module. */
 export const embedded = {
   name: "embedded",

@@ -1,18 +1,9 @@
 // Pages of this folder as a bundler makes them, of sources: nothing needs a build.
 
 import { fileURLToPath } from "node:url";
-import { build, type Plugin } from "esbuild";
-import { asText } from "../../tsup/embedded.mjs";
+import { build } from "esbuild";
+import { asText, noTests } from "../../tsup/embedded.mjs";
 import type { Files } from "./site.ts";
-
-/** The conformance suite imports vitest for what a page does not call. */
-const noTests: Plugin = {
-  name: "no-tests",
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^vitest$/ }, () => ({ path: "vitest", namespace: "none" }));
-    onLoad({ filter: /.*/, namespace: "none" }, () => ({ contents: "export let afterAll, beforeAll, describe, expect, test;" }));
-  },
-};
 
 /** What goes wrong where nobody awaits it, for whoever drives the page. */
 const errors = `<script>errors = []; onerror = (message) => void errors.push(String(message)); onunhandledrejection = ({ reason }) => void errors.push(String(reason?.stack ?? reason));</script>`;
@@ -30,7 +21,7 @@ export async function bundlePages(names: readonly string[]): Promise<Files> {
     platform: "browser",
     target: "es2022",
     conditions: ["source"],
-    loader: { ".gz": "binary" },
+    loader: { ".gz": "binary", ".wgsl": "text" },
     plugins: [asText, noTests],
   });
   const files = new Map(outputFiles.map(({ path, contents }) => [path.slice(1), contents]));

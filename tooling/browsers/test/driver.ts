@@ -41,13 +41,18 @@ const startMs = 30_000;
 /** Of one `evaluate`: a slow ring's conformance suite. */
 const mostMs = 900_000;
 
+export interface BrowserOptions {
+  /** Chromium gives pages WebGPU, on SwiftShader if need be; without this it has `navigator.gpu` and no adapter where there is no GPU. */
+  readonly webgpu?: boolean;
+}
+
 /** @throws NoBrowser with what to install */
-export async function openBrowser(engine: Engine): Promise<Browser> {
+export async function openBrowser(engine: Engine, { webgpu = false }: BrowserOptions = {}): Promise<Browser> {
   const program = programs[engine].flatMap(inPath)[0];
   if (!program)
     throw new NoBrowser(`${engine}: expected one of ${programs[engine].filter(Boolean).join(", ")}, found none; see CONTRIBUTING.md`);
   try {
-    return engine === "webkit" ? await openWebKit(program) : await openPuppeteer(engine, program);
+    return engine === "webkit" ? await openWebKit(program) : await openPuppeteer(engine, program, webgpu ? ["--enable-unsafe-webgpu"] : []);
   } catch (cause) {
     throw new NoBrowser(`${engine}: ${program} does not start here: ${(cause as Error).message.split("\n")[0]}`, { cause });
   }
@@ -59,7 +64,7 @@ function inPath(name: string): string[] {
   return name ? folders.map((folder) => join(folder, name)).filter((file) => existsSync(file)) : [];
 }
 
-async function openPuppeteer(engine: "chromium" | "firefox", executablePath: string): Promise<Browser> {
+async function openPuppeteer(engine: "chromium" | "firefox", executablePath: string, flags: readonly string[]): Promise<Browser> {
   const { default: puppeteer } = await import("puppeteer-core");
   const browser = await puppeteer.launch({
     browser: engine === "firefox" ? "firefox" : "chrome",
@@ -68,7 +73,7 @@ async function openPuppeteer(engine: "chromium" | "firefox", executablePath: str
     timeout: startMs,
     protocolTimeout: mostMs,
     // Chromium's sandbox refuses root, as containers have it; the pages are our own.
-    args: engine === "chromium" ? ["--disable-dev-shm-usage", ...(process.getuid?.() === 0 ? ["--no-sandbox"] : [])] : [],
+    args: engine === "chromium" ? ["--disable-dev-shm-usage", ...(process.getuid?.() === 0 ? ["--no-sandbox"] : []), ...flags] : [],
   });
   return {
     engine,

@@ -1,7 +1,7 @@
 // Opens a page of this folder in an engine, and calls what it has by name.
 
 import { bundlePages } from "./bundle.ts";
-import { type Browser, type Engine, NoBrowser, openBrowser, type Page } from "./driver.ts";
+import { type Browser, type BrowserOptions, type Engine, NoBrowser, openBrowser, type Page } from "./driver.ts";
 import type { Trial } from "./page/trial.ts";
 import { type Files, type Site, serve } from "./site.ts";
 
@@ -18,9 +18,11 @@ let bundled: Promise<Files> | undefined;
 export class Browsers {
   readonly #open = new Map<Engine, Promise<Browser>>();
 
+  constructor(readonly options: BrowserOptions = {}) {}
+
   /** Starts it when it is first asked for. @throws NoBrowser */
   browser(engine: Engine): Promise<Browser> {
-    if (!this.#open.has(engine)) this.#open.set(engine, openBrowser(engine));
+    if (!this.#open.has(engine)) this.#open.set(engine, openBrowser(engine, this.options));
     return this.#open.get(engine)!;
   }
 
