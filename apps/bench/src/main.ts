@@ -18,6 +18,8 @@ import { median } from "./statistics.ts";
 import { structured } from "./structured/command.ts";
 import { table } from "./table.ts";
 import { wasm } from "./wasm/command.ts";
+import { webgpu, webgpuPage } from "./webgpu/command.ts";
+import { webgpuPeers } from "./webgpu/peers.ts";
 import { allWorks, isNamed, type Limits, plansOf } from "./works.ts";
 
 const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine, with random weights
@@ -38,6 +40,9 @@ const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine,
   structured        what formats and tools cost instead; structured --help
   gaps              how long the longest requests hold a server instead; gaps --help
   wasm              the kernels as WebAssembly instead, beside the native ones and wllama; wasm --help
+  webgpu            the kernels on the GPU that Node finds instead; webgpu --help
+  webgpu-page       the same in a page, for any browser; webgpu-page --help
+  webgpu-peers      beside onnxruntime-web and wllama in headless Chromium; webgpu-peers --help
 
   models  3b, tiny-dev, mini-slice, nano
   formats q4, q8, bf16
@@ -52,6 +57,9 @@ async function main(given: string[]): Promise<void> {
   if (args[0] === "structured") return structured(args.slice(1));
   if (args[0] === "gaps") return gaps(args.slice(1));
   if (args[0] === "wasm") return wasm(args.slice(1));
+  if (args[0] === "webgpu") return webgpu(args.slice(1));
+  if (args[0] === "webgpu-peers") return webgpuPeers(args.slice(1));
+  if (args[0] === "webgpu-page") return webgpuPage(args.slice(1));
   const { values } = parseArgs({
     args,
     options: {

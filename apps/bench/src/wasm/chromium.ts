@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
 import { gzipSync } from "node:zlib";
-import type { PageJob, Told } from "./sides.ts";
+import type { Told } from "./sides.ts";
 
 const names = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
@@ -16,7 +16,12 @@ export function findChromium(): string | undefined {
   return [process.env.CHROMIUM ?? "", ...names].find((path) => path !== "" && existsSync(path));
 }
 
-const types: Readonly<Record<string, string>> = { ".js": "text/javascript", ".wasm": "application/wasm", ".json": "application/json" };
+const types: Readonly<Record<string, string>> = {
+  ".js": "text/javascript",
+  ".mjs": "text/javascript",
+  ".wasm": "application/wasm",
+  ".json": "application/json",
+};
 
 export interface Visit {
   readonly told: Told;
@@ -31,7 +36,13 @@ const patienceMs = 300_000;
  * Opens one page in a browser of its own, which knows nothing from before.
  * @param folders by the first part of the address
  */
-export async function visit(browser: string, page: string, job: PageJob, folders: Readonly<Record<string, string>>): Promise<Visit> {
+export async function visit(
+  browser: string,
+  page: string,
+  job: object,
+  folders: Readonly<Record<string, string>>,
+  gpuFlags: readonly string[] = ["--disable-gpu"],
+): Promise<Visit> {
   const code = new Map<string, { gzipped: number; text: string }>();
   let tell!: (told: Told) => void;
   let fail!: (error: Error) => void;
@@ -79,7 +90,7 @@ export async function visit(browser: string, page: string, job: PageJob, folders
   const { port } = server.address() as AddressInfo;
   const profile = mkdtempSync(join(tmpdir(), "bench-chromium-"));
   const flags = [
-    ...["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions"],
+    ...["--headless=new", "--no-sandbox", ...gpuFlags, "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions"],
     ...[
       "--disable-background-networking",
       "--disable-component-update",

@@ -1,66 +1,13 @@
 // A page that measures us, or wllama beside us; it asks its server what to do.
 
-import { randomFrom } from "../random.ts";
-import { median } from "../statistics.ts";
-import { firstText, randomText } from "./model.ts";
 import { failed, run } from "./run.ts";
-import type { PageJob, Told } from "./sides.ts";
-
-/** The part of wllama that is used. */
-interface Wllama {
-  loadModel(blobs: Blob[], options: object): Promise<void>;
-  createCompletion(options: object): Promise<{ timings: Timings }>;
-  getNumThreads(): number;
-  exit(): Promise<void>;
-}
-
-interface Timings {
-  readonly prompt_n: number;
-  readonly prompt_per_second: number;
-  readonly predicted_n: number;
-  readonly predicted_per_second: number;
-}
-
-async function measurePeer({ peer, model, threads, tokens, said, prompts, seed }: PageJob & { what: "peer" }): Promise<Told> {
-  const { Wllama } = (await import(`${peer}/index.js`)) as { Wllama: new (files: object, config: object) => Wllama };
-  const wllama = new Wllama({ default: `${peer}/wasm/wllama.wasm` }, { suppressNativeLog: true });
-  const blob = await (await fetch(model)).blob();
-  await wllama.loadModel([blob], { n_gpu_layers: 0, n_threads: threads, n_ctx: 2048 });
-  if (wllama.getNumThreads() !== threads) throw new Error(`wllama: expected ${threads} threads, found ${wllama.getNumThreads()}`);
-  await fetch("/on-its-way");
-  // Bytes that end up as no text would be an error there.
-  const logit_bias = Object.fromEntries(Array.from({ length: firstText }, (_, id) => [id, -1000]));
-  const random = randomFrom(seed);
-  const timings: Timings[] = [];
-  for (let i = 0; i <= prompts; i++) {
-    const [read, drawn] = i === 0 ? [Math.ceil(tokens / 4), Math.ceil(said / 4)] : [tokens, said];
-    const result = await wllama.createCompletion({
-      prompt: randomText(random, read),
-      max_tokens: drawn,
-      temperature: 0,
-      top_k: 1,
-      ignore_eos: true,
-      logit_bias,
-    });
-    const { prompt_n, predicted_n } = result.timings;
-    if (Math.abs(prompt_n - read) > 2 || predicted_n !== drawn)
-      throw new Error(`wllama: expected ${read} tokens and ${drawn} new ones, found ${JSON.stringify(result.timings)}`);
-    if (i > 0) timings.push(result.timings);
-    await fetch("/on-its-way");
-  }
-  await wllama.exit();
-  // As llama.cpp's own clocks have it, which leaves out what lies between it and the page.
-  const speeds = {
-    prefill: median(timings.map((one) => one.prompt_per_second)),
-    decode: median(timings.map((one) => one.predicted_per_second)),
-  };
-  return { device: "wllama", speeds };
-}
+import type { PageJob } from "./sides.ts";
+import { measureWllama } from "./wllama.ts";
 
 const job: PageJob = await (await fetch("/job")).json();
 const measured =
   job.what === "peer"
-    ? measurePeer(job)
+    ? measureWllama(job)
     : job.what === "start"
       ? Promise.reject(new Error("start has a page of its own"))
       : run({ ...job, ...(job.what === "model" && { model: new URL(job.model, location.origin).href }) });
