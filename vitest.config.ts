@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 import { SumReporter } from "./tooling/check/sum-reporter.ts";
 import { embedded } from "./tooling/tsup/embedded.mjs";
@@ -13,6 +14,8 @@ export default defineConfig({
     include: ["**/*.test.ts"],
     exclude: ["**/node_modules/**", "**/dist/**"],
     testTimeout: 120_000,
+    // Left to itself vitest keeps one processor free, which of two is half; much here waits for servers, files and children.
+    maxWorkers: availableParallelism(),
     // Has a `source` condition of its own, which node would take the TypeScript of.
     server: { deps: { inline: [/eventsource-parser/, /@ai-sdk\//, /\/node_modules\/ai\//] } },
     reporters: ["default", new SumReporter()],
