@@ -1,6 +1,6 @@
 // The kernels: their texts, put together with how weights and states are read, and compiled.
 
-import { BackendError, type FloatDtype, stepParts, type WeightDtype } from "@jamba/core";
+import { BackendError, type FloatDtype, stepParts, storedDtypes, type WeightDtype } from "@jamba/core";
 import append from "../kernels/append.wgsl";
 import asked from "../kernels/asked.wgsl";
 import attention from "../kernels/attention.wgsl";
@@ -20,12 +20,12 @@ import packKvF16 from "../kernels/kv/pack-f16.wgsl";
 import packKvF32 from "../kernels/kv/pack-f32.wgsl";
 import matmul from "../kernels/matmul.wgsl";
 import matvec from "../kernels/matvec.wgsl";
-import packBlocks from "../kernels/pack/blocks.wgsl";
 import packHalves from "../kernels/pack/halves.wgsl";
 import packQ4 from "../kernels/pack/q4.wgsl";
 import packQ4_1 from "../kernels/pack/q4_1.wgsl";
+import packQ4_k from "../kernels/pack/q4_k.wgsl";
 import packQ8 from "../kernels/pack/q8.wgsl";
-import rawFloats from "../kernels/pack/raw-floats.wgsl";
+import raw from "../kernels/pack/raw.wgsl";
 import prelude from "../kernels/prelude.wgsl";
 import read from "../kernels/read.wgsl";
 import rmsNorm from "../kernels/rms-norm.wgsl";
@@ -57,11 +57,11 @@ const texts = {
   input,
   matmul,
   matvec,
-  "pack-blocks": packBlocks,
-  "pack-halves": packHalves + rawFloats,
-  "pack-q4": packQ4 + rawFloats,
-  "pack-q4_1": packQ4_1 + rawFloats,
-  "pack-q8": packQ8 + rawFloats,
+  "pack-halves": packHalves,
+  "pack-q4": packQ4,
+  "pack-q4_1": packQ4_1,
+  "pack-q4_k": packQ4_k,
+  "pack-q8": packQ8,
   read,
   "rms-norm": rmsNorm,
   route,
@@ -122,13 +122,15 @@ const stepText = [
   "fn firstSegment() -> u32 { return u32(step[u32(step[0]) - 1u]); }",
 ].join("\n");
 
+/** What `stored` is, by its name in core. */
+const rawText = [...storedDtypes.map((name, i) => `const ${name.toUpperCase()} = ${i}u;`), raw].join("\n");
+
 /** The whole text of a kernel. A weight named `gate` is read by `gateQuad`. */
 export function textOf({ name, weights = {}, kv }: Omit<KernelKey, "constants">): string {
   const text = texts[name];
   const readers = Object.entries(weights).map(([binding, dtype]) => weightTexts[dtype].replaceAll(/\bweight/g, binding));
-  return [text, prelude, /> step: /.test(text) ? stepText : "", ...readers, kv ? (name === "append" ? packKvTexts : kvTexts)[kv] : ""].join(
-    "\n",
-  );
+  const tables = [/> step: /.test(text) ? stepText : "", /rawFloat/.test(text) ? rawText : ""];
+  return [text, prelude, ...tables, ...readers, kv ? (name === "append" ? packKvTexts : kvTexts)[kv] : ""].join("\n");
 }
 
 /** The bindings of a text, in order. */

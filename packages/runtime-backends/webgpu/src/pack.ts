@@ -1,6 +1,6 @@
 // Stored rows into the layout of a weight: on the device, from the bytes as they are, wherever it can.
 
-import { decodeStored, isBlockDtype, type StoredDtype, type WeightDtype } from "@jamba/core";
+import { decodeStored, isBlockDtype, type StoredDtype, storedDtypes } from "@jamba/core";
 import { flat } from "./calls.ts";
 import { encodeQ4K } from "./encode-q4k.ts";
 import type { GpuMemory, Place } from "./gpu-memory.ts";
@@ -9,15 +9,6 @@ import { GpuProgram } from "./program.ts";
 import { expectNone, scoped } from "./scoped.ts";
 import { bindingsOf, type GpuWeight, type WeightPart } from "./weights.ts";
 
-/** Blocks that need no more than another order, by what `kind` is to pack-blocks. */
-const sameBlocks: Partial<Record<StoredDtype, readonly [as: WeightDtype, kind: number]>> = {
-  q8_0: ["q8", 0],
-  q4_0: ["q4", 1],
-  q4_1: ["q4_1", 2],
-  q4_k: ["q4_k", 3],
-};
-/** What `stored` and `packed` are to kernels that take floats. */
-const floats = { f32: 0, bf16: 1, f16: 2 };
 /** Bytes that may wait to be packed: the next rows are read meanwhile. */
 const mostWaiting = 2 ** 26;
 
@@ -46,19 +37,16 @@ export class Packer {
     const { columns } = weight.row;
     if (columns === 0) return;
     const { bytes } = rows;
-    const [as, kind] = sameBlocks[stored] ?? [];
-    if (as === dtype) await this.#run(weight, rows, { name: "pack-blocks", constants: { kind: kind! } });
-    else if (dtype === stored && (dtype === "f32" || columns % 32 === 0)) this.#write(weight, rows, bytes);
-    else if (dtype === "f32") this.#write(weight, rows, bytesOf(decodeStored(bytes, stored)));
+    const constants = { stored: storedDtypes.indexOf(stored) };
+    if (dtype === stored && dtype === "q4_k") await this.#run(weight, rows, { name: "pack-q4_k" });
     else if (dtype === "q4_k") {
       const { data, scales } = encodeQ4K(decodeStored(bytes, stored), rows.to - rows.from, weight.row);
       this.#write(weight, rows, data, scales);
-    } else if (isBlockDtype(stored)) await this.pack(weight, { ...rows, bytes: bytesOf(decodeStored(bytes, stored)) }, "f32");
-    else {
-      const isHalf = dtype === "bf16" || dtype === "f16";
-      const constants = { stored: floats[stored], ...(isHalf && { packed: floats[dtype] }) };
-      await this.#run(weight, rows, { name: isHalf ? "pack-halves" : `pack-${dtype}`, constants });
-    }
+    } else if (dtype === stored && !isBlockDtype(stored) && (dtype === "f32" || columns % 32 === 0)) this.#write(weight, rows, bytes);
+    else if (dtype === "f32") this.#write(weight, rows, bytesOf(decodeStored(bytes, stored)));
+    else if (dtype === "bf16" || dtype === "f16")
+      await this.#run(weight, rows, { name: "pack-halves", constants: { ...constants, isF16: +(dtype === "f16") } });
+    else await this.#run(weight, rows, { name: `pack-${dtype}`, constants });
     this.#waiting += bytes.byteLength;
     if (this.#waiting < mostWaiting) return;
     this.#waiting = 0;
@@ -89,8 +77,8 @@ export class Packer {
       if (smaller !== buffer) this.#raw.buffer = buffer;
       smaller.destroy();
     }
-    // A thread has a word of two values, two blocks, or one of q4_1.
-    const perRow = key.name === "pack-halves" ? 16 * blocks : key.name === "pack-q4_1" ? blocks : Math.ceil(blocks / 2);
+    // A thread has a word of two values, one block, or two whose scales share a word.
+    const perRow = { "pack-halves": 16 * blocks, "pack-q4_1": blocks, "pack-q4_k": blocks }[key.name as string] ?? blocks / 2;
     const planned = inParts(weight, rows).map(({ part, first, end, at }) => {
       const { weight: data, weightScales: scales } = bindingsOf("weight", part);
       const params = { columns, blocks, rows: end - first, rawRow: first, firstRow: at };

@@ -1,4 +1,4 @@
-// Rows of floats as bf16 or f16, a thread a word of two values.
+// Rows as bf16 or f16, a thread a word of two values.
 
 struct Params {
   columns: u32, blocks: u32,
@@ -9,12 +9,14 @@ struct Params {
 @group(0) @binding(1) var<storage, read> raw: array<u32>;
 @group(0) @binding(2) var<storage, read_write> data: array<u32>;
 
-/** 1 bf16, 2 f16 */
-override packed = 1u;
+/** 1 for f16, 0 for bf16. */
+override isF16 = 0u;
 
-fn packedHalf(v: f32) -> u32 {
-  if (packed == 1u) { return toBf16(v); }
-  return toF16(v);
+fn packedHalf(row: u32, column: u32) -> u32 {
+  if (column >= p.columns) { return 0u; }
+  let v = rawFloat(row, column);
+  if (isF16 == 1u) { return toF16(v); }
+  return toBf16(v);
 }
 
 @compute @workgroup_size(64)
@@ -24,5 +26,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   if (at >= p.rows * words) { return; }
   let row = at / words;
   let column = 2u * (at % words);
-  data[(p.firstRow + row) * words + at % words] = packedHalf(rawFloat(row, column)) | (packedHalf(rawFloat(row, column + 1u)) << 16u);
+  data[(p.firstRow + row) * words + at % words] = packedHalf(row, column) | (packedHalf(row, column + 1u) << 16u);
 }

@@ -1,5 +1,5 @@
-// Rows of floats as blocks of 32 nibbles, value = scale · (nibble - 8), a thread two blocks. The scale with the least squared error among
-// some near max|x| / 8, each improved by least squares for its own rounding: d = Σ x q / Σ q².
+// Rows as blocks of 32 nibbles, value = scale · (nibble - 8), a thread two blocks. The scale with the least squared error among some near
+// max|x| / 8, each improved by least squares for its own rounding: d = Σ x q / Σ q². Nibbles of q4_0 stay.
 
 struct Params {
   columns: u32, blocks: u32,
@@ -14,9 +14,19 @@ struct Params {
 fn nibble(v: f32, step: f32) -> f32 { return clamp(round(v / step), -8.0, 7.0); }
 
 fn packBlock(row: u32, block: u32) -> u32 {
+  let to = 4u * ((p.firstRow + row) * p.blocks + block);
+  if (stored == Q4_0 && 32u * block < p.columns) {
+    let first = rawPlace(row, 32u * block).x;
+    for (var i = 0u; i < 4u; i++) {
+      let at = first + 2u + 4u * i;
+      data[to + i] = rawByte(at) | (rawByte(at + 1u) << 8u) | (rawByte(at + 2u) << 16u) | (rawByte(at + 3u) << 24u);
+    }
+    return rawByte(first) | (rawByte(first + 1u) << 8u);
+  }
   var x: array<f32, 32>;
   var most = 0.0;
-  for (var i = 0u; i < 32u; i++) {
+  let count = rawCount(32u * block);
+  for (var i = 0u; i < count; i++) {
     x[i] = rawFloat(row, 32u * block + i);
     if (abs(x[i]) > abs(most)) { most = x[i]; }
   }
@@ -53,7 +63,7 @@ fn packBlock(row: u32, block: u32) -> u32 {
       let both = u32(nibble(x[4u * i + j], step) + 8.0) | (u32(nibble(x[16u + 4u * i + j], step) + 8.0) << 4u);
       word |= both << (8u * j);
     }
-    data[4u * ((p.firstRow + row) * p.blocks + block) + i] = word;
+    data[to + i] = word;
   }
   return scale;
 }

@@ -1,4 +1,4 @@
-// Rows of floats as blocks of 32 nibbles, value = scale · nibble + minimum, a thread a block. As q4: among some whose ends lie up to a step
+// Rows as blocks of 32 nibbles, value = scale · nibble + minimum, a thread a block. As q4: among some whose ends lie up to a step
 // within the block's range, each improved by least squares for its own rounding.
 
 struct Params {
@@ -22,8 +22,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   var x: array<f32, 32>;
   var low = 3e38;
   var high = -3e38;
+  let count = rawCount(32u * block);
+  for (var i = 0u; i < count; i++) { x[i] = rawFloat(row, 32u * block + i); }
   for (var i = 0u; i < 32u; i++) {
-    x[i] = rawFloat(row, 32u * block + i);
     low = min(low, x[i]);
     high = max(high, x[i]);
   }
@@ -58,14 +59,19 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
       }
     }
   }
-  let scale = scaleBits(best.x);
+  // Nibbles of q4_1 stay, and those of q4_0, which are counted from 8.
+  let place = rawPlace(row, 32u * block);
+  let isSame = (stored == Q4_1 || stored == Q4_0) && 32u * block < p.columns;
+  if (isSame) { best = vec2<f32>(rawScale(place, 0u), select(rawMinimum(place, 0u), -8.0 * rawScale(place, 0u), stored == Q4_0)); }
+  let scale = select(scaleBits(best.x), toF16(best.x), isSame);
   let minimum = toF16(best.y);
   let d = vec2<f32>(fromF16(scale), fromF16(minimum));
   let to = (p.firstRow + row) * p.blocks + block;
   for (var i = 0u; i < 4u; i++) {
     var word = 0u;
     for (var j = 0u; j < 4u; j++) {
-      let both = u32(nibble(x[4u * i + j], d)) | (u32(nibble(x[16u + 4u * i + j], d)) << 4u);
+      var both = u32(nibble(x[4u * i + j], d)) | (u32(nibble(x[16u + 4u * i + j], d)) << 4u);
+      if (isSame) { both = rawByte(place.x + select(4u, 2u, stored == Q4_0) + 4u * i + j); }
       word |= both << (8u * j);
     }
     data[4u * to + i] = word;
