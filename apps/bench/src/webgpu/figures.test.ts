@@ -7,7 +7,8 @@ const report: Report = {
   date: "2026-12-01T00:00:00.000Z",
   agent: "Node 24.0.0",
   adapter: { vendor: "acme", architecture: "", description: "Acme 9000" },
-  features: ["subgroups"],
+  features: ["clip-distances", "subgroups"],
+  languageFeatures: ["packed_4x8_integer_dot_product", "pointer_composite_access"],
   limits: { maxBufferSize: 1 },
   device: { name: "Acme 9000", numerics: "webgpu-1", features: ["with subgroups"] },
   isSmall: false,
@@ -34,7 +35,7 @@ test("what was wrong or not measured is said above the figures", () => {
   expect(linesOf(report)).toEqual([
     "adapter: acme, Acme 9000",
     "backend: Acme 9000, webgpu-1; with subgroups",
-    "has: subgroups",
+    "has: subgroups, packed_4x8_integer_dot_product",
     "in: Node 24.0.0",
     "conformance: 9 of 10 cases as the reference has them",
     "wrong: f32, matmul: wrong",

@@ -23,6 +23,8 @@ export interface Report {
   readonly agent: string;
   readonly adapter: Readonly<Record<string, string | number | boolean>>;
   readonly features: readonly string[];
+  /** Of WGSL, as `navigator.gpu` tells. */
+  readonly languageFeatures: readonly string[];
   readonly limits: Readonly<Record<string, number>>;
   /** As the backend tells of itself. */
   readonly device: { readonly name: string; readonly numerics: string; readonly features: readonly string[] };
@@ -54,15 +56,24 @@ export function rowsOf(report: Report): string[][] {
 }
 
 /** What stands above the table. */
-export function linesOf({ agent, device, adapter, features, isSmall, conformance: { cases, faults }, failures }: Report): string[] {
+export function linesOf({
+  agent,
+  device,
+  adapter,
+  features,
+  languageFeatures,
+  isSmall,
+  conformance: { cases, faults },
+  failures,
+}: Report): string[] {
   const told = ["vendor", "architecture", "device", "description"].flatMap((key) => adapter[key] || []);
   return [
     `adapter: ${told.join(", ")}`,
     `backend: ${device.name}, ${device.numerics}${device.features.map((one) => `; ${one}`).join("")}`,
-    `has: ${features.join(", ")}`,
+    `has: ${[...features, ...languageFeatures].filter((name) => /subgroup|f16|timestamp|packed/.test(name)).join(", ")}`,
     `in: ${agent}`,
     ...(isSmall ? ["an adapter in software: small works, whose times say nothing of a GPU"] : []),
-    `conformance: ${cases - faults.length} of ${cases} cases as the reference has them`,
+    ...(cases > 0 ? [`conformance: ${cases - faults.length} of ${cases} cases as the reference has them`] : []),
     ...faults.map((fault) => `wrong: ${fault}`),
     ...failures.map((failure) => `not measured: ${failure}`),
   ];

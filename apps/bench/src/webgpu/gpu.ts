@@ -1,6 +1,7 @@
 // The part of WebGPU that is used here.
 
 export interface Gpu {
+  readonly wgslLanguageFeatures?: Iterable<string>;
   requestAdapter(options?: { powerPreference?: string }): Promise<Adapter | null>;
 }
 

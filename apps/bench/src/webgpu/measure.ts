@@ -91,6 +91,7 @@ export async function measureGpu(gpu: Gpu, { agent, parts, log }: MeasureOptions
     agent,
     adapter: info,
     features: [...adapter.features].sort(),
+    languageFeatures: [...(gpu.wgslLanguageFeatures ?? [])].sort(),
     limits: plain<number>(adapter.limits),
     device: { name, numerics, features },
     isSmall,
