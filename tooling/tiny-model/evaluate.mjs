@@ -1,30 +1,11 @@
 // Asks the small model its questions (greedy) and compares with accuracy.json. Needs a build:
 //   pnpm build && node tooling/tiny-model/evaluate.mjs --dtype f32,q8,q4 --backend auto
 
-import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { isDeepStrictEqual, parseArgs } from "node:util";
+import { parseArgs } from "node:util";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { loadModel } from "jamba";
-
-const read = (path) => readFileSync(new URL(path, import.meta.url), "utf8");
-const questions = read("eval/questions.jsonl")
-  .trim()
-  .split("\n")
-  .map((line) => JSON.parse(line));
-
-/** The rules of README.md, "How to use the questions". */
-function passes({ check, expected }, text) {
-  const answer = text.trim();
-  if (check === "contains") return expected.some((part) => answer.includes(part));
-  if (check === "all") return expected.every((part) => answer.includes(part));
-  if (check === "exact") return answer === expected;
-  try {
-    return isDeepStrictEqual(JSON.parse(answer), expected);
-  } catch {
-    return false;
-  }
-}
+import { isFit, mayLose, passes, questions, scores } from "./questions.mjs";
 
 async function ask({ part, parts, dtype, backend }) {
   const model = await loadModel("tiny", { dtype, backend, threads: 1 });
@@ -36,9 +17,6 @@ async function ask({ part, parts, dtype, backend }) {
   }
   await model.dispose();
 }
-
-/** Points that all questions together may lose against the published accuracy; f32 has to give it in every task. */
-const mayLose = { q8: 1, q4: 2 };
 
 async function evaluate(dtype, backend) {
   const parts = availableParallelism();
@@ -67,21 +45,17 @@ async function evaluate(dtype, backend) {
 
 async function main() {
   const { values } = parseArgs({ options: { dtype: { type: "string", default: "f32" }, backend: { type: "string", default: "auto" } } });
-  const published = JSON.parse(read("eval/accuracy.json"));
   let fit = true;
   for (const dtype of values.dtype.split(",")) {
     const started = performance.now();
     const { answers, on } = await evaluate(dtype, values.backend);
     console.log(`${dtype} on ${on}, ${((performance.now() - started) / 1000).toFixed(0)} s`);
-    for (const [task, accuracy] of Object.entries(published.accuracy)) {
-      const rows = answers.filter((answer) => task === "all" || answer.task === task);
-      const found = rows.filter((row) => row.passed).length / rows.length;
-      const points = Math.round(1000 * (found - accuracy)) / 10 || 0; // no -0
-      if (dtype === "f32") fit &&= points === 0;
-      else if (task === "all" && dtype in mayLose) fit &&= -points <= mayLose[dtype];
+    const all = scores(answers);
+    fit &&= isFit(dtype, all);
+    for (const { task, count, found, accuracy, points } of all) {
       const change = `${points < 0 ? "" : "+"}${points.toFixed(1)} points`;
       console.log(
-        `  ${task.padEnd(8)} ${String(rows.length).padStart(4)} questions  ${found.toFixed(4)}  ${change} against the published ${accuracy.toFixed(4)}`,
+        `  ${task.padEnd(8)} ${String(count).padStart(4)} questions  ${found.toFixed(4)}  ${change} against the published ${accuracy.toFixed(4)}`,
       );
     }
   }
