@@ -17,6 +17,7 @@ import {
   type Weight,
 } from "@jamba/core";
 import { callsOf, copyCalls, scratchWords, wordsOf } from "./calls.ts";
+import type { Products } from "./calls-matrix.ts";
 import type { GpuBuffer, GpuDevice } from "./gpu.ts";
 import { GpuMemory, type Place } from "./gpu-memory.ts";
 import { Kernels } from "./kernels.ts";
@@ -48,13 +49,19 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
     device: DeviceInfo,
     mostBindingBytes: number,
     readonly isOwn: boolean,
+    readonly products: Products,
   ) {
     this.device = device;
     this.memory = new GpuMemory(gpu, mostBindingBytes, () => this.#ended);
-    this.kernels = new Kernels(gpu);
+    this.kernels = new Kernels(gpu, products.keepsHalves);
     this.#packer = new Packer(this.kernels, this.memory);
     const fuses = new Set(["norm into matmul", "swiglu of two matmuls"] as const);
-    this.lowering = { fuses, alignBytes: 16, mostArenaBytes: gpu.limits.maxStorageBufferBindingSize, scratchWords };
+    this.lowering = {
+      fuses,
+      alignBytes: 16,
+      mostArenaBytes: gpu.limits.maxStorageBufferBindingSize,
+      scratchWords: (command, states) => scratchWords(command, states, products),
+    };
     this.lost = new Promise((resolve) => {
       void gpu.lost.then(({ message }) => {
         if (!this.#ended) resolve(new JambaError("DEVICE_LOST", `webgpu: the device was lost: ${message}; open the backend again`));
@@ -97,7 +104,12 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
       if (buffer.size > this.#arena.buffer.size) this.#replace(this.#arena, buffer);
       else buffer.destroy();
     }
-    return GpuProgram.open(this.kernels, this.memory, callsOf(plan, { states, weightOf, none: this.memory.none }), plan);
+    return GpuProgram.open(
+      this.kernels,
+      this.memory,
+      callsOf(plan, { states, weightOf, products: this.products, none: this.memory.none }),
+      plan,
+    );
   }
 
   submit(program: GpuProgram, states: GpuStates, inputs: PackedInputs): Ticket {

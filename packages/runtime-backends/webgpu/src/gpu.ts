@@ -2,6 +2,7 @@
 // GPUDevice in needs no types of ours.
 
 export interface Gpu {
+  readonly wgslLanguageFeatures?: ReadonlySet<string>;
   requestAdapter(options?: { powerPreference?: "low-power" | "high-performance" }): Promise<GpuAdapter | null>;
 }
 

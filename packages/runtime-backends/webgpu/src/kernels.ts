@@ -8,7 +8,9 @@ import attentionMerge from "../kernels/attention-merge.wgsl";
 import causalConv from "../kernels/causal-conv.wgsl";
 import copyUnits from "../kernels/copy-units.wgsl";
 import embed from "../kernels/embed.wgsl";
+import expertTiles from "../kernels/expert-tiles.wgsl";
 import expertsDown from "../kernels/experts-down.wgsl";
+import expertsSum from "../kernels/experts-sum.wgsl";
 import gateUp from "../kernels/gate-up.wgsl";
 import gatherRows from "../kernels/gather-rows.wgsl";
 import input from "../kernels/input.wgsl";
@@ -19,14 +21,21 @@ import packKvBf16 from "../kernels/kv/pack-bf16.wgsl";
 import packKvF16 from "../kernels/kv/pack-f16.wgsl";
 import packKvF32 from "../kernels/kv/pack-f32.wgsl";
 import matmul from "../kernels/matmul.wgsl";
+import matmulBytes from "../kernels/matmul-bytes.wgsl";
 import matvec from "../kernels/matvec.wgsl";
+import matvecFew from "../kernels/matvec-few.wgsl";
 import packHalves from "../kernels/pack/halves.wgsl";
 import packQ4 from "../kernels/pack/q4.wgsl";
 import packQ4_1 from "../kernels/pack/q4_1.wgsl";
 import packQ4_k from "../kernels/pack/q4_k.wgsl";
 import packQ8 from "../kernels/pack/q8.wgsl";
 import raw from "../kernels/pack/raw.wgsl";
+import normOnTheWay from "../kernels/parts/norm.wgsl";
+import sweep from "../kernels/parts/sweep.wgsl";
+import tile from "../kernels/parts/tile.wgsl";
 import prelude from "../kernels/prelude.wgsl";
+import probeHalves from "../kernels/probe-halves.wgsl";
+import quantise from "../kernels/quantise.wgsl";
 import read from "../kernels/read.wgsl";
 import rmsNorm from "../kernels/rms-norm.wgsl";
 import route from "../kernels/route.wgsl";
@@ -40,6 +49,7 @@ import weightQ4 from "../kernels/weights/q4.wgsl";
 import weightQ4_1 from "../kernels/weights/q4_1.wgsl";
 import weightQ4_k from "../kernels/weights/q4_k.wgsl";
 import weightQ8 from "../kernels/weights/q8.wgsl";
+import weightQuads from "../kernels/weights/quads.wgsl";
 import { computeStage, type GpuDevice, type GpuPipeline } from "./gpu.ts";
 import { scoped } from "./scoped.ts";
 
@@ -51,17 +61,23 @@ const texts = {
   "causal-conv": causalConv,
   "copy-units": copyUnits,
   embed,
-  "experts-down": expertsDown,
-  "gate-up": gateUp,
+  "expert-tiles": expertTiles,
+  "experts-down": expertsDown + sweep,
+  "experts-sum": expertsSum,
+  "gate-up": gateUp + sweep + normOnTheWay,
   "gather-rows": gatherRows,
   input,
-  matmul,
-  matvec,
+  matmul: matmul + tile,
+  "matmul-bytes": matmulBytes + tile,
+  matvec: matvec + sweep + normOnTheWay,
+  "matvec-few": matvecFew,
   "pack-halves": packHalves,
   "pack-q4": packQ4,
   "pack-q4_1": packQ4_1,
   "pack-q4_k": packQ4_k,
   "pack-q8": packQ8,
+  "probe-halves": probeHalves,
+  quantise,
   read,
   "rms-norm": rmsNorm,
   route,
@@ -125,10 +141,10 @@ const stepText = [
 /** What `stored` is, by its name in core. */
 const rawText = [...storedDtypes.map((name, i) => `const ${name.toUpperCase()} = ${i}u;`), raw].join("\n");
 
-/** The whole text of a kernel. A weight named `gate` is read by `gateQuad`. */
+/** The whole text of a kernel. A weight named `gate` is read by `gateVector` and its like. */
 export function textOf({ name, weights = {}, kv }: Omit<KernelKey, "constants">): string {
   const text = texts[name];
-  const readers = Object.entries(weights).map(([binding, dtype]) => weightTexts[dtype].replaceAll(/\bweight/g, binding));
+  const readers = Object.entries(weights).map(([binding, dtype]) => (weightTexts[dtype] + weightQuads).replaceAll(/\bweight/g, binding));
   const tables = [/> step: /.test(text) ? stepText : "", /rawFloat/.test(text) ? rawText : ""];
   return [text, prelude, ...tables, ...readers, kv ? (name === "append" ? packKvTexts : kvTexts)[kv] : ""].join("\n");
 }
@@ -152,7 +168,11 @@ function paramsOf(text: string): Field[] {
 export class Kernels {
   readonly #compiled = new Map<string, Promise<Kernel>>();
 
-  constructor(readonly gpu: GpuDevice) {}
+  /** @param keepsHalves whether unpack2x16float may be used for all of them */
+  constructor(
+    readonly gpu: GpuDevice,
+    readonly keepsHalves = false,
+  ) {}
 
   /** @throws BackendError that names a kernel which does not compile */
   get(key: KernelKey): Promise<Kernel> {
@@ -163,7 +183,8 @@ export class Kernels {
   }
 
   async #compile(key: KernelKey): Promise<Kernel> {
-    const { name, constants = {} } = key;
+    const { name } = key;
+    const constants = { ...key.constants, keepsHalves: +this.keepsHalves };
     const code = textOf(key);
     const [bindings, params] = [bindingsOf(code), paramsOf(code)];
     const { value, found } = scoped(this.gpu, () => {

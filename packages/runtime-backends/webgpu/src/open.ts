@@ -4,10 +4,14 @@ import { type Backend, BackendError, type DeviceInfo, openDevice } from "@jamba/
 import { WebGpuDriver } from "./driver.ts";
 import { findGpu, isSoftware } from "./find-gpu.ts";
 import { type Gpu, type GpuAdapter, type GpuAdapterInfo, type GpuDevice, limitNames } from "./gpu.ts";
+import { defaultSweep } from "./sweep.ts";
+import { fastestSweep, keepsHalves, remembered } from "./tune.ts";
 
 /** Features that make it faster where an adapter has them. */
 const usefulFeatures = ["subgroups", "shader-f16", "timestamp-query"] as const;
-type UsefulFeature = (typeof usefulFeatures)[number];
+/** Dot products of bytes, which WGSL has rather than a device. */
+const dots = "packed_4x8_integer_dot_product";
+type UsefulFeature = (typeof usefulFeatures)[number] | typeof dots;
 
 export interface WebGpuOptions {
   /** A GPUDevice of the caller's, such as onnxruntime-web's: it is shared, and goes on when the backend is disposed. */
@@ -31,7 +35,20 @@ export async function openDriver(options: WebGpuOptions = {}): Promise<WebGpuDri
   const gpu = (device as GpuDevice | undefined) ?? (await requestDevice(options));
   const features = usefulFeatures.filter((feature) => gpu.features.has(feature) && !without.includes(feature));
   const mostBindingBytes = Math.min(options.mostBindingBytes ?? Number.POSITIVE_INFINITY, gpu.limits.maxStorageBufferBindingSize);
-  return new WebGpuDriver(gpu, deviceInfo(gpu, features), mostBindingBytes, !device);
+  const info = deviceInfo(gpu, features);
+  const products = {
+    hasDots: !without.includes(dots) && (await hasLanguage(options, dots)),
+    keepsHalves: await keepsHalves(gpu),
+    sweep: isSoftware(gpu.adapterInfo) ? defaultSweep : await remembered(info.name, () => fastestSweep(gpu)),
+  };
+  return new WebGpuDriver(gpu, info, mostBindingBytes, !device, products);
+}
+
+/** WGSL is the same for all devices of whoever gives adapters. */
+async function hasLanguage({ gpu, device }: WebGpuOptions, feature: string): Promise<boolean> {
+  const own = (globalThis.navigator as { gpu?: Gpu } | undefined)?.gpu;
+  const from = (gpu as Gpu | undefined) ?? own ?? (device ? undefined : await findGpu());
+  return from?.wgslLanguageFeatures?.has(feature) ?? false;
 }
 
 async function requestDevice({ gpu, powerPreference = "high-performance", without = [] }: WebGpuOptions): Promise<GpuDevice> {

@@ -1,7 +1,7 @@
 // A list made ready: its dispatches with compiled kernels, their parameters in one buffer, and bind groups that are made when first used.
 
 import type { DriverProgram, Plan } from "@jamba/core";
-import type { PlannedCall } from "./calls.ts";
+import type { PlannedCall } from "./dispatch.ts";
 import type { GpuBinding, GpuBuffer } from "./gpu.ts";
 import type { GpuMemory, Place } from "./gpu-memory.ts";
 import type { Kernel, Kernels } from "./kernels.ts";

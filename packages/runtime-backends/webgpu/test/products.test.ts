@@ -1,0 +1,82 @@
+// Products larger than a tile, a stage and a workgroup, which the suite's cases are not; and the float path where WGSL has no dot products.
+
+import { type Case, findMismatch } from "@jamba/conformance";
+import type { Backend, WeightDtype } from "@jamba/core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openWebGpuBackend, type WebGpuOptions } from "../src/index.ts";
+import { onAdapter } from "./adapter.ts";
+
+function matmul(L: number, N: number, K: number): Case {
+  return {
+    op: "matmul",
+    name: `${L} tokens through [${N}, ${K}] with a bias, added to the residual stream, and a view through [9, ${K - 3}]`,
+    steps: [[L]],
+    weights: { w: [N, K], view: [9, K - 3], bias: [N] },
+    exact: ["bias"],
+    inputs: { x: K, residual: N },
+    build: (ops, { w, view, bias }, { x, residual }) => {
+      ops.read("view", ops.matmul(ops.slice(x, 3, K), [view])[0]);
+      ops.read("y", ops.matmul(x, [w], { bias, addTo: residual })[0]);
+    },
+  };
+}
+
+function gateUp(L: number, dFf: number, dModel: number): Case {
+  return {
+    op: "layer",
+    name: `norm, gate and up of ${L} tokens, dModel = ${dModel}, dFf = ${dFf}`,
+    steps: [[L]],
+    weights: { gate: [dFf, dModel], up: [dFf, dModel], norm: [dModel] },
+    exact: ["norm"],
+    inputs: { x: dModel },
+    build: (ops, { gate, up, norm }, { x }) => {
+      const [g, u] = ops.matmul(ops.rmsNorm(x, norm, 1e-6), [gate, up]);
+      ops.read("y", ops.swiglu(g, u));
+    },
+  };
+}
+
+function experts(L: number, nExperts: number, nActive: number, dModel: number, dFf: number): Case {
+  return {
+    op: "experts",
+    name: `${L} tokens through ${nActive} of ${nExperts} experts, dModel = ${dModel}, dFf = ${dFf}`,
+    steps: [[L]],
+    weights: { gateProj: [nExperts, dFf, dModel], upProj: [nExperts, dFf, dModel], downProj: [nExperts, dModel, dFf] },
+    inputs: { x: dModel, logits: nExperts, residual: dModel },
+    build: (ops, { gateProj, upProj, downProj }, { x, logits, residual }) => {
+      const routes = ops.route(logits, nActive);
+      ops.read("fresh", ops.experts(x, routes, { gateProj, upProj, downProj }));
+      ops.read("added", ops.experts(x, routes, { gateProj, upProj, downProj }, { addTo: residual }));
+    },
+  };
+}
+
+/** One token in two stages, two to sixteen by four and eight, tiles with a rest; experts in turns, and with one tile full and more. */
+const few = [
+  matmul(1, 130, 2500),
+  matmul(3, 70, 2100),
+  matmul(11, 70, 700),
+  gateUp(1, 90, 600),
+  gateUp(6, 33, 90),
+  experts(3, 6, 2, 96, 70),
+];
+const many = [matmul(17, 100, 96), matmul(65, 130, 300), gateUp(20, 70, 100), experts(9, 6, 2, 96, 70), experts(150, 5, 2, 40, 90)];
+const ways: readonly { name: string; options: WebGpuOptions; dtypes: readonly WeightDtype[]; cases: readonly Case[] }[] = [
+  { name: "as it is", options: {}, dtypes: ["f32", "f16", "q8", "q4", "q4_k"], cases: [...few, ...many] },
+  { name: "without dot products of bytes", options: { without: ["packed_4x8_integer_dot_product"] }, dtypes: ["q4"], cases: many },
+  { name: "in bindings of 16 KiB", options: { mostBindingBytes: 2 ** 14 }, dtypes: ["f32", "q4"], cases: [...few, ...many] },
+];
+
+onAdapter(({ gpu }) => {
+  describe.each(ways)("$name", ({ options, dtypes, cases }) => {
+    let backend: Backend;
+    beforeAll(async () => {
+      backend = await openWebGpuBackend({ gpu, ...options });
+    });
+    afterAll(() => backend.dispose());
+
+    describe.each(dtypes)("%s", (dtype) => {
+      test.each(cases)("$name", async (one) => expect(await findMismatch(one, dtype, backend)).toBeUndefined());
+    });
+  });
+});
