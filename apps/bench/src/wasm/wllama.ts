@@ -30,10 +30,14 @@ export interface WllamaJob extends ModelJob {
 
 export async function measureWllama({ peer, model, threads, gpuLayers = 0, tokens, said, prompts, seed }: WllamaJob): Promise<Told> {
   const { Wllama } = (await import(`${peer}/index.js`)) as { Wllama: new (files: object, config: object) => Wllama };
-  const wllama = new Wllama({ default: `${peer}/wasm/wllama.wasm` }, { suppressNativeLog: true });
+  const log: string[] = [];
+  const hear = (...parts: unknown[]) => void log.push(parts.join(" "));
+  const logger = { debug: hear, log: hear, warn: hear, error: hear };
+  const wllama = new Wllama({ default: `${peer}/wasm/wllama.wasm` }, { suppressNativeLog: gpuLayers === 0, logger });
   const blob = await (await fetch(model)).blob();
   await wllama.loadModel([blob], { n_gpu_layers: gpuLayers, n_threads: threads, n_ctx: 2048 });
   if (wllama.getNumThreads() !== threads) throw new Error(`wllama: expected ${threads} threads, found ${wllama.getNumThreads()}`);
+  if (gpuLayers > 0) expectGpu(log);
   await fetch("/on-its-way");
   // Bytes that end up as no text would be an error there.
   const logit_bias = Object.fromEntries(Array.from({ length: firstText }, (_, id) => [id, -1000]));
@@ -62,4 +66,12 @@ export async function measureWllama({ peer, model, threads, gpuLayers = 0, token
     decode: median(timings.map((one) => one.predicted_per_second)),
   };
   return { device: "wllama", speeds };
+}
+
+/** Without an adapter that it likes it computes on the processor, without a word but in its log. */
+function expectGpu(log: readonly string[]): void {
+  const buffers = log.filter((line) => line.includes("compute buffer size"));
+  if (buffers.some((line) => /webgpu/i.test(line))) return;
+  const found = buffers.map((line) => line.trim()).join("; ") || "no word of it";
+  throw new Error(`wllama: expected its layers on WebGPU, which it wants shader-f16 for, found: ${found}`);
 }

@@ -58,11 +58,25 @@ export async function webgpuPeers(args: string[]): Promise<void> {
   const { work } = values;
   mkdirSync(work, { recursive: true });
   const rounds = count("--rounds", values.rounds);
+  const notes: string[] = [];
+  /** A side that failed has nothing to stand beside. */
+  const besideOf = (name: string, values: readonly number[]) =>
+    values.length < rounds ? {} : ({ beside: { name, values }, as: "x", target: [">=", 1] } as const);
   const turns = async (name: string, folders: Record<string, string>, jobs: Readonly<Record<"ours" | "theirs", PeerJob>>) => {
     const found = { ours: [] as Told[], theirs: [] as Told[] };
     for (let round = 0; round < rounds; round++) {
       for (const who of round % 2 === 0 ? (["ours", "theirs"] as const) : (["theirs", "ours"] as const)) {
-        const { told } = await visit(browser, "peers-page.js", jobs[who], { code: pageCode, ...folders }, ["--enable-unsafe-webgpu"]);
+        const told = await visit(browser, "peers-page.js", jobs[who], { code: pageCode, ...folders }, ["--enable-unsafe-webgpu"]).then(
+          ({ told }) => told,
+          (error: Error) => error.message.split("\n")[0],
+        );
+        if (typeof told === "string") {
+          // What a peer can't do here is a finding; ours must go.
+          if (who === "ours") throw new Error(told);
+          if (!notes.includes(told)) notes.push(told);
+          log(`${name}, ${who}, ${round + 1}: ${told}`);
+          continue;
+        }
         found[who].push(told);
         const numbers = told.values ?? [told.speeds!.prefill, told.speeds!.decode];
         log(`${name}, ${who}, ${round + 1}: ${numbers.map((n) => n.toPrecision(3)).join(" ")}`);
@@ -71,7 +85,6 @@ export async function webgpuPeers(args: string[]): Promise<void> {
     return found;
   };
   const comparisons: Comparison[] = [];
-  const notes: string[] = [];
   if (values.only.includes("products")) {
     const job = { side, products, tokens };
     const found = await turns(
@@ -85,9 +98,10 @@ export async function webgpuPeers(args: string[]): Promise<void> {
         what: `q4, [${side}, ${side}] with ${n === 1 ? "one token" : `${n} tokens`}`,
         unit: "GFLOP/s",
         ours: { name: "jamba", values: found.ours.map(({ values }) => values![i]) },
-        beside: { name: "onnxruntime-web", values: found.theirs.map(({ values }) => values![i]) },
-        as: "x",
-        target: [">=", 1],
+        ...besideOf(
+          "onnxruntime-web",
+          found.theirs.map(({ values }) => values![i]),
+        ),
       });
   }
   if (values.only.includes("model")) {
@@ -106,9 +120,10 @@ export async function webgpuPeers(args: string[]): Promise<void> {
         what: `${values.model} q4, ${phase} of ${phase === "prefill" ? asked.tokens : asked.said}`,
         unit: "tokens/s",
         ours: { name: "jamba", values: found.ours.map(({ speeds }) => speeds![phase]) },
-        beside: { name: "wllama", values: found.theirs.map(({ speeds }) => speeds![phase]) },
-        as: "x",
-        target: [">=", 1],
+        ...besideOf(
+          "wllama",
+          found.theirs.map(({ speeds }) => speeds![phase]),
+        ),
       });
   }
   report(comparisons, notes, args, browser, values.results);
