@@ -44,7 +44,8 @@ test("steps that find no memory leave none taken, and others go on", async () =>
   const before = await left();
   // Four thousand tokens' outputs alone are as large as the whole memory.
   for (let i = 0; i < 40; i++) await expect(stepOf(4096)).rejects.toMatchObject({ code: "OUT_OF_MEMORY" });
-  expect(await left()).toBe(before);
+  // On a busy machine a late thread may look at the last job for long.
+  await expect.poll(left, { timeout: 60_000, interval: 20 }).toBeGreaterThanOrEqual(before);
   await backend.dispose();
 });
 
