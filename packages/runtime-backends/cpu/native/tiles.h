@@ -330,23 +330,28 @@ struct Cut {
 
 /**
  * Decode: chunks that take some microseconds to stream. Prefill: panels that stay in cache while all tokens pass by,
- * and short enough that a cancelled step ends soon.
+ * and short enough that a cancelled step ends soon. `isGrouped`: a chunk starts a group of panels, as those of quantised weights lie.
  */
-JAMBA_INLINE Cut cut(const Matrix& m, int64_t L, int threads) {
-  const int64_t panels = m.panels(), panelBytes = jamba::panelBytes(m.dtype, m.columns);
+JAMBA_INLINE Cut cut(const Matrix& m, int64_t L, int threads, bool isGrouped) {
+  const int64_t panels = m.panels(), panelBytes = jamba::panelBytes(m.dtype, m.columns), group = isGrouped ? groupedPanels : 1;
   const int64_t wanted = (L <= tileTokens ? 96 * 1024 : cachedBytes) / (panelBytes ? panelBytes : 1);
   Cut c{wanted < 1 ? 1 : wanted, L < 1024 ? L : 516, 0, 0};
   c.tokens = (c.tokens + tileTokens - 1) / tileTokens * tileTokens;
   // At least a few tasks a thread, so that a thread that lost its core holds nobody up for long.
   const int64_t few = 4 * threads;
-  while (c.panels > 1 && (panels + c.panels - 1) / c.panels < few) c.panels = (c.panels + 1) / 2;
-  while (c.tokens > 4 * tileTokens && (panels + c.panels - 1) / c.panels * ((L + c.tokens - 1) / c.tokens) < few)
+  while (c.panels > group && (panels + c.panels - 1) / c.panels < few) c.panels = (c.panels + 1) / 2;
+  c.panels = roundUp(c.panels, group);
+  c.panelChunks = (panels + c.panels - 1) / c.panels;
+  while (c.tokens > 4 * tileTokens && c.panelChunks * ((L + c.tokens - 1) / c.tokens) < few)
     c.tokens = (c.tokens / 2 + tileTokens - 1) / tileTokens * tileTokens;
   if (c.tokens < tileTokens) c.tokens = tileTokens;
-  c.panels = roundUp(c.panels, groupedPanels);
-  c.panelChunks = (panels + c.panels - 1) / c.panels;
   c.tokenChunks = (L + c.tokens - 1) / c.tokens;
   return c;
+}
+JAMBA_INLINE Cut cut(const Matrix& m, int64_t L, int threads) { return cut(m, L, threads, isQuantised(m.dtype)); }
+/** Of two weights whose panels go together. */
+JAMBA_INLINE Cut cutBoth(const Matrix& m, const Matrix& other, int64_t L, int threads) {
+  return cut(m, L, threads, isQuantised(m.dtype) || isQuantised(other.dtype));
 }
 
 }  // namespace jamba::JAMBA_LEVEL

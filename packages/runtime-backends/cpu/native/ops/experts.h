@@ -198,15 +198,15 @@ static void planExperts(const Command& c, Step& step) {
   step.add(placeInputTask, c, shares);
   const int64_t widest = s.dModel > s.dFf ? s.dModel : s.dFf;
   step.needLocal(roundUp(widest, 64) * 4);
-  const auto addPanels = [&](Phase::Run run, const Matrix& m) {
-    const Cut k = cut(m, (s.pairs + s.maxActive - 1) / s.maxActive, step.threads);
+  const auto addPanels = [&](Phase::Run run, const Matrix& m, const Matrix& other) {
+    const Cut k = cutBoth(m, other, (s.pairs + s.maxActive - 1) / s.maxActive, step.threads);
     Phase& p = step.add(run, c, s.maxActive * k.panelChunks);
     p.args[0] = k.panels, p.args[1] = k.panelChunks;
     step.needLocal(k.panels * 32 * tileTokens * panelRows * 4);
   };
-  addPanels(gateUpExpertsTask, c.weights[0]);
+  addPanels(gateUpExpertsTask, c.weights[0], c.weights[1]);
   step.add(placeHiddenTask, c, shares);
-  addPanels(downExpertsTask, c.weights[2]);
+  addPanels(downExpertsTask, c.weights[2], c.weights[2]);
   constexpr int64_t tokensPerTask = 32;
   step.add(combineTask, c, (s.L + tokensPerTask - 1) / tokensPerTask).args[0] = tokensPerTask;
 }

@@ -70,7 +70,7 @@ static void gateUpTask(const Phase& p, int task, Worker& worker) {
   const Command& c = *p.command;
   const Matrix &gate = c.weights[0], &up = c.weights[1];
   const int64_t L = c.in[0].rows;
-  const Cut k = cut(gate, L, p.step->threads);
+  const Cut k = cutBoth(gate, up, L, p.step->threads);
   const int64_t p0 = task % k.panelChunks * k.panels, t0 = task / k.panelChunks * k.tokens;
   const int64_t p1 = p0 + k.panels < gate.panels() ? p0 + k.panels : gate.panels(), t1 = t0 + k.tokens < L ? t0 + k.tokens : L;
   const uint8_t* x[2] = {p.step->scratch + p.args[(int)formOf(gate.dtype)], p.step->scratch + p.args[(int)formOf(up.dtype)]};
@@ -84,7 +84,7 @@ static void planGateUp(const Command& c, Step& step) {
   for (int i = 0; i < 2; i++) forms.want(formOf(c.weights[i].dtype), x.rows, x.columns);
   step.needScratch(forms.bytes);
   planPrepare(c, forms, step);
-  const Cut k = cut(c.weights[0], x.rows, step.threads);
+  const Cut k = cutBoth(c.weights[0], c.weights[1], x.rows, step.threads);
   step.needLocal(k.panels * k.tokens * panelRows * 4);
   Phase& p = step.add(gateUpTask, c, x.rows == 0 ? 0 : k.tasks());
   memcpy(p.args, forms.offsets, sizeof forms.offsets);
