@@ -22,8 +22,6 @@ const arrows = {
   "@jamba/tiny-model": [],
   jamba: ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe", "@jamba/loader", "@jamba/tokenizer", "@jamba/grammar"],
   "@jamba/conformance": ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe"],
-  // A trial of the contract on another kind of device; nothing of it is published.
-  "@jamba/trial-webgpu": ["@jamba/core", "@jamba/loader", "jamba"],
   "@jamba/server": ["jamba"],
   "@jamba/cli": ["jamba", "@jamba/loader", "@jamba/tokenizer", "@jamba/server"],
   // Measures the backend beside the whole, on weights that it makes itself.
