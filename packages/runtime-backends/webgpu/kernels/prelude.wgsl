@@ -31,6 +31,12 @@ fn fromF16(bits: u32) -> f32 {
   return select(v, -v, (bits & 0x8000u) != 0u);
 }
 
+/** Both f16 of a word. */
+fn fromHalves(word: u32) -> vec2<f32> {
+  if (keepsHalves) { return unpack2x16float(word); }
+  return vec2<f32>(fromF16(word & 0xffffu), fromF16(word >> 16u));
+}
+
 /** The nearest f16, half to even, as 16 bits; beyond 65504 the largest. */
 fn toF16(v: f32) -> u32 {
   let bits = bitcast<u32>(v);

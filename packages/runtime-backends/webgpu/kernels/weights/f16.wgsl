@@ -8,7 +8,7 @@ fn weightVector(row: u32, block: u32, i: u32) -> vec4<u32> { return weight[4u * 
 
 fn weightPart(words: vec4<u32>, i: u32) -> vec4<f32> {
   let pair = select(words.xy, words.zw, i == 1u);
-  return vec4<f32>(fromF16(pair.x & 0xffffu), fromF16(pair.x >> 16u), fromF16(pair.y & 0xffffu), fromF16(pair.y >> 16u));
+  return vec4<f32>(fromHalves(pair.x), fromHalves(pair.y));
 }
 
 fn weightTerms(row: u32, block: u32) -> vec2<f32> { return vec2<f32>(1.0, 0.0); }
