@@ -1,10 +1,10 @@
 // From a plan to dispatches: which kernel, on how many groups, with what.
 
 import {
-  type AttentionStateSpec,
   type FusedCommand,
   type FusedCommandOf,
   type Norm,
+  type PackedInputs,
   type Plan,
   type StateSpec,
   stepParts,
@@ -12,25 +12,24 @@ import {
   type Weight,
 } from "@jamba/core";
 import { addEmbed, addExperts, addGateUp, addMatmul, type CallWriter, matrixScratch, type Products } from "./calls-matrix.ts";
-import { flat, type PlannedCall } from "./dispatch.ts";
+import { attentionShape, chunkOf, convRun, endWords, leastShare, longestOf, nSharesOf, scanLanes } from "./cuts.ts";
+import { flat, type Groups, type PlannedCall } from "./dispatch.ts";
 import type { GpuBinding, GpuBuffer } from "./gpu.ts";
 import type { KernelKey } from "./kernels.ts";
-import type { LayerLayout, StateLayout } from "./layout.ts";
+import { type LayerLayout, roundUp, type StateLayout, stateLayout } from "./layout.ts";
 import type { GpuStates } from "./states.ts";
 import { bindingsOf, type GpuWeight } from "./weights.ts";
 
-/** Up to so many tokens are few. */
-const mostVectors = 4;
-
 /** Words that a command works in beside its operands. */
-export function scratchWords(command: FusedCommand, { layers }: StateSpec, products: Products): number {
+export function scratchWords(command: FusedCommand, states: StateSpec, products: Products): number {
   switch (command.op) {
     case "top":
       return 2 * command.k * command.logits.shape[0];
+    case "selectiveScan":
+      return endWords(command);
     case "attention": {
-      const { headDim } = layers[command.layer] as AttentionStateSpec;
-      const [L, columns] = command.q.shape;
-      return L * nSharesOf(L) * (columns / headDim) * (headDim + 2);
+      const layout = stateLayout(states).layers[command.layer] as LayerLayout & { kind: "attention" };
+      return attentionShape(command.q, layout, states.kvDtype).foundWords;
     }
     default:
       return matrixScratch(command, products);
@@ -38,8 +37,6 @@ export function scratchWords(command: FusedCommand, { layers }: StateSpec, produ
 }
 
 const sizeOf = ({ shape }: Tensor) => shape[0] * shape[1];
-/** Shares that the context of a token is split into: many where there are few tokens to keep a GPU busy. */
-const nSharesOf = (L: number) => (L <= mostVectors ? 16 : 1);
 /** Of kept values, which lie one after another. */
 export const wordsOf = (kept: Plan["kept"]) => kept.reduce((sum, { x }) => sum + sizeOf(x), 0);
 
@@ -54,8 +51,19 @@ export interface CallContext {
 /** The dispatches of a plan, in order. */
 export function callsOf(plan: Plan, context: CallContext): PlannedCall[] {
   const planner = new Planner(plan, context);
-  for (const [index, command] of plan.commands.entries()) planner.add(command, plan.scratch[index].offset);
+  for (let i = 0; i < plan.commands.length; i++) {
+    const [command, next] = [plan.commands[i], plan.commands[i + 1]];
+    if (command.op === "rmsNorm" && next?.op === "rmsNorm" && areTwins(command, next)) {
+      planner.addTwins(command, next);
+      i++;
+    } else planner.add(command, plan.scratch[i].offset);
+  }
   return planner.calls;
+}
+
+/** Norms of two parts of one value, such as B and C: none reads what the other writes, and that value's memory is no one else's yet. */
+function areTwins(a: FusedCommandOf<"rmsNorm">, b: FusedCommandOf<"rmsNorm">): boolean {
+  return a.x.buffer === b.x.buffer && a.x.shape[1] === b.x.shape[1] && a.eps === b.eps && b.out.buffer !== b.x.buffer;
 }
 
 /** Copies within segments, which are done before a step. */
@@ -150,20 +158,16 @@ class Planner {
         break;
       case "causalConv": {
         const { spec, conv } = this.#mamba(c.layer);
-        const params = { nSequences, dInner: spec.dInner, dConv: spec.dConv, out: this.#at(c.out), ...this.#view("x", c.x) };
+        const params = { dInner: spec.dInner, dConv: spec.dConv, out: this.#at(c.out), ...this.#view("x", c.x) };
         const own = { hasBias: +!!c.bias, slotWords: this.#layout.slotWords, window: conv };
         const buffers = { weight: this.#whole(c.weight), bias: this.#whole(c.bias) };
-        this.#call("causal-conv", { ...params, ...own }, flat(nSequences * spec.dInner), { buffers, pool: "slots" });
+        const groups = (inputs: PackedInputs): Groups => [Math.ceil(spec.dInner / 64), Math.ceil(longestOf(inputs) / convRun), nSequences];
+        this.#call("causal-conv", { ...params, ...own }, groups, { buffers, pool: "slots" });
         break;
       }
-      case "selectiveScan": {
-        const { spec, h } = this.#mamba(c.layer);
-        const params = { nSequences, dInner: spec.dInner, dState: spec.dState, out: this.#at(c.out), slotWords: this.#layout.slotWords, h };
-        const views = (["x", "z", "dt", "B", "C"] as const).map((name) => this.#view(name, c[name]));
-        const buffers = { A: this.#whole(c.A), D: this.#whole(c.D), dtBias: this.#whole(c.dtBias) };
-        this.#call("selective-scan", Object.assign(params, ...views), flat(nSequences * spec.dInner), { buffers, pool: "slots" });
+      case "selectiveScan":
+        this.#scan(c, scratch);
         break;
-      }
       case "attention":
         this.#attention(c, scratch);
         break;
@@ -211,9 +215,18 @@ class Planner {
     this.#call("read", { rows: x.shape[0], columns: x.shape[1], ...this.#view("x", x), ...to }, flat(sizeOf(x)));
   }
 
-  #norm(x: Tensor, { weight, eps }: Norm, out: number): void {
-    const params = { columns: x.shape[1], out, ...this.#view("x", x), eps };
-    this.#call("rms-norm", params, [x.shape[0], 1], { buffers: { weight: this.#whole(weight) } });
+  addTwins(a: FusedCommandOf<"rmsNorm">, b: FusedCommandOf<"rmsNorm">): void {
+    this.#op = "rmsNorm";
+    this.#norm(a.x, a, this.#at(a.out), b);
+  }
+
+  #norm(x: Tensor, { weight, eps }: Norm, out: number, second?: FusedCommandOf<"rmsNorm">): void {
+    const [rows, columns] = x.shape;
+    const params = { columns, eps, out, ...this.#view("x", x), secondOut: second ? this.#at(second.out) : 0 };
+    const seconds = second ? this.#view("secondX", second.x) : { secondX: 0, secondXStride: 0 };
+    const buffers = { weight: this.#whole(weight), secondWeight: this.#whole(second?.weight) };
+    const constants = { threads: columns > 256 ? 256 : 64 };
+    this.#call("rms-norm", { ...params, ...seconds }, [rows, second ? 2 : 1], { buffers, constants });
   }
 
   #swiglu(out: Tensor, gate: Record<string, number>, up: Record<string, number>): void {
@@ -221,19 +234,55 @@ class Planner {
     this.#call("swiglu", { rows, columns, out: this.#at(out), ...gate, ...up }, flat(rows * columns));
   }
 
+  #scan(c: FusedCommandOf<"selectiveScan">, scratch: number): void {
+    const { spec, h } = this.#mamba(c.layer);
+    const { nSequences } = this.#plan.step;
+    const chunk = chunkOf(c, nSequences);
+    const { dInner, dState } = spec;
+    const lanes = scanLanes(dState);
+    const params = { dInner, dState, out: this.#at(c.out), slotVectors: this.#layout.slotWords / 4, h: h / 4 };
+    const views = (["x", "z", "dt", "B", "C"] as const).map((name) => this.#view(name, c[name]));
+    const size = chunk ?? roundUp(Math.max(1, c.x.shape[0]), 16);
+    const places = { chunk: size, ends: scratch, sums: scratch + Math.ceil((2 * c.x.shape[0]) / size) * dInner * roundUp(dState, 4) };
+    const more = { buffers: { A: this.#whole(c.A), D: this.#whole(c.D), dtBias: this.#whole(c.dtBias) }, pool: "slots" as const };
+    for (const isFirstPass of chunk ? [1, 0] : [0]) {
+      const groups = (inputs: PackedInputs): Groups => [
+        Math.ceil((dInner * lanes) / 64),
+        Math.max(0, Math.ceil(longestOf(inputs) / size) - isFirstPass),
+        nSequences,
+      ];
+      this.#call("selective-scan", Object.assign({}, params, ...views, places), groups, { ...more, constants: { lanes, isFirstPass } });
+    }
+  }
+
   #attention({ q, k, v, layer, out }: FusedCommandOf<"attention">, found: number): void {
-    const { states } = this.#context;
-    const { spec, at, rowWords } = this.#layout.layers[layer] as LayerLayout & { kind: "attention" };
-    const { pageTokens, kvDtype } = states.spec;
-    const { nKvHeads, headDim } = spec;
+    const { pageTokens, kvDtype } = this.#context.states.spec;
+    const layout = this.#layout.layers[layer] as LayerLayout & { kind: "attention" };
+    const { nKvHeads, headDim } = layout.spec;
+    const rowVectors = layout.rowWords / 4;
+    const { nSequences } = this.#plan.step;
     const L = q.shape[0];
-    const [nHeads, nShares] = [q.shape[1] / headDim, nSharesOf(L)];
-    const pages = { pageTokens, rowVectors: rowWords / 4, pageVectors: this.#layout.pageWords / 4, layer: at / 4 };
+    const pages = { pageTokens, rowVectors, pageVectors: this.#layout.pageWords / 4, layer: layout.at / 4 };
     const more = { kv: kvDtype, pool: "pages" } as const;
     const append = { L, nKvHeads, headDim, ...pages, ...this.#view("k", k), ...this.#view("v", v) };
-    this.#call("append", append, flat((L * 2 * nKvHeads * rowWords) / 4), more);
-    const shares = { nHeads, nKvHeads, headDim, ...pages, ...this.#view("q", q), scale: 1 / Math.sqrt(headDim), found, nShares };
-    this.#call("attention", shares, [nHeads, L, nShares], more);
-    this.#call("attention-merge", { L, nHeads, headDim, found, nShares, ...this.#view("out", out) }, flat(sizeOf(out)));
+    this.#call("append", append, flat(L * 2 * nKvHeads * rowVectors), more);
+
+    const { mostTokens, mostShares, heads, blocks, quads } = attentionShape(q, layout, kvDtype);
+    // Steps of which each sequence has one token need no room for more.
+    const tokens = L > nSequences ? mostTokens : 1;
+    const nRows = roundUp(tokens * heads, 4);
+    const threads = Math.max(nRows > 16 ? 128 : 64, roundUp((quads * nRows) / 4, 32));
+    const nHeads = q.shape[1] / headDim;
+    const shares = { leastShare, mostShares, found };
+    const params = { nSequences, nHeads, nKvHeads, headDim, ...pages, ...this.#view("q", q), ...this.#view("out", out), tokens, ...shares };
+    const groups = (inputs: PackedInputs): Groups => [
+      nKvHeads * blocks,
+      Math.ceil(longestOf(inputs) / tokens),
+      nSequences * nSharesOf(inputs, mostShares),
+    ];
+    const constants = { nRows, heads, quads, threads };
+    this.#call("attention", { ...params, scale: 1 / Math.sqrt(headDim) }, groups, { ...more, constants });
+    const merged = { nHeads, headDim, ...this.#view("out", out), ...shares };
+    this.#call("attention-merge", merged, (inputs) => (nSharesOf(inputs, mostShares) > 1 ? [nHeads, L] : [0, 0]));
   }
 }

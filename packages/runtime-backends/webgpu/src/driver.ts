@@ -180,7 +180,7 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
     const keptBytes = 4 * wordsOf(programs.at(-1)!.plan?.kept ?? []);
     const outputBytes = inputs.outputs.reduce((sum, { byteLength }) => sum + byteLength, 0);
     const used = segmentsInUse(states, sequencesOf(inputs));
-    const words = withFirst(stepWords(inputs), used.pages[0]);
+    const words = withSegments(stepWords(inputs), used.pages);
     const { value: read, found } = scoped(this.gpu, () => {
       this.#need(this.#words, words.byteLength);
       this.#need(results, keptBytes + outputBytes);
@@ -225,11 +225,12 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   }
 }
 
-/** Behind the parts of a step, the first unit of the first segment of pages that it uses. */
-function withFirst(words: Int32Array, segment: Segment | undefined): Int32Array {
-  const all = new Int32Array(words.length + 1);
+/** Behind the parts of a step, the first units of the first and the last segment of pages that it uses. */
+function withSegments(words: Int32Array, segments: readonly Segment[]): Int32Array {
+  const all = new Int32Array(words.length + 2);
   all.set(words);
-  all[words.length] = segment?.first ?? 0;
+  all[words.length] = segments[0]?.first ?? 0;
+  all[words.length + 1] = segments.at(-1)?.first ?? 0;
   return all;
 }
 

@@ -134,8 +134,9 @@ const stepText = [
   ...stepParts.map((name, i) =>
     name === "tensors" ? `fn tensors(i: u32) -> u32 { return u32(step[${i}u + i]); }` : `fn ${name}() -> u32 { return u32(step[${i}]); }`,
   ),
-  "/** The first unit of the first segment of pages that the step uses; it stands behind all parts. */",
+  "/** Where the first units of the first and the last segment of pages stand that the step uses: behind all parts. */",
   "fn firstSegment() -> u32 { return u32(step[u32(step[0]) - 1u]); }",
+  "fn lastSegment() -> u32 { return firstSegment() + 1u; }",
 ].join("\n");
 
 /** What `stored` is, by its name in core. */

@@ -68,7 +68,7 @@ export function partsOf({ shape, dtype }: Pick<Weight, "shape" | "dtype">, mostB
   return { row, parts };
 }
 
-/** Where parts of a layer's state lie in a slot or a page, in words. */
+/** Where parts of a layer's state lie in a slot or a page, in words. Rows of h are filled up to vectors of 4. */
 export interface StateLayout {
   readonly slotWords: number;
   readonly pageWords: number;
@@ -86,10 +86,10 @@ export function stateLayout({ layers, pageTokens, kvDtype }: StateSpec): StateLa
   const placed = layers.map((spec): LayerLayout => {
     if (spec.kind === "mamba") {
       const { dInner, dState, dConv } = spec;
-      if (dState > 32 || dConv > 8) throw new ShapeError(`states: expected dState <= 32 and dConv <= 8, found ${JSON.stringify(spec)}`);
+      if (dState > 256 || dConv > 8) throw new ShapeError(`states: expected dState <= 256 and dConv <= 8, found ${JSON.stringify(spec)}`);
       const conv = slotWords;
       const h = conv + roundUp(dInner * (dConv - 1), 4);
-      slotWords = h + roundUp(dInner * dState, 4);
+      slotWords = h + dInner * roundUp(dState, 4);
       return { kind: "mamba", spec, conv, h };
     }
     if (spec.headDim > 256) throw new ShapeError(`states: expected headDim <= 256, found ${JSON.stringify(spec)}`);

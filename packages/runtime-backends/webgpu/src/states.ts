@@ -13,7 +13,7 @@ import {
 } from "@jamba/core";
 import type { GpuBuffer } from "./gpu.ts";
 import type { Place } from "./gpu-memory.ts";
-import { stateLayout } from "./layout.ts";
+import { roundUp, stateLayout } from "./layout.ts";
 import type { GpuProgram } from "./program.ts";
 
 /** What states need of their device. */
@@ -187,9 +187,10 @@ export class GpuStates implements DriverStates {
     const place = this.layout.layers[layer];
     if (place.kind === "mamba") {
       const { buffer, first } = this.slots.segmentOf(slot);
-      const size = 4 * shape[0] * shape[1];
+      const [rows, columns] = shape;
+      const rowBytes = 4 * (name === "conv" ? columns : roundUp(columns, 4));
       const at = (slot - first) * this.slots.unitBytes + 4 * (name === "conv" ? place.conv : place.h);
-      return { ranges: size > 0 ? [{ buffer, at, size }] : [], rowBytes: size, ownBytes: size };
+      return { ranges: rows * rowBytes > 0 ? [{ buffer, at, size: rows * rowBytes }] : [], rowBytes, ownBytes: 4 * columns };
     }
     const { pageTokens } = this.spec;
     const [nKvHeads, , headDim] = shape;
