@@ -27,7 +27,7 @@ export interface DeviceInfo {
   readonly chunkTokens: number;
   /** Slots and pages that are best made at a time. */
   readonly stateStep: { readonly slots: number; readonly pages: number };
-  /** Where an abort takes effect: between any two commands of a step, or not before the step's end. */
+  /** Where an abort takes effect: between commands of a step that takes long, or not before the step's end. */
   readonly interrupts: "commands" | "steps";
 }
 

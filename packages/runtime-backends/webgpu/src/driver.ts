@@ -22,8 +22,9 @@ import type { GpuBuffer, GpuDevice } from "./gpu.ts";
 import { GpuMemory, type Place } from "./gpu-memory.ts";
 import { Kernels } from "./kernels.ts";
 import { stateLayout } from "./layout.ts";
+import { Pace, type Rate } from "./pace.ts";
 import { Packer } from "./pack.ts";
-import { inOne, type Passes, Profile } from "./profile.ts";
+import { inOne, Profile } from "./profile.ts";
 import { GpuProgram } from "./program.ts";
 import { expectNone, scoped } from "./scoped.ts";
 import { copiesBetween, GpuStates, type Segment, type SegmentsInUse, segmentsInUse } from "./states.ts";
@@ -39,6 +40,9 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   readonly #words: Place;
   readonly #packer: Packer;
   readonly #profile?: Profile;
+  readonly #pace = new Pace();
+  /** Of the last steps of few and of many tokens. */
+  readonly #rates: Record<"few" | "many", Rate> = { few: {}, many: {} };
   /** Counts replaced buffers. */
   #generation = 0;
   #ended?: JambaError;
@@ -94,15 +98,17 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   }
 
   async copyStates(states: GpuStates, copies: PackedCopies): Promise<void> {
-    await this.#start([states.copier], states, { ...noInputs, copies }, 0);
+    await this.#start({ programs: [states.copier], states, inputs: { ...noInputs, copies }, turn: 0, isWanted: () => true });
   }
 
   async compile(plan: Plan, states: GpuStates, weightOf: (weight: Weight) => GpuWeight): Promise<GpuProgram> {
     if (plan.arenaBytes > this.#arena.buffer.size) {
       const [buffer] = await this.memory.allocate(`step of ${plan.step.L} tokens`, [plan.arenaBytes]);
-      // Another list may have brought a larger one meanwhile.
-      if (buffer.size > this.#arena.buffer.size) this.#replace(this.#arena, buffer);
-      else buffer.destroy();
+      // Not in the middle of a step, and another list may have brought a larger one meanwhile.
+      await this.memory.turns.take(async () => {
+        if (buffer.size > this.#arena.buffer.size) this.#replace(this.#arena, buffer);
+        else buffer.destroy();
+      });
     }
     return GpuProgram.open(
       this.kernels,
@@ -114,18 +120,20 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
 
   submit(program: GpuProgram, states: GpuStates, inputs: PackedInputs): Ticket {
     const turn = (states.steps++ % 2) as 0 | 1;
-    const done = this.#start([states.copier, program], states, inputs, turn);
-    const { buffer } = states.results[turn];
+    let isWanted = true;
+    const done = this.#start({ programs: [states.copier, program], states, inputs, turn, isWanted: () => isWanted });
     return {
       done,
       readKept: async (index, from, _, values) => {
         const { kept } = program.plan!;
         const at = wordsOf(kept.slice(0, index)) + from * kept[index].x.shape[1];
-        put(values, await this.memory.fetch([{ buffer, at: 4 * at, size: values.byteLength }]));
+        put(values, await this.memory.fetch(() => [{ buffer: states.results[turn].buffer, at: 4 * at, size: values.byteLength }]));
       },
       // The submit after the next one overwrites it.
       dropKept() {},
-      cancel() {},
+      cancel() {
+        isWanted = false;
+      },
     };
   }
 
@@ -152,6 +160,8 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   }
 
   async dispose(): Promise<void> {
+    // Whoever still waits for a turn hears that the device has ended.
+    await this.memory.turns.take(async () => undefined);
     for (const { buffer } of [this.#arena, this.#words]) buffer.destroy();
     this.#packer.release();
     this.memory.dispose();
@@ -174,34 +184,21 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
     if (bytes > place.buffer.size) this.#replace(place, this.memory.buffer(2 ** Math.ceil(Math.log2(bytes))));
   }
 
-  /** One submit, and one map if anything is read. */
-  async #start(programs: readonly GpuProgram[], states: GpuStates, inputs: PackedInputs, turn: 0 | 1): Promise<void> {
-    const results = states.results[turn];
-    const keptBytes = 4 * wordsOf(programs.at(-1)!.plan?.kept ?? []);
-    const outputBytes = inputs.outputs.reduce((sum, { byteLength }) => sum + byteLength, 0);
-    const used = segmentsInUse(states, sequencesOf(inputs));
-    const words = withSegments(stepWords(inputs), used.pages);
-    const { value: read, found } = scoped(this.gpu, () => {
-      this.#need(this.#words, words.byteLength);
-      this.#need(results, keptBytes + outputBytes);
-      this.memory.write(this.#words.buffer, 0, words);
-      const encoder = this.gpu.createCommandEncoder();
-      for (const pool of [states.slots, states.pages])
-        for (const { from, to } of copiesBetween(pool, inputs.copies[pool.name as "slots" | "pages"]))
-          encoder.copyBufferToBuffer(from.buffer, from.at, to.buffer, to.at, from.size);
-      const passes = this.#profile?.isOn ? this.#profile.begin(encoder) : inOne(encoder);
-      // Copies may be in any segment.
-      const all = { slots: states.slots.segments, pages: states.pages.segments };
-      for (const program of programs) this.#encode(passes, program, states, inputs, turn, program.plan ? used : all);
-      const measured = passes.end();
-      const staging = outputBytes > 0 ? this.memory.staging(outputBytes) : undefined;
-      if (staging) encoder.copyBufferToBuffer(results.buffer, keptBytes, staging, 0, outputBytes);
-      this.gpu.queue.submit([encoder.finish()]);
-      const read = staging ? this.memory.map(staging, outputBytes) : this.memory.settle(this.gpu.queue.onSubmittedWorkDone());
-      return Promise.all([read, measured?.()]);
-    });
-    const [bytes] = await read;
-    expectNone(await found);
+  /** One submit, or several of a long step; and one map if anything is read. */
+  async #start(asked: Asked): Promise<void> {
+    const { programs, states, inputs } = asked;
+    // The states may grow or shrink before its turn comes.
+    const step: Started = {
+      ...asked,
+      used: segmentsInUse(states, sequencesOf(inputs)),
+      all: { slots: [...states.slots.segments], pages: [...states.pages.segments] },
+      between: [states.slots, states.pages].flatMap((pool) => copiesBetween(pool, inputs.copies[pool.name as "slots" | "pages"])),
+    };
+    const submit = () => this.memory.turns.take(() => this.#submitAll(step));
+    const { pieces, found } = await programs.reduce((work, program) => () => program.use(work), submit)();
+    const ended = await Promise.all(pieces);
+    for (const error of found) expectNone(await error);
+    const bytes = ended.at(-1)?.[0];
     let at = 0;
     for (const values of inputs.outputs) {
       if (bytes) put(values, bytes, at);
@@ -209,21 +206,120 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
     }
   }
 
-  #encode(passes: Passes, program: GpuProgram, states: GpuStates, inputs: PackedInputs, turn: 0 | 1, used: SegmentsInUse): void {
-    const own = { arena: this.#arena, step: this.#words, results: states.results[turn] };
-    program.renew(`${this.#generation} ${states.generation}`);
-    for (const [i, { groups, kernel, pool, op }] of program.calls.entries()) {
-      const [x, y = 1, z = 1] = typeof groups === "function" ? groups(inputs) : groups;
-      if (x * y * z === 0) continue;
+  /** @throws an error if nobody wants the step any more: what was submitted of it runs to its end */
+  async #submitAll(step: Started): Promise<Submitted> {
+    const dispatches = step.programs.flatMap((program) => dispatchesOf(program, step.inputs));
+    const works = dispatches.map(({ work }) => work);
+    const { rate: known, plan } = step.programs.at(-1)!;
+    const like = this.#rates[plan && plan.step.L > 8 ? "many" : "few"];
+    const rates = [known, like];
+    const isShort = () => this.#pace.isShort(sumOf(works), known.ms ? known : like);
+    // Of a first step of few tokens nothing is known, and most devices are quick.
+    const isWhole = (like === this.#rates.few && !like.ms) || isShort();
+    const submitted: Submitted = { pieces: [], found: [] };
+    for (let at = 0; at < dispatches.length || at === 0; ) {
+      if (!isWhole) await this.#pace.room();
+      if (this.#ended) throw this.#ended;
+      if (!step.isWanted()) throw new Error("webgpu: expected a step that is wanted, found it cancelled");
+      const end = isWhole ? dispatches.length : this.#pace.endOf(works, at, known.ms ? known : like);
+      const work = sumOf(works.slice(at, end));
+      const { value: piece, found } = scoped(this.gpu, () => this.#submitPiece(step, dispatches, at, end));
+      this.#pace.add(piece, work, rates);
+      piece.catch(() => undefined); // whoever waits for the step hears of it
+      submitted.pieces.push(piece);
+      submitted.found.push(found);
+      if (end === at) break;
+      at = end;
+    }
+    return submitted;
+  }
+
+  /** Dispatches [from, to) of a step: before the first one its inputs, after the last one what it gives. */
+  #submitPiece(
+    { programs, states, inputs, turn, used, all, between }: Started,
+    dispatches: readonly Dispatch[],
+    from: number,
+    to: number,
+  ): Piece {
+    const results = states.results[turn];
+    const keptBytes = 4 * wordsOf(programs.at(-1)!.plan?.kept ?? []);
+    const outputBytes = inputs.outputs.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const encoder = this.gpu.createCommandEncoder();
+    if (from === 0) {
+      const words = withSegments(stepWords(inputs), used.pages);
+      this.#need(this.#words, words.byteLength);
+      this.#need(results, keptBytes + outputBytes);
+      this.memory.write(this.#words.buffer, 0, words);
+      for (const { from, to } of between) encoder.copyBufferToBuffer(from.buffer, from.at, to.buffer, to.at, from.size);
+      for (const program of programs) program.renew(`${this.#generation} ${states.generation}`);
+    }
+    const own = { arena: this.#arena, step: this.#words, results };
+    const passes = this.#profile?.isOn ? this.#profile.begin(encoder) : inOne(encoder);
+    for (let i = from; i < to; i++) {
+      const { program, index, groups } = dispatches[i];
+      const { kernel, pool, op } = program.calls[index];
       const pass = passes.next(op);
       pass.setPipeline(kernel.pipeline);
-      for (const segment of pool ? used[pool] : [undefined]) {
-        pass.setBindGroup(0, program.group(i, own, turn, segment));
-        pass.dispatchWorkgroups(x, y, z);
+      // Copies may be in any segment.
+      for (const segment of pool ? (program.plan ? used : all)[pool] : [undefined]) {
+        pass.setBindGroup(0, program.group(index, own, turn, segment));
+        pass.dispatchWorkgroups(...groups);
       }
     }
+    const measured = passes.end();
+    const staging = to === dispatches.length && outputBytes > 0 ? this.memory.staging(outputBytes) : undefined;
+    if (staging) encoder.copyBufferToBuffer(results.buffer, keptBytes, staging, 0, outputBytes);
+    this.gpu.queue.submit([encoder.finish()]);
+    const over = () => this.memory.settle(this.gpu.queue.onSubmittedWorkDone()).then(() => undefined);
+    const ended = staging ? this.memory.map(staging, outputBytes) : over();
+    return Promise.all([ended, measured?.()]);
   }
 }
+
+/** A step as it is asked for. */
+interface Asked {
+  readonly programs: readonly GpuProgram[];
+  readonly states: GpuStates;
+  readonly inputs: PackedInputs;
+  readonly turn: 0 | 1;
+  readonly isWanted: () => boolean;
+}
+
+/** With what the states were then. */
+interface Started extends Asked {
+  readonly used: SegmentsInUse;
+  readonly all: SegmentsInUse;
+  readonly between: ReturnType<typeof copiesBetween>;
+}
+
+/** What a piece gives in the end, if it is the last one and anything is read. */
+type Piece = Promise<[Uint8Array | undefined, unknown]>;
+
+interface Submitted {
+  readonly pieces: Piece[];
+  readonly found: Promise<Error | null>[];
+}
+
+interface Dispatch {
+  readonly program: GpuProgram;
+  readonly index: number;
+  readonly groups: readonly [x: number, y: number, z: number];
+  /** Groups of threads. */
+  readonly work: number;
+}
+
+/** What a program does for these inputs: calls that have nothing to do are left out. */
+function dispatchesOf(program: GpuProgram, inputs: PackedInputs): Dispatch[] {
+  const dispatches: Dispatch[] = [];
+  for (const [index, call] of program.calls.entries()) {
+    const [x, y = 1, z = 1] = typeof call.groups === "function" ? call.groups(inputs) : call.groups;
+    const work = x * y * z;
+    if (work > 0) dispatches.push({ program, index, groups: [x, y, z], work });
+  }
+  return dispatches;
+}
+
+const sumOf = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
 
 /** Behind the parts of a step, the first units of the first and the last segment of pages that it uses. */
 function withSegments(words: Int32Array, segments: readonly Segment[]): Int32Array {

@@ -4,6 +4,7 @@ import { JambaError } from "@jamba/core";
 import { type GpuBuffer, type GpuDevice, usage } from "./gpu.ts";
 import { expectNone, failure, scoped } from "./scoped.ts";
 import type { Range, StateMemory } from "./states.ts";
+import { Turns } from "./turns.ts";
 
 /** A buffer that may be replaced by a larger one. */
 export interface Place {
@@ -13,8 +14,14 @@ export interface Place {
 export class GpuMemory implements StateMemory {
   /** Bound where a kernel needs nothing. */
   readonly none: GpuBuffer;
+  /** Steps, copies, and reads and writes of states take them. */
+  readonly turns = new Turns();
   /** Those that nobody maps, by size. */
   readonly #staging = new Map<number, GpuBuffer[]>();
+
+  readonly #mapped = new Set<GpuBuffer>();
+  /** Lets go of what was made with this memory and has no other owner. */
+  readonly atEnd: (() => void)[] = [];
 
   /** @param ended why nothing can be had any more, if so */
   constructor(
@@ -49,26 +56,33 @@ export class GpuMemory implements StateMemory {
     if (sizes.some((size) => size > most)) throw outOf(`buffers of at most ${most} bytes`);
     const { value: buffers, found } = scoped(this.gpu, () => sizes.map((size) => this.buffer(size)));
     const error = await found;
-    if (!error) return buffers;
+    const ended = this.ended();
+    if (!error && !ended) return buffers;
     for (const buffer of buffers) buffer.destroy();
-    throw outOf(error.message, error);
+    throw ended ?? outOf(error!.message, error!);
   }
 
-  async fetch(ranges: readonly Range[]): Promise<Uint8Array> {
-    const size = ranges.reduce((sum, range) => sum + range.size, 0);
-    if (size === 0) return new Uint8Array(0);
-    const { value: staging, found } = scoped(this.gpu, () => {
-      const staging = this.staging(size);
-      const encoder = this.gpu.createCommandEncoder();
-      let to = 0;
-      for (const { buffer, at, size } of ranges) {
-        encoder.copyBufferToBuffer(buffer, at, staging, to, size);
-        to += size;
-      }
-      this.gpu.queue.submit([encoder.finish()]);
-      return staging;
+  async fetch(rangesOf: () => readonly Range[]): Promise<Uint8Array> {
+    const { staging, size, found } = await this.turns.take(async () => {
+      const ended = this.ended();
+      if (ended) throw ended;
+      const ranges = rangesOf();
+      const size = ranges.reduce((sum, range) => sum + range.size, 0);
+      const { value: staging, found } = scoped(this.gpu, () => {
+        if (size === 0) return undefined;
+        const staging = this.staging(size);
+        const encoder = this.gpu.createCommandEncoder();
+        let to = 0;
+        for (const { buffer, at, size } of ranges) {
+          encoder.copyBufferToBuffer(buffer, at, staging, to, size);
+          to += size;
+        }
+        this.gpu.queue.submit([encoder.finish()]);
+        return staging;
+      });
+      return { staging, size, found };
     });
-    const data = await this.map(staging, size);
+    const data = staging ? await this.map(staging, size) : new Uint8Array(0);
     expectNone(await found);
     return data;
   }
@@ -80,7 +94,15 @@ export class GpuMemory implements StateMemory {
   }
 
   async map(staging: GpuBuffer, size: number): Promise<Uint8Array> {
-    await this.settle(staging.mapAsync(1, 0, size));
+    this.#mapped.add(staging);
+    try {
+      await this.settle(staging.mapAsync(1, 0, size));
+    } catch (error) {
+      staging.destroy();
+      throw error;
+    } finally {
+      this.#mapped.delete(staging);
+    }
     const data = new Uint8Array(staging.getMappedRange(0, size)).slice();
     staging.unmap();
     const others = this.#staging.get(staging.size);
@@ -103,6 +125,8 @@ export class GpuMemory implements StateMemory {
   }
 
   dispose(): void {
+    for (const end of this.atEnd) end();
+    for (const buffer of this.#mapped) buffer.destroy();
     for (const buffers of this.#staging.values()) for (const buffer of buffers) buffer.destroy();
     this.none.destroy();
   }

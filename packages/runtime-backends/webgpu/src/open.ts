@@ -77,7 +77,8 @@ function deviceInfo(gpu: GpuDevice, features: readonly UsefulFeature[]): DeviceI
     kvDtypes: ["f16", "bf16", "f32"],
     chunkTokens: 256,
     stateStep: { slots: 4, pages: 64 },
-    interrupts: "steps",
+    // Of long steps, once the two pieces that are under way have ended.
+    interrupts: "commands",
   };
 }
 

@@ -70,8 +70,9 @@ export class Profile {
   }
 
   async #add(ops: readonly string[], staging: GpuBuffer, used: readonly (GpuQuerySet | GpuBuffer)[]): Promise<void> {
-    const { buffer } = await this.memory.map(staging, 16 * ops.length);
-    for (const one of used) one.destroy();
+    const { buffer } = await this.memory.map(staging, 16 * ops.length).finally(() => {
+      for (const one of used) one.destroy();
+    });
     const nanoseconds = new BigUint64Array(buffer);
     for (const [i, op] of ops.entries()) {
       const time = this.#times.get(op) ?? { ms: 0, calls: 0 };

@@ -5,6 +5,7 @@ import type { PlannedCall } from "./dispatch.ts";
 import type { GpuBinding, GpuBuffer } from "./gpu.ts";
 import type { GpuMemory, Place } from "./gpu-memory.ts";
 import type { Kernel, Kernels } from "./kernels.ts";
+import type { Rate } from "./pace.ts";
 import { expectNone, scoped } from "./scoped.ts";
 import type { Segment } from "./states.ts";
 
@@ -16,15 +17,22 @@ export interface Call extends PlannedCall {
 const paramBytes = 256;
 
 export class GpuProgram implements DriverProgram {
-  readonly #groups = new Map<string, object>();
+  /** Of its last run: how long a group of threads takes. */
+  readonly rate: Rate = {};
+  /** By call and turn, then by segment. */
+  #groups: Map<Segment | undefined, object>[] = [];
   #version = "";
+  #users = 0;
+  #isReleased = false;
 
   private constructor(
     readonly memory: GpuMemory,
     readonly calls: readonly Call[],
     readonly params: GpuBuffer,
     readonly plan: Plan | undefined,
-  ) {}
+  ) {
+    this.renew("new");
+  }
 
   static async open(kernels: Kernels, memory: GpuMemory, planned: readonly PlannedCall[], plan?: Plan): Promise<GpuProgram> {
     const compiled = await Promise.all(planned.map(({ key }) => kernels.get(key)));
@@ -38,14 +46,14 @@ export class GpuProgram implements DriverProgram {
 
   /** Bind groups name buffers: those made at another version are of no use. */
   renew(version: string): void {
-    if (version !== this.#version) this.#groups.clear();
+    if (version !== this.#version) this.#groups = this.calls.flatMap(() => [new Map(), new Map()]);
     this.#version = version;
   }
 
   /** What a call binds, in one segment of its pool if it has one. */
   group(index: number, own: Readonly<Record<string, Place>>, turn: number, segment: Segment | undefined): object {
-    const id = `${index} ${turn} ${segment?.first}`;
-    const known = this.#groups.get(id);
+    const groups = this.#groups[2 * index + turn];
+    const known = groups.get(segment);
     if (known) return known;
     const { kernel, buffers } = this.calls[index];
     const given: Readonly<Record<string, GpuBinding>> = {
@@ -59,12 +67,28 @@ export class GpuProgram implements DriverProgram {
       return { binding: at, resource: { buffer, offset, size } };
     });
     const group = this.memory.gpu.createBindGroup({ label: kernel.name, layout: kernel.layout, entries });
-    this.#groups.set(id, group);
+    groups.set(segment, group);
     return group;
   }
 
+  /** While a step waits that uses it, its parameters stay. */
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    this.#users++;
+    try {
+      return await work();
+    } finally {
+      this.#users--;
+      this.#letGo();
+    }
+  }
+
   release(): void {
-    this.params.destroy();
+    this.#isReleased = true;
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    if (this.#isReleased && this.#users === 0) this.params.destroy();
   }
 }
 

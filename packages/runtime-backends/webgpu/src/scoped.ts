@@ -10,7 +10,9 @@ export function scoped<T>(gpu: GpuDevice, work: () => T): { readonly value: T; r
   try {
     const value = work();
     errors = Promise.all([gpu.popErrorScope(), gpu.popErrorScope()]);
-    return { value, found: errors.then((found) => found.find((error) => error) ?? null) };
+    const found = errors.then((found) => found.find((error) => error) ?? null);
+    found.catch(() => undefined); // a device that is gone may have none to tell
+    return { value, found };
   } finally {
     // Scopes are a stack: one that is left open would take the errors of others.
     if (!errors) for (let i = 0; i < 2; i++) gpu.popErrorScope().catch(() => undefined);

@@ -15,6 +15,7 @@ import type { GpuBuffer } from "./gpu.ts";
 import type { Place } from "./gpu-memory.ts";
 import { roundUp, stateLayout } from "./layout.ts";
 import type { GpuProgram } from "./program.ts";
+import type { Turns } from "./turns.ts";
 
 /** What states need of their device. */
 export interface StateMemory {
@@ -24,7 +25,8 @@ export interface StateMemory {
   uniform(words: Uint32Array): GpuBuffer;
   write(buffer: GpuBuffer, at: number, words: Uint8Array): void;
   /** Ranges one after another, as they are after what was submitted before. */
-  fetch(ranges: readonly Range[]): Promise<Uint8Array>;
+  fetch(rangesOf: () => readonly Range[]): Promise<Uint8Array>;
+  readonly turns: Turns;
 }
 
 export interface Range {
@@ -83,12 +85,12 @@ export class Pool {
     return this.segments.find(({ first, count }) => unit >= first && unit < first + count)!;
   }
 
-  shrink(count: number): void {
-    for (let last = this.segments.at(-1); last && last.first >= count; last = this.segments.at(-1)) {
-      release(last);
-      this.segments.pop();
-    }
+  /** @returns segments that it has no more */
+  shrink(count: number): Segment[] {
+    const gone: Segment[] = [];
+    for (let last = this.segments.at(-1); last && last.first >= count; last = this.segments.at(-1)) gone.push(this.segments.pop()!);
     this.count = Math.min(this.count, this.capacity);
+    return gone;
   }
 }
 
@@ -146,19 +148,20 @@ export class GpuStates implements DriverStates {
     this.slots.count = Math.max(this.slots.count, nSlots);
     this.pages.count = Math.max(this.pages.count, nPages);
     this.generation++;
-    if (this.#released) this.release();
+    if (this.#released) await this.release();
   }
 
   shrink(nSlots: number, nPages: number): void {
-    this.slots.shrink(nSlots);
-    this.pages.shrink(nPages);
+    const gone = [...this.slots.shrink(nSlots), ...this.pages.shrink(nPages)];
     this.generation++;
+    // A step that was submitted may still wait to be encoded with them.
+    void this.memory.turns.take(async () => gone.forEach(release));
   }
 
   async readPart(address: StateAddress, part: Omit<StatePart, "bytes">): Promise<Uint8Array> {
     if (address.seen === 0) return new Uint8Array(partBytes(part));
     const { ranges, rowBytes, ownBytes } = this.#ranges(address, part);
-    const bytes = await this.memory.fetch(ranges);
+    const bytes = await this.memory.fetch(() => ranges);
     if (rowBytes === ownBytes) return bytes;
     const rows = new Uint8Array((bytes.length / rowBytes) * ownBytes);
     for (let r = 0; r * rowBytes < bytes.length; r++) rows.set(bytes.subarray(r * rowBytes, r * rowBytes + ownBytes), r * ownBytes);
@@ -168,18 +171,24 @@ export class GpuStates implements DriverStates {
   async writePart(address: StateAddress, { bytes, ...part }: StatePart): Promise<void> {
     const { ranges, rowBytes, ownBytes } = this.#ranges(address, part);
     let from = 0;
+    const written: { buffer: GpuBuffer; at: number; rows: Uint8Array }[] = [];
     for (const { buffer, at, size } of ranges) {
       const rows = new Uint8Array(size);
       for (let r = 0; r * rowBytes < size; r++, from += ownBytes) rows.set(bytes.subarray(from, from + ownBytes), r * rowBytes);
-      this.memory.write(buffer, at, rows);
+      written.push({ buffer, at, rows });
     }
+    await this.memory.turns.take(async () => {
+      for (const { buffer, at, rows } of written) this.memory.write(buffer, at, rows);
+    });
   }
 
-  release(): void {
+  release(): Promise<void> {
     this.#released = true;
     this.shrink(0, 0);
-    for (const { buffer } of this.results) buffer.destroy();
     this.copier.release();
+    return this.memory.turns.take(async () => {
+      for (const { buffer } of this.results) buffer.destroy();
+    });
   }
 
   /** Where the rows of a part lie, in its order, each with what fills it up: of keys and values each head's run in each page. */

@@ -15,7 +15,7 @@ export function keepsHalves(gpu: GpuDevice): Promise<boolean> {
       { key: { name: "probe-halves" }, params: { halves: 0x83ff0001 }, buffers: {}, groups: [1, 1], op: "probe" },
     ]);
     await run();
-    const { buffer } = await memory.fetch([{ buffer: memory.none, at: 0, size: 8 }]);
+    const { buffer } = await memory.fetch(() => [{ buffer: memory.none, at: 0, size: 8 }]);
     const [low, high] = new Float32Array(buffer);
     return low === 2 ** -24 && high === -1023 * 2 ** -24;
   });
@@ -120,6 +120,7 @@ async function opened(
 ): Promise<() => Promise<void>> {
   const none = { buffer: memory.none };
   const program = await GpuProgram.open(kernels, memory, calls);
+  memory.atEnd.push(() => program.release());
   return async () => {
     const encoder = gpu.createCommandEncoder();
     const pass = encoder.beginComputePass();

@@ -41,8 +41,12 @@ export class GpuWeight implements DriverWeight {
     return this.parts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   }
 
-  pack(from: number, to: number, bytes: Uint8Array, stored: StoredDtype): Promise<void> {
-    return this.packer.pack(this, { from, to, bytes }, stored);
+  async pack(from: number, to: number, bytes: Uint8Array, stored: StoredDtype): Promise<void> {
+    try {
+      await this.packer.pack(this, { from, to, bytes }, stored);
+    } catch (error) {
+      throw this.packer.memory.ended() ?? error;
+    }
   }
 
   release(): void {
