@@ -37,5 +37,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
   }
   let scale = 1.0 / sqrt(sums[0] / f32(p.columns) + p.eps);
-  for (var i = l; i < p.columns; i += threads) { arena[out + i] = arena[x + i] * scale * select(weight[i], secondWeight[i], isSecond); }
+  for (var i = l; i < p.columns; i += threads) {
+    var w = weight[i];
+    if (isSecond) { w = secondWeight[i]; }
+    arena[out + i] = arena[x + i] * scale * w;
+  }
 }
