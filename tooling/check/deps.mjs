@@ -66,9 +66,6 @@ const allowed = {
     "node-addon-api": "headers to build the kernels with where no build came along",
     "node-api-headers": "the same",
   },
-  "@jamba/backend-webgpu": {
-    webgpu: "Dawn for Node, an optional peer: pages have WebGPU themselves",
-  },
   jamba: {
     "@standard-schema/spec": "types alone: what zod, valibot and the others agree on",
     "fastest-levenshtein": "how far a mistyped name is from the known ones",

@@ -13,7 +13,10 @@ export const convRun = 8;
 export const leastShare = 128;
 const busyGroups = 512;
 
-/** How attention is cut: into groups that have all query heads of a key-value head where they fit, of some tokens, and a share of the context. */
+/**
+ * How attention is cut: into groups that have all query heads of a key-value head where they fit, of as many tokens as fit, and a share of
+ * the context. Tokens do not follow the step's: each count is a kernel to compile.
+ */
 export function attentionShape(
   q: Tensor,
   { spec: { nKvHeads, headDim }, rowWords }: LayerLayout & { kind: "attention" },
@@ -26,7 +29,7 @@ export function attentionShape(
   const mostRows = Math.min(32, 4 * Math.floor((16384 - 256) / (64 * quads + 1168)), 4 * Math.floor(256 / quads));
   const blocks = Math.ceil(perKvHead / mostRows);
   const heads = Math.ceil(perKvHead / blocks);
-  const mostTokens = Math.max(1, Math.min(L, Math.floor(mostRows / heads)));
+  const mostTokens = Math.max(1, Math.floor(mostRows / heads));
   const nGroups = nKvHeads * blocks * Math.ceil(L / mostTokens);
   const mostShares = Math.min(128, Math.max(1, Math.floor(busyGroups / Math.max(1, nGroups))));
   return { mostTokens, mostShares, heads, blocks, quads, foundWords: L * nHeads * mostShares * (headDim + 2) };

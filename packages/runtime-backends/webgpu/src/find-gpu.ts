@@ -54,7 +54,8 @@ async function dawnUrl(): Promise<string | undefined> {
   const { createRequire } = await fromNode<typeof import("node:module")>("node:module");
   const { join } = await fromNode<typeof import("node:path")>("node:path");
   const { pathToFileURL } = await fromNode<typeof import("node:url")>("node:url");
-  // Beside this package, or else beside the program that uses it: a bundle in CommonJS has no URL.
+  // Beside this package, or else beside the program that uses it: a bundle in CommonJS has no URL, and no package manager puts it here,
+  // since it is no dependency: who has no GPU would fetch it for nothing.
   for (const from of [import.meta.url, process.argv[1], join(process.cwd(), "package.json")]) {
     try {
       return pathToFileURL(createRequire(from).resolve("webgpu")).href;
