@@ -6,6 +6,10 @@ import { embedded } from "./tooling/tsup/embedded.mjs";
 // Sources are tested, not builds: the `source` condition resolves workspace packages to their src/.
 const conditions = ["source", "import", "module", "default"];
 
+// pnpm's scripts put all packages of the workspace where the programs that tests start would find them, and users' programs do not.
+// biome-ignore lint/suspicious/noUndeclaredEnvVars: it is taken away, not read
+delete process.env.NODE_PATH;
+
 export default defineConfig({
   plugins: [embedded],
   resolve: { conditions },
