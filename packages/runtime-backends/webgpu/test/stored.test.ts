@@ -40,8 +40,8 @@ onAdapter(({ gpu }) => {
           const bytes = randomBlocks(from, rows * blocks, rows);
           const found = await heldValues(storedSource(from, [rows, blocks * values], bytes), to, await open());
           // A product and a sum may be rounded once here and twice there.
-        const rounding = from === "q4_k" ? 1e-6 : 0;
-        const bound = mostLost(from, to) * (rows < 40 ? 2 : 1) + (mostLost(from, to) > 0 ? (wider[to] ?? 0) : rounding);
+          const rounding = from === "q4_k" ? 1e-6 : 0;
+          const bound = mostLost(from, to) * (rows < 40 ? 2 : 1) + (mostLost(from, to) > 0 ? (wider[to] ?? 0) : rounding);
           expect(lossOf(found, decodeStored(bytes, from)), `${rows} rows of ${blocks} blocks`).toBeLessThanOrEqual(bound);
         }
       },
