@@ -179,9 +179,18 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
     this.#generation++;
   }
 
-  /** With room for what grows a little each step. */
+  /**
+   * With room for what grows a little each step.
+   * @throws JambaError OUT_OF_MEMORY for more than a binding holds, with nothing changed
+   */
   #need(place: Place, bytes: number): void {
-    if (bytes > place.buffer.size) this.#replace(place, this.memory.buffer(2 ** Math.ceil(Math.log2(bytes))));
+    const { mostArenaBytes } = this.lowering;
+    if (bytes > mostArenaBytes)
+      throw new JambaError(
+        "OUT_OF_MEMORY",
+        `step: expected at most ${mostArenaBytes} bytes to keep and to read, found ${bytes}; read fewer tokens at a time`,
+      );
+    if (bytes > place.buffer.size) this.#replace(place, this.memory.buffer(Math.min(mostArenaBytes, 2 ** Math.ceil(Math.log2(bytes)))));
   }
 
   /** One submit, or several of a long step; and one map if anything is read. */

@@ -1,6 +1,6 @@
 // What WebGPU finds wrong, which it tells later or nobody.
 
-import { BackendError } from "@jamba/core";
+import { BackendError, JambaError } from "@jamba/core";
 import type { GpuDevice } from "./gpu.ts";
 
 /** Does `work`; `found` is the first of its errors. */
@@ -19,10 +19,15 @@ export function scoped<T>(gpu: GpuDevice, work: () => T): { readonly value: T; r
   }
 }
 
-export const failure = (cause: unknown): BackendError =>
-  new BackendError(`webgpu: the device failed: ${(cause as Error).message}`, { cause });
+/** With the code OUT_OF_MEMORY where that is what was found. */
+export function failure(cause: unknown): JambaError {
+  const { message } = cause as Error;
+  if ((cause as Error).constructor.name === "GPUOutOfMemoryError")
+    return new JambaError("OUT_OF_MEMORY", `webgpu: expected room on the device, found: ${message}`, { cause });
+  return new BackendError(`webgpu: the device failed: ${message}`, { cause });
+}
 
-/** @throws BackendError */
+/** @throws JambaError BACKEND or OUT_OF_MEMORY */
 export function expectNone(error: Error | null): void {
   if (error) throw failure(error);
 }

@@ -85,7 +85,7 @@ export async function spiedDevice({ gpu }: FoundAdapter, requiredFeatures: reado
 }
 
 /** The same object with some methods of its own. */
-function over<T extends object>(object: T, methods: Partial<T>): T {
+export function over<T extends object>(object: T, methods: Partial<T>): T {
   return new Proxy(object, {
     get(target, key) {
       const value = methods[key as keyof T] ?? target[key as keyof T];
