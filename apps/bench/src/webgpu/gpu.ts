@@ -6,7 +6,7 @@ export interface Gpu {
 }
 
 export interface Adapter {
-  readonly info: Readonly<Record<string, string | number | boolean>>;
+  readonly info: Readonly<Record<"vendor" | "architecture" | "device" | "description", string>>;
   readonly features: Iterable<string>;
   readonly limits: Readonly<Record<string, number>>;
   requestDevice(): Promise<Device>;

@@ -1,6 +1,6 @@
 // All that is measured of one adapter, in a page or in Node.
 
-import { openWebGpuBackend } from "@jamba/backend-webgpu";
+import { isSoftware, openWebGpuBackend } from "@jamba/backend-webgpu";
 import { cases, findMismatch } from "@jamba/conformance";
 import type { Backend, FloatDtype, WeightDtype } from "@jamba/core";
 import { measureCopy } from "./copy.ts";
@@ -56,7 +56,7 @@ export async function measureGpu(gpu: Gpu, { agent, parts, log }: MeasureOptions
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new Error("WebGPU: expected an adapter, found none");
   const info = plain<string | number | boolean>(adapter.info);
-  const isSmall = isSoftware(info);
+  const isSmall = isSoftware(adapter.info);
   const works = isSmall ? small : full;
   const failures: string[] = [];
   /** What fails is told, and the rest goes on. */
@@ -101,13 +101,6 @@ export async function measureGpu(gpu: Gpu, { agent, parts, log }: MeasureOptions
     models,
     failures,
   };
-}
-
-/** A processor that plays a GPU. */
-function isSoftware(info: Readonly<Record<string, unknown>>): boolean {
-  return (
-    info.isFallbackAdapter === true || /swiftshader|llvmpipe|lavapipe/i.test(`${info.architecture} ${info.device} ${info.description}`)
-  );
 }
 
 const order: readonly WeightDtype[] = ["q4", "q4_k", "q4_1", "q8", "f16", "bf16", "f32"];

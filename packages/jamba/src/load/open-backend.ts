@@ -41,7 +41,7 @@ const entries: readonly Entry[] = [
     open: async () => (await import("@jamba/backend-webgpu")).openWebGpuBackend(),
     // Where no GPU answers nothing is passed over; who asks for threads wants processors.
     isExpected: async ({ threads, packs }) =>
-      threads === undefined && !packs && mayHaveGpu() && (await import("@jamba/backend-webgpu")).hasRealGpu(),
+      threads === undefined && !packs && (await mayHaveGpu()) && (await import("@jamba/backend-webgpu")).hasRealGpu(),
     expectFit: (device, { dtype = "auto", kvDtype }) => {
       expectDtype(dtype, device);
       expectKvDtype(kvDtype, device);
@@ -119,9 +119,12 @@ async function expectFits(opened: Backend, expectFit: () => void): Promise<void>
   }
 }
 
-/** Without loading anything: pages of browsers that have no WebGPU fetch none of it. */
-function mayHaveGpu(): boolean {
-  return hasNode() || (globalThis.navigator as { gpu?: object } | undefined)?.gpu !== undefined;
+/** Without loading anything: pages whose browser gives no adapter fetch none of it. */
+async function mayHaveGpu(): Promise<boolean> {
+  if (hasNode()) return true;
+  const page = globalThis.navigator as { gpu?: { requestAdapter(options: object): Promise<object | null> } } | undefined;
+  const adapter = await page?.gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
+  return !!adapter;
 }
 
 function reasonOf(error: unknown): string {

@@ -37,6 +37,8 @@ export function isSoftware(info: GpuAdapterInfo | undefined): boolean {
   );
 }
 
+const broken = (cause: unknown) => `webgpu: expected the npm package webgpu to load, found: ${(cause as Error).message}`;
+
 async function openDawn(): Promise<Gpu | undefined> {
   const found = await dawnUrl();
   if (!found) return undefined;
@@ -45,7 +47,7 @@ async function openDawn(): Promise<Gpu | undefined> {
     Object.assign(globalThis, globals);
     return create([]);
   } catch (cause) {
-    throw new BackendError(`webgpu: expected the npm package webgpu to load, found: ${(cause as Error).message}`, { cause });
+    throw new BackendError(broken(cause), { cause });
   }
 }
 
@@ -57,9 +59,12 @@ async function dawnUrl(): Promise<string | undefined> {
   // Beside this package, or else beside the program that uses it: a bundle in CommonJS has no URL, and no package manager puts it here,
   // since it is no dependency: who has no GPU would fetch it for nothing.
   for (const from of [import.meta.url, process.argv[1], join(process.cwd(), "package.json")]) {
+    if (!from) continue;
     try {
       return pathToFileURL(createRequire(from).resolve("webgpu")).href;
-    } catch {} // not there
+    } catch (cause) {
+      if ((cause as { code?: string }).code !== "MODULE_NOT_FOUND") throw new BackendError(broken(cause), { cause });
+    }
   }
   return undefined;
 }
