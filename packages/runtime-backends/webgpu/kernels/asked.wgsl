@@ -1,4 +1,4 @@
-// Logits of the ids that were asked for, row by row.
+// Logits [nRows, vocabSize] of the ids that were asked for, row by row.
 
 struct Params { logits: u32, stride: u32, first: u32, output: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

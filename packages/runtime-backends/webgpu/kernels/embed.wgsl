@@ -1,4 +1,4 @@
-// out[t] = table[ids[t]]; a part of the table serves the ids that it has.
+// out[t] = table[ids[t]]: out [L, dModel], table [vocabSize, dModel] in any dtype; a part of the table serves the ids that it has.
 
 struct Params { L: u32, columns: u32, blocks: u32, out: u32, firstRow: u32, rows: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

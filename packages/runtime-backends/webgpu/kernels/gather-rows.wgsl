@@ -1,4 +1,4 @@
-// out[i] = x[rows[i]]
+// out[i] = x[rows[i]]: x [L, columns], out [nRows, columns]
 
 struct Params { nRows: u32, columns: u32, out: u32, x: u32, xStride: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

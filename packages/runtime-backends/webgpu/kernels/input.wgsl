@@ -1,4 +1,4 @@
-// A value that came with the step goes into the arena.
+// A value that came with the step goes into the arena, dense: out [words].
 
 struct Params { words: u32, out: u32, tensor: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

@@ -1,4 +1,4 @@
-// x as bytes, a scale for each block of 32: x = scale · byte. A thread has four values, a group eight blocks of one row.
+// x [L, columns] as bytes, a scale for each block of 32: x = scale · byte. A thread has four values, a group eight blocks of one row.
 
 struct Params { columns: u32, blocks: u32, x: u32, xStride: u32, bytes: u32, scales: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

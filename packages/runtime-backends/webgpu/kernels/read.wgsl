@@ -1,4 +1,4 @@
-// A value of the arena goes to the results, dense. Where the results of a step start only the step knows; those that are kept stand first.
+// A value of the arena, x [rows, columns], goes to the results, dense. Where the results of a step start only the step knows; those that are kept stand first.
 
 struct Params { rows: u32, columns: u32, x: u32, xStride: u32, first: u32, isOutput: u32, output: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

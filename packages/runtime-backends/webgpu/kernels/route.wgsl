@@ -1,4 +1,5 @@
-// The nActive largest logits of a token, ties to the lower expert, and their shares of the softmax over all of them: they do not sum to 1.
+// Of logits [L, nExperts] the nActive largest of a token, ties to the lower expert, and their shares of the softmax over all of them, which do
+// not sum to 1: experts, weights [L, nActive].
 
 struct Params { L: u32, nExperts: u32, nActive: u32, logits: u32, stride: u32, experts: u32, weights: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

@@ -1,4 +1,4 @@
-// out = silu(gate) · up
+// out = silu(gate) · up, each [L, dFf]
 
 struct Params { rows: u32, columns: u32, out: u32, gate: u32, gateStride: u32, up: u32, upStride: u32 }
 @group(0) @binding(0) var<uniform> p: Params;

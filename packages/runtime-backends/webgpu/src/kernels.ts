@@ -25,11 +25,13 @@ import matmulBytes from "../kernels/matmul-bytes.wgsl";
 import matvec from "../kernels/matvec.wgsl";
 import matvecFew from "../kernels/matvec-few.wgsl";
 import packHalves from "../kernels/pack/halves.wgsl";
+import packPairs from "../kernels/pack/pairs.wgsl";
 import packQ4 from "../kernels/pack/q4.wgsl";
 import packQ4_1 from "../kernels/pack/q4_1.wgsl";
 import packQ4_k from "../kernels/pack/q4_k.wgsl";
 import packQ8 from "../kernels/pack/q8.wgsl";
 import raw from "../kernels/pack/raw.wgsl";
+import packRows from "../kernels/pack/rows.wgsl";
 import normOnTheWay from "../kernels/parts/norm.wgsl";
 import sweep from "../kernels/parts/sweep.wgsl";
 import tile from "../kernels/parts/tile.wgsl";
@@ -71,11 +73,11 @@ const texts = {
   "matmul-bytes": matmulBytes + tile,
   matvec: matvec + sweep + normOnTheWay,
   "matvec-few": matvecFew,
-  "pack-halves": packHalves,
-  "pack-q4": packQ4,
-  "pack-q4_1": packQ4_1,
-  "pack-q4_k": packQ4_k,
-  "pack-q8": packQ8,
+  "pack-halves": packHalves + packRows,
+  "pack-q4": packQ4 + packRows + packPairs,
+  "pack-q4_1": packQ4_1 + packRows,
+  "pack-q4_k": packQ4_k + packRows,
+  "pack-q8": packQ8 + packRows + packPairs,
   "probe-halves": probeHalves,
   quantise,
   read,

@@ -66,7 +66,7 @@ function deviceInfo(gpu: GpuDevice, features: readonly UsefulFeature[]): DeviceI
     kind: "webgpu",
     name: nameOf(info),
     numerics: "webgpu-1",
-    features: [`WGSL kernels${features.length > 0 ? ` with ${features.join(", ")}` : ""}`],
+    features: [`WGSL kernels${features.length > 0 ? ` with ${features.join(", ")}` : ""}`, "tested on adapters in software only"],
     warnings: isSoftware(info)
       ? [
           `webgpu: ${nameOf(info)} is an adapter in software, many times slower than the cpu backend: leave out backend, or give the GPU its driver`,

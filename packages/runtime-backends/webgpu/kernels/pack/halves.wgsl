@@ -1,14 +1,5 @@
 // Rows as bf16 or f16, a thread a word of two values.
 
-struct Params {
-  columns: u32, blocks: u32,
-  // Rows [rawRow, rawRow + rows) of those that came, and which row of the part is the first of them.
-  rows: u32, rawRow: u32, firstRow: u32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> raw: array<u32>;
-@group(0) @binding(2) var<storage, read_write> data: array<u32>;
-
 /** 1 for f16, 0 for bf16. */
 override isF16 = 0u;
 

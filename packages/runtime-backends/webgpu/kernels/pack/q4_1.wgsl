@@ -1,14 +1,6 @@
 // Rows as blocks of 32 nibbles, value = scale · nibble + minimum, a thread a block. As q4: among some whose ends lie up to a step
 // within the block's range, each improved by least squares for its own rounding.
 
-struct Params {
-  columns: u32, blocks: u32,
-  // Rows [rawRow, rawRow + rows) of those that came, and which row of the part is the first of them.
-  rows: u32, rawRow: u32, firstRow: u32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> raw: array<u32>;
-@group(0) @binding(2) var<storage, read_write> data: array<u32>;
 @group(0) @binding(3) var<storage, read_write> scales: array<u32>;
 
 fn nibble(v: f32, d: vec2<f32>) -> f32 { return clamp(round((v - d.y) / d.x), 0.0, 15.0); }

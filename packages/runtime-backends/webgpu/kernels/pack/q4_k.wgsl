@@ -1,14 +1,6 @@
 // Rows of q4_k as they are, with nibbles in the order of q4: two blocks share 32 bytes, in low and high nibbles, behind 16 bytes that eight
 // blocks share. A thread a block.
 
-struct Params {
-  columns: u32, blocks: u32,
-  // Rows [rawRow, rawRow + rows) of those that came, and which row of the part is the first of them.
-  rows: u32, rawRow: u32, firstRow: u32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> raw: array<u32>;
-@group(0) @binding(2) var<storage, read_write> data: array<u32>;
 @group(0) @binding(3) var<storage, read_write> scales: array<u32>;
 
 @compute @workgroup_size(64)

@@ -1,14 +1,6 @@
 // Rows as blocks of 32 bytes, value = scale · byte, a thread two blocks. Stored integers stay where they can; else the scale is that of the
 // largest value, rounded to f16 first.
 
-struct Params {
-  columns: u32, blocks: u32,
-  // Rows [rawRow, rawRow + rows) of those that came, and which row of the part is the first of them.
-  rows: u32, rawRow: u32, firstRow: u32,
-}
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> raw: array<u32>;
-@group(0) @binding(2) var<storage, read_write> data: array<u32>;
 @group(0) @binding(3) var<storage, read_write> scales: array<u32>;
 
 fn packBlock(row: u32, block: u32) -> u32 {
@@ -34,14 +26,4 @@ fn packBlock(row: u32, block: u32) -> u32 {
     data[to + i] = pack4xI8(q);
   }
   return scale;
-}
-
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-  let at = flatIndex(id, groups);
-  let pairs = p.blocks / 2u;
-  if (at >= p.rows * pairs) { return; }
-  let row = at / pairs;
-  let block = 2u * (at % pairs);
-  scales[(p.firstRow + row) * pairs + at % pairs] = packBlock(row, block) | (packBlock(row, block + 1u) << 16u);
 }
