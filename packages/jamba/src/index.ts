@@ -43,7 +43,7 @@ export { type PreparedModel, type PrepareOptions, prepareModel } from "./convert
 export { type QuantizeModelOptions, quantizeModel } from "./convert/quantize.ts";
 export type { ModelState } from "./engine/model-state.ts";
 export type { CompiledFormat } from "./format/compiled-format.ts";
-export type { AnswerSpec, Form, Format, ToolChoice } from "./format/format-grammar.ts";
+export type { AnswerSpec, Form, Format, ToolChoice } from "./format/format.ts";
 export type { SchemaIssue, SchemaOf, StandardSchema } from "./format/standard-schema.ts";
 export type { ForwardOptions, ForwardResult, JambaModel, JambaModel as Model } from "./jamba-model.ts";
 export type { LoadDtype } from "./load/device-dtypes.ts";

@@ -24,7 +24,7 @@ import type { Sequence } from "./engine/advance.ts";
 import { ModelState } from "./engine/model-state.ts";
 import type { Runner } from "./engine/runner.ts";
 import type { CompiledFormat } from "./format/compiled-format.ts";
-import type { Format } from "./format/format-grammar.ts";
+import type { Format } from "./format/format.ts";
 import { concatRows, embedTexts, expectFinite, type ReadingOptions, type Score, type ScoreOptions, scoreAll } from "./readings.ts";
 import { Session, type SessionOptions } from "./session.ts";
 

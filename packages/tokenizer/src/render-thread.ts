@@ -4,7 +4,6 @@ import { inSlices, JambaError, type JambaErrorCode, openThread, TokenizerError, 
 import type { ChatOptions } from "./chat.ts";
 import type { Message } from "./messages.ts";
 import type { Reply, Request } from "./render-thread-code.ts";
-import code from "./render-thread-code.ts?text";
 
 /** Whatever a template does takes a few seconds, see `jinja/budget.ts`; a worker that takes longer is ended. */
 const mostMs = 30_000;
@@ -106,6 +105,8 @@ async function replyOf(port: Port, signal: AbortSignal | undefined): Promise<Rep
 }
 
 async function openPort(): Promise<Port> {
+  // As much code as the rest of the package, and few conversations are that long.
+  const { default: code } = await import("./render-thread-code.ts?text");
   const thread = await openThread<Request, Reply>(code, { mostHeapMb });
   let failure: unknown;
   let settle: { resolve(reply: Reply): void; reject(error: unknown): void } | undefined;

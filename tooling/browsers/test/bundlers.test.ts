@@ -1,7 +1,7 @@
 // What vite and esbuild make of the built packages, in Chromium. The others, and packages as npm installs them: bundlers.slow.ts.
 
-import { afterAll, test } from "vitest";
-import { byEsbuild, byVite, expectAnswer, isBuilt } from "./bundlers.ts";
+import { afterAll, expect, test } from "vitest";
+import { byEsbuild, byVite, expectAnswer, isBuilt, sourcesAtOnce } from "./bundlers.ts";
 import { type Browser, NoBrowser, openBrowser } from "./driver.ts";
 import { serve } from "./site.ts";
 
@@ -27,4 +27,12 @@ test.for([
     await page.close();
     await site.close();
   }
+});
+
+test("what formats, long conversations and backends need comes when it is needed", async ({ skip }) => {
+  if (!isBuilt) skip("the packages are not built; run pnpm build");
+  const sources = await sourcesAtOnce();
+  expect(sources.some((source) => source.endsWith("packages/jamba/dist/index.js"))).toBe(true);
+  const late = /packages\/(grammar|runtime-backends)\/|format-grammar|render-thread-code|\/zod\/v3\//;
+  expect(sources.filter((source) => late.test(source))).toEqual([]);
 });

@@ -104,6 +104,24 @@ export async function byEsbuild(): Promise<Files> {
   return (path) => files.get(path);
 }
 
+/** Sources, by path, whose code a page has before it loads anything: the entry and whatever that imports at once. */
+export async function sourcesAtOnce(): Promise<string[]> {
+  const { build } = await import("esbuild");
+  const entry = join(bundled, "answer.js");
+  const { metafile } = await build({
+    ...{ entryPoints: [entry], outdir: "/", write: false, bundle: true, splitting: true, format: "esm", logLevel: "silent" },
+    metafile: true,
+  });
+  const outputs = Object.entries(metafile.outputs);
+  const needed = outputs.filter(([, { entryPoint }]) => entryPoint?.endsWith("bundled/answer.js")).map(([path]) => path);
+  for (const path of needed)
+    for (const one of metafile.outputs[path].imports)
+      if (one.kind === "import-statement" && !one.external && !needed.includes(one.path)) needed.push(one.path);
+  return needed.flatMap((path) =>
+    Object.entries(metafile.outputs[path].inputs).flatMap(([source, { bytesInOutput }]) => (bytesInOutput > 0 ? [source] : [])),
+  );
+}
+
 /** In `folder`, where jamba and the bundler are installed as users have them. */
 export const installed: Readonly<Record<string, { packages: Record<string, string>; build(folder: string): Promise<Files> }>> = {
   "vite 8": { packages: { vite: "8.4.0" }, build: (folder) => byCommand(folder, "vite", ["build"], "dist") },

@@ -1,7 +1,7 @@
 // Makes the parts of an answer out of its tokens, as soon as they can't change any more.
 
 import { StreamDecoder, type Tokenizer } from "@jamba/tokenizer";
-import { isForced } from "../format/format-grammar.ts";
+import { isForced } from "../format/format.ts";
 import { AnswerParts, type AnswerPartsOptions } from "./answer-parts.ts";
 import type { DrawnLogprob, Part, Result } from "./generate.ts";
 import type { CheckedOptions } from "./options.ts";

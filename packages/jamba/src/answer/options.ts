@@ -1,7 +1,7 @@
 // Options of generate, stream and sessions, checked at the door.
 
 import { JambaError } from "@jamba/core";
-import type { Format, ToolChoice } from "../format/format-grammar.ts";
+import type { Format, ToolChoice } from "../format/format.ts";
 import { isStandardSchema, jsonSchemaOf, type StandardSchema } from "../format/standard-schema.ts";
 import type { Tenant } from "../state/tenant.ts";
 import { expectKnown, shown } from "./known-names.ts";

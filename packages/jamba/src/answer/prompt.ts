@@ -2,7 +2,7 @@
 
 import { JambaError, TokenizerError } from "@jamba/core";
 import { continuedWords, type Message, type Tokenizer } from "@jamba/tokenizer";
-import type { Form } from "../format/format-grammar.ts";
+import type { Form } from "../format/format.ts";
 import type { CheckedOptions, GenerateOptions } from "./options.ts";
 import { encode, type Reading, render } from "./reading.ts";
 import { isSystem, readFitting } from "./truncate.ts";

@@ -11,7 +11,7 @@ import { AnswerParts } from "../answer/answer-parts.ts";
 import { uniform } from "../answer/sampler.ts";
 import { loadModel } from "../load/load-model.ts";
 import { type Constraint, Constraints } from "./constraint.ts";
-import type { AnswerSpec } from "./format-grammar.ts";
+import type { AnswerSpec } from "./format.ts";
 
 const runs = Number(process.env.JAMBA_FUZZ_CALLS ?? 2);
 const jsonFile = (url: URL | string) => JSON.parse(readFileSync(url, "utf8"));

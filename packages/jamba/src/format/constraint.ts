@@ -1,11 +1,12 @@
 // What may come next in an answer, token by token: formats and tool calls over the tokens of one model.
 
 import { JambaError } from "@jamba/core";
-import { type Grammar, type Matcher, Vocabulary } from "@jamba/grammar";
+import type { Grammar, Matcher, Vocabulary } from "@jamba/grammar";
 import type { Tokenizer } from "@jamba/tokenizer";
 import type { Tenant } from "../state/tenant.ts";
 import { CompiledFormat } from "./compiled-format.ts";
-import { type AnswerSpec, type AnswerTokens, answerGrammar, boundPart, type Format, tags } from "./format-grammar.ts";
+import { type AnswerSpec, type Format, tags } from "./format.ts";
+import type { AnswerTokens } from "./format-grammar.ts";
 import { PlainTexts } from "./plain-texts.ts";
 import { takeText } from "./take-text.ts";
 
@@ -23,13 +24,16 @@ export interface CompileOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Most answers are bound to nothing: this and @jamba/grammar, together most of the package's code, are fetched by the first that is. */
+const writing = () => import("./format-grammar.ts");
+
 /** Formats over one vocabulary, which is read when `prepare` is called or the first format is opened. */
 export class Constraints {
   readonly #tokenizer: Tokenizer;
   readonly #stopIds: readonly number[];
   readonly #texts: PlainTexts;
   readonly #tokens: AnswerTokens;
-  #vocabulary: Vocabulary | undefined;
+  #vocabulary: Promise<Vocabulary> | undefined;
 
   constructor(tokenizer: Tokenizer, stopIds: Iterable<number>) {
     this.#tokenizer = tokenizer;
@@ -42,7 +46,7 @@ export class Constraints {
 
   /** Begins to read the vocabulary, on a thread of its own where the place has some. */
   prepare(): void {
-    if (this.#stopIds.length > 0) this.#open();
+    if (this.#stopIds.length > 0) this.#open().catch(() => undefined); // whoever opens a format tries again
   }
 
   /**
@@ -53,6 +57,7 @@ export class Constraints {
    */
   async open(whole: AnswerSpec, { given = "", ...options }: { given?: string } & CompileOptions = {}): Promise<Constraint | undefined> {
     const begun = performance.now();
+    const { boundPart } = await writing();
     const { spec, prefix } = boundPart(whole, given);
     const compiled = await this.#compile(spec, options);
     if (!compiled) return undefined;
@@ -79,32 +84,42 @@ export class Constraints {
 
   /** @returns undefined where everything is allowed */
   async #compile(spec: AnswerSpec, { tenant, signal }: CompileOptions = {}): Promise<Grammar | undefined> {
+    const { answerGrammar } = await writing();
     const grammar = answerGrammar(spec, this.#tokens);
     const owner = tenant?.shares === "all" ? undefined : tenant?.name;
-    return grammar && this.#open().compile({ ...grammar, owner }, { signal });
+    return grammar && (await this.#open()).compile({ ...grammar, owner }, { signal });
   }
 
-  #open(): Vocabulary {
+  async #open(): Promise<Vocabulary> {
     if (this.#stopIds.length === 0)
       throw new JambaError(
         "UNSUPPORTED",
         "format: expected a model with an end-of-text token, found none in its config; there is no way to end",
       );
+    this.#vocabulary ??= this.#read();
+    this.#vocabulary.catch(() => {
+      this.#vocabulary = undefined;
+    });
+    return this.#vocabulary;
+  }
+
+  async #read(): Promise<Vocabulary> {
+    const { Vocabulary } = await import("@jamba/grammar");
     const texts = this.#texts;
-    this.#vocabulary ??= new Vocabulary({
+    return new Vocabulary({
       size: this.#tokenizer.vocabSize,
       textOf: (id) => texts.textOf(id),
       isControl: (id) => texts.isControl(id),
       stopIds: this.#stopIds,
       encode: (text) => texts.encode(text),
     });
-    return this.#vocabulary;
   }
 
   /** Constraints that are open go no further. */
   async dispose(): Promise<void> {
-    await this.#vocabulary?.dispose();
+    const vocabulary = await this.#vocabulary?.catch(() => undefined);
     this.#vocabulary = undefined;
+    await vocabulary?.dispose();
   }
 }
 

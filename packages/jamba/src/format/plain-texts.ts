@@ -1,7 +1,7 @@
 // Tokens of texts in which nothing stands for a control token, as grammars see them.
 
 import type { Tokenizer } from "@jamba/tokenizer";
-import { tags } from "./format-grammar.ts";
+import { tags } from "./format.ts";
 
 const utf8 = new TextEncoder();
 

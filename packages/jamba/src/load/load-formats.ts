@@ -6,7 +6,7 @@ import { checkOptions } from "../answer/options.ts";
 import { expectTokenizer } from "../answer/prompt.ts";
 import type { CompiledFormat } from "../format/compiled-format.ts";
 import { Constraints } from "../format/constraint.ts";
-import type { Format } from "../format/format-grammar.ts";
+import type { Format } from "../format/format.ts";
 import { turnEnds } from "./load-model.ts";
 import type { LoadOptions } from "./load-options.ts";
 import { type ModelSource, openSource } from "./source.ts";
