@@ -95,7 +95,7 @@ export async function scoreAll(
   different.delete("");
   if (different.size > 0 && prompt.length === 0)
     throw new JambaError("OPTION", "score: expected a prompt of at least one token before the continuation, found none");
-  for (const ids of different.values()) engine.expectReadable([...prompt, ...ids]);
+  for (const ids of different.values()) engine.expectReadable(prompt, ids);
   const found = new Map<string, Row[]>();
   const end = (sequence: Sequence, ids: readonly number[]) => {
     if (keep) engine.release(engine.keep(ids, sequence, { tenant }));

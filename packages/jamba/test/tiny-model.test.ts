@@ -359,6 +359,9 @@ describe("sessions", () => {
 test("a context that is full says so with code CONTEXT_FULL, and the model goes on", async () => {
   const small = await loadModel("tiny", { contextLength: 12 });
   await expect(small.generate(Array(13).fill(500))).rejects.toMatchObject({ code: "CONTEXT_FULL" });
+  // Counted before they are looked at: millions of them would hold the process.
+  await expect(small.generate(Array(13).fill(-1))).rejects.toMatchObject({ code: "CONTEXT_FULL" });
+  await expect(small.score([5], Array(12).fill(-1))).rejects.toMatchObject({ code: "CONTEXT_FULL" });
   const result = await small.generate("Once upon a time", { maxTokens: 100 });
   expect(result).toMatchObject({ finishReason: "length", ids: { length: 8 } });
   await small.dispose();

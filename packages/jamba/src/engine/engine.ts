@@ -95,9 +95,9 @@ export class Engine {
     await this.#spill.written;
   }
 
-  /** @throws ShapeError, JambaError CONTEXT_FULL or DISPOSED where `ids` are not what a sequence may begin with */
-  expectReadable(ids: readonly number[]): void {
-    this.#runner.expectReadable({ seen: 0, released: false }, ids);
+  /** @throws ShapeError, JambaError CONTEXT_FULL or DISPOSED where `ids` and then `more` are not what a sequence may begin with */
+  expectReadable(ids: readonly number[], more?: readonly number[]): void {
+    this.#runner.expectReadable({ seen: 0, released: false }, ids, more);
   }
 
   /**

@@ -16,10 +16,11 @@ export function missReason(
   { cacheBytes, stopIds }: { readonly cacheBytes: number; readonly stopIds: ReadonlySet<number> },
 ): string | undefined {
   if (2 * cachedTokens >= ids.length) return undefined;
+  // Before the numbers: what an engine loads to write its first one takes tens of milliseconds, and most first prompts need none.
+  if (matched === 0) return "nothing that begins like this was read before";
   const [at, all] = [matched.toLocaleString("en"), ids.length.toLocaleString("en")];
   if (wasDropped && matched - cachedTokens >= worthWaiting)
     return `the first ${at} of ${all} tokens were read before, but their states were dropped to stay within cache.bytes = ${cacheBytes.toLocaleString("en")}`;
-  if (matched === 0) return "nothing that begins like this was read before";
   if (matched === ids.length) return `all ${all} token${matched === 1 ? " was" : "s were"} read before, but no state was kept among them`;
   if (!parts) return `only the first ${matched === 1 ? "" : `${at} `}of ${all} tokens ${matched === 1 ? "was" : "were"} read before`;
   const message = 1 + ids.slice(0, matched).filter((id) => stopIds.has(id)).length;

@@ -164,16 +164,16 @@ export class Runner {
     return sequence;
   }
 
-  /** @throws JambaError CONTEXT_FULL, DISPOSED or ShapeError when `sequence` can't go on with `ids` */
-  expectReadable(sequence: Pick<Sequence, "seen" | "released">, ids: readonly number[]): void {
+  /** @throws JambaError CONTEXT_FULL, DISPOSED or ShapeError when `sequence` can't go on with `ids` and then `more` */
+  expectReadable(sequence: Pick<Sequence, "seen" | "released">, ids: readonly number[], more: readonly number[] = []): void {
     this.#expectOpen();
     this.#expectLive(sequence);
-    for (const id of ids) {
-      if (!(Number.isSafeInteger(id) && id >= 0 && id < this.config.vocabSize)) {
-        throw new ShapeError(`ids: expected token ids in [0, ${this.config.vocabSize}), found ${id}`);
-      }
-    }
-    this.#expectRoom(sequence.seen, ids.length);
+    // First, since it bounds how many are looked at.
+    this.#expectRoom(sequence.seen, ids.length + more.length);
+    for (const list of [ids, more])
+      for (const id of list)
+        if (!(Number.isSafeInteger(id) && id >= 0 && id < this.config.vocabSize))
+          throw new ShapeError(`ids: expected token ids in [0, ${this.config.vocabSize}), found ${id}`);
   }
 
   /**
