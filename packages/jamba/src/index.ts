@@ -42,6 +42,7 @@ export type { CalibrateOptions } from "./convert/calibrate.ts";
 export { type PreparedModel, type PrepareOptions, prepareModel } from "./convert/prepare.ts";
 export { type QuantizeModelOptions, quantizeModel } from "./convert/quantize.ts";
 export type { ModelState } from "./engine/model-state.ts";
+export type { ReadTree } from "./engine/prefix-tree.ts";
 export type { CompiledFormat } from "./format/compiled-format.ts";
 export type { AnswerSpec, Form, Format, ToolChoice } from "./format/format.ts";
 export type { SchemaIssue, SchemaOf, StandardSchema } from "./format/standard-schema.ts";

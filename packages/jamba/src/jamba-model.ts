@@ -22,6 +22,7 @@ import { atOnce, beside, ifQuick } from "./answer/reading.ts";
 import { TextStream } from "./answer/text-stream.ts";
 import type { Sequence } from "./engine/advance.ts";
 import { ModelState } from "./engine/model-state.ts";
+import type { ReadTree } from "./engine/prefix-tree.ts";
 import type { Runner } from "./engine/runner.ts";
 import type { CompiledFormat } from "./format/compiled-format.ts";
 import type { Format } from "./format/format.ts";
@@ -114,6 +115,11 @@ export class JambaModel implements AsyncDisposable {
     return this.#parts.engine.kept;
   }
 
+  /** What was read so far and which states of it are kept, as a tree; of all tenants. Plain data, as it is now. */
+  readTree(): ReadTree {
+    return this.#parts.engine.tree;
+  }
+
   /** Calls that run, and that wait until there is room for them: all, or those for one `tenant`. */
   calls(tenant?: string): { running: number; waiting: number } {
     return this.#parts.engine.calls(tenant);
@@ -166,12 +172,12 @@ export class JambaModel implements AsyncDisposable {
   }
 
   /**
-   * A conversation from a file that `Session.save` wrote.
+   * A conversation from a file or a blob that `Session.save` wrote.
    * @throws LoadError for a file that is missing or damaged, JambaError SESSION_MISMATCH for one of another model
    */
-  async openSession(path: string, { tenant, signal }: ReadingOptions = {}): Promise<Session> {
+  async openSession(from: string | Blob, { tenant, signal }: ReadingOptions = {}): Promise<Session> {
     const session = this.session({ tenant });
-    await session.load(path, { signal });
+    await session.load(from, { signal });
     return session;
   }
 

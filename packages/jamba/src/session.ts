@@ -14,7 +14,7 @@ import { TextStream } from "./answer/text-stream.ts";
 import { readFitting } from "./answer/truncate.ts";
 import type { KeptState } from "./engine/calls.ts";
 import { type ReadAs, readMeta, type WrittenMessage, writtenMeta } from "./session-file.ts";
-import { readStateFile, writeStateFile } from "./state/state-file.ts";
+import { readStateFile, stateName, writeStateFile } from "./state/state-file.ts";
 import { madeUnknown } from "./state/tenant.ts";
 
 export interface SessionOptions<Arguments = Record<string, never>> extends PromptOptions<Arguments>, Pick<GenerateOptions, "tenant"> {
@@ -123,9 +123,10 @@ export class Session {
   /**
    * Writes messages, options and state to a file; what `path` has stays until the new file is whole. What runs tools is no part of it:
    * pass the tools again with the next turn. Neither is the tenant.
-   * @throws LoadError where nothing can be written, the signal's reason
+   * @param path or a stream where there are no files, as in a page, which is closed at the end, or aborted
+   * @throws LoadError where nothing can be written, what the stream throws, the signal's reason
    */
-  save(path: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+  save(path: string | WritableStream<Uint8Array>, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     return this.#inLine(async () => {
       const { engine, identity } = this.#context;
       const { kept, ids, written, options } = this.#now;
@@ -136,18 +137,19 @@ export class Session {
   }
 
   /**
-   * Goes on from a file that `save` wrote, in place of what was said here.
+   * Goes on from a file or a blob that `save` wrote, in place of what was said here.
    * @throws LoadError for a file that is missing or damaged, JambaError SESSION_MISMATCH for one of another model; nothing changes then
    */
-  load(path: string, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
+  load(from: string | Blob, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
     return this.#inLine(async () => {
       const { engine, identity } = this.#context;
       const expected = { ...(await identity.get(signal)), ...engine.stateShape };
+      const name = stateName(from);
       const next = await readStateFile(
-        path,
+        from,
         expected,
         async ({ header, ids, parts }) => {
-          const { messages, options } = await readMeta(path, header.meta, ids, this.#context, signal);
+          const { messages, options } = await readMeta(name, header.meta, ids, this.#context, signal);
           const { tenant } = this.#now.options;
           const kept = await engine.import(ids, parts, { tenant }, header.made ?? madeUnknown(ids.length));
           return { written: messages, options: { ...options, ...(tenant && { tenant }) }, kept, ids };

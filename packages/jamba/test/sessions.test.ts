@@ -45,6 +45,48 @@ describe("a saved session", () => {
     expect(elsewhere.inUse()).toEqual({ slots: 0, pages: 0 });
   });
 
+  test("goes through a stream and a blob, where there are no files", async () => {
+    const chunks: Uint8Array<ArrayBuffer>[] = [];
+    let closed = false;
+    const to = () =>
+      new WritableStream<Uint8Array>({
+        write: (chunk) => void chunks.push(chunk.slice()),
+        close: () => {
+          closed = true;
+        },
+      });
+    await using session = model.session();
+    await session.send(ask, { maxTokens: 20 });
+    await session.save(to());
+    const path = join(folder, "beside.state");
+    await session.save(path);
+    expect([closed, Buffer.concat(chunks).equals(await readFile(path))]).toEqual([true, true]);
+    await using elsewhere = await loadModel("tiny");
+    await using resumed = await elsewhere.openSession(new Blob(chunks));
+    expect(resumed.messages).toEqual(session.messages);
+    const { usage } = await resumed.send(turns[0], { maxTokens: 1 });
+    expect(usage.cachedTokens).toBe(session.tokens.length);
+
+    const half = new File([Buffer.concat(chunks).subarray(0, 5000)], "half.state");
+    await expect(elsewhere.openSession(half)).rejects.toThrow("half.state");
+    let reason: unknown;
+    const full = new WritableStream<Uint8Array>({
+      write: () => Promise.reject(new DOMException("no room", "QuotaExceededError")),
+      abort: (why) => {
+        reason = why;
+      },
+    });
+    await expect(session.save(full)).rejects.toMatchObject({ name: "QuotaExceededError" });
+    const slow = new WritableStream<Uint8Array>({
+      abort: (why) => {
+        reason = why;
+      },
+    });
+    const signal = AbortSignal.abort(new Error("left"));
+    await expect(session.save(slow, { signal })).rejects.toThrow("left");
+    expect([reason, (await session.send(turns[0], { maxTokens: 1 })).ids.length]).toEqual([undefined, 1]);
+  });
+
   test("of the wasm backend goes on, on the one that writes files here by itself", async () => {
     const path = join(folder, "of-wasm.state");
     await using there = await loadModel("tiny", { backend: "wasm" });

@@ -20,7 +20,7 @@ import {
   type StepRow,
 } from "./evidence.ts";
 import { missReason, worthWaiting } from "./miss-reason.ts";
-import { type Match, PrefixTree } from "./prefix-tree.ts";
+import { type Match, PrefixTree, type ReadTree } from "./prefix-tree.ts";
 import type { Runner } from "./runner.ts";
 import { type ReadOptions, Scheduler } from "./scheduler.ts";
 import { Spill } from "./spill.ts";
@@ -64,6 +64,10 @@ export class Engine {
   get kept(): { states: number; bytes: number } {
     const { states, bytes } = this.#tree.idle;
     return { states, bytes };
+  }
+
+  get tree(): ReadTree {
+    return this.#tree.picture();
   }
 
   calls(tenant?: string): { running: number; waiting: number } {

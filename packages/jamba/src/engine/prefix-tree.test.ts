@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { PrefixTree, type Snapshot } from "./prefix-tree.ts";
+import { PrefixTree, type ReadTree, type Snapshot } from "./prefix-tree.ts";
 
 interface State {
   readonly name: number;
@@ -86,7 +86,17 @@ class Twin {
     expect(bytes).toBeLessThanOrEqual(this.bytes);
     expect(this.dropped.size).toBe(this.names - this.kept.length);
     for (const { snapshot } of this.kept) expect(snapshot.pins).toBe(this.pins.filter((one) => one === snapshot).length);
+    const stateOf = (pins: number) => (pins > 0 ? "held" : "kept");
+    const kept = this.kept.map(({ ids, snapshot }) => `${ids} ${stateOf(snapshot.pins)}`);
+    const lost = this.lost.map((ids) => `${ids} dropped`);
+    expect(statesOf(this.tree.picture()).sort()).toEqual([...new Set([...kept, ...lost])].sort());
   }
+}
+
+function statesOf({ ids, depth, state, children }: ReadTree, before: readonly number[] = []): string[] {
+  const path = [...before, ...ids];
+  expect(path.length).toBe(depth);
+  return [...(state ? [`${path} ${state}`] : []), ...children.flatMap((child) => statesOf(child, path))];
 }
 
 function commonLength(a: readonly number[], b: readonly number[]): number {

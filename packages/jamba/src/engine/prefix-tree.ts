@@ -1,7 +1,7 @@
 // What was read, as a radix tree over paths of token ids, with states kept at some of its nodes. Knows no model and no text:
 // it says where a new prompt can go on, and which states to drop when there is no room for all.
 
-import type { Path, PathElement } from "../state/tenant.ts";
+import { idOf, type Path, type PathElement } from "../state/tenant.ts";
 
 /** A state kept after `depth` tokens. Pinned ones stay whatever the budget says. */
 export interface Snapshot<State, End = unknown> {
@@ -56,6 +56,17 @@ export interface Match<State, End = unknown> {
   readonly parts: boolean;
 }
 
+/** A stretch of tokens that was read in one, and what was read after it. */
+export interface ReadTree {
+  /** Of the stretch; none at the root. */
+  readonly ids: readonly number[];
+  /** Tokens from the root to its end. */
+  readonly depth: number;
+  /** Of the state there: "held" by a call or a session, "kept" for prompts to come, or "dropped" for want of room; none was made if not given. */
+  readonly state?: "held" | "kept" | "dropped";
+  readonly children: readonly ReadTree[];
+}
+
 export interface TreeBudget<State> {
   /** Of states that are not pinned. */
   readonly bytes: number;
@@ -89,6 +100,14 @@ export class PrefixTree<State, End = unknown> {
 
   get isEmpty(): boolean {
     return this.#root.children.size === 0;
+  }
+
+  picture(): ReadTree {
+    const pictureOf = ({ ids, depth, kept, wasDropped, children }: Node<State, End>): ReadTree => {
+      const state = kept ? (kept.pins > 0 ? "held" : "kept") : wasDropped ? "dropped" : undefined;
+      return { ids: ids.map(idOf), depth, ...(state && { state }), children: [...children.values()].map(pictureOf) };
+    };
+    return pictureOf(this.#root);
   }
 
   match(ids: Path): Match<State, End> {

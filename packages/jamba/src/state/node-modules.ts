@@ -20,5 +20,5 @@ export async function nodeModules() {
 
 /** Lets whatever waits go on. */
 export function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+  return new Promise((resolve) => (typeof setImmediate === "function" ? setImmediate(resolve) : setTimeout(resolve)));
 }

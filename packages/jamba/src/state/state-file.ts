@@ -1,7 +1,7 @@
-// States on the local disk: whole or not there at all.
+// States on the local disk: whole or not there at all. Where there is none, as bytes that go to a stream and come from a blob.
 
 import { LoadError, type StatePart, type StateSpec } from "@jamba/core";
-import { openFile, wholeFile } from "@jamba/loader";
+import { openBlob, openFile, wholeFile } from "@jamba/loader";
 import { nextTurn } from "./node-modules.ts";
 import { decodeState, type EncodedState, type ExpectedState, encodeState, type StateFile, type StateFileHeader } from "./state-codec.ts";
 
@@ -15,11 +15,12 @@ export interface WriteStateOptions {
 /**
  * Writes a state so that `path` has all of it or what was there before, even after a power cut. Until then it is in
  * `<path>.partial-…`, which only a killed process leaves behind, and the next save to `path` removes.
+ * @param path or a stream, which is closed when all is out, and aborted where something fails
  * @param parts of the state that has seen `ids`, in the formats of `spec`
  * @throws what `encodeState`, its chunks and `parts` throw, LoadError where nothing can be written, with DISK_FULL where there is no room, the signal's reason
  */
 export async function writeStateFile(
-  path: string,
+  path: string | WritableStream<Uint8Array>,
   header: StateFileHeader,
   ids: readonly number[],
   spec: Pick<StateSpec, "layers" | "kvDtype">,
@@ -27,7 +28,30 @@ export async function writeStateFile(
   options: WriteStateOptions = {},
 ): Promise<void> {
   options.signal?.throwIfAborted();
-  await writeEncoded(path, encodeState(header, ids, spec, parts), options);
+  const encoded = encodeState(header, ids, spec, parts);
+  if (typeof path === "string") await writeEncoded(path, encoded, options);
+  else await writeTo(path, encoded, options);
+}
+
+async function writeTo(
+  stream: WritableStream<Uint8Array>,
+  { sizeBytes, chunks }: EncodedState,
+  { signal, onProgress }: WriteStateOptions,
+): Promise<void> {
+  const writer = stream.getWriter();
+  try {
+    let doneBytes = 0;
+    for await (const chunk of chunks()) {
+      signal?.throwIfAborted();
+      await writer.write(chunk);
+      doneBytes += chunk.length;
+      onProgress?.({ doneBytes, totalBytes: sizeBytes });
+    }
+    await writer.close();
+  } catch (error) {
+    await writer.abort(error).catch(() => undefined); // it may be what failed
+    throw error;
+  }
 }
 
 export async function writeEncoded(
@@ -88,21 +112,27 @@ function finite(path: string, parts: StateFile["parts"]): StateFile["parts"] {
   return checked;
 }
 
+/** For errors. */
+export function stateName(from: string | Blob): string {
+  if (typeof from === "string") return from;
+  return "name" in from && typeof from.name === "string" ? from.name : "state";
+}
+
 /**
  * Opens a state for as long as `use` takes. Nothing but the head and the ids is checked before `use` pulls the parts: that these are whole,
  * and finite numbers.
  * @throws what `decodeState`, its parts and `use` throw
  */
 export async function readStateFile<T>(
-  path: string,
+  from: string | Blob,
   expected: ExpectedState,
   use: (file: StateFile) => Promise<T>,
   signal?: AbortSignal,
 ): Promise<T> {
-  const source = await openFile(path, { signal });
+  const source = typeof from === "string" ? await openFile(from, { signal }) : openBlob(from, stateName(from));
   try {
     const { parts, ...file } = await decodeState(source, expected, signal);
-    return await use({ ...file, parts: finite(path, parts) });
+    return await use({ ...file, parts: finite(source.name, parts) });
   } finally {
     await source.close();
   }
