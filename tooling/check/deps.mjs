@@ -24,6 +24,7 @@ const arrows = {
   "@jamba/conformance": ["@jamba/core", "@jamba/ssm", "@jamba/attention", "@jamba/moe"],
   "@jamba/server": ["jamba"],
   "@jamba/cli": ["jamba", "@jamba/loader", "@jamba/tokenizer", "@jamba/server"],
+  "@jamba/chat": ["jamba"],
   // Measures the backend beside the whole, on weights that it makes itself.
   "@jamba/bench": [
     "jamba",
@@ -77,6 +78,9 @@ const allowed = {
     pino: "log lines",
     "prom-client": "metrics in Prometheus' format",
   },
+  "@jamba/chat": {
+    ai: "types alone: what a ChatTransport is",
+  },
   "@jamba/cli": {
     "@inquirer/select": "a list to choose from, by arrow keys and numbers; kept, and ends by an AbortSignal",
     "cli-progress": "progress bars",
@@ -115,6 +119,16 @@ const bundled = {
     zod: "JSON schemas of zod 4 before 4.2; as a dependency of its own it would come beside the user's",
     "zod-to-json-schema": "JSON schemas of zod 3; it asks for a zod beside it",
     "@valibot/to-json-schema": "JSON schemas of valibot; it asks for a valibot beside it",
+  },
+  // In the page alone, which no package has: see its README for what each weighs.
+  "@jamba/chat": {
+    "@ai-sdk/react": "useChat, which the page's transport is for",
+    dompurify: "takes out of HTML what could run or be fetched",
+    "highlight.js": "colours of code, a language at a time",
+    "lucide-preact": "icons",
+    marked: "markdown",
+    preact: "components, at an eighth of React's weight",
+    temml: "maths as MathML, which needs no fonts",
   },
 };
 

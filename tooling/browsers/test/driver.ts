@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { delimiter, join } from "node:path";
+import type { Page as PuppeteerPage } from "puppeteer-core";
 
 export const engines = ["chromium", "firefox", "webkit"] as const;
 export type Engine = (typeof engines)[number];
@@ -16,6 +17,8 @@ export interface Page {
   evaluate<T>(expression: string): Promise<T>;
   /** A picture as PNG. */
   screenshot(file: string): Promise<void>;
+  /** What only puppeteer's browsers do: sizes, media, networks, other threads. */
+  readonly puppeteer?: PuppeteerPage;
   close(): Promise<void>;
 }
 
@@ -85,6 +88,7 @@ async function openPuppeteer(engine: "chromium" | "firefox", executablePath: str
         goto: async (url) => void (await page.goto(url)),
         evaluate: async (expression) => resultOf(engine, (await page.evaluate(asJson(expression))) as string),
         screenshot: async (path) => void (await page.screenshot({ path: path as `${string}.png` })),
+        puppeteer: page,
         close: () => context.close(),
       };
     },

@@ -1,0 +1,92 @@
+// What tabs ask of the worker that owns the model, and what it tells all of them. Types alone.
+
+import type { GenerateOptions, MemoryUse, ReadTree } from "jamba";
+import type { Conversation, ConversationSummary } from "../storage/conversations.ts";
+import type { ChatMessage } from "../transport/index.ts";
+
+/** Which model: the small one that is served with the page, one that was downloaded, or files that a person dropped. */
+export type ModelChoice =
+  | { readonly kind: "small" }
+  | { readonly kind: "stored"; readonly id: string }
+  | { readonly kind: "files"; readonly name: string; readonly files: readonly File[] };
+
+export interface ModelStatus {
+  readonly phase: "none" | "loading" | "ready" | "failed";
+  readonly name: string;
+  readonly kind?: ModelChoice["kind"];
+  /** While it is loading. */
+  readonly progress?: { readonly what: "fetch" | "load"; readonly doneBytes: number; readonly totalBytes: number };
+  readonly error?: string;
+  readonly ready?: ReadyModel;
+}
+
+export interface ReadyModel {
+  readonly device: string;
+  readonly threads: number;
+  /** Which kernels run, and which did not, each with its reason. */
+  readonly features: readonly string[];
+  readonly warnings: readonly string[];
+  readonly dtypes: readonly string[];
+  readonly contextLength: number;
+  readonly loadMs: number;
+  readonly calls: boolean;
+}
+
+export interface StorageStatus {
+  readonly kind: "private" | "memory";
+  readonly reason?: string;
+  readonly usedBytes?: number;
+  readonly quotaBytes?: number;
+}
+
+/** Of the model's work, a few times a second while it works. */
+export interface Live {
+  readonly answers: readonly LiveAnswer[];
+  readonly memory?: MemoryUse;
+  readonly states: { readonly count: number; readonly bytes: number };
+}
+
+export interface LiveAnswer {
+  readonly chatId: string;
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly tokens: number;
+  readonly tokensPerSecond: number;
+}
+
+export type Events = {
+  /** Another worker owns the model; its name. */
+  owner: string;
+  model: ModelStatus;
+  storage: StorageStatus;
+  live: Live;
+  /** A conversation was written or removed. */
+  conversations: { readonly id: string };
+  /** An answer has ended: the message as it is kept. */
+  answered: { readonly chatId: string; readonly message: ChatMessage };
+};
+
+export interface AnswerRequest {
+  readonly chatId: string;
+  /** From the first to the last that is answered: one branch. */
+  readonly messages: readonly ChatMessage[];
+  readonly options: AnswerSettings;
+}
+
+/** What a page may ask of an answer: what has a plain form. */
+export type AnswerSettings = Pick<GenerateOptions, "maxTokens" | "temperature" | "topP" | "seed" | "format" | "truncation"> & {
+  readonly system?: string;
+  /** Names of the page's own tools. */
+  readonly tools?: readonly string[];
+};
+
+/** A stretch of what was read, with its text in place of its tokens. */
+export interface TreeNode {
+  readonly text: string;
+  readonly tokens: number;
+  readonly depth: number;
+  readonly state?: ReadTree["state"];
+  readonly children: readonly TreeNode[];
+}
+
+export type { Conversation, ConversationSummary };

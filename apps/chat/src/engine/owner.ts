@@ -1,0 +1,173 @@
+// The worker's side: one model, the conversations with it, and what tabs ask of both.
+
+import type { JambaModel } from "jamba";
+import type { AnswerRequest, Events, Live, ModelChoice, ModelStatus, TreeNode } from "../channel/service.ts";
+import { type Conversation, ConversationStore } from "../storage/conversations.ts";
+import type { Files } from "../storage/files.ts";
+import { AnswerLog, type UiChunk } from "../transport/index.ts";
+import { Branches } from "./branches.ts";
+import { loadChoice } from "./load.ts";
+import { treeOf } from "./tree.ts";
+
+type Tell = <Name extends keyof Events>(event: Name, value: Events[Name]) => void;
+
+/** How often tabs hear of the work, in milliseconds. */
+const liveMs = 250;
+
+export class Owner {
+  readonly #files: Files;
+  readonly #tell: Tell;
+  readonly #base: string;
+  readonly #conversations: ConversationStore;
+  readonly #answers = new Map<string, AnswerLog>();
+  #status: ModelStatus = { phase: "none", name: "" };
+  #model: JambaModel | undefined;
+  #branches: Branches | undefined;
+  #loading: { readonly choice: string; readonly done: Promise<void>; readonly controller: AbortController } | undefined;
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  /** @param base where the page is */
+  constructor(files: Files, tell: Tell, base: string) {
+    this.#base = base;
+    this.#files = files;
+    this.#tell = tell;
+    this.#conversations = new ConversationStore(files);
+  }
+
+  /** What tabs may call, see `serve`. */
+  readonly service = {
+    status: async (_: null) => ({ model: this.#status, storage: await this.#storage(), live: this.#live() }),
+    load: (choice: ModelChoice) => this.#load(choice),
+    answer: (request: AnswerRequest, signal: AbortSignal) => this.#answer(request, signal),
+    reconnect: async ({ chatId }: { chatId: string }) => this.#answers.has(chatId),
+    follow: ({ chatId }: { chatId: string }) => this.#follow(chatId),
+    conversations: (_: null) => this.#conversations.list(),
+    readConversation: ({ id }: { id: string }) => this.#conversations.read(id),
+    writeConversation: (conversation: Conversation) => this.#write(conversation),
+    removeConversation: async ({ id }: { id: string }) => {
+      await this.#conversations.remove(id);
+      this.#tell("conversations", { id });
+      this.#tell("storage", await this.#storage());
+    },
+    search: ({ text }: { text: string }) => this.#conversations.search(text),
+    tree: async (_: null): Promise<TreeNode | undefined> => this.#model && treeOf(this.#model),
+  };
+
+  /** The same choice twice is one load; another one ends it. */
+  async #load(choice: ModelChoice): Promise<void> {
+    const key = choice.kind === "files" ? crypto.randomUUID() : JSON.stringify(choice);
+    if (this.#loading?.choice === key && this.#status.phase !== "failed") return this.#loading.done;
+    this.#loading?.controller.abort(new DOMException("Another model was chosen.", "AbortError"));
+    const before = this.#loading?.done.catch(() => undefined);
+    const controller = new AbortController();
+    const done = Promise.resolve(before).then(() => this.#replace(choice, controller.signal));
+    this.#loading = { choice: key, done, controller };
+    return done;
+  }
+
+  async #replace(choice: ModelChoice, signal: AbortSignal): Promise<void> {
+    const name = choice.kind === "small" ? "Small storyteller" : choice.kind === "files" ? choice.name : choice.id;
+    const become = (status: Partial<ModelStatus>) => {
+      this.#status = { name, kind: choice.kind, phase: "loading", ...status };
+      this.#tell("model", this.#status);
+    };
+    become({});
+    const begun = performance.now();
+    try {
+      await this.#unload();
+      const { model, warnings } = await loadChoice(choice, {
+        files: this.#files,
+        base: this.#base,
+        signal,
+        onProgress: (progress) => become({ progress }),
+      });
+      this.#model = model;
+      this.#branches = new Branches(model, { files: this.#files, onError: (error) => void this.#tellTrouble(error) });
+      const { device, dtypes, contextLength } = model;
+      become({
+        phase: "ready",
+        ready: {
+          device: device.name,
+          threads: device.threads,
+          features: [...device.features, ...(device.passedOver ?? [])],
+          warnings: [...warnings],
+          dtypes,
+          contextLength,
+          loadMs: performance.now() - begun,
+          calls: true,
+        },
+      });
+    } catch (error) {
+      if (signal.aborted) return;
+      become({ phase: "failed", error: (error as Error).message });
+    }
+    this.#tell("live", this.#live());
+  }
+
+  async #unload(): Promise<void> {
+    const [model, branches] = [this.#model, this.#branches];
+    this.#model = this.#branches = undefined;
+    await branches?.dispose();
+    await model?.dispose();
+  }
+
+  async *#answer(request: AnswerRequest, signal: AbortSignal): AsyncGenerator<UiChunk> {
+    const { chatId } = request;
+    await this.#loading?.done;
+    const branches = this.#branches;
+    if (!branches) throw new Error(this.#status.error ?? "No model is loaded: choose one.");
+    // Names that sort by their time: what is kept longest goes first.
+    const answerId = `${Date.now().toString(36).padStart(9, "0")}-${crypto.randomUUID().slice(0, 8)}`;
+    const log = new AnswerLog(branches.answer(request, answerId, signal));
+    this.#answers.set(chatId, log);
+    this.#timer ??= setInterval(() => this.#tick(), liveMs);
+    void log.done.then(() => {
+      if (this.#answers.get(chatId) === log) this.#answers.delete(chatId);
+      this.#tick();
+    });
+    yield* chunksOf(log);
+  }
+
+  async *#follow(chatId: string): AsyncGenerator<UiChunk> {
+    const log = this.#answers.get(chatId);
+    if (log) yield* chunksOf(log);
+  }
+
+  async #write(conversation: Conversation): Promise<Conversation> {
+    const written = await this.#conversations.write(conversation);
+    this.#tell("conversations", { id: conversation.id });
+    return written;
+  }
+
+  #tick(): void {
+    this.#tell("live", this.#live());
+    if (this.#answers.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    void this.#storage().then((storage) => this.#tell("storage", storage));
+  }
+
+  #live(): Live {
+    const { states, bytes } = this.#model?.cached() ?? { states: 0, bytes: 0 };
+    return { answers: this.#branches?.live ?? [], memory: this.#model?.memory(), states: { count: states, bytes } };
+  }
+
+  async #storage(trouble?: string): Promise<Events["storage"]> {
+    const { kind, reason } = this.#files;
+    const { usage, quota } = (await navigator.storage?.estimate?.().catch(() => undefined)) ?? {};
+    return { kind, reason: trouble ?? reason, usedBytes: usage, quotaBytes: quota };
+  }
+
+  async #tellTrouble(error: unknown): Promise<void> {
+    this.#tell("storage", await this.#storage(`What was read could not be kept for the next visit: ${(error as Error).message}`));
+  }
+}
+
+async function* chunksOf(log: AnswerLog): AsyncGenerator<UiChunk> {
+  const reader = log.stream().getReader();
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    yield value;
+  }
+}

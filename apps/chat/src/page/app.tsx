@@ -1,0 +1,108 @@
+import { Activity, Settings as Gear, Menu } from "lucide-preact";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { ChatView } from "./chat-view.tsx";
+import type { Client } from "./client.ts";
+import { Dialog } from "./dialog.tsx";
+import { Inspector } from "./inspector.tsx";
+import { ModelPill } from "./model-pill.tsx";
+import { OpenConversation } from "./open-conversation.ts";
+import { set, settings } from "./settings.ts";
+import { SettingsDialog } from "./settings-dialog.tsx";
+import { Sidebar } from "./sidebar.tsx";
+import { useStore } from "./store.ts";
+
+type Shown = "none" | "sidebar" | "settings";
+
+export function App({ client }: { client: Client }) {
+  const [current, setCurrent] = useState(() => OpenConversation.fresh(client));
+  const open = useMemo(() => new Map<string, OpenConversation>(), []);
+  const [shown, setShown] = useState<Shown>("none");
+  const { theme, inspector } = useStore(settings);
+  const trouble = useStore(client.trouble);
+  const tree = useStore(current.tree);
+  open.set(tree.id, current);
+
+  useEffect(() => {
+    document.documentElement.dataset.theme = theme;
+  }, [theme]);
+  useEffect(() => client.calls.on("conversations", ({ id }) => void refresh(client, open.get(id))), [client, open]);
+
+  const close = () => setShown("none");
+  const openOne = async (id: string) => {
+    close();
+    const known = open.get(id);
+    if (known) return setCurrent(known);
+    const conversation = await client.calls.call("readConversation", { id });
+    if (conversation) setCurrent(new OpenConversation(client, conversation));
+  };
+  const startNew = () => {
+    close();
+    setCurrent(OpenConversation.fresh(client));
+  };
+  const remove = async (id: string) => {
+    await open.get(id)?.stop();
+    await client.calls.call("removeConversation", { id });
+    open.delete(id);
+    if (id === tree.id) startNew();
+  };
+  const sidebar = {
+    client,
+    currentId: tree.id,
+    onNew: startNew,
+    onOpen: (id: string) => void openOne(id),
+    onRemove: (id: string) => void remove(id),
+  };
+  return (
+    <div class={`app ${inspector ? "with-inspector" : ""}`}>
+      <a class="skip" href="#conversation">
+        To the conversation
+      </a>
+      <div class="wide-only">
+        <Sidebar {...sidebar} />
+      </div>
+      <main id="conversation">
+        <header class="bar">
+          <button type="button" class="icon-button narrow-only" aria-label="Conversations" onClick={() => setShown("sidebar")}>
+            <Menu size={19} />
+          </button>
+          <h1 dir="auto">{tree.title}</h1>
+          <span class="grow" />
+          <ModelPill client={client} />
+          <button
+            type="button"
+            class="icon-button"
+            aria-label="Under the hood"
+            title="Under the hood"
+            aria-pressed={inspector}
+            onClick={() => set({ inspector: !inspector })}
+          >
+            <Activity size={18} />
+          </button>
+          <button type="button" class="icon-button" aria-label="Settings" title="Settings" onClick={() => setShown("settings")}>
+            <Gear size={18} />
+          </button>
+        </header>
+        {trouble && (
+          <div class="notice failed" role="alert">
+            <p>{trouble}</p>
+          </div>
+        )}
+        <ChatView client={client} conversation={current} />
+      </main>
+      {inspector && <Inspector client={client} conversation={current} onClose={() => set({ inspector: false })} />}
+      {shown === "sidebar" && (
+        <Dialog label="Conversations" kind="drawer" onClose={close}>
+          <Sidebar {...sidebar} onClose={close} />
+        </Dialog>
+      )}
+      {shown === "settings" && <SettingsDialog conversation={current} onClose={close} />}
+    </div>
+  );
+}
+
+/** What another tab wrote of a conversation that is open here. */
+async function refresh(client: Client, conversation: OpenConversation | undefined): Promise<void> {
+  if (!conversation) return;
+  const written = await client.calls.call("readConversation", { id: conversation.tree.value.id });
+  if (written) conversation.take(written);
+}

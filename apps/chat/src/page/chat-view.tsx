@@ -1,0 +1,182 @@
+import { useChat } from "@ai-sdk/react";
+import { ArrowDown, RotateCcw } from "lucide-preact";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { ModelStatus } from "../channel/service.ts";
+import type { Client } from "./client.ts";
+import { Composer } from "./composer.tsx";
+import { Message, Reading } from "./message.tsx";
+import type { OpenConversation } from "./open-conversation.ts";
+import { useStore } from "./store.ts";
+
+/** Messages that are shown at first, and more of them each time. */
+const someMessages = 30;
+/** How often an answer is drawn anew while it comes, in milliseconds. */
+const drawMs = 50;
+
+const suggestions: readonly { readonly title: string; readonly text: string }[] = [
+  { title: "A story", text: "Write a story about Mia, a fox and a silver boat." },
+  {
+    title: "A memory test",
+    text: "The secret word of the owl is lantern. Sam walked to the beach. He saw a boat. Which secret word does the owl have?",
+  },
+  { title: "Who is there?", text: "Who are you?" },
+];
+
+export function ChatView({ client, conversation }: { client: Client; conversation: OpenConversation }) {
+  const { messages, status, error, clearError } = useChat({ chat: conversation.chat, experimental_throttle: drawMs });
+  const model = useStore(client.model);
+  const tree = useStore(conversation.tree);
+  const trouble = useStore(conversation.trouble);
+  const isBusy = status === "submitted" || status === "streaming";
+  const send = (text: string, files: Parameters<OpenConversation["send"]>[1] = []) => {
+    clearError();
+    void conversation.send(text, files);
+  };
+  return (
+    <div class="chat">
+      <Messages key={tree.id} messages={messages} conversation={conversation} isBusy={isBusy}>
+        {messages.length === 0 && <Welcome model={model} onPick={send} />}
+        {status === "submitted" && messages.at(-1)?.role === "user" && (
+          <article class="message assistant" aria-label="Jamba">
+            {model.phase === "ready" ? <Reading /> : <p class="waiting">Answers as soon as the model is there.</p>}
+          </article>
+        )}
+        {error && (
+          <div class="notice failed" role="alert">
+            <p>{error.message}</p>
+            <button type="button" class="quiet" onClick={() => void conversation.regenerate()}>
+              <RotateCcw size={15} /> Try again
+            </button>
+          </div>
+        )}
+        {trouble && (
+          <div class="notice" role="alert">
+            <p>This conversation is not kept: {trouble}</p>
+          </div>
+        )}
+      </Messages>
+      <Composer
+        isBusy={isBusy}
+        isReady={model.phase === "ready"}
+        placeholder={messages.length > 0 ? "Reply" : "Write a message"}
+        onSend={send}
+        onStop={() => void conversation.stop()}
+      />
+    </div>
+  );
+}
+
+interface MessagesProps extends Pick<ReturnType<typeof useChat>, never> {
+  readonly messages: OpenConversation["chat"]["messages"];
+  readonly conversation: OpenConversation;
+  readonly isBusy: boolean;
+  // biome-ignore lint/suspicious/noExplicitAny: what Preact takes for children
+  readonly children: any;
+}
+
+function Messages({ messages, conversation, isBusy, children }: MessagesProps) {
+  const [shown, setShown] = useState(someMessages);
+  const box = useRef<HTMLDivElement>(null);
+  const top = useRef<HTMLButtonElement>(null);
+  /** Whether it follows what comes. */
+  const follows = useRef(true);
+  const [isAway, setAway] = useState(false);
+  const hidden = Math.max(0, messages.length - shown);
+
+  useLayoutEffect(() => {
+    const { current } = box;
+    if (current && follows.current) current.scrollTop = current.scrollHeight;
+  });
+  useEffect(() => {
+    const { current } = top;
+    if (!current) return;
+    const observer = new IntersectionObserver(([entry]) => entry.isIntersecting && showEarlier(), {
+      root: box.current,
+      rootMargin: "400px",
+    });
+    observer.observe(current);
+    return () => observer.disconnect();
+  });
+  const showEarlier = () => {
+    const { current } = box;
+    const fromEnd = current ? current.scrollHeight - current.scrollTop : 0;
+    follows.current = false;
+    setShown((before) => before + someMessages);
+    // What is looked at stays where it is.
+    requestAnimationFrame(() => {
+      if (current) current.scrollTop = current.scrollHeight - fromEnd;
+    });
+  };
+  const toEnd = () => {
+    follows.current = true;
+    box.current!.scrollTop = box.current!.scrollHeight;
+  };
+  return (
+    <>
+      <div
+        ref={box}
+        class="messages"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+        tabIndex={0}
+        role="log"
+        aria-label="Conversation"
+        aria-busy={isBusy}
+        onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => {
+          const isEnd = scrollHeight - scrollTop - clientHeight < 60;
+          follows.current = isEnd;
+          setAway(!isEnd);
+        }}
+      >
+        <div class="column">
+          {hidden > 0 && (
+            <button ref={top} type="button" class="quiet earlier" onClick={showEarlier}>
+              Show earlier messages ({hidden})
+            </button>
+          )}
+          {messages.slice(hidden).map((message, i) => (
+            <Message
+              key={message.id}
+              message={message}
+              conversation={conversation}
+              isGrowing={isBusy && hidden + i === messages.length - 1 && message.role === "assistant"}
+              siblings={conversation.siblings(message.id).join(" ")}
+            />
+          ))}
+          {children}
+        </div>
+      </div>
+      {isAway && (
+        <button type="button" class="to-end" aria-label="To the end" onClick={toEnd}>
+          <ArrowDown size={18} />
+        </button>
+      )}
+    </>
+  );
+}
+
+function Welcome({ model, onPick }: { model: ModelStatus; onPick(text: string): void }) {
+  return (
+    <section class="welcome">
+      <h2>Jamba, in this tab</h2>
+      <p>The model runs on your machine. What you write is sent nowhere.</p>
+      {model.kind === "small" && (
+        <>
+          <p class="aside">
+            This is the small storyteller: 6.7 million parameters, taught made-up children’s stories alone. It is here so that you can try
+            everything at once.
+          </p>
+          <ul class="suggestions">
+            {suggestions.map(({ title, text }) => (
+              <li key={title}>
+                <button type="button" onClick={() => onPick(text)}>
+                  <b>{title}</b>
+                  <span>{text}</span>
+                </button>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,141 @@
+// One conversation that is shown: its tree, and the AI SDK's chat over the branch that is looked at.
+
+import { Chat } from "@ai-sdk/react";
+import type { FileUIPart } from "ai";
+import { branchOf, type Conversation, leafFrom, siblingsOf, titleOf, withMessage } from "../storage/conversations.ts";
+import type { ChatMessage } from "../transport/index.ts";
+import type { Client } from "./client.ts";
+import { settings } from "./settings.ts";
+import { Store } from "./store.ts";
+import { WorkerTransport } from "./worker-transport.ts";
+
+const toolNames = ["add", "multiply", "get_time"];
+
+export class OpenConversation {
+  readonly tree: Store<Conversation>;
+  readonly chat: Chat<ChatMessage>;
+  /** What could not be kept, and why. */
+  readonly trouble = new Store<string | undefined>(undefined);
+  readonly #client: Client;
+
+  constructor(client: Client, conversation: Conversation) {
+    this.#client = client;
+    this.tree = new Store(conversation);
+    const transport = new WorkerTransport(client, {
+      settings: () => {
+        const { temperature, maxTokens, tools } = settings.value;
+        const { system } = this.tree.value.settings;
+        return { temperature, maxTokens, truncation: "auto", ...(system && { system }), ...(tools && { tools: toolNames }) };
+      },
+      onAnswered: (message, askedId) => this.#answered(message, askedId),
+    });
+    this.chat = new Chat<ChatMessage>({ id: conversation.id, transport, messages: branchOf(conversation, conversation.leafId) });
+  }
+
+  static fresh(client: Client, system = settings.value.system): OpenConversation {
+    const now = Date.now();
+    const id = crypto.randomUUID();
+    return new OpenConversation(client, {
+      id,
+      title: "New conversation",
+      createdAt: now,
+      updatedAt: now,
+      nodes: [],
+      settings: { ...(system && { system }) },
+    });
+  }
+
+  get isBusy(): boolean {
+    return this.chat.status === "submitted" || this.chat.status === "streaming";
+  }
+
+  async send(text: string, files: FileUIPart[] = []): Promise<void> {
+    const parentId = this.chat.messages.at(-1)?.id;
+    const message: ChatMessage = {
+      id: crypto.randomUUID(),
+      role: "user",
+      parts: [...files, ...(text ? [{ type: "text" as const, text }] : [])],
+    };
+    const { nodes, title } = this.tree.value;
+    const named = nodes.length === 0 ? titleOf(text || files[0]?.filename || "") : title;
+    this.#keep({ ...withMessage(this.tree.value, message, parentId), title: named });
+    await this.chat.sendMessage(message);
+  }
+
+  /** Another wording of a message: a branch beside it. */
+  async edit(id: string, text: string): Promise<void> {
+    await this.stop();
+    const { parentId, message } = this.tree.value.nodes.find((node) => node.message.id === id)!;
+    this.chat.messages = branchOf(this.tree.value, parentId);
+    await this.send(
+      text,
+      message.parts.filter((part) => part.type === "file"),
+    );
+  }
+
+  /** Another answer to the message before `id`, or to the last one. */
+  async regenerate(id?: string): Promise<void> {
+    await this.stop();
+    if (id !== undefined)
+      this.chat.messages = branchOf(this.tree.value, this.tree.value.nodes.find((node) => node.message.id === id)!.parentId);
+    await this.chat.regenerate();
+  }
+
+  stop(): Promise<void> {
+    return this.isBusy ? this.chat.stop() : Promise.resolve();
+  }
+
+  /** Ids of what stands in the place of a message, itself among them. */
+  siblings(id: string): string[] {
+    return siblingsOf(this.tree.value, id);
+  }
+
+  async show(id: string): Promise<void> {
+    await this.stop();
+    const leafId = leafFrom(this.tree.value, id);
+    this.chat.messages = branchOf(this.tree.value, leafId);
+    this.#keep({ ...this.tree.value, leafId });
+  }
+
+  rename(title: string): void {
+    this.#keep({ ...this.tree.value, title: titleOf(title), updatedAt: Date.now() });
+  }
+
+  setSystem(system: string): void {
+    this.tree.value = { ...this.tree.value, settings: { ...(system && { system }) } };
+    if (this.tree.value.nodes.length > 0) this.#keep(this.tree.value);
+  }
+
+  /** What another tab wrote. */
+  take(conversation: Conversation): void {
+    if (this.isBusy || conversation.nodes.length <= this.tree.value.nodes.length) return;
+    this.tree.value = { ...conversation, leafId: this.tree.value.leafId };
+    void this.show(this.chat.messages.at(-1)?.id ?? conversation.nodes[0].message.id);
+  }
+
+  #answered(message: ChatMessage, askedId = this.#lastAsked()): void {
+    const at = this.chat.messages.findIndex(({ id }) => id === message.id);
+    const { leafId } = this.tree.value;
+    const tree = withMessage(this.tree.value, message, askedId);
+    // Who went to another branch meanwhile stays there.
+    this.#keep(at < 0 ? { ...tree, leafId } : tree);
+    // Of a stopped answer the chat has no more than what came before.
+    if (at >= 0 && !this.isBusy) this.chat.messages = this.chat.messages.with(at, message);
+  }
+
+  #lastAsked(): string | undefined {
+    return this.tree.value.nodes.filter(({ message }) => message.role === "user").at(-1)?.message.id;
+  }
+
+  #keep(tree: Conversation): void {
+    this.tree.value = tree;
+    this.#client.calls.call("writeConversation", tree).then(
+      () => {
+        this.trouble.value = undefined;
+      },
+      (error: Error) => {
+        this.trouble.value = error.message;
+      },
+    );
+  }
+}

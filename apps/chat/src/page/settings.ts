@@ -1,0 +1,36 @@
+// What a person has set, kept by the browser where it lets a page keep anything.
+
+import { Store } from "./store.ts";
+
+export interface Settings {
+  readonly theme: "system" | "light" | "dark";
+  readonly temperature: number;
+  readonly maxTokens: number;
+  /** Whether the model may use the calculator and the clock. */
+  readonly tools: boolean;
+  /** What every new conversation begins with. */
+  readonly system: string;
+  /** A model that was downloaded, in place of the small one. */
+  readonly model?: string;
+  readonly inspector: boolean;
+}
+
+const defaults: Settings = { theme: "system", temperature: 0.7, maxTokens: 512, tools: false, system: "", inspector: false };
+const key = "jamba-settings";
+
+function stored(): Settings {
+  try {
+    return { ...defaults, ...JSON.parse(localStorage.getItem(key) ?? "{}") };
+  } catch {
+    return defaults;
+  }
+}
+
+export const settings = new Store<Settings>(stored());
+
+export function set(changes: Partial<Settings>): void {
+  settings.value = { ...settings.value, ...changes };
+  try {
+    localStorage.setItem(key, JSON.stringify(settings.value));
+  } catch {} // denied: it holds until the tab is closed
+}

@@ -1,0 +1,187 @@
+// Conversations as trees of messages: an edit or another answer begins a branch, and nothing that was said is lost.
+
+import type { ChatMessage } from "../transport/index.ts";
+import type { Files } from "./files.ts";
+
+export interface MessageNode {
+  readonly message: ChatMessage;
+  /** The message before; none for the first. */
+  readonly parentId?: string;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+}
+
+export interface Conversation {
+  readonly id: string;
+  readonly title: string;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  readonly nodes: readonly MessageNode[];
+  /** The last message of the branch that is shown. */
+  readonly leafId?: string;
+  readonly settings: { readonly system?: string };
+}
+
+export interface ConversationSummary extends Pick<Conversation, "id" | "title" | "createdAt" | "updatedAt"> {
+  readonly messages: number;
+}
+
+/** Messages from the first to `leafId`. */
+export function branchOf({ nodes }: Pick<Conversation, "nodes">, leafId: string | undefined): ChatMessage[] {
+  const byId = new Map(nodes.map((node) => [node.message.id, node]));
+  const branch: ChatMessage[] = [];
+  for (
+    let node = leafId === undefined ? undefined : byId.get(leafId);
+    node;
+    node = node.parentId === undefined ? undefined : byId.get(node.parentId)
+  )
+    branch.push(node.message);
+  return branch.reverse();
+}
+
+/** Messages that stand in place of `id`, itself among them, the oldest first. */
+export function siblingsOf({ nodes }: Pick<Conversation, "nodes">, id: string): string[] {
+  const own = nodes.find(({ message }) => message.id === id);
+  return own ? nodes.filter(({ parentId }) => parentId === own.parentId).map(({ message }) => message.id) : [];
+}
+
+/** The end of the branch that goes on from `id` by what was said last. */
+export function leafFrom({ nodes }: Pick<Conversation, "nodes">, id: string): string {
+  let leaf = id;
+  for (;;) {
+    const next = nodes.filter(({ parentId }) => parentId === leaf).at(-1);
+    if (!next) return leaf;
+    leaf = next.message.id;
+  }
+}
+
+/** With `message` behind `parentId`, or in the place of what has its id. */
+export function withMessage(conversation: Conversation, message: ChatMessage, parentId: string | undefined): Conversation {
+  const at = conversation.nodes.findIndex((node) => node.message.id === message.id);
+  const nodes =
+    at < 0
+      ? [...conversation.nodes, { message, parentId, at: Date.now() }]
+      : conversation.nodes.map((node, i) => (i === at ? { ...node, message } : node));
+  return { ...conversation, nodes, leafId: message.id, updatedAt: Date.now() };
+}
+
+/** What two tabs wrote of one conversation: nothing of either is lost, and where both have a message the later writer's stays. */
+export function merged(stored: Conversation, written: Conversation): Conversation {
+  const ids = new Set(written.nodes.map(({ message }) => message.id));
+  const others = stored.nodes.filter(({ message }) => !ids.has(message.id));
+  const nodes = [...others, ...written.nodes].sort((a, b) => a.at - b.at);
+  return { ...written, nodes, createdAt: Math.min(stored.createdAt, written.createdAt) };
+}
+
+export function titleOf(text: string): string {
+  const line = text.trim().split("\n")[0];
+  return line.length > 60 ? `${line.slice(0, 57).trimEnd()}…` : line || "New conversation";
+}
+
+export function textOf(message: ChatMessage): string {
+  return message.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
+}
+
+const folder = "conversations";
+
+export class ConversationStore {
+  readonly #files: Files;
+  #known: Promise<Map<string, Conversation>> | undefined;
+
+  constructor(files: Files) {
+    this.#files = files;
+  }
+
+  async list(): Promise<ConversationSummary[]> {
+    const all = [...(await this.#all()).values()].sort((a, b) => b.updatedAt - a.updatedAt);
+    return all.map(({ id, title, createdAt, updatedAt, nodes }) => ({ id, title, createdAt, updatedAt, messages: nodes.length }));
+  }
+
+  async read(id: string): Promise<Conversation | undefined> {
+    return (await this.#all()).get(id);
+  }
+
+  /** @throws StorageFull; what is shown stays as it is then */
+  async write(written: Conversation): Promise<Conversation> {
+    const all = await this.#all();
+    const stored = all.get(written.id);
+    const conversation = stored ? merged(stored, written) : written;
+    all.set(written.id, conversation);
+    await this.#files.write(`${folder}/${written.id}/conversation.json`, JSON.stringify(conversation));
+    return conversation;
+  }
+
+  async remove(id: string): Promise<void> {
+    (await this.#all()).delete(id);
+    await this.#files.remove(`${folder}/${id}`);
+  }
+
+  /** Those that have all words of `text`, with where the first one is. */
+  async search(text: string): Promise<{ id: string; excerpt: string }[]> {
+    const words = text.toLocaleLowerCase().split(/\s+/).filter(Boolean);
+    const found: { id: string; excerpt: string }[] = [];
+    for (const { id, title, nodes } of (await this.#all()).values()) {
+      const whole = [title, ...nodes.map(({ message }) => textOf(message))].join("\n");
+      const lower = whole.toLocaleLowerCase();
+      if (!words.every((word) => lower.includes(word))) continue;
+      const at = Math.max(0, lower.indexOf(words[0] ?? "") - 24);
+      found.push({ id, excerpt: `${at > 0 ? "…" : ""}${whole.slice(at, at + 90).replaceAll("\n", " ")}` });
+    }
+    return found;
+  }
+
+  #all(): Promise<Map<string, Conversation>> {
+    this.#known ??= this.#load();
+    return this.#known;
+  }
+
+  async #load(): Promise<Map<string, Conversation>> {
+    const all = new Map<string, Conversation>();
+    for (const { path } of await this.#files.list(folder)) {
+      if (!path.endsWith("/conversation.json")) continue;
+      const conversation = parseConversation(await (await this.#files.read(path))?.text());
+      if (conversation) all.set(conversation.id, conversation);
+    }
+    return all;
+  }
+}
+
+/** Undefined for what is no conversation, as of another version or a damaged file. */
+export function parseConversation(json: string | undefined): Conversation | undefined {
+  try {
+    const { id, title, createdAt = Date.now(), updatedAt = createdAt, nodes, leafId, settings } = JSON.parse(json ?? "");
+    if (typeof id !== "string" || !/^[\w-]{1,64}$/.test(id) || typeof title !== "string" || !Array.isArray(nodes)) return undefined;
+    if (!Number.isFinite(createdAt) || !Number.isFinite(updatedAt) || !nodes.every(isNode)) return undefined;
+    const ids = new Set(nodes.map(({ message }) => message.id));
+    if (ids.size !== nodes.length || nodes.some(({ parentId }) => parentId !== undefined && !ids.has(parentId)) || hasRing(nodes))
+      return undefined;
+    const system = typeof settings?.system === "string" ? settings.system : undefined;
+    return { id, title, createdAt, updatedAt, nodes, leafId: ids.has(leafId) ? leafId : nodes.at(-1)?.message.id, settings: { system } };
+  } catch {
+    return undefined;
+  }
+}
+
+function isNode(node: unknown): node is MessageNode {
+  const { message, parentId, at } = (node ?? {}) as Partial<MessageNode>;
+  const isMessage =
+    typeof message?.id === "string" && ["user", "assistant", "system"].includes(message.role) && Array.isArray(message.parts);
+  const areParts = message?.parts?.every?.(
+    (part) => typeof part?.type === "string" && (part.type !== "text" || typeof part.text === "string"),
+  );
+  return isMessage && areParts === true && (parentId === undefined || typeof parentId === "string") && Number.isFinite(at);
+}
+
+function hasRing(nodes: readonly MessageNode[]): boolean {
+  const parents = new Map(nodes.map(({ message, parentId }) => [message.id, parentId]));
+  const isSound = new Set<string>();
+  return nodes.some(({ message }) => {
+    const way = new Set<string>();
+    for (let id: string | undefined = message.id; id !== undefined && !isSound.has(id); id = parents.get(id)) {
+      if (way.has(id)) return true;
+      way.add(id);
+    }
+    for (const id of way) isSound.add(id);
+    return false;
+  });
+}

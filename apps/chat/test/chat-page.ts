@@ -1,0 +1,169 @@
+// The chat page in a real browser: built once from sources, served, and used as a person would.
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "vite";
+import {
+  type Browser,
+  type BrowserOptions,
+  type Engine,
+  NoBrowser,
+  openBrowser,
+  type Page,
+} from "../../../tooling/browsers/test/driver.ts";
+import { filesOf, type Site, serve } from "../../../tooling/browsers/test/site.ts";
+
+/** A screenshot of each page that is looked at goes here, if it is set. */
+const pictures = process.env.JAMBA_CHAT_PICTURES;
+
+let building: Promise<string> | undefined;
+
+/** @returns the folder of the built page */
+export function builtPage(): Promise<string> {
+  building ??= (async () => {
+    const outDir = await mkdtemp(join(tmpdir(), "jamba-chat-"));
+    const configFile = fileURLToPath(new URL("../vite.config.ts", import.meta.url));
+    await build({ configFile, logLevel: "error", build: { outDir, emptyOutDir: true, reportCompressedSize: false } });
+    return outDir;
+  })();
+  return building;
+}
+
+export interface OpenOptions {
+  readonly isolated?: boolean;
+  /** Runs in the page before anything of it. Not in WebKitGTK. */
+  readonly before?: () => void;
+  readonly width?: number;
+  readonly height?: number;
+  /** In the same browser profile as this one. */
+  readonly beside?: ChatPage;
+}
+
+export class Chats {
+  readonly #browsers = new Map<string, Promise<Browser>>();
+  readonly #sites = new Map<boolean, Promise<Site>>();
+
+  /** Calls `skip`, which throws, where the engine is not here. */
+  async open(engine: Engine, skip: (reason: string) => never, options: OpenOptions & BrowserOptions = {}): Promise<ChatPage> {
+    const { isolated = true, webgpu = false } = options;
+    const key = `${engine}${webgpu}`;
+    if (!this.#browsers.has(key)) this.#browsers.set(key, openBrowser(engine, { webgpu }));
+    const browser = await this.#browsers.get(key)!.catch((error) => {
+      if (error instanceof NoBrowser) skip(error.message);
+      throw error;
+    });
+    const page = await browser.newPage();
+    return ChatPage.open(page, await this.site(isolated), options);
+  }
+
+  async site(isolated: boolean): Promise<Site> {
+    if (!this.#sites.has(isolated)) this.#sites.set(isolated, serve(filesOf(await builtPage()), { isolated }));
+    return this.#sites.get(isolated)!;
+  }
+
+  async close(): Promise<void> {
+    for (const opening of this.#browsers.values()) await opening.then((browser) => browser.close()).catch(() => undefined);
+    for (const site of this.#sites.values()) await site.then((open) => open.close());
+    if (building) await rm(await building, { recursive: true, force: true });
+  }
+}
+
+/** Waits in the page, so that nothing is asked of it over and over. */
+const until = (expression: string, ms: number) => `new Promise((resolve, reject) => {
+  const end = Date.now() + ${ms};
+  const look = () => {
+    let found;
+    try { found = (${expression}); } catch (error) { found = undefined; }
+    if (found) resolve(found); else if (Date.now() > end) reject(new Error("not within ${ms} ms")); else setTimeout(look, 25);
+  };
+  look();
+})`;
+
+const text = JSON.stringify;
+
+export class ChatPage {
+  /** Of the console, and what nobody caught. */
+  readonly problems: string[] = [];
+
+  private constructor(
+    readonly page: Page,
+    readonly site: Site,
+  ) {}
+
+  static async open(page: Page, site: Site, { before, width = 1280, height = 800 }: OpenOptions = {}): Promise<ChatPage> {
+    const chat = new ChatPage(page, site);
+    const { puppeteer } = page;
+    puppeteer?.on("console", (message) => message.type() === "error" && chat.problems.push(message.text()));
+    puppeteer?.on("pageerror", (error) => chat.problems.push(String((error as Error).stack ?? error)));
+    await puppeteer?.setViewport({ width, height });
+    if (before) await puppeteer?.evaluateOnNewDocument(before);
+    await page.goto(site.url);
+    return chat;
+  }
+
+  async until<T = true>(expression: string, ms = 30_000): Promise<T> {
+    try {
+      return await this.page.evaluate<T>(until(expression, ms));
+    } catch (cause) {
+      const shown = await this.page.evaluate<string>("document.body.innerText").catch(() => "nothing");
+      throw new Error(`expected ${expression}; found a page that says:\n${shown}\n${this.problems.join("\n")}`, { cause });
+    }
+  }
+
+  /** As if it was typed and sent. */
+  async send(message: string): Promise<void> {
+    await this.fill(".composer textarea", message);
+    await this.page.evaluate(`document.querySelector(".composer").requestSubmit()`);
+  }
+
+  async fill(selector: string, value: string): Promise<void> {
+    await this.until(`document.querySelector(${text(selector)})`);
+    await this.page.evaluate(`(() => {
+      const field = document.querySelector(${text(selector)});
+      Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), "value").set.call(field, ${text(value)});
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+      return true;
+    })()`);
+    // What is drawn anew for it is drawn before anything follows.
+    await this.page.evaluate("new Promise((resolve) => setTimeout(() => resolve(true), 20))");
+  }
+
+  /** By the name that a screen reader says, the last one of several. */
+  async press(label: string): Promise<void> {
+    const button = `[...document.querySelectorAll("button")].filter((one) => !one.disabled && (one.getAttribute("aria-label") ?? one.textContent).trim() === ${text(label)}).at(-1)`;
+    await this.until(button.concat(" !== undefined"));
+    await this.page.evaluate(`(${button}.click(), true)`);
+  }
+
+  ready(ms?: number): Promise<unknown> {
+    return this.until(`document.querySelector(".pill")?.dataset.phase === "ready"`, ms);
+  }
+
+  /** Until the answer with this index, from 0, has ended; what it says. */
+  async answer(index = 0): Promise<string> {
+    const ended = `[...document.querySelectorAll(".message.assistant")][${index}]?.querySelector(".figures")`;
+    await this.until(`${ended} && document.querySelector(".messages").ariaBusy !== "true"`);
+    return (await this.answers())[index];
+  }
+
+  answers(): Promise<string[]> {
+    return this.page.evaluate(`[...document.querySelectorAll(".message.assistant .markdown")].map((one) => one.innerText)`);
+  }
+
+  /** Tokens of the last answer's prompt that were read, and that were kept from before. */
+  figures(): Promise<{ read: number; kept: number }> {
+    return this.page.evaluate(
+      `(({ read, kept }) => ({ read: Number(read), kept: Number(kept) }))([...document.querySelectorAll(".figures")].at(-1).dataset)`,
+    );
+  }
+
+  async picture(name: string): Promise<void> {
+    if (pictures) await this.page.screenshot(join(pictures, `${name}.png`));
+  }
+
+  close(): Promise<void> {
+    return this.page.close();
+  }
+}
