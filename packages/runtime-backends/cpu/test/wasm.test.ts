@@ -25,7 +25,16 @@ import {
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { loadAddon } from "../src/addon.ts";
 import { openCpuBackend, openWasmBackend, type WasmOptions } from "../src/index.ts";
+import { usableModules } from "../src/wasm/modules.ts";
+import { dotsRatio } from "../src/wasm/probe-dots.ts";
 import { bundle } from "./bundle.mjs";
+
+/** What an engine's probe would find, in place of what this one's does. */
+const probed = vi.hoisted(() => ({ ratio: undefined as number | undefined }));
+vi.mock("../src/wasm/probe-dots.ts", async (original) => {
+  const { dotsRatio } = await original<typeof import("../src/wasm/probe-dots.ts")>();
+  return { dotsRatio: async () => probed.ratio ?? dotsRatio() };
+});
 
 // Before anything is validated.
 if (process.version.startsWith("v20.")) setFlagsFromString("--experimental-wasm-relaxed-simd");
@@ -288,51 +297,65 @@ describe.each([
 });
 
 describe("dot products of four", () => {
+  afterEach(() => {
+    probed.ratio = undefined;
+  });
+
   /** As an engine would whose check gives this. */
-  function withDots(dots: number): void {
+  function withDots(areRight: boolean): void {
     const { on } = Worker.prototype;
     vi.spyOn(Worker.prototype, "on").mockImplementation(function (
       this: Worker,
       event: string | symbol,
       listener: (...args: never[]) => void,
     ) {
-      const heard = (reply: { opened?: { dots?: number } }) => {
-        if (reply.opened?.dots !== undefined) reply.opened.dots = dots;
+      const heard = (reply: { opened?: { areDotsRight?: boolean } }) => {
+        if (reply.opened?.areDotsRight !== undefined) reply.opened.areDotsRight = areRight;
         listener(reply as never);
       };
       return on.call(this, event as string, (event === "message" ? heard : listener) as () => void) as Worker;
     });
   }
 
-  test.each([
-    [0, /computes its dot products of four wrongly/],
-    [3.14, /dot products of four take 3\.1 times as long/],
-  ])("that its check calls %d are passed over, with the reason", async (dots, reason) => {
-    withDots(dots);
-    const backend = await openWasmBackend({ threads: 1 });
-    expect(backend.device.features[0]).toMatch(/^relaxed: /);
-    expect(backend.device.features).toContainEqual(expect.stringMatching(reason));
-    await backend.dispose();
+  test("that are slow are passed over before their module is fetched, with the reason; by name they are taken", async () => {
+    probed.ratio = 3.14;
+    withDots(true);
+    const opened: string[] = [];
+    for (const level of [undefined, "relaxed-dot"] as const) {
+      const backend = await openWasmBackend({ threads: 1, level });
+      opened.push(backend.device.features.join("; "));
+      await backend.dispose();
+    }
+    expect(opened[0]).toMatch(/^relaxed: .*not relaxed-dot: this engine's dot products of four take 3\.1 times as long/);
+    expect(opened[1]).toMatch(/^relaxed-dot: /);
   });
 
   test("that are right and fast are taken", async () => {
-    withDots(1);
+    probed.ratio = 1;
+    withDots(true);
     const backend = await openWasmBackend({ threads: 1 });
     expect(backend.device.features[0]).toMatch(/^relaxed-dot: /);
     await backend.dispose();
   });
 
-  test("that are slow are taken by name; wrong ones are not", async () => {
-    withDots(3.14);
-    const backend = await openWasmBackend({ threads: 1, level: "relaxed-dot" });
-    expect(backend.device.features[0]).toMatch(/^relaxed-dot: /);
+  test("that are wrong are not taken, nor by name", async () => {
+    probed.ratio = 1;
+    withDots(false);
+    const backend = await openWasmBackend({ threads: 1 });
+    expect(backend.device.features[0]).toMatch(/^relaxed: /);
+    expect(backend.device.features).toContainEqual(expect.stringMatching(/computes its dot products of four wrongly/));
     await backend.dispose();
-    vi.restoreAllMocks();
-    withDots(0);
     await expect(openWasmBackend({ threads: 1, level: "relaxed-dot" })).rejects.toMatchObject({
       code: "OPTION",
       message: expect.stringMatching(/level: expected one that this engine runs \(relaxed, simd128\), found "relaxed-dot".*wrongly/),
     });
+  });
+
+  test("are probed by a module that the engine runs, which gives a ratio", async ({ skip }) => {
+    if (!usableModules().includes("relaxed-dot")) skip("this engine lacks relaxed SIMD");
+    const ratio = await dotsRatio();
+    expect(ratio).toBeGreaterThan(0);
+    expect(ratio).toBeLessThan(100);
   });
 });
 

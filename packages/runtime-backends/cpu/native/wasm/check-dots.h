@@ -1,6 +1,6 @@
-// Whether an engine's relaxed dot product of four is right and worth it: there is one that computes it wrongly in tiles of several tokens.
+// Whether an engine's relaxed dot product of four is right: there is one that computes it wrongly in tiles of several tokens. Whether it is
+// fast is known before this module is fetched: see src/wasm/probe-dots.ts.
 #pragma once
-#include <chrono>
 
 #include "tiles.h"
 
@@ -48,38 +48,11 @@ static bool areDotsRight(Dtype dtype, Form form) {
          isDotRight<Block, 1>(dtype, form);
 }
 
-/**
- * After so many rounds, in which an engine has made its best code.
- * @returns how long sums of four at once take, as a part of what the same sums take in two steps; 0 where results are wrong
- */
-extern "C" __attribute__((export_name("checkDots"))) double checkDots(int32_t times) {
+/** So often, as an engine may run what it compiled in haste or, later, what it compiled well. */
+extern "C" __attribute__((export_name("checkDots"))) bool checkDots(int32_t times) {
   bool right = true;
   for (int32_t i = 0; i < times; i++) right &= areDotsRight<Q4Block>(Dtype::q4, Form::i8) && areDotsRight<Q8Block>(Dtype::q8, Form::i16);
-  if (!right) return 0;
-  alignas(16) static int8_t bytes[64];
-  constexpr int sums = 8, rounds = 4000;
-  const auto seconds = [&](auto one) {
-    const auto start = std::chrono::steady_clock::now();
-    one();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
-  double four = 1, two = 1;
-  for (int pass = 0; pass < 6; pass++) {
-    const double a = seconds([&] {
-      I32 s[sums] = {};
-      for (int i = 0; i < rounds; i++)
-        for (int j = 0; j < sums; j++) s[j] = dotOfFour(wasm_v128_load(bytes + i % 4 * 16), (v128_t)s[(j + 1) % sums], s[j]);
-      wasm_v128_store(bytes, (v128_t)(s[0] + s[1] + s[2] + s[3] + s[4] + s[5] + s[6] + s[7]));
-    });
-    const double b = seconds([&] {
-      I16 s[sums] = {};
-      for (int i = 0; i < rounds; i++)
-        for (int j = 0; j < sums; j++) s[j] = s[j] + (I16)wasm_i16x8_relaxed_dot_i8x16_i7x16(wasm_v128_load(bytes + i % 4 * 16), (v128_t)s[(j + 1) % sums]);
-      wasm_v128_store(bytes + 16, (v128_t)(s[0] + s[1] + s[2] + s[3] + s[4] + s[5] + s[6] + s[7]));
-    });
-    four = a < four ? a : four, two = b < two ? b : two;
-  }
-  return four / two;
+  return right;
 }
 
 }  // namespace jamba::JAMBA_LEVEL

@@ -43,7 +43,7 @@ export interface ModuleExports {
   cancelWords(): number;
   names(): number;
   roundsOnce(): number;
-  checkDots?(times: number): number;
+  checkDots?(times: number): number; // 0 where one is wrong
   weightBytes(name: number, length: number, dtype: number, isVector: boolean, stack: number, rows: number, columns: number): number;
   createWeight(name: number, length: number, dtype: number, isVector: boolean, stack: number, rows: number, columns: number): number;
   releaseWeight(weight: number): void;

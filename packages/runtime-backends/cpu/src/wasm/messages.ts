@@ -40,7 +40,8 @@ export type OwnerReply =
         /** Of the memory that the owner made. */
         readonly mostBytes: number;
         readonly roundsOnce: boolean;
-        readonly dots?: number;
+        /** Of a module with dot products of four. */
+        readonly areDotsRight?: boolean;
       };
     }
   | { readonly joined: true }

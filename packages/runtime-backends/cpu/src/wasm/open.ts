@@ -9,6 +9,7 @@ import { makeMemory } from "./instance.ts";
 import { cancelPlaces, type OwnerMessage, type OwnerReply } from "./messages.ts";
 import { compileModule, moduleWords, usableModules, type WasmLevel } from "./modules.ts";
 import code from "./owner-code.ts?text";
+import { dotsRatio } from "./probe-dots.ts";
 import { parseNames, Sizes } from "./sizes.ts";
 
 export interface WasmOptions {
@@ -35,11 +36,16 @@ export async function openWasmBackend(options: WasmOptions = {}): Promise<Backen
   if (options.level !== undefined && !usable.includes(options.level)) throw noLevel(options.level, usable);
   const sharing = sharedMemory();
   const { threads, why, warnings } = await threadsOf(options.threads, sharing);
-  const passedOver: string[] = [];
-  for (const level of options.level ? [options.level] : usable) {
-    const opened = await start(level, threads, sharing);
-    const reason = whyNot(level, opened.dots, options.level !== undefined);
-    if (reason !== undefined) {
+  // While it is found out which module they shall run: a page takes as long to make a thread.
+  let making: Making[] | undefined = makeThreads(sharing.posted ? threads : 1);
+  // What forbids the probe forbids the module as well, which says so.
+  const slow = options.level === undefined && usable.includes("relaxed-dot") ? await whySlow().catch(() => undefined) : undefined;
+  const passedOver = slow === undefined ? [] : [`not relaxed-dot: ${slow}`];
+  for (const level of options.level ? [options.level] : usable.slice(passedOver.length)) {
+    const opened = await start(level, making ?? makeThreads(sharing.posted ? threads : 1), threads, sharing);
+    making = undefined;
+    if (opened.areDotsRight === false) {
+      const reason = "this engine computes its dot products of four wrongly";
       opened.executor.stop();
       if (options.level) throw noLevel(options.level, usable.slice(1), `: ${reason}`);
       passedOver.push(`not ${level}: ${reason}`);
@@ -91,21 +97,31 @@ interface Started {
   readonly executor: ModuleExecutor;
   readonly names: ReturnType<typeof parseNames>;
   readonly roundsOnce: boolean;
-  readonly dots?: number;
+  readonly areDotsRight?: boolean;
 }
 
 /** A thread, and the first thing that it says. */
-async function makeThread(): Promise<{ port: OwnerPort; reply: Promise<OwnerReply> }> {
+type Making = Promise<{ port: OwnerPort; reply: Promise<OwnerReply> }>;
+
+function makeThreads(count: number): Making[] {
+  const making = Array.from({ length: count }, makeThread);
+  for (const one of making) one.catch(() => undefined); // heard of by who begins with it
+  return making;
+}
+
+async function makeThread(): Making {
   const port = await openThread<OwnerMessage, OwnerReply>(code);
   const reply = new Promise<OwnerReply>((resolve, reject) => port.listen(resolve, reject));
   reply.catch(() => undefined); // heard of by who asks it for something
   return { port, reply };
 }
 
-async function start(level: WasmLevel, threads: number, sharing: { made: boolean; posted: boolean }): Promise<Started> {
-  // While the module is compiled: a page takes as long to make a thread.
-  const making = Array.from({ length: sharing.posted ? threads : 1 }, makeThread);
-  for (const one of making) one.catch(() => undefined);
+async function start(
+  level: WasmLevel,
+  making: readonly Making[],
+  threads: number,
+  sharing: { made: boolean; posted: boolean },
+): Promise<Started> {
   const begin = async (thread: number, message: OwnerMessage) => {
     const { port, reply } = await making[thread];
     port.post(message);
@@ -117,7 +133,7 @@ async function start(level: WasmLevel, threads: number, sharing: { made: boolean
     const slices = sharing.posted ? Number.POSITIVE_INFINITY : sliceMs;
     const reply = await begin(0, { open: { module, memory: shared?.memory, shared: sharing.made, threads, sliceMs: slices } });
     if (!("opened" in reply)) throw new Error(`expected it to open, found ${JSON.stringify(reply)}`);
-    const { stacks, cancelWords, names: text, mostBytes, roundsOnce, dots } = reply.opened;
+    const { stacks, cancelWords, names: text, mostBytes, roundsOnce, areDotsRight } = reply.opened;
     await Promise.all(stacks.map((stack, i) => begin(i + 1, { join: { module, memory: shared!.memory, stack, thread: i + 1 } })));
     const ports = await Promise.all(making.map(async (one) => (await one).port));
     for (const port of ports) port.rest();
@@ -128,7 +144,7 @@ async function start(level: WasmLevel, threads: number, sharing: { made: boolean
       mostBytes: shared?.mostBytes ?? mostBytes,
       cancelWords: shared && new Int32Array(shared.memory.buffer, cancelWords, cancelPlaces),
     });
-    return { executor, names, roundsOnce, dots };
+    return { executor, names, roundsOnce, areDotsRight };
   } catch (cause) {
     await Promise.all(making.map((one) => one.then(({ port }) => port.end()).catch(() => undefined)));
     if (cause instanceof JambaError) throw cause;
@@ -142,12 +158,10 @@ function noLevel(asked: WasmLevel, usable: readonly WasmLevel[], why = ""): Jamb
   return new JambaError("OPTION", `level: expected one that this engine runs (${usable.join(", ")}), found ${JSON.stringify(asked)}${why}`);
 }
 
-/** What is slow may be asked for by name, what is wrong may not. */
-function whyNot(level: WasmLevel, dots: number | undefined, isAsked: boolean): string | undefined {
-  if (level !== "relaxed-dot" || dots === undefined) return undefined;
-  if (dots === 0) return "this engine computes its dot products of four wrongly";
-  if (dots > mostOfTwoSteps && !isAsked) return `this engine's dot products of four take ${dots.toFixed(1)} times as long as two steps`;
-  return undefined;
+/** Why the module with dot products of four is not worth fetching; who asks for it by name gets it. */
+async function whySlow(): Promise<string | undefined> {
+  const ratio = await dotsRatio();
+  return ratio > mostOfTwoSteps ? `this engine's dot products of four take ${ratio.toFixed(1)} times as long as two steps` : undefined;
 }
 
 function whyNotMore(level: WasmLevel, usable: readonly WasmLevel[]): string[] {

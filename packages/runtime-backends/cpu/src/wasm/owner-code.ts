@@ -180,27 +180,6 @@ function readFile(path: string, offset: number, into: Uint8Array): void {
   }
 }
 
-/**
- * As the module's, once the engine has compiled well what it ran in haste at first: the two may say the opposite of each other, and that the
- * second has come shows in what a look takes. Wrong is wrong at any time.
- */
-async function checkDots({ checkDots }: Instance["exports"]): Promise<number | undefined> {
-  if (!checkDots) return undefined;
-  const look = () => {
-    const start = performance.now();
-    const found = [1, 2, 3].map(() => checkDots(1));
-    return { found: found.includes(0) ? 0 : Math.min(...found), ms: performance.now() - start };
-  };
-  const first = checkDots(20) === 0 ? { found: 0, ms: 0 } : look();
-  let last = first;
-  for (let again = 0; again < 6 && last.found !== 0; again++) {
-    await new Promise((resolve) => setTimeout(resolve, 15));
-    last = look();
-    if (last.ms < 0.8 * first.ms) break;
-  }
-  return last.found;
-}
-
 async function make({ id, name, args }: OwnerCall): Promise<void> {
   try {
     const value = await (calls[name] as (...args: readonly unknown[]) => unknown)(...args);
@@ -242,10 +221,14 @@ self.onmessage = ({ data }) => {
     exports.work(thread);
     return;
   }
-  open(data.open).catch((error: Error) => self.postMessage({ broken: error.message }));
+  try {
+    open(data.open);
+  } catch (error) {
+    self.postMessage({ broken: (error as Error).message });
+  }
 };
 
-async function open({ module, memory, shared, threads, sliceMs: slice }: Opening): Promise<void> {
+function open({ module, memory, shared, threads, sliceMs: slice }: Opening): void {
   sliceMs = slice;
   const own = memory ? { memory, mostBytes: 0 } : makeMemory(shared);
   instance = new Instance(module, own.memory);
@@ -265,7 +248,7 @@ async function open({ module, memory, shared, threads, sliceMs: slice }: Opening
       names: text,
       mostBytes: own.mostBytes,
       roundsOnce: exports.roundsOnce() !== 0,
-      dots: await checkDots(exports),
+      areDotsRight: exports.checkDots && exports.checkDots(20) !== 0,
     },
   });
 }
