@@ -34,6 +34,8 @@ export interface CaseRun {
   readonly reads: ReadonlyMap<string, HostTensor>[];
   /** After the last step, by sequence. */
   readonly states: readonly HostState[];
+  /** Parts of states that some command advances: the others are undefined. All if not given. */
+  readonly advanced?: ReadonlySet<string>;
 }
 
 export interface Mismatch extends Difference {
@@ -133,12 +135,13 @@ export async function heldValues(source: WeightSource, dtype: WeightDtype, backe
 }
 
 /** Everything that a run gave, by name. */
-export function valuesOf({ reads, states }: CaseRun): Map<string, ArrayLike<number>> {
+export function valuesOf({ reads, states, advanced }: CaseRun): Map<string, ArrayLike<number>> {
   const values = new Map<string, ArrayLike<number>>();
   for (const [step, read] of reads.entries()) for (const [name, t] of read) values.set(`step ${step}: ${name}`, t.data as Float32Array);
   for (const [i, state] of states.entries()) {
     for (const [layer, parts] of state.layers.entries()) {
       for (const [part, t] of Object.entries(parts)) {
+        if (advanced?.has(part) === false) continue;
         if (typeof t === "object") values.set(`sequence ${i}: state ${layer}.${part}`, (t as HostTensor).data as Float32Array);
       }
     }
@@ -151,16 +154,21 @@ export async function runCase(test: Case, dtype: WeightDtype, backend: Backend, 
   const store = await openStates(test, backend, kvDtype);
   const addresses = test.steps[0].map((_, i) => addressOf(i));
   const reads: ReadonlyMap<string, HostTensor>[] = [];
+  const advanced = new Set<string>();
   for (const [at, tokens] of test.steps.entries()) {
     const { list, inputs } = recordStep(test, weights, store, addresses, tokens, at);
+    for (const { op } of list.commands) for (const part of advancedBy[op as keyof typeof advancedBy] ?? []) advanced.add(part);
     reads.push(await runOnce(backend, list, store, inputs));
     for (const [i, n] of tokens.entries()) addresses[i].seen += n;
   }
   const states = test.layers ? await Promise.all(addresses.map((address) => readHostState(backend, store, address))) : [];
   store.dispose();
   for (const weight of Object.values(weights)) weight[Symbol.dispose]();
-  return { reads, states };
+  return { reads, states, advanced };
 }
+
+/** Parts of its layer's state. */
+const advancedBy = { causalConv: ["conv"], selectiveScan: ["h"], attention: ["k", "v"] } as const;
 
 export async function openStates(test: Case, backend: Backend, kvDtype: FloatDtype = "f32"): Promise<StateStore> {
   const store = await backend.createStates({ layers: test.layers ?? [], pageTokens, kvDtype });

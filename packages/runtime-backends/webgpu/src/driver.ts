@@ -36,8 +36,10 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   readonly lost: Promise<JambaError>;
   readonly memory: GpuMemory;
   readonly kernels: Kernels;
-  readonly #arena: Place;
-  readonly #words: Place;
+  /** What steps work in. */
+  readonly arena: Place;
+  /** The integers of a step. */
+  readonly words: Place;
   readonly #packer: Packer;
   readonly #profile?: Profile;
   readonly #pace = new Pace();
@@ -71,7 +73,7 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
         if (!this.#ended) resolve(new JambaError("DEVICE_LOST", `webgpu: the device was lost: ${message}; open the backend again`));
       });
     });
-    [this.#arena, this.#words] = [this.#place(), this.#place()];
+    [this.arena, this.words] = [this.#place(), this.#place()];
     if (!gpu.features.has("timestamp-query")) return;
     const profile = new Profile(gpu, this.memory);
     this.#profile = profile;
@@ -102,11 +104,11 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   }
 
   async compile(plan: Plan, states: GpuStates, weightOf: (weight: Weight) => GpuWeight): Promise<GpuProgram> {
-    if (plan.arenaBytes > this.#arena.buffer.size) {
+    if (plan.arenaBytes > this.arena.buffer.size) {
       const [buffer] = await this.memory.allocate(`step of ${plan.step.L} tokens`, [plan.arenaBytes]);
       // Not in the middle of a step, and another list may have brought a larger one meanwhile.
       await this.memory.turns.take(async () => {
-        if (buffer.size > this.#arena.buffer.size) this.#replace(this.#arena, buffer);
+        if (buffer.size > this.arena.buffer.size) this.#replace(this.arena, buffer);
         else buffer.destroy();
       });
     }
@@ -141,11 +143,11 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   readonly profile?: () => Promise<OpProfile[]>;
 
   arenaBytes(): number {
-    return this.#arena.buffer.size;
+    return this.arena.buffer.size;
   }
 
   workspaceBytes(steps: readonly { readonly plan: Plan }[]): number {
-    return Math.max(this.#arena.buffer.size, ...steps.map(({ plan }) => plan.arenaBytes));
+    return Math.max(this.arena.buffer.size, ...steps.map(({ plan }) => plan.arenaBytes));
   }
 
   async room(): Promise<Room> {
@@ -162,7 +164,7 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   async dispose(): Promise<void> {
     // Whoever still waits for a turn hears that the device has ended.
     await this.memory.turns.take(async () => undefined);
-    for (const { buffer } of [this.#arena, this.#words]) buffer.destroy();
+    for (const { buffer } of [this.arena, this.words]) buffer.destroy();
     this.#packer.release();
     this.memory.dispose();
   }
@@ -256,13 +258,13 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
     const encoder = this.gpu.createCommandEncoder();
     if (from === 0) {
       const words = withSegments(stepWords(inputs), used.pages);
-      this.#need(this.#words, words.byteLength);
+      this.#need(this.words, words.byteLength);
       this.#need(results, keptBytes + outputBytes);
-      this.memory.write(this.#words.buffer, 0, words);
+      this.memory.write(this.words.buffer, 0, words);
       for (const { from, to } of between) encoder.copyBufferToBuffer(from.buffer, from.at, to.buffer, to.at, from.size);
       for (const program of programs) program.renew(`${this.#generation} ${states.generation}`);
     }
-    const own = { arena: this.#arena, step: this.#words, results };
+    const own = { arena: this.arena, step: this.words, results };
     const passes = this.#profile?.isOn ? this.#profile.begin(encoder) : inOne(encoder);
     for (let i = from; i < to; i++) {
       const { program, index, groups } = dispatches[i];

@@ -8,6 +8,8 @@ fn weightWord(at: u32) -> u32 { return weight[at >> 2u][at & 3u]; }
 
 fn weightVector(row: u32, block: u32, i: u32) -> vec4<u32> {
   let column = 32u * block + 4u * i;
+  // x is 0 there, and what lies there may be no number.
+  if (column >= p.columns) { return vec4<u32>(); }
   let at = row * p.columns + column;
   if ((p.columns & 3u) == 0u) { return weight[at >> 2u]; }
   // What lies behind the row belongs to the next one.
