@@ -39,6 +39,7 @@ export type {
   Step,
   StepInputs,
   SubmitOptions,
+  TensorLocation,
 } from "./device/backend.ts";
 export { checkState } from "./device/checks.ts";
 export type {
@@ -46,7 +47,9 @@ export type {
   DriverPacked,
   DriverProgram,
   DriverStates,
+  DriverTensors,
   DriverWeight,
+  Like,
   PackedCopies,
   PackedInputs,
   Ticket,

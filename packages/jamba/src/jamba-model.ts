@@ -1,6 +1,14 @@
 // What `loadModel` gives: a loaded model with everything that users do with it.
 
-import { type DeviceInfo, type HostState, type HostTensor, JambaError, type MemoryUse, type WeightDtype } from "@jamba/core";
+import {
+  type DeviceInfo,
+  type HostState,
+  type HostTensor,
+  JambaError,
+  type MemoryUse,
+  type TensorLocation,
+  type WeightDtype,
+} from "@jamba/core";
 import type { JambaConfig } from "@jamba/loader";
 import type { Message, Tokenizer } from "@jamba/tokenizer";
 import { type GenerateContext, generate, type Part, type Result } from "./answer/generate.ts";
@@ -36,6 +44,11 @@ export interface ForwardOptions {
   hidden?: boolean;
   /** Which experts each token went to. */
   routes?: boolean;
+  /**
+   * "gpu-buffer": in buffers of the backend's device, which `dispose` of each tensor frees; with a device that `openWebGpuBackend` was given,
+   * onnxruntime-web on the same one takes them without a copy. Nobody looks at their values then. "cpu" if not given.
+   */
+  location?: TensorLocation;
   /** Go on from here instead of from nothing; it is left as it is. */
   state?: ModelState | HostState;
   tenant?: GenerateOptions["tenant"];
@@ -211,17 +224,25 @@ export class JambaModel implements AsyncDisposable {
 
   /**
    * Reads `ids` once and returns what was asked for; a long input runs in chunks, which changes nothing but rounding.
-   * @throws BackendError for a row of logits without a finite number, as what is drawn from it would, and hidden states with others
+   * @throws BackendError for a row of logits without a finite number, as what is drawn from it would, and hidden states with others;
+   * JambaError UNSUPPORTED for a location that the backend does not have
    */
   async forward(ids: Iterable<number>, options: ForwardOptions = {}): Promise<ForwardResult> {
     const { runner, context } = this.#use();
     const all = [...ids];
     if (all.length === 0) throw new JambaError("OPTION", "forward: expected at least one token id, found none");
-    for (const name of Object.keys(options)) expectKnown(name, ["logits", "hidden", "routes", "state", "tenant", "signal"]);
-    const { logits = "last", hidden, routes, state, signal } = options;
+    for (const name of Object.keys(options)) expectKnown(name, ["logits", "hidden", "routes", "location", "state", "tenant", "signal"]);
+    const { logits = "last", hidden, routes, location = "cpu", state, signal } = options;
     const { tenant } = checkOptions({ tenant: options.tenant });
     if (logits !== "last" && logits !== "all")
       throw new JambaError("OPTION", `logits: expected "last" or "all", found ${JSON.stringify(logits)}`);
+    const { deviceTensors } = runner.backend;
+    if (location !== "cpu" && !(location === "gpu-buffer" && deviceTensors))
+      throw new JambaError(
+        location === "gpu-buffer" ? "UNSUPPORTED" : "OPTION",
+        `location: expected ${deviceTensors ? '"cpu" or "gpu-buffer"' : `"cpu" on the ${this.device.kind} backend`}, found ${JSON.stringify(location)}`,
+      );
+    const onDevice = location === "gpu-buffer";
     const { nLayers, ffnKinds } = this.config;
     const names = [
       "logits",
@@ -229,24 +250,42 @@ export class JambaModel implements AsyncDisposable {
       ...(routes ? ffnKinds.flatMap((kind, i) => (kind === "moe" ? [`experts.${i}`, `routeWeights.${i}`] : [])) : []),
     ];
     const chunks = new Map(names.map((name) => [name, [] as HostTensor[]]));
-    const sequence = await context.engine.readThrough(all, {
-      from: state && (await this.#sequenceFrom(state)),
-      reads: { logits: "read", hidden: hidden ? "all" : undefined, routes },
-      rows: logits === "all" ? all.length : 1,
-      take: async ({ step, tokens, rows }) => {
-        for (const [name, list] of chunks) list.push(await step.read(name, name === "logits" ? rows : tokens));
-        return undefined;
-      },
-      tenant,
-      signal,
-    });
-    const joined = (name: string) => concatRows(chunks.get(name)!);
+    const release = () => {
+      if (onDevice) for (const tensor of [...chunks.values()].flat()) tensor.dispose();
+    };
+    const sequence = await context.engine
+      .readThrough(all, {
+        from: state && (await this.#sequenceFrom(state)),
+        reads: { logits: onDevice ? "keep" : "read", hidden: hidden ? "all" : undefined, routes, keeps: onDevice || undefined },
+        rows: logits === "all" ? all.length : 1,
+        take: async ({ step, tokens, rows }) => {
+          for (const [name, list] of chunks) {
+            const [from, to] = name === "logits" ? rows : tokens;
+            if (to > from) list.push(await step.read(name, [from, to], location));
+          }
+          return undefined;
+        },
+        tenant,
+        signal,
+      })
+      .catch((error) => {
+        release();
+        throw error;
+      });
+    const whole = new Map<string, HostTensor>();
     try {
-      for (const name of names) expectFinite(name, joined(name));
+      for (const [name, list] of chunks) {
+        const tensor = onDevice ? await deviceTensors!.join(list) : concatRows(list);
+        chunks.set(name, [tensor]);
+        whole.set(name, tensor);
+        if (!onDevice) expectFinite(name, tensor);
+      }
     } catch (error) {
+      release();
       context.engine.drop(sequence);
       throw error;
     }
+    const joined = (name: string) => whole.get(name)!;
     return {
       logits: joined("logits"),
       hidden: hidden ? Array.from({ length: nLayers + 1 }, (_, i) => joined(`hidden.${i}`)) : undefined,

@@ -63,7 +63,10 @@ export interface StepInputs {
   readonly temperatures?: Float32Array;
   /** Of `top`: whose logits are wanted whatever they are. */
   readonly asked?: AskedIds;
-  /** Values of `input` commands, by name. */
+  /**
+   * Values of `input` commands, by name. Those that lie in a buffer of the backend's device, where it has `deviceTensors`, are read there
+   * when the step's turn comes: they stay as they are until it is done.
+   */
   readonly tensors?: ReadonlyMap<string, HostTensor>;
 }
 
@@ -73,6 +76,9 @@ export interface AskedIds {
   readonly starts: Int32Array;
   readonly ids: Int32Array;
 }
+
+/** Where a value of a step is handed over, as onnxruntime-common names it. */
+export type TensorLocation = "cpu" | "gpu-buffer";
 
 /** A list made ready to run on one backend with one store: compiled, once. */
 export interface Program extends Disposable {
@@ -90,10 +96,12 @@ export interface Step {
   /**
    * A value of `read` or `top`, which came with the step, or one of `keep`, fetched now: it is there until the submit after the next one
    * with the same states. All of it, or rows [from, to).
+   * @param location "gpu-buffer": in a buffer of its own on the backend's device, which `dispose` of the tensor frees and the end of the
+   * backend does not. It is a copy on the device, of a value of any kind that is still there
    * @throws ShapeError for a name or rows that the list does not have, BackendError for a kept value that is gone,
-   * what `done` rejects with
+   * JambaError UNSUPPORTED for a place that the backend does not have, what `done` rejects with
    */
-  read(name: string, rows?: readonly [from: number, to: number]): Promise<HostTensor>;
+  read(name: string, rows?: readonly [from: number, to: number], location?: TensorLocation): Promise<HostTensor>;
 }
 
 export interface SubmitOptions {
@@ -125,6 +133,12 @@ export interface PackedWeights {
   open(source: PackedSource, signal?: AbortSignal): Promise<Weight & Disposable>;
   /** Bytes `[from, to)` of an opened weight, in this layout. */
   read(weight: Weight, from: number, to: number): Promise<Uint8Array>;
+}
+
+/** Tensors with `location: "gpu-buffer"` in buffers of the backend's device, which may be shared with onnxruntime-web. */
+export interface DeviceTensors {
+  /** The rows of several, one after another, in one tensor; those given are disposed, unless it is one, which is given back. */
+  join(tensors: readonly HostTensor[]): Promise<HostTensor>;
 }
 
 /** Milliseconds spent in one op since the last call of `profile`. */
@@ -188,6 +202,8 @@ export interface Backend {
   encodeBlocks?(values: Float32Array, columns: number, dtype: BlockDtype, importance?: Float32Array): Promise<Uint8Array>;
   /** Where the time of steps went since the last call, by op, the longest first. Fused ops count as what they became. */
   profile?(): Promise<OpProfile[]>;
+  /** On devices that have buffers to share: steps take and give tensors in them. */
+  readonly deviceTensors?: DeviceTensors;
   /** Safe during a step, which then rejects with code DISPOSED. */
   dispose(): Promise<void>;
 }

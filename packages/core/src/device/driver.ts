@@ -1,5 +1,6 @@
 // What a device writes. The frame (frame.ts) has checked everything before it comes here: shapes, indices, dtypes, who owns what, and order.
 
+import type { Tensor as HostTensor } from "onnxruntime-common";
 import type { BlockDtype, StoredDtype } from "../blocks.ts";
 import type { JambaError } from "../errors.ts";
 import type { LoweringTarget, Plan } from "../lower/lower.ts";
@@ -58,6 +59,15 @@ export interface Driver<
     blocks: Uint8Array,
   ): Promise<void>;
   profile?(): Promise<OpProfile[]>;
+  readonly deviceTensors?: DriverTensors;
+}
+
+/** Tensors in buffers of the device. */
+export interface DriverTensors {
+  /** @throws JambaError for a buffer that a step can't read so many bytes of */
+  expectReadable(name: string, buffer: object, bytes: number): void;
+  /** All of them one after another, in a new buffer. */
+  join(tensors: readonly HostTensor[], dims: readonly number[]): Promise<HostTensor>;
 }
 
 export interface DriverWeight {
@@ -113,6 +123,8 @@ export interface PackedInputs {
   readonly askedIds: Int32Array;
   /** In the order of `Plan.inputs`, dense. */
   readonly tensors: readonly (Float32Array | Int32Array)[];
+  /** Of those that lie in buffers of the device, by their places among `tensors`, which has nothing of them then. */
+  readonly buffers?: ReadonlyMap<number, object>;
   /** In the order of `Plan.outputs`, dense: the driver fills them. */
   readonly outputs: readonly (Float32Array | Int32Array)[];
 }
@@ -121,10 +133,18 @@ export interface Ticket {
   readonly done: Promise<void>;
   /** Rows [from, to) of `Plan.kept[index]`, into `values`. */
   readKept(index: number, from: number, to: number, values: Float32Array | Int32Array): Promise<void>;
+  /** A value of `Plan.kept` or `Plan.outputs` from word `first` on, as a tensor in a buffer of its own. On devices that have `deviceTensors`. */
+  copyOut?(value: { readonly of: "kept" | "outputs"; readonly index: number }, first: number, like: Like): Promise<HostTensor>;
   /** What the step kept is not read any more: called before the submit after the next one with the same states. */
   dropKept(): void;
   /** Ends the step as soon as the device can; `done` rejects then, unless it was too late. */
   cancel(): void;
+}
+
+/** What a tensor is to be. */
+export interface Like {
+  readonly type: "float32" | "int32";
+  readonly dims: readonly number[];
 }
 
 /** Weights in the device's own layout. */

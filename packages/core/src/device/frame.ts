@@ -1,5 +1,6 @@
 // The half of a backend that is the same for every device: checks, ownership, order, programs, weights from sources, accounting, the end.
 
+import type { Tensor as HostTensor } from "onnxruntime-common";
 import { type BlockDtype, blockFormats, isBlockDtype, storedBytes, storedDtypes } from "../blocks.ts";
 import { type CommandList, weightsOf } from "../command.ts";
 import type { WeightDtype } from "../dtype.ts";
@@ -8,6 +9,7 @@ import { lower } from "../lower/lower.ts";
 import type {
   Backend,
   DeviceInfo,
+  DeviceTensors,
   MemoryUse,
   PackedSource,
   PackedWeights,
@@ -19,7 +21,7 @@ import type {
   SubmitOptions,
 } from "./backend.ts";
 import { checkAddress, checkCopies, checkInputs, expectCount } from "./checks.ts";
-import type { Driver, DriverWeight } from "./driver.ts";
+import type { Driver, DriverTensors, DriverWeight } from "./driver.ts";
 import { allocate, type Guard, HeldProgram, HeldStates, HeldStep, HeldWeight } from "./held.ts";
 import { readParts, writeParts } from "./move-state.ts";
 import { packCopies, packInputs } from "./pack-inputs.ts";
@@ -41,6 +43,7 @@ class Device implements Backend {
   readonly packed?: PackedWeights;
   readonly encodeBlocks?: Backend["encodeBlocks"];
   readonly profile?: Backend["profile"];
+  readonly deviceTensors?: DeviceTensors;
   readonly #driver: Driver;
   readonly #weights = new Set<HeldWeight>();
   readonly #stores = new Set<HeldStates>();
@@ -54,7 +57,7 @@ class Device implements Backend {
   constructor(driver: Driver) {
     this.#driver = driver;
     this.device = driver.device;
-    const { packed, profile } = driver;
+    const { packed, profile, deviceTensors } = driver;
     this.lost = driver.lost ?? new Promise(() => undefined);
     void driver.lost?.then((reason) => {
       this.#gone = reason;
@@ -71,6 +74,7 @@ class Device implements Backend {
       };
     }
     if (driver.encodeBlocks) this.encodeBlocks = (...args) => this.#encodeBlocks(...args);
+    if (deviceTensors) this.deviceTensors = { join: (tensors) => this.#join(deviceTensors, tensors) };
     if (profile) {
       this.profile = async () => {
         this.#alive();
@@ -131,6 +135,7 @@ class Device implements Backend {
       states.spec,
       inputs,
       outputs.map(({ data }) => data as Float32Array),
+      this.#driver.deviceTensors,
     );
     for (const old of states.kept.splice(0, states.kept.length - 1)) old.dropKept();
     const ticket = this.#driver.submit(compiled, states.held, packed);
@@ -167,6 +172,25 @@ class Device implements Backend {
     const { held, spec } = this.#own(states);
     checkAddress(states, address);
     await writeParts(held, spec, address, parts, this.#guard);
+  }
+
+  async #join(driver: DriverTensors, tensors: readonly HostTensor[]): Promise<HostTensor> {
+    this.#alive();
+    const [first, ...others] = tensors;
+    if (!first) throw new ShapeError("join: expected at least one tensor, found none");
+    for (const tensor of tensors) {
+      const { type, dims, location, size } = tensor;
+      if (location !== "gpu-buffer")
+        throw new JambaError("UNSUPPORTED", `join: expected tensors in GPU buffers, found one in "${location}"`);
+      if (type !== first.type || dims.slice(1).join() !== first.dims.slice(1).join())
+        throw new ShapeError(`join: expected rows as of ${first.type} [${first.dims.join(", ")}], found ${type} [${dims.join(", ")}]`);
+      driver.expectReadable("join", tensor.gpuBuffer, 4 * size);
+    }
+    if (others.length === 0) return first;
+    const rows = tensors.reduce((sum, { dims }) => sum + dims[0], 0);
+    const joined = await this.#wait(driver.join(tensors, [rows, ...first.dims.slice(1)]));
+    for (const tensor of tensors) tensor.dispose();
+    return joined;
   }
 
   memory(): MemoryUse {

@@ -5,7 +5,7 @@ import type { CommandList, Tensor } from "../command.ts";
 import type { WeightDtype } from "../dtype.ts";
 import { BackendError, JambaError, ShapeError } from "../errors.ts";
 import type { Plan } from "../lower/lower.ts";
-import type { Program, Step } from "./backend.ts";
+import type { Program, Step, TensorLocation } from "./backend.ts";
 import { expectCount } from "./checks.ts";
 import type { DriverProgram, DriverStates, DriverWeight, Ticket } from "./driver.ts";
 import type { StateSpec, StateStore } from "./state.ts";
@@ -111,22 +111,64 @@ export class HeldStep implements Step {
     readonly guard: Guard,
   ) {}
 
-  async read(name: string, rows?: readonly [from: number, to: number]): Promise<HostTensor> {
+  async read(name: string, rows?: readonly [from: number, to: number], location: TensorLocation = "cpu"): Promise<HostTensor> {
     const { plan } = this.program;
     const output = plan.outputs.findIndex((one) => one.name === name);
+    if (location !== "cpu") return this.#copyOut(name, output, rows, location);
     if (output >= 0) {
       await this.done;
       return rows ? rowsOf(name, this.outputs[output], rows) : this.outputs[output];
     }
-    const kept = plan.kept.findIndex((one) => one.name === name);
-    if (kept < 0) throw new ShapeError(`step: expected a value that its list reads or keeps, found "${name}"`);
-    return this.#readKept(name, kept, rows);
+    return this.#readKept(name, this.#keptAt(name), rows);
   }
 
-  async #readKept(name: string, index: number, rows: readonly [from: number, to: number] | undefined): Promise<HostTensor> {
+  async #copyOut(
+    name: string,
+    output: number,
+    rows: readonly [from: number, to: number] | undefined,
+    location: TensorLocation,
+  ): Promise<HostTensor> {
+    if (location !== "gpu-buffer" || !this.ticket.copyOut)
+      throw new JambaError(
+        "UNSUPPORTED",
+        `step: ${name}: expected the location "cpu", found ${JSON.stringify(location)}; this device hands over no other`,
+      );
+    const of = output >= 0 ? "outputs" : "kept";
+    const index = output >= 0 ? output : this.#keptAt(name);
+    this.#expectThere(name);
+    const { dtype, shape } = this.program.plan[of][index].x ?? { dtype: "f32", shape: this.outputs[index].dims };
+    const [from, to] = rows ?? [0, shape[0]];
+    expectRows(name, shape[0], from, to);
+    const columns = shape.slice(1).reduce((a, b) => a * b, 1);
+    const like = { type: dtype === "f32" ? "float32" : "int32", dims: [to - from, ...shape.slice(1)] } as const;
+    const copying = this.guard.wait(this.ticket.copyOut({ of, index }, from * columns, like));
+    copying.catch(() => undefined); // after a step that failed there is only its own error to tell
+    try {
+      await this.done;
+    } catch (error) {
+      void copying.then(
+        (tensor) => tensor.dispose(),
+        () => undefined,
+      );
+      throw error;
+    }
+    return copying;
+  }
+
+  #keptAt(name: string): number {
+    const kept = this.program.plan.kept.findIndex((one) => one.name === name);
+    if (kept < 0) throw new ShapeError(`step: expected a value that its list reads or keeps, found "${name}"`);
+    return kept;
+  }
+
+  #expectThere(name: string): void {
     this.guard.expectAlive();
     if (!this.program.states.kept.includes(this.ticket))
       throw new BackendError(`step: ${name}: expected to be read before the submit after the next one, found it gone`);
+  }
+
+  async #readKept(name: string, index: number, rows: readonly [from: number, to: number] | undefined): Promise<HostTensor> {
+    this.#expectThere(name);
     const { dtype, shape } = this.program.plan.kept[index].x;
     const [from, to] = rows ?? [0, shape[0]];
     expectRows(name, shape[0], from, to);

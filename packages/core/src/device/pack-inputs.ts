@@ -2,16 +2,24 @@
 
 import type { Tensor as HostTensor } from "onnxruntime-common";
 import type { Tensor } from "../command.ts";
-import { DtypeError, ShapeError } from "../errors.ts";
+import { DtypeError, JambaError, ShapeError } from "../errors.ts";
 import type { Plan } from "../lower/lower.ts";
 import type { StepInputs } from "./backend.ts";
 import { hasPages } from "./checks.ts";
-import type { PackedCopies, PackedInputs } from "./driver.ts";
+import type { DriverTensors, PackedCopies, PackedInputs } from "./driver.ts";
 import type { StateAddress, StateCopies, StateSpec } from "./state.ts";
 
 /** Copies what the caller may change while the step waits. */
-export function packInputs(plan: Plan, spec: StateSpec, inputs: StepInputs, outputs: PackedInputs["outputs"]): PackedInputs {
+export function packInputs(
+  plan: Plan,
+  spec: StateSpec,
+  inputs: StepInputs,
+  outputs: PackedInputs["outputs"],
+  deviceTensors?: DriverTensors,
+): PackedInputs {
   const { nRows } = plan.step;
+  const tensors = plan.inputs.map(({ name, out }) => given(name, out, inputs, deviceTensors));
+  const onDevice = tensors.flatMap((tensor, i) => (isArray(tensor) ? [] : [[i, tensor] as const]));
   return {
     ids: copied(inputs.ids),
     rows: copied(inputs.rows),
@@ -21,7 +29,8 @@ export function packInputs(plan: Plan, spec: StateSpec, inputs: StepInputs, outp
     temperatures: inputs.temperatures ? copied(inputs.temperatures) : new Float32Array(nRows).fill(1),
     askedStarts: inputs.asked ? copied(inputs.asked.starts) : new Int32Array(nRows + 1),
     askedIds: inputs.asked ? copied(inputs.asked.ids) : new Int32Array(0),
-    tensors: plan.inputs.map(({ name, out }) => given(name, out, inputs)),
+    tensors: tensors.map((tensor) => (isArray(tensor) ? tensor : new Float32Array(0))),
+    ...(onDevice.length > 0 && { buffers: new Map(onDevice) }),
     outputs,
   };
 }
@@ -45,15 +54,29 @@ export function packAddresses(spec: StateSpec, addresses: readonly StateAddress[
   return words;
 }
 
-/** @throws ShapeError, DtypeError */
-function given(name: string, { dtype, shape }: Tensor, { tensors }: StepInputs): Float32Array | Int32Array {
+const isArray = (given: object): given is Float32Array | Int32Array => ArrayBuffer.isView(given);
+
+/** @returns values, or the buffer that has them @throws ShapeError, DtypeError, JambaError UNSUPPORTED */
+function given(
+  name: string,
+  { dtype, shape }: Tensor,
+  { tensors }: StepInputs,
+  deviceTensors: DriverTensors | undefined,
+): Float32Array | Int32Array | object {
   const found = tensors?.get(name);
   const type = dtype === "f32" ? "float32" : "int32";
   const text = `[${shape.join(", ")}]`;
   if (!found) throw new ShapeError(`input ${name}: expected a tensor ${text} in inputs.tensors, found none`);
   if (found.dims.join() !== shape.join()) throw new ShapeError(`input ${name}: expected ${text}, found [${found.dims.join(", ")}]`);
   if (found.type !== type) throw new DtypeError(`input ${name}: expected ${type}, found ${found.type}`);
-  return copied(intact(name, found));
+  if (found.location === "cpu" || found.location === "cpu-pinned") return copied(intact(name, found));
+  if (found.location !== "gpu-buffer" || !deviceTensors)
+    throw new JambaError(
+      "UNSUPPORTED",
+      `input ${name}: expected a tensor in host memory${deviceTensors ? " or a GPU buffer" : ""}, found "${found.location}"; await its getData() first`,
+    );
+  deviceTensors.expectReadable(name, found.gpuBuffer, 4 * found.size);
+  return found.gpuBuffer;
 }
 
 /** An empty array may lie in a buffer that was given away. */

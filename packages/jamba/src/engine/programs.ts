@@ -28,7 +28,7 @@ export class Programs {
 
   /** Made when it is first asked for. The one used longest ago goes. */
   async get(shape: StepShape, reads: ForwardReads): Promise<Program> {
-    const key = [shape.L, shape.nSequences, shape.nRows, reads.logits, reads.top, reads.hidden, reads.routes].join();
+    const key = [shape.L, shape.nSequences, shape.nRows, reads.logits, reads.top, reads.hidden, reads.routes, reads.keeps].join();
     const program = this.#kept.get(key) ?? this.#prepare(shape, reads);
     this.#kept.delete(key);
     this.#kept.set(key, program);

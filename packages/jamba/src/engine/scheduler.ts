@@ -314,6 +314,8 @@ function readsOf(parts: readonly Portion[]): ForwardReads {
     top: tops.length > 0 ? Math.max(...tops) : undefined,
     hidden: one("hidden", "all", "final"),
     routes: one("routes", true),
+    // Only where nobody wants them at once.
+    keeps: all.every(({ hidden, routes, keeps }) => keeps || !(hidden || routes)) ? one("keeps", true) : undefined,
   };
 }
 

@@ -16,25 +16,29 @@ export interface ForwardReads {
   /** "all": the residual stream before each layer and after finalNorm; "final": only the last of these. */
   readonly hidden?: "all" | "final";
   readonly routes?: boolean;
+  /** Hidden states and routes can be fetched after the step, instead of coming with it. */
+  readonly keeps?: boolean;
 }
 
 /**
  * Records one step of the whole model. Names of what it gives: `logits` [nRows, vocabSize], `top`, `hidden.{i}` [L, dModel], and
  * `experts.{i}`, `routeWeights.{i}` [L, nActiveExperts].
  */
-export function forward(ops: Ops, config: JambaConfig, weights: ModelWeights, { logits: whole, top, hidden, routes }: ForwardReads): void {
+export function forward(ops: Ops, config: JambaConfig, weights: ModelWeights, reads: ForwardReads): void {
+  const { logits: whole, top, hidden, routes, keeps } = reads;
   const { rmsNormEps, nLayers } = config;
+  const give = (name: string, value: Tensor) => (keeps ? ops.keep(name, value) : ops.read(name, value));
   const x = ops.embed(weights.embedding); // [L, dModel], the residual stream: every layer adds to it in place
   for (const [i, layer] of weights.layers.entries()) {
-    if (hidden === "all") ops.read(`hidden.${i}`, x);
+    if (hidden === "all") give(`hidden.${i}`, x);
     mixer(ops, config, layer, ops.rmsNorm(x, layer.mixerNorm, rmsNormEps), ops.states[i], x);
     const chosen = feedForward(ops, config, layer, ops.rmsNorm(x, layer.ffnNorm, rmsNormEps), x);
     if (routes && chosen) {
-      ops.read(`experts.${i}`, chosen.experts);
-      ops.read(`routeWeights.${i}`, chosen.weights);
+      give(`experts.${i}`, chosen.experts);
+      give(`routeWeights.${i}`, chosen.weights);
     }
   }
-  if (hidden) ops.read(`hidden.${nLayers}`, ops.rmsNorm(x, weights.finalNorm, rmsNormEps));
+  if (hidden) give(`hidden.${nLayers}`, ops.rmsNorm(x, weights.finalNorm, rmsNormEps));
   if (!whole && top === undefined) return;
   const last = ops.rmsNorm(ops.gatherRows(x), weights.finalNorm, rmsNormEps); // [nRows, dModel]
   const [logits] = ops.matmul(last, [weights.lmHead]);

@@ -118,7 +118,7 @@ class Planner {
     const { nSequences, nRows } = this.#plan.step;
     switch (c.op) {
       case "input":
-        this.#call("input", { words: sizeOf(c.out), out: this.#at(c.out), tensor: this.#nInputs++ }, flat(sizeOf(c.out)));
+        this.#input(c.out, this.#nInputs++);
         break;
       case "read":
         this.#read(c.x, { first: this.#keptWords, isOutput: 1, output: this.#nOutputs++ });
@@ -188,9 +188,9 @@ class Planner {
     name: KernelKey["name"],
     params: Readonly<Record<string, number>>,
     groups: PlannedCall["groups"],
-    { buffers = {}, pool, ...key }: Partial<Pick<PlannedCall, "buffers" | "pool">> & Omit<KernelKey, "name"> = {},
+    { buffers = {}, pool, tensor, ...key }: Partial<Pick<PlannedCall, "buffers" | "pool" | "tensor">> & Omit<KernelKey, "name"> = {},
   ): void {
-    this.calls.push({ key: { name, ...key }, params, buffers, groups, pool, op: this.#op });
+    this.calls.push({ key: { name, ...key }, params, buffers, groups, pool, tensor, op: this.#op });
   }
 
   #at(t: Tensor): number {
@@ -209,6 +209,13 @@ class Planner {
 
   #mamba(layer: number): LayerLayout & { kind: "mamba" } {
     return this.#layout.layers[layer] as LayerLayout & { kind: "mamba" };
+  }
+
+  /** From the words of the step, or from where its tensor lies on the device. */
+  #input(x: Tensor, tensor: number): void {
+    const [params, groups, none] = [{ words: sizeOf(x), out: this.#at(x) }, flat(sizeOf(x)), [0, 0] as const];
+    this.#call("input", { ...params, tensor }, ({ buffers }) => (buffers?.has(tensor) ? none : groups));
+    this.#call("input-buffer", params, ({ buffers }) => (buffers?.has(tensor) ? groups : none), { tensor });
   }
 
   #read(x: Tensor, to: { first: number; isOutput: number; output: number }): void {

@@ -15,6 +15,8 @@ export interface PlannedCall {
   readonly groups: Groups | ((inputs: PackedInputs) => Groups);
   /** One dispatch for each segment that the step uses. */
   readonly pool?: "slots" | "pages";
+  /** Which of the step's tensors it binds as `tensor`, where that lies in a buffer of the device. */
+  readonly tensor?: number;
   /** For the profile: the op that it is part of. */
   readonly op: string;
 }

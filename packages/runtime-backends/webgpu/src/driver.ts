@@ -18,6 +18,7 @@ import {
 } from "@jamba/core";
 import { callsOf, copyCalls, scratchWords, wordsOf } from "./calls.ts";
 import type { Products } from "./calls-matrix.ts";
+import { GpuTensors } from "./device-tensors.ts";
 import type { GpuBuffer, GpuDevice } from "./gpu.ts";
 import { GpuMemory, type Place } from "./gpu-memory.ts";
 import { Kernels } from "./kernels.ts";
@@ -35,6 +36,7 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   readonly lowering: LoweringTarget;
   readonly lost: Promise<JambaError>;
   readonly memory: GpuMemory;
+  readonly deviceTensors: GpuTensors;
   readonly kernels: Kernels;
   /** What steps work in. */
   readonly arena: Place;
@@ -59,6 +61,7 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   ) {
     this.device = device;
     this.memory = new GpuMemory(gpu, mostBindingBytes, () => this.#ended);
+    this.deviceTensors = new GpuTensors(this.memory, gpu.limits.maxStorageBufferBindingSize);
     this.kernels = new Kernels(gpu, products.keepsHalves);
     this.#packer = new Packer(this.kernels, this.memory);
     const fuses = new Set(["norm into matmul", "swiglu of two matmuls"] as const);
@@ -130,6 +133,13 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
         const { kept } = program.plan!;
         const at = wordsOf(kept.slice(0, index)) + from * kept[index].x.shape[1];
         put(values, await this.memory.fetch(() => [{ buffer: states.results[turn].buffer, at: 4 * at, size: values.byteLength }]));
+      },
+      copyOut: ({ of, index }, first, like) => {
+        const { kept } = program.plan!;
+        const outputsBefore = inputs.outputs.slice(0, index).reduce((sum, { length }) => sum + length, 0);
+        const at = 4 * (first + (of === "kept" ? wordsOf(kept.slice(0, index)) : wordsOf(kept) + outputsBefore));
+        const size = 4 * like.dims.reduce((a, b) => a * b, 1);
+        return this.deviceTensors.of(() => [{ buffer: states.results[turn].buffer, at, size }], like);
       },
       // The submit after the next one overwrites it.
       dropKept() {},
@@ -268,12 +278,13 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
     const passes = this.#profile?.isOn ? this.#profile.begin(encoder) : inOne(encoder);
     for (let i = from; i < to; i++) {
       const { program, index, groups } = dispatches[i];
-      const { kernel, pool, op } = program.calls[index];
+      const { kernel, pool, op, tensor } = program.calls[index];
+      const lent = tensor === undefined ? undefined : (inputs.buffers?.get(tensor) as GpuBuffer | undefined);
       const pass = passes.next(op);
       pass.setPipeline(kernel.pipeline);
       // Copies may be in any segment.
       for (const segment of pool ? (program.plan ? used : all)[pool] : [undefined]) {
-        pass.setBindGroup(0, program.group(index, own, turn, segment));
+        pass.setBindGroup(0, program.group(index, own, turn, segment, lent));
         pass.dispatchWorkgroups(...groups);
       }
     }

@@ -63,28 +63,43 @@ export class GpuMemory implements StateMemory {
   }
 
   async fetch(rangesOf: () => readonly Range[]): Promise<Uint8Array> {
-    const { staging, size, found } = await this.turns.take(async () => {
+    const { buffer: staging, size, found } = await this.#gather(rangesOf, (size) => (size === 0 ? undefined : this.staging(size)));
+    const data = staging ? await this.map(staging, size) : new Uint8Array(0);
+    expectNone(await found);
+    return data;
+  }
+
+  /** The same into a buffer of their own, which is the caller's. @throws JambaError OUT_OF_MEMORY */
+  async gather(rangesOf: () => readonly Range[]): Promise<GpuBuffer> {
+    const { buffer, found } = await this.#gather(rangesOf, (size) => this.buffer(size));
+    const error = await found;
+    const ended = this.ended();
+    if (!error && !ended) return buffer;
+    buffer.destroy();
+    throw ended ?? failure(error);
+  }
+
+  /** @param bufferOf where they go, if anywhere */
+  #gather<B extends GpuBuffer | undefined>(rangesOf: () => readonly Range[], bufferOf: (size: number) => B) {
+    return this.turns.take(async () => {
       const ended = this.ended();
       if (ended) throw ended;
       const ranges = rangesOf();
       const size = ranges.reduce((sum, range) => sum + range.size, 0);
-      const { value: staging, found } = scoped(this.gpu, () => {
-        if (size === 0) return undefined;
-        const staging = this.staging(size);
+      const { value: buffer, found } = scoped(this.gpu, () => {
+        const into = bufferOf(size);
+        if (!into) return into;
         const encoder = this.gpu.createCommandEncoder();
         let to = 0;
         for (const { buffer, at, size } of ranges) {
-          encoder.copyBufferToBuffer(buffer, at, staging, to, size);
+          encoder.copyBufferToBuffer(buffer, at, into, to, size);
           to += size;
         }
         this.gpu.queue.submit([encoder.finish()]);
-        return staging;
+        return into;
       });
-      return { staging, size, found };
+      return { buffer, size, found };
     });
-    const data = staging ? await this.map(staging, size) : new Uint8Array(0);
-    expectNone(await found);
-    return data;
   }
 
   /** Of at least `bytes`, to copy into and to map; `map` gives it back. */

@@ -77,6 +77,7 @@ export interface GpuBinding {
 
 export interface GpuBuffer {
   readonly size: number;
+  readonly usage: number;
   mapAsync(mode: number, offset?: number, size?: number): Promise<void>;
   getMappedRange(offset?: number, size?: number): ArrayBuffer;
   unmap(): void;

@@ -14,6 +14,7 @@ import expertsSum from "../kernels/experts-sum.wgsl";
 import gateUp from "../kernels/gate-up.wgsl";
 import gatherRows from "../kernels/gather-rows.wgsl";
 import input from "../kernels/input.wgsl";
+import inputBuffer from "../kernels/input-buffer.wgsl";
 import kvBf16 from "../kernels/kv/bf16.wgsl";
 import kvF16 from "../kernels/kv/f16.wgsl";
 import kvF32 from "../kernels/kv/f32.wgsl";
@@ -69,6 +70,7 @@ const texts = {
   "gate-up": gateUp + sweep + normOnTheWay,
   "gather-rows": gatherRows,
   input,
+  "input-buffer": inputBuffer,
   matmul: matmul + tile,
   "matmul-bytes": matmulBytes + tile,
   matvec: matvec + sweep + normOnTheWay,

@@ -50,16 +50,17 @@ export class GpuProgram implements DriverProgram {
     this.#version = version;
   }
 
-  /** What a call binds, in one segment of its pool if it has one. */
-  group(index: number, own: Readonly<Record<string, Place>>, turn: number, segment: Segment | undefined): object {
+  /** What a call binds, in one segment of its pool if it has one. With a caller's `tensor` it is made anew: that may be gone next time. */
+  group(index: number, own: Readonly<Record<string, Place>>, turn: number, segment: Segment | undefined, tensor?: GpuBuffer): object {
     const groups = this.#groups[2 * index + turn];
-    const known = groups.get(segment);
+    const known = tensor ? undefined : groups.get(segment);
     if (known) return known;
     const { kernel, buffers } = this.calls[index];
     const given: Readonly<Record<string, GpuBinding>> = {
       p: { buffer: this.params, offset: index * paramBytes, size: paramBytes },
       ...own,
       ...(segment && { segment: { buffer: segment.info }, slots: segment, pageData: segment, units: segment }),
+      ...(tensor && { tensor: { buffer: tensor } }),
       ...buffers,
     };
     const entries = kernel.bindings.map(({ at, name }) => {
@@ -67,7 +68,7 @@ export class GpuProgram implements DriverProgram {
       return { binding: at, resource: { buffer, offset, size } };
     });
     const group = this.memory.gpu.createBindGroup({ label: kernel.name, layout: kernel.layout, entries });
-    groups.set(segment, group);
+    if (!tensor) groups.set(segment, group);
     return group;
   }
 
