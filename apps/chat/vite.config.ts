@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig, type Plugin } from "vite";
@@ -17,22 +18,73 @@ const smallModel: Plugin = {
   },
 };
 
+const modelVersion = createHash("sha256")
+  .update(readFileSync(`${modelFolder}model.safetensors`))
+  .digest("hex")
+  .slice(0, 12);
+
+/**
+ * The service worker at the page's root, with the names of all that it keeps: a page that was built anew has another one. The small model is
+ * kept by who fetches it.
+ */
+const offline: Plugin = {
+  name: "offline",
+  generateBundle: {
+    order: "post",
+    handler(_, bundle) {
+      const worker = bundle["service-worker.js"];
+      if (worker?.type !== "chunk") throw new Error("expected the service worker among what is built");
+      const names = Object.keys(bundle).filter((name) => name !== "service-worker.js" && !name.startsWith("model/"));
+      const kept = [...names, "icon.svg", "manifest.webmanifest"].sort();
+      worker.code = worker.code.replace(/["'`]KEPT_FILES["'`]/, JSON.stringify(JSON.stringify(kept)));
+    },
+  },
+};
+
+/**
+ * A quarter of all code that this page would never run. jamba and the AI SDK take schemas of zod and valibot: the page writes its own as JSON.
+ * And the SDK checks with zod what a server sends: here there is none. Whatever of it is called after all throws, but for zod's builders, which
+ * the SDK calls when it is loaded.
+ */
+const absent = (name: string) => `() => { throw new Error("${name} is not part of this page"); }`;
+const unused: Readonly<Record<string, string>> = {
+  "zod/v3": "export const ZodFirstPartyTypeKind = {};",
+  "zod/v4": `
+    const build = new Proxy(() => build, { get: (_, name) => (/^(_zod|~standard|parse|safeParse|then$)/.test(String(name)) ? undefined : build) });
+    export const z = build, toJSONSchema = ${absent("zod")}, safeParseAsync = ${absent("zod")};`,
+  "zod/v4/core": `export const toJSONSchema = ${absent("zod")};`,
+  "zod-to-json-schema": `export const ignoreOverride = Symbol(), zodToJsonSchema = ${absent("zod")};`,
+  "@valibot/to-json-schema": `export const toJsonSchema = ${absent("valibot")};`,
+};
+
+const leaveOut: Plugin = {
+  name: "leave-out",
+  enforce: "pre",
+  resolveId: (id) => (Object.hasOwn(unused, id) ? `\0left-out:${id}` : undefined),
+  load: (id) => (id.startsWith("\0left-out:") ? unused[id.slice("\0left-out:".length)] : undefined),
+};
+
 /** The workspace's sources, not its builds. */
 const conditions = ["source", "module", "browser", "import", "default"];
 
 export default defineConfig({
   root: fileURLToPath(new URL("./", import.meta.url)),
   base: "./",
-  plugins: [embedded, smallModel],
+  plugins: [embedded, leaveOut, smallModel, offline],
+  define: { "import.meta.env.MODEL_VERSION": JSON.stringify(modelVersion) },
   resolve: { conditions, alias: { react: "preact/compat", "react-dom": "preact/compat" } },
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
-  worker: { format: "es", plugins: () => [embedded] },
+  worker: { format: "es", plugins: () => [embedded, leaveOut] },
   build: {
     target: "es2022",
     chunkSizeWarningLimit: 2000,
     modulePreload: { polyfill: false },
-    // React's "use client" means nothing in a bundle.
-    rolldownOptions: { onwarn: (warning, warn) => warning.code === "MODULE_LEVEL_DIRECTIVE" || warn(warning) },
+    rolldownOptions: {
+      input: [fileURLToPath(new URL("index.html", import.meta.url)), fileURLToPath(new URL("src/service-worker.ts", import.meta.url))],
+      output: { entryFileNames: ({ name }) => (name === "service-worker" ? "[name].js" : "assets/[name]-[hash].js") },
+      // React's "use client" means nothing in a bundle.
+      onwarn: (warning, warn) => warning.code === "MODULE_LEVEL_DIRECTIVE" || warn(warning),
+    },
   },
   server: { headers: isolation },
   preview: { headers: isolation, host: "127.0.0.1" },

@@ -122,6 +122,7 @@ const bundled = {
   },
   // In the page alone, which no package has: see its README for what each weighs.
   "@jamba/chat": {
+    "@noble/hashes": "SHA-256 of what is downloaded while it comes, which WebCrypto has not",
     "@ai-sdk/react": "useChat, which the page's transport is for",
     dompurify: "takes out of HTML what could run or be fetched",
     "highlight.js": "colours of code, a language at a time",

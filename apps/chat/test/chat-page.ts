@@ -35,10 +35,10 @@ export interface OpenOptions {
   readonly isolated?: boolean;
   /** Runs in the page before anything of it. Not in WebKitGTK. */
   readonly before?: () => void;
+  /** Of the address, such as "?hub=…". */
+  readonly query?: string;
   readonly width?: number;
   readonly height?: number;
-  /** In the same browser profile as this one. */
-  readonly beside?: ChatPage;
 }
 
 export class Chats {
@@ -92,14 +92,14 @@ export class ChatPage {
     readonly site: Site,
   ) {}
 
-  static async open(page: Page, site: Site, { before, width = 1280, height = 800 }: OpenOptions = {}): Promise<ChatPage> {
+  static async open(page: Page, site: Site, { before, query = "", width = 1280, height = 800 }: OpenOptions = {}): Promise<ChatPage> {
     const chat = new ChatPage(page, site);
     const { puppeteer } = page;
     puppeteer?.on("console", (message) => message.type() === "error" && chat.problems.push(message.text()));
     puppeteer?.on("pageerror", (error) => chat.problems.push(String((error as Error).stack ?? error)));
     await puppeteer?.setViewport({ width, height });
     if (before) await puppeteer?.evaluateOnNewDocument(before);
-    await page.goto(site.url);
+    await page.goto(site.url + query);
     return chat;
   }
 
@@ -110,6 +110,19 @@ export class ChatPage {
       const shown = await this.page.evaluate<string>("document.body.innerText").catch(() => "nothing");
       throw new Error(`expected ${expression}; found a page that says:\n${shown}\n${this.problems.join("\n")}`, { cause });
     }
+  }
+
+  /** Another tab of the same browser profile. */
+  async tab(): Promise<ChatPage> {
+    const puppeteer = await this.page.puppeteer!.browserContext().newPage();
+    const page: Page = {
+      goto: async (url) => void (await puppeteer.goto(url)),
+      evaluate: (expression) => puppeteer.evaluate(`(async () => ${expression})()`) as never,
+      screenshot: async () => undefined,
+      puppeteer,
+      close: () => puppeteer.close(),
+    };
+    return ChatPage.open(page, this.site);
   }
 
   /** As if it was typed and sent. */
@@ -152,11 +165,35 @@ export class ChatPage {
     return this.page.evaluate(`[...document.querySelectorAll(".message.assistant .markdown")].map((one) => one.innerText)`);
   }
 
-  /** Tokens of the last answer's prompt that were read, and that were kept from before. */
-  figures(): Promise<{ read: number; kept: number }> {
+  /** Tokens of the last answer's prompt that were read, that were kept from before, and that were read a second time. */
+  figures(): Promise<{ read: number; kept: number; again: number }> {
     return this.page.evaluate(
-      `(({ read, kept }) => ({ read: Number(read), kept: Number(kept) }))([...document.querySelectorAll(".figures")].at(-1).dataset)`,
+      `(({ read, kept, again }) => ({ read: +read, kept: +kept, again: +again }))([...document.querySelectorAll(".figures")].at(-1).dataset)`,
     );
+  }
+
+  /** Hands files to an input, as a person who chose them. @param expression of an array of `File`s */
+  async choose(input: string, expression: string): Promise<void> {
+    await this.page.evaluate(`(async () => {
+      const transfer = new DataTransfer();
+      for (const file of await (${expression})) transfer.items.add(file);
+      const field = document.querySelector(${text(input)});
+      field.files = transfer.files;
+      field.dispatchEvent(new Event("change", { bubbles: true }));
+    })()`);
+  }
+
+  /** Drops files on the page. @param expression of an array of `File`s */
+  async drop(expression: string): Promise<void> {
+    await this.page.evaluate(`(async () => {
+      const dataTransfer = new DataTransfer();
+      for (const file of await (${expression})) dataTransfer.items.add(file);
+      for (const type of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+    })()`);
+  }
+
+  async reload(): Promise<void> {
+    await this.page.goto(this.site.url);
   }
 
   async picture(name: string): Promise<void> {

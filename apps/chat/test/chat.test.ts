@@ -1,24 +1,69 @@
 // What a person does on the chat page, in Chromium. What is not installed is skipped, and says so.
 
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { gzipSync } from "node:zlib";
 import { afterAll, expect, test } from "vitest";
-import { Chats } from "./chat-page.ts";
+import { filesOf, serve } from "../../../tooling/browsers/test/site.ts";
+import { builtPage, ChatPage, Chats } from "./chat-page.ts";
 
 const chats = new Chats();
 afterAll(() => chats.close());
 
 const ask = "Write a story about Mia, a fox and a silver boat.";
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-test("a page that holds nothing answers, and nothing of it complains", async ({ skip }) => {
+/** What axe finds serious or worse. */
+async function faults(chat: ChatPage): Promise<string[]> {
+  await chat.page.puppeteer!.evaluate(axe);
+  return chat.page.evaluate(`axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) =>
+    violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => id + ": " + nodes.map(({ html }) => html).join(" ")))`);
+}
+
+/** Bytes, gzipped, of the code that was asked for: without the kernels' module, and without the model. */
+async function codeBytes(asked: readonly string[]): Promise<number> {
+  const files = filesOf(await builtPage());
+  // What comes after is what the page keeps for a visit without a network.
+  const end = asked.includes("service-worker.js") ? asked.indexOf("service-worker.js") : asked.length;
+  const code = [...new Set(asked.slice(0, end))].filter(
+    (path) => /\.(html|js|css)$/.test(path) && !path.includes(".wasm-") && path !== "service-worker.js",
+  );
+  const sizes = await Promise.all(code.map(async (path) => gzipSync((await files(path))!, { level: 9 }).length));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+test("a page that holds nothing answers, of code within its budget, and nothing of it complains", async ({ skip }) => {
   const chat = await chats.open("chromium", skip);
   try {
+    await chat.picture("empty");
     await chat.send(ask);
     const answer = await chat.answer();
+    const firstMs = await chat.page.evaluate<number>("performance.now()");
+    const bytes = await codeBytes(chat.site.asked);
+    console.log(`${(bytes / 1000).toFixed(1)} kB of code; the first answer is whole ${Math.round(firstMs)} ms after the navigation`);
     expect(answer).toMatch(/Mia/);
     expect(answer.length).toBeGreaterThan(100);
-    await chat.picture("first-answer");
+    expect(bytes).toBeLessThanOrEqual(250_000);
+    await chat.press("Under the hood");
+    await chat.until(`document.querySelectorAll(".stretch").length > 0`);
+    await chat.picture("answer-inspector");
+    expect(await faults(chat)).toEqual([]);
+    await chat.page.puppeteer!.emulateMediaFeatures([
+      { name: "prefers-color-scheme", value: "dark" },
+      { name: "prefers-reduced-motion", value: "reduce" },
+    ]);
+    await chat.picture("answer-dark");
+    expect(await faults(chat)).toEqual([]);
+    await chat.page.puppeteer!.setViewport({ width: 390, height: 780 });
+    await chat.press("Under the hood");
+    await chat.picture("narrow-dark");
+    await chat.press("Conversations");
+    await chat.until(`document.querySelector("dialog .conversations li")`);
+    await chat.picture("narrow-drawer");
+    expect(await faults(chat)).toEqual([]);
+    await chat.press("Close");
+    expect(await chat.page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
     expect(chat.problems).toEqual([]);
-    const firstMs = await chat.page.evaluate<number>("performance.now()");
-    console.log(`first answer, whole, ${Math.round(firstMs)} ms after the navigation`);
   } finally {
     await chat.close();
   }
@@ -31,14 +76,367 @@ test("stop ends an answer with what there is, which the next turn goes on from",
     await chat.send(ask);
     await chat.until(`document.querySelector(".message.assistant .markdown")?.innerText.length > 20`);
     await chat.press("Stop");
-    const stopped = await chat.answer();
-    expect(stopped.length).toBeGreaterThan(20);
+    expect((await chat.answer()).length).toBeGreaterThan(20);
     await chat.until(`document.querySelector(".figures").innerText.includes("stopped")`);
     await chat.send("Who is Mia?");
     await chat.answer(1);
-    const { read, kept } = await chat.figures();
-    expect([kept > 20, read < 20]).toEqual([true, true]);
+    const { read, kept, again } = await chat.figures();
+    expect([kept > 20, read < 20, again]).toEqual([true, true, 0]);
     expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+const branch = `document.querySelector(".branches")?.ariaLabel`;
+
+test("edits and other answers are branches, which stay through a reload that reads nothing again", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip);
+  try {
+    await chat.send(ask);
+    const first = await chat.answer();
+    await chat.press("Edit message");
+    await chat.fill(".edit textarea", "Write a story about Omar and a bear.");
+    await chat.press("Send as a branch");
+    await chat.until(`${branch} === "Branch 2 of 2"`);
+    expect(await chat.answer()).not.toBe(first);
+    await chat.press("Branch before");
+    await chat.until(`${branch} === "Branch 1 of 2"`);
+    expect(await chat.answer()).toBe(first);
+    await chat.press("Regenerate answer");
+    await chat.until(`document.querySelectorAll(".branches").length === 2`);
+    const second = await chat.answer();
+    await chat.picture("branches");
+    // The prompt is the same: not one token of it is read.
+    expect(await chat.figures()).toMatchObject({ read: 0 });
+    await chat.send("Who is Mia?");
+    const third = await chat.answer(1);
+    // What was read is written when the answer has ended.
+    await chat.until(`document.querySelector(".storage")?.innerText.match(/\\d/)`);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+
+    await chat.reload();
+    await chat.until(`document.querySelectorAll(".conversations .open").length === 1`);
+    await chat.page.evaluate(`(document.querySelector(".conversations .open").click(), true)`);
+    await chat.until(`document.querySelectorAll(".message.assistant").length === 2`);
+    expect([await chat.answer(0), await chat.answer(1)]).toEqual([second, third]);
+    await chat.ready();
+    await chat.send("Where did Mia go?");
+    await chat.answer(2);
+    const { kept, read, again } = await chat.figures();
+    console.log(`after a reload: ${kept} tokens kept, ${read} read, ${again} of them again`);
+    expect([again, kept > 60, read < 20]).toEqual([0, true, true]);
+    await chat.fill(".search input", "omar bear");
+    await chat.until(`document.querySelector(".conversations small")?.innerText.includes("Omar")`);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+test("a document is read, tools run, and a form fills itself", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip);
+  try {
+    await chat.ready();
+    const story =
+      "Pablo was a clever boy. One day the weather was sunny, so Pablo went to the cave. He carried a bag of plums. At the end of the day, Pablo was excited. The end.";
+    await chat.choose(".composer input[type=file]", `[new File([${JSON.stringify(story)}], "story.txt", { type: "text/plain" })]`);
+    await chat.until(`document.querySelector(".attached li")?.innerText.includes("story.txt")`);
+    await chat.send("Which place did Pablo visit?");
+    expect(await chat.answer()).toMatch(/cave/);
+    await chat.press("New conversation");
+    await chat.press("Tools");
+    await chat.send("Paint the boat purple.");
+    await chat.answer();
+    expect(await chat.page.evaluate(`document.querySelector(".tool summary").innerText`)).toMatch(
+      /paint\s*\(boat, purple\) → The boat is purple now/,
+    );
+    expect(await chat.page.evaluate(`document.documentElement.style.getPropertyValue("--accent")`)).toContain("purple");
+    await chat.press("Tools");
+    await chat.picture("tools");
+    await chat.press("New conversation");
+    await chat.until(`document.querySelector(".suggestions")`);
+    await chat.page.evaluate(`([...document.querySelectorAll(".suggestions button")].at(-1).click(), true)`);
+    await chat.press("Fill the form");
+    await chat.until(
+      `[...document.querySelectorAll("[data-field]")].every((one) => one.value !== "") && document.querySelector(".fill-row .quiet") === null`,
+    );
+    expect(await chat.page.evaluate(`document.querySelector("[data-field=name]").value`)).toBe("Pablo");
+    await chat.picture("form");
+    expect(await faults(chat)).toEqual([]);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+const hostile = `<script>hacked = 1</script><img src=x onerror="hacked = 2"><iframe srcdoc="<script>parent.hacked = 3</script>"></iframe>
+<form action="https://example.com"><input name=q></form><svg onload="hacked = 4"><style>*{display:none}</style></svg>
+
+[a link](javascript:hacked=5) ![a picture](https://example.com/spy.png) <a href="data:text/html,<script>hacked=6</script>">data</a>
+
+| a | b |
+|---|---|
+| 1 | \`<b onmouseover=hacked=7>\` |
+
+\`\`\`js
+const x = "</code></pre><script>hacked = 8</script>";
+\`\`\`
+
+$$\\href{javascript:hacked=9}{x^2}$$ and $x^2$ for $5 or $6.
+
+مرحبا بالعالم <math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror=hacked=10&gt;">`;
+
+function exported(messages: readonly string[], title: string) {
+  const nodes = messages.map((text, i) => ({
+    message: { id: `m${i}`, role: i % 2 ? "assistant" : "user", parts: [{ type: "text", text }] },
+    ...(i > 0 && { parentId: `m${i - 1}` }),
+    at: i,
+  }));
+  return JSON.stringify({ format: "jamba-chat-1", conversations: [{ id: "c1", title, createdAt: 1, updatedAt: 1, nodes, settings: {} }] });
+}
+
+async function importAndOpen(chat: ChatPage, json: string): Promise<void> {
+  await chat.until(`document.querySelector(".exchange input")`);
+  await chat.choose(".exchange input", `[new File([${JSON.stringify(json)}], "a.json")]`);
+  await chat.until(`document.querySelector(".conversations .open")`);
+  await chat.page.evaluate(`(document.querySelector(".conversations .open").click(), true)`);
+}
+
+test("hostile markdown and HTML run nothing, fetch nothing and hide nothing", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip);
+  try {
+    await chat.ready();
+    await importAndOpen(chat, exported(["Hello", hostile, "شكرا", "عفوا، هذه قصة عن ثعلب."], "Hostile"));
+    await chat.until(`document.querySelector(".markdown math") && document.querySelector(".hljs-keyword")`);
+    await chat.picture("hostile");
+    const found = await chat.page.evaluate(`(() => {
+      const inside = [...document.querySelectorAll(".markdown *")];
+      const tags = new Set(inside.map(({ localName }) => localName));
+      const bad = ["script", "img", "iframe", "form", "input", "svg", "style", "object", "embed"].filter((tag) => tag !== "svg" && tags.has(tag));
+      const handlers = inside.filter((one) => one.getAttributeNames().some((name) => name.startsWith("on")) || /^(javascript|data):/i.test(one.getAttribute("href") ?? ""));
+      return { hacked: globalThis.hacked, bad, handlers: handlers.map((one) => one.outerHTML), tables: document.querySelectorAll(".markdown table").length };
+    })()`);
+    expect(found).toEqual({ bad: [], handlers: [], tables: 1 });
+    expect(chat.site.asked.some((path) => path.includes("spy"))).toBe(false);
+    // Text that runs from right to left stands on the right.
+    const left = `(({ left, right }, box) => left - box.left > box.right - right)`;
+    const range = `(() => { const range = document.createRange(); range.selectNodeContents([...document.querySelectorAll(".markdown p")].at(-1)); return range.getBoundingClientRect(); })()`;
+    expect(await chat.page.evaluate(`${left}(${range}, [...document.querySelectorAll(".markdown")].at(-1).getBoundingClientRect())`)).toBe(
+      true,
+    );
+    expect(await faults(chat)).toEqual([]);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+test("a conversation of 100,000 tokens opens and scrolls to its beginning", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip);
+  try {
+    await chat.ready();
+    const story = "Once upon a time there lived a **clever** girl called Mia. She had a silver boat and went to the river. ".repeat(18);
+    await importAndOpen(
+      chat,
+      exported(
+        Array.from({ length: 400 }, (_, i) => `${i}. ${story}`),
+        "Long",
+      ),
+    );
+    await chat.until(`document.querySelectorAll(".message").length >= 30`);
+    const { frames, longest, over } = await chat.page.evaluate<{ frames: number; longest: number; over: number }>(`(async () => {
+      const box = document.querySelector(".messages");
+      const times = [];
+      let last = performance.now();
+      const end = last + 20000;
+      while (performance.now() < end) {
+        await new Promise(requestAnimationFrame);
+        const now = performance.now();
+        times.push(now - last);
+        last = now;
+        box.scrollTop -= 1500;
+        if (box.scrollTop <= 0 && !document.querySelector(".earlier")) break;
+      }
+      return { frames: times.length, longest: Math.max(...times), over: times.filter((ms) => ms > 50).length };
+    })()`);
+    console.log(`scrolled in ${frames} frames, the longest of ${longest.toFixed()} ms, ${over} over 50 ms (other work was going on)`);
+    expect(await chat.page.evaluate(`document.querySelector(".message .said").innerText.startsWith("0. Once")`)).toBe(true);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+test("two tabs share one model; when one closes the other goes on", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip);
+  try {
+    await chat.ready();
+    const other = await chat.tab();
+    chat.site.asked.length = 0;
+    await other.ready();
+    await other.send(ask);
+    await other.answer();
+    // It fetched no model of its own.
+    expect(chat.site.asked.filter((path) => path.startsWith("model/") || path.includes("jamba-"))).toEqual([]);
+    await chat.until(`document.querySelectorAll(".conversations .open").length === 1`);
+    await chat.page.puppeteer!.close();
+    await other.until(`document.querySelector(".pill").dataset.phase === "loading"`);
+    await other.ready();
+    await other.send("Who is Mia?");
+    await other.answer(1);
+    expect((await other.figures()).again).toBe(0);
+    expect(other.problems).toEqual([]);
+    await other.close();
+  } finally {
+    await chat.close();
+  }
+});
+
+test("a worker that is ended in the middle of an answer is followed by another", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip);
+  try {
+    await chat.ready();
+    await chat.send(ask);
+    await chat.until(`document.querySelector(".message.assistant .markdown")?.innerText.length > 20`);
+    const workers = chat.page.puppeteer!.workers();
+    await workers.find((one) => one.url().includes("worker-"))!.evaluate(`setTimeout(() => close())`);
+    await chat.until(`document.querySelector(".notice.failed")?.innerText.includes("loaded again")`);
+    await chat.picture("worker-gone");
+    await chat.ready();
+    await chat.press("Try again");
+    expect(await chat.answer()).toMatch(/\w/);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+test("without isolation there is one thread, which the page says, until its service worker isolates it", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip, { isolated: false });
+  try {
+    await chat.ready();
+    await chat.picture("not-isolated");
+    expect(await chat.page.evaluate("crossOriginIsolated")).toBe(false);
+    expect(await chat.page.evaluate("document.body.innerText")).toMatch(/1 thread[\s\S]*One thread: this host/);
+    await chat.send(ask);
+    expect(await chat.answer()).toMatch(/Mia/);
+    await chat.until(`document.querySelector(".offline-ready")`);
+    await chat.reload();
+    expect(await chat.page.evaluate("crossOriginIsolated")).toBe(true);
+    await chat.ready();
+    expect(await chat.page.evaluate(`document.querySelector(".pill-state").innerText`)).toMatch(/[2-9]\d* threads/);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+test("after a first visit the page opens, loads and answers without a network", async ({ skip }) => {
+  const site = await serve(filesOf(await builtPage()), { isolated: true });
+  const first = await chats.open("chromium", skip);
+  const { page } = first;
+  try {
+    await page.goto(site.url);
+    const chat = await ChatPage.open(page, site);
+    await chat.ready();
+    await chat.until(`document.querySelector(".offline-ready")`);
+    await site.close();
+    await chat.reload();
+    await chat.ready();
+    await chat.send(ask);
+    expect(await chat.answer()).toMatch(/Mia/);
+    await chat.picture("offline");
+  } finally {
+    await page.close();
+  }
+});
+
+const modelFiles = `Promise.all(["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"].map(async (name) => new File([await (await fetch("model/" + name)).blob()], name)))`;
+
+test("files that are dropped are loaded from where they lie, and what is no model is said so", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip);
+  try {
+    await chat.ready();
+    await chat.drop(`[new File(["hello"], "notes.txt")]`);
+    await chat.until(`document.querySelector(".toast")?.innerText.includes("A model is a .gguf file")`);
+    await chat.drop(`[new File(["not a model"], "broken.gguf")]`);
+    await chat.until(`document.querySelector(".pill").dataset.phase === "failed"`);
+    await chat.picture("failed-model");
+    await chat.drop(modelFiles);
+    await chat.until(`document.querySelector(".pill-name").innerText === "model.safetensors"`);
+    await chat.ready();
+    await chat.send(ask);
+    expect(await chat.answer()).toMatch(/Mia/);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+test("a model of the hub is looked at, fetched, used and deleted", async ({ skip }) => {
+  const files = filesOf(await builtPage());
+  const sizes = new Map([
+    ["config.json", 0],
+    ["generation_config.json", 0],
+    ["tokenizer.json", 0],
+    ["tokenizer_config.json", 0],
+    ["model.safetensors", 0],
+  ]);
+  for (const name of sizes.keys()) sizes.set(name, (await files(`model/${name}`))!.length);
+  const tree = [...sizes].map(([path, size]) => ({ type: "file", path, size }));
+  const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+  const site = await serve(
+    (path) => {
+      if (path === "hub/api/models/local/tiny") return json({ sha: "c0ffee" });
+      if (path === "hub/api/models/local/tiny/tree/c0ffee") return json(tree);
+      return path.startsWith("hub/local/tiny/resolve/c0ffee/") ? files(`model/${path.slice(path.lastIndexOf("/") + 1)}`) : files(path);
+    },
+    { isolated: true },
+  );
+  const opened = await chats.open("chromium", skip);
+  try {
+    const chat = await ChatPage.open(opened.page, site, { query: `?hub=${encodeURIComponent(`${site.url}hub`)}` });
+    await chat.ready();
+    await chat.page.evaluate(`(document.querySelector(".pill").click(), true)`);
+    await chat.fill(".add-model input", "local/tiny");
+    await chat.press("Add");
+    await chat.press("Does it fit?");
+    await chat.until(`document.querySelector("[data-fits=true]")`);
+    const headers = chat.site.asked.filter((path) => path.endsWith("model.safetensors"));
+    expect(headers.filter((path) => path.startsWith("hub/")).length).toBeGreaterThan(0);
+    await chat.picture("models");
+    expect(await faults(chat)).toEqual([]);
+    await chat.press("Download");
+    await chat.until(`[...document.querySelectorAll(".model")].at(-1).innerText.includes("Use")`);
+    await chat.press("Use");
+    await chat.until(`document.querySelector(".pill-name").innerText === "local/tiny"`);
+    await chat.ready();
+    await chat.press("Close");
+    await chat.send(ask);
+    expect(await chat.answer()).toMatch(/Mia/);
+    await chat.reload();
+    await chat.ready();
+    expect(await chat.page.evaluate(`document.querySelector(".pill-name").innerText`)).toBe("local/tiny");
+    await chat.page.evaluate(`(document.querySelector(".pill").click(), true)`);
+    await chat.press("Delete local/tiny");
+    await chat.until(`![...document.querySelectorAll(".model")].some((one) => one.innerText.includes("local/tiny"))`);
+  } finally {
+    await opened.close();
+    await site.close();
+  }
+});
+
+test("a conversation that has no room is shown, and said to be not kept", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip);
+  try {
+    await chat.ready();
+    const session = await chat.page.puppeteer!.createCDPSession();
+    await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(chat.site.url).origin, quotaSize: 1 });
+    await chat.send(ask);
+    expect(await chat.answer()).toMatch(/Mia/);
+    await chat.until(`document.body.innerText.includes("no more room")`);
+    await chat.picture("no-room");
   } finally {
     await chat.close();
   }

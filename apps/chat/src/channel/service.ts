@@ -1,13 +1,14 @@
 // What tabs ask of the worker that owns the model, and what it tells all of them. Types alone.
 
-import type { GenerateOptions, MemoryUse, ReadTree } from "jamba";
+import type { GenerateOptions, LoadDtype, MemoryUse, ReadTree } from "jamba";
+import type { DownloadProgress } from "../models/download.ts";
 import type { Conversation, ConversationSummary } from "../storage/conversations.ts";
 import type { ChatMessage } from "../transport/index.ts";
 
 /** Which model: the small one that is served with the page, one that was downloaded, or files that a person dropped. */
 export type ModelChoice =
   | { readonly kind: "small" }
-  | { readonly kind: "stored"; readonly id: string }
+  | { readonly kind: "stored"; readonly id: string; readonly dtype?: LoadDtype; readonly contextLength?: number }
   | { readonly kind: "files"; readonly name: string; readonly files: readonly File[] };
 
 export interface ModelStatus {
@@ -60,10 +61,12 @@ export type Events = {
   model: ModelStatus;
   storage: StorageStatus;
   live: Live;
+  /** Of one that is on its way; neither progress nor error once it is there, or was stopped. */
+  download: { readonly id: string; readonly progress?: DownloadProgress; readonly error?: string };
+  /** The model asks for the page in this colour. */
+  paint: { readonly colour: string };
   /** A conversation was written or removed. */
   conversations: { readonly id: string };
-  /** An answer has ended: the message as it is kept. */
-  answered: { readonly chatId: string; readonly message: ChatMessage };
 };
 
 export interface AnswerRequest {
@@ -79,6 +82,20 @@ export type AnswerSettings = Pick<GenerateOptions, "maxTokens" | "temperature" |
   /** Names of the page's own tools. */
   readonly tools?: readonly string[];
 };
+
+/** What a model would take on this device, before any of it is fetched. */
+export interface ModelPlan {
+  readonly id: string;
+  readonly downloadBytes: number;
+  /** How it would be held. */
+  readonly dtype: LoadDtype;
+  readonly contextLength: number;
+  readonly totalBytes: number;
+  readonly fits: boolean;
+  /** That are free for it. */
+  readonly memoryBytes: number;
+  readonly device: string;
+}
 
 /** A stretch of what was read, with its text in place of its tokens. */
 export interface TreeNode {

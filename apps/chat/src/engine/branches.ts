@@ -21,6 +21,8 @@ export interface BranchesOptions {
   readonly files: Files;
   /** What went wrong where nobody waits for it: a state that could not be kept. */
   onError(error: unknown): void;
+  /** A tool's: the page in this colour. */
+  paint(colour: string): void;
 }
 
 export class Branches {
@@ -51,9 +53,9 @@ export class Branches {
     try {
       const begun = await this.#sessionFor(chatId, messages, options.system);
       session = begun.session;
-      const stream = session.stream(toJambaMessages(messages.slice(begun.known)), { ...generateOptions(options), signal });
-      const reads = begun.known > 0 ? session.tokens.length : 0;
-      yield* uiChunks(this.#counted(chatId, stream), { messageId: answerId, metadata: { readBefore: reads } });
+      const readBefore = session.tokens.length;
+      const stream = session.stream(toJambaMessages(messages.slice(begun.known)), { ...this.#generateOptions(options), signal });
+      yield* uiChunks(this.#counted(chatId, stream), { messageId: answerId, metadata: { readBefore } });
       if ((await stream.result.catch(() => undefined))?.ids.length) {
         this.#hold(answerId, { session, system: options.system });
         this.#save(chatId, answerId, session);
@@ -138,6 +140,12 @@ export class Branches {
     for (const path of old.slice(0, Math.max(0, old.length - mostStates + 1))) await files.remove(path);
   }
 
+  #generateOptions({ system: _, tools, ...options }: AnswerSettings) {
+    const all = pageTools(this.#options.paint);
+    const chosen = Object.fromEntries(Object.entries(all).filter(([name]) => tools?.includes(name)));
+    return Object.keys(chosen).length > 0 ? { ...options, tools: chosen as typeof all, maxRounds: 4 } : options;
+  }
+
   #counted(chatId: string, stream: TextStream): Pick<TextStream, "result"> & AsyncIterable<Part> {
     const live = { chatId, promptTokens: 0, cachedTokens: 0, tokens: 0, tokensPerSecond: 0 };
     const tell = (more: Partial<LiveAnswer>) => this.#live.set(chatId, Object.assign(live, more));
@@ -167,11 +175,6 @@ export class Branches {
 }
 
 const pathOf = (chatId: string, id: string) => `conversations/${chatId}/${id}.state`;
-
-function generateOptions({ system: _, tools, ...options }: AnswerSettings) {
-  const chosen = Object.fromEntries(Object.entries(pageTools).filter(([name]) => tools?.includes(name)));
-  return Object.keys(chosen).length > 0 ? { ...options, tools: chosen as typeof pageTools, maxRounds: 4 } : options;
-}
 
 /** What `save` writes to its stream, as it comes. */
 async function* streamedBy(save: (to: WritableStream<Uint8Array>) => Promise<void>): AsyncGenerator<Uint8Array> {

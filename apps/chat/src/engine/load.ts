@@ -2,6 +2,7 @@
 
 import type { JambaModel, LoadOptions } from "jamba";
 import type { ModelChoice, ModelStatus } from "../channel/service.ts";
+import { openStored } from "../models/download.ts";
 import type { Files } from "../storage/files.ts";
 import { fetchSmallModel } from "./small-model.ts";
 
@@ -18,11 +19,12 @@ export async function loadChoice(
   { files, base, signal, onProgress }: LoadChoiceOptions,
 ): Promise<{ model: JambaModel; warnings: readonly string[] }> {
   // While the code comes, so do the first bytes of the model.
-  const [{ loadModel }, source] = await Promise.all([import("jamba"), sourceOf(choice, files, base, onProgress)]);
+  const [{ loadModel }, source] = await Promise.all([import("./jamba.ts"), sourceOf(choice, files, base, onProgress)]);
   signal.throwIfAborted();
   const warnings: string[] = [];
   const options: LoadOptions = {
     formats: "when-used",
+    ...(choice.kind === "stored" && { dtype: choice.dtype, contextLength: choice.contextLength }),
     signal,
     onWarning: (warning) => void warnings.push(warning),
     onProgress: ({ doneBytes, totalBytes }) => onProgress({ what: "load", doneBytes, totalBytes }),
@@ -34,6 +36,5 @@ async function sourceOf(choice: ModelChoice, files: Files, base: string, onProgr
   if (choice.kind === "small")
     return fetchSmallModel(new URL("model/", base).href, (doneBytes, totalBytes) => onProgress({ what: "fetch", doneBytes, totalBytes }));
   if (choice.kind === "files") return choice.files;
-  const stored = await files.list(`models/${choice.id}`);
-  return Promise.all(stored.map(async ({ path }) => ({ name: path.slice(path.lastIndexOf("/") + 1), blob: (await files.read(path))! })));
+  return openStored(files, choice.id);
 }

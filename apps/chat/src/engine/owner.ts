@@ -6,6 +6,7 @@ import { type Conversation, ConversationStore } from "../storage/conversations.t
 import type { Files } from "../storage/files.ts";
 import { AnswerLog, type UiChunk } from "../transport/index.ts";
 import { Branches } from "./branches.ts";
+import { Library } from "./library.ts";
 import { loadChoice } from "./load.ts";
 import { treeOf } from "./tree.ts";
 
@@ -18,6 +19,7 @@ export class Owner {
   readonly #files: Files;
   readonly #tell: Tell;
   readonly #base: string;
+  readonly #library: Library;
   readonly #conversations: ConversationStore;
   readonly #answers = new Map<string, AnswerLog>();
   #status: ModelStatus = { phase: "none", name: "" };
@@ -26,9 +28,10 @@ export class Owner {
   #loading: { readonly choice: string; readonly done: Promise<void>; readonly controller: AbortController } | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
 
-  /** @param base where the page is */
-  constructor(files: Files, tell: Tell, base: string) {
+  /** @param place where the page is, and where models come from */
+  constructor(files: Files, tell: Tell, { base, hub }: { readonly base: string; readonly hub: string }) {
     this.#base = base;
+    this.#library = new Library({ files, hub, tell });
     this.#files = files;
     this.#tell = tell;
     this.#conversations = new ConversationStore(files);
@@ -49,7 +52,25 @@ export class Owner {
       this.#tell("conversations", { id });
       this.#tell("storage", await this.#storage());
     },
+    exportAll: (_: null) => this.#conversations.exportAll(),
+    importAll: async ({ json }: { json: string }) => {
+      const found = await this.#conversations.importAll(json);
+      this.#tell("conversations", { id: "" });
+      return found;
+    },
     search: ({ text }: { text: string }) => this.#conversations.search(text),
+    plan: (asked: { id: string }, signal: AbortSignal) => this.#library.plan(asked, signal),
+    stored: (_: null) => this.#library.stored(),
+    download: async (asked: { id: string }) => {
+      await this.#library.download(asked);
+      this.#tell("storage", await this.#storage());
+    },
+    cancelDownload: async (asked: { id: string }) => this.#library.cancel(asked),
+    removeModel: async (asked: { id: string }) => {
+      await this.#library.remove(asked);
+      this.#tell("storage", await this.#storage());
+    },
+    fill: (asked: { text: string; fields: readonly string[] }, signal: AbortSignal) => this.#fill(asked, signal),
     tree: async (_: null): Promise<TreeNode | undefined> => this.#model && treeOf(this.#model),
   };
 
@@ -82,7 +103,11 @@ export class Owner {
         onProgress: (progress) => become({ progress }),
       });
       this.#model = model;
-      this.#branches = new Branches(model, { files: this.#files, onError: (error) => void this.#tellTrouble(error) });
+      this.#branches = new Branches(model, {
+        files: this.#files,
+        onError: (error) => void this.#tellTrouble(error),
+        paint: (colour) => this.#tell("paint", { colour }),
+      });
       const { device, dtypes, contextLength } = model;
       become({
         phase: "ready",
@@ -126,6 +151,18 @@ export class Owner {
       this.#tick();
     });
     yield* chunksOf(log);
+  }
+
+  /** JSON with texts for these fields, as the text says them. */
+  async *#fill({ text, fields }: { text: string; fields: readonly string[] }, signal: AbortSignal): AsyncGenerator<string> {
+    await this.#loading?.done;
+    if (!this.#model) throw new Error(this.#status.error ?? "No model is loaded: choose one.");
+    const properties = Object.fromEntries(fields.map((field) => [field, { type: "string", maxLength: 40 }]));
+    const schema = { type: "object", properties, required: fields, additionalProperties: false };
+    // In words as the small model was taught them; others understand them too.
+    const content = `Write JSON with the keys ${fields.slice(0, -1).join(", ")} and ${fields.at(-1)}.\n\n${text}`;
+    const options = { format: { type: "json", schema } as const, maxTokens: 400, temperature: 0, signal };
+    for await (const part of this.#model.stream([{ role: "user", content }], options)) yield part.text;
   }
 
   async *#follow(chatId: string): AsyncGenerator<UiChunk> {

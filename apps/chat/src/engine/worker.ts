@@ -12,15 +12,17 @@ export interface Start {
   readonly alive: string;
   /** Where the page is. */
   readonly base: string;
+  /** Where models come from. */
+  readonly hub: string;
 }
 
-async function start({ channel, alive, base }: Start): Promise<void> {
+async function start({ channel, alive, ...place }: Start): Promise<void> {
   await becomeOwner(alive);
   postMessage({ alive: true });
   await becomeOwner(channel);
   const files = await openFiles();
   let told: ReturnType<typeof serve> | undefined;
-  const owner = new Owner(files, (event: keyof Events, value) => told?.(event, value), base);
+  const owner = new Owner(files, (event: keyof Events, value) => told?.(event, value), place);
   told = serve(owner.service, channel);
 }
 

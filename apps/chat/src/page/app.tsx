@@ -1,17 +1,23 @@
 import { Activity, Settings as Gear, Menu } from "lucide-preact";
+import { lazy, Suspense } from "preact/compat";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { ChatView } from "./chat-view.tsx";
 import type { Client } from "./client.ts";
 import { Dialog } from "./dialog.tsx";
-import { Inspector } from "./inspector.tsx";
+import { DropArea } from "./drop-area.tsx";
 import { ModelPill } from "./model-pill.tsx";
 import { OpenConversation } from "./open-conversation.ts";
 import { set, settings } from "./settings.ts";
-import { SettingsDialog } from "./settings-dialog.tsx";
 import { Sidebar } from "./sidebar.tsx";
 import { useStore } from "./store.ts";
 
-type Shown = "none" | "sidebar" | "settings";
+// Fetched when they are first opened: the first answer needs none of them.
+const FormDemo = lazy(() => import("./form-demo.tsx").then((found) => found.FormDemo));
+const Inspector = lazy(() => import("./inspector.tsx").then((found) => found.Inspector));
+const ModelsDialog = lazy(() => import("./models-dialog.tsx").then((found) => found.ModelsDialog));
+const SettingsDialog = lazy(() => import("./settings-dialog.tsx").then((found) => found.SettingsDialog));
+
+type Shown = "none" | "sidebar" | "settings" | "models" | "form";
 
 export function App({ client }: { client: Client }) {
   const [current, setCurrent] = useState(() => OpenConversation.fresh(client));
@@ -67,7 +73,7 @@ export function App({ client }: { client: Client }) {
           </button>
           <h1 dir="auto">{tree.title}</h1>
           <span class="grow" />
-          <ModelPill client={client} />
+          <ModelPill client={client} onClick={() => setShown("models")} />
           <button
             type="button"
             class="icon-button"
@@ -87,15 +93,22 @@ export function App({ client }: { client: Client }) {
             <p>{trouble}</p>
           </div>
         )}
-        <ChatView client={client} conversation={current} />
+        <ChatView client={client} conversation={current} onForm={() => setShown("form")} />
       </main>
-      {inspector && <Inspector client={client} conversation={current} onClose={() => set({ inspector: false })} />}
+      <Suspense fallback={null}>
+        {inspector && <Inspector client={client} conversation={current} onClose={() => set({ inspector: false })} />}
+      </Suspense>
       {shown === "sidebar" && (
         <Dialog label="Conversations" kind="drawer" onClose={close}>
           <Sidebar {...sidebar} onClose={close} />
         </Dialog>
       )}
-      {shown === "settings" && <SettingsDialog conversation={current} onClose={close} />}
+      <Suspense fallback={null}>
+        {shown === "models" && <ModelsDialog client={client} onClose={close} />}
+        {shown === "form" && <FormDemo client={client} onClose={close} />}
+        {shown === "settings" && <SettingsDialog conversation={current} onClose={close} />}
+      </Suspense>
+      <DropArea onFiles={(name, files) => void client.load({ kind: "files", name, files })} />
     </div>
   );
 }

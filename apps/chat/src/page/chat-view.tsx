@@ -1,11 +1,13 @@
 import { useChat } from "@ai-sdk/react";
 import { ArrowDown, RotateCcw } from "lucide-preact";
+import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { ModelStatus } from "../channel/service.ts";
 import type { Client } from "./client.ts";
 import { Composer } from "./composer.tsx";
 import { Message, Reading } from "./message.tsx";
 import type { OpenConversation } from "./open-conversation.ts";
+import { set, settings } from "./settings.ts";
 import { useStore } from "./store.ts";
 
 /** Messages that are shown at first, and more of them each time. */
@@ -13,16 +15,23 @@ const someMessages = 30;
 /** How often an answer is drawn anew while it comes, in milliseconds. */
 const drawMs = 50;
 
-const suggestions: readonly { readonly title: string; readonly text: string }[] = [
-  { title: "A story", text: "Write a story about Mia, a fox and a silver boat." },
+const suggestions: readonly { readonly title: string; readonly text: string; readonly tools?: boolean }[] = [
+  { title: "Tell a story", text: "Write a story about Mia, a fox and a silver boat." },
   {
-    title: "A memory test",
-    text: "The secret word of the owl is lantern. Sam walked to the beach. He saw a boat. Which secret word does the owl have?",
+    title: "Remember something",
+    text: "The secret word of the owl is lantern. Sam walked to the beach, and he saw a boat. Which secret word does the owl have?",
   },
-  { title: "Who is there?", text: "Who are you?" },
+  { title: "Use a tool", text: "Paint the boat purple.", tools: true },
 ];
 
-export function ChatView({ client, conversation }: { client: Client; conversation: OpenConversation }) {
+export interface ChatViewProps {
+  readonly client: Client;
+  readonly conversation: OpenConversation;
+  /** The form that fills itself. */
+  onForm(): void;
+}
+
+export function ChatView({ client, conversation, onForm }: ChatViewProps) {
   const { messages, status, error, clearError } = useChat({ chat: conversation.chat, experimental_throttle: drawMs });
   const model = useStore(client.model);
   const tree = useStore(conversation.tree);
@@ -35,11 +44,21 @@ export function ChatView({ client, conversation }: { client: Client; conversatio
   return (
     <div class="chat">
       <Messages key={tree.id} messages={messages} conversation={conversation} isBusy={isBusy}>
-        {messages.length === 0 && <Welcome model={model} onPick={send} />}
+        {messages.length === 0 && <Welcome model={model} onPick={send} onForm={onForm} />}
         {status === "submitted" && messages.at(-1)?.role === "user" && (
           <article class="message assistant" aria-label="Jamba">
             {model.phase === "ready" ? <Reading /> : <p class="waiting">Answers as soon as the model is there.</p>}
           </article>
+        )}
+        {model.phase === "failed" && (
+          <div class="notice failed" role="alert">
+            <p>
+              {model.name} could not be loaded. {model.error}
+            </p>
+            <button type="button" class="quiet" onClick={() => void client.load({ kind: "small" })}>
+              Use the small model
+            </button>
+          </div>
         )}
         {error && (
           <div class="notice failed" role="alert">
@@ -66,12 +85,11 @@ export function ChatView({ client, conversation }: { client: Client; conversatio
   );
 }
 
-interface MessagesProps extends Pick<ReturnType<typeof useChat>, never> {
+interface MessagesProps {
   readonly messages: OpenConversation["chat"]["messages"];
   readonly conversation: OpenConversation;
   readonly isBusy: boolean;
-  // biome-ignore lint/suspicious/noExplicitAny: what Preact takes for children
-  readonly children: any;
+  readonly children: ComponentChildren;
 }
 
 function Messages({ messages, conversation, isBusy, children }: MessagesProps) {
@@ -154,26 +172,55 @@ function Messages({ messages, conversation, isBusy, children }: MessagesProps) {
   );
 }
 
-function Welcome({ model, onPick }: { model: ModelStatus; onPick(text: string): void }) {
+interface WelcomeProps {
+  readonly model: ModelStatus;
+  onPick(text: string): void;
+  onForm(): void;
+}
+
+function Welcome({ model, onPick, onForm }: WelcomeProps) {
+  // Before it is known what is loaded, what will be: so nothing moves.
+  const { model: preferred } = useStore(settings);
   return (
     <section class="welcome">
       <h2>Jamba, in this tab</h2>
       <p>The model runs on your machine. What you write is sent nowhere.</p>
-      {model.kind === "small" && (
+      {!crossOriginIsolated && (
+        <p class="notice" role="status">
+          <span>
+            One thread:{" "}
+            {typeof SharedArrayBuffer === "undefined" && typeof ServiceWorkerContainer === "undefined" ? "this browser" : "this host"} does
+            not let the page share memory, so the model has one processor and answers more slowly. Everything else works.
+          </span>
+        </p>
+      )}
+      {(model.kind ?? preferred.kind) === "small" && (
         <>
           <p class="aside">
             This is the small storyteller: 6.7 million parameters, taught made-up children’s stories alone. It is here so that you can try
             everything at once.
           </p>
           <ul class="suggestions">
-            {suggestions.map(({ title, text }) => (
+            {suggestions.map(({ title, text, tools }) => (
               <li key={title}>
-                <button type="button" onClick={() => onPick(text)}>
+                <button
+                  type="button"
+                  onClick={() => {
+                    if (tools) set({ tools });
+                    onPick(text);
+                  }}
+                >
                   <b>{title}</b>
                   <span>{text}</span>
                 </button>
               </li>
             ))}
+            <li>
+              <button type="button" onClick={onForm}>
+                <b>Fill a form</b>
+                <span>Read a text, and write what a form asks for as JSON.</span>
+              </button>
+            </li>
           </ul>
         </>
       )}

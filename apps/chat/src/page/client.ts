@@ -5,10 +5,16 @@ import { gone } from "../channel/ownership.ts";
 import type { ConversationSummary, Events, Live, ModelChoice, ModelStatus, StorageStatus } from "../channel/service.ts";
 import type { Owner } from "../engine/owner.ts";
 import type { Start } from "../engine/worker.ts";
-import { settings } from "./settings.ts";
+import { paint } from "./paint.ts";
+import { set, settings } from "./settings.ts";
 import { Store } from "./store.ts";
 
 export type Service = Owner["service"];
+
+/** Hosts that have the family's files themselves name their place as `?hub=…`; the page's policy lets it fetch of no others. */
+function hubOf({ search, href }: Location): string {
+  return new URL(new URLSearchParams(search).get("hub") ?? "https://huggingface.co", href).href.replace(/\/$/, "");
+}
 
 const noLive: Live = { answers: [], states: { count: 0, bytes: 0 } };
 
@@ -18,6 +24,8 @@ export class Client {
   readonly storage = new Store<StorageStatus | undefined>(undefined);
   readonly live = new Store<Live>(noLive);
   readonly conversations = new Store<readonly ConversationSummary[] | undefined>(undefined);
+  /** On their way, by their ids. */
+  readonly downloads = new Store<ReadonlyMap<string, Events["download"]>>(new Map());
   /** What stops the page as a whole. */
   readonly trouble = new Store<string | undefined>(undefined);
   /** Whether other tabs can share this one's model. */
@@ -26,16 +34,27 @@ export class Client {
   /** Files that were dropped on this tab: a later owner gets them again. */
   #dropped: ModelChoice | undefined;
 
+  /** The page opens without a network from now on. */
+  readonly isOffline = new Store(false);
+
   constructor() {
     this.calls = new Caller(this.#channel);
     this.calls.on("model", (model) => {
       this.model.value = model;
+      // Not before: the first answer needs the network more.
+      if (model.phase === "ready") void this.#keepPage();
     });
     this.calls.on("storage", (storage) => {
       this.storage.value = storage;
     });
     this.calls.on("live", (live) => {
       this.live.value = live;
+    });
+    this.calls.on("paint", ({ colour }) => paint(colour));
+    this.calls.on("download", (one) => {
+      const downloads = new Map(this.downloads.value).set(one.id, one);
+      if (!one.progress && !one.error) downloads.delete(one.id);
+      this.downloads.value = downloads;
     });
     this.calls.on("conversations", () => void this.#list());
     this.calls.on("owner", () => void this.#follow());
@@ -44,7 +63,11 @@ export class Client {
 
   /** Another model for all tabs. */
   async load(choice: ModelChoice): Promise<void> {
-    this.#dropped = choice.kind === "files" ? choice : undefined;
+    if (choice.kind === "files") this.#dropped = choice;
+    else {
+      this.#dropped = undefined;
+      set({ model: choice });
+    }
     await this.calls.call("load", choice);
   }
 
@@ -70,7 +93,7 @@ export class Client {
     worker.onerror = (event) => {
       this.trouble.value = event.message || "The program that runs the model could not be started.";
     };
-    worker.postMessage({ channel: this.#channel, alive, base: document.baseURI } satisfies Start);
+    worker.postMessage({ channel: this.#channel, alive, base: document.baseURI, hub: hubOf(location) } satisfies Start);
   }
 
   /** An owner was found, or there is another one. */
@@ -79,10 +102,16 @@ export class Client {
     this.model.value = model;
     this.storage.value = storage;
     this.live.value = live;
-    const stored = settings.value.model;
-    if (model.phase === "none")
-      void this.load(this.#dropped ?? (stored ? { kind: "stored", id: stored } : { kind: "small" })).catch(() => undefined);
+    if (model.phase === "none") void this.load(this.#dropped ?? settings.value.model).catch(() => undefined);
     await this.#list();
+  }
+
+  async #keepPage(): Promise<void> {
+    try {
+      await navigator.serviceWorker.register(new URL("service-worker.js", document.baseURI), { type: "module" });
+      await navigator.serviceWorker.ready;
+      this.isOffline.value = true;
+    } catch {} // not to be had here: the page opens with a network alone, and says nothing else
   }
 
   async #list(): Promise<void> {

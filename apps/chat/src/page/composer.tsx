@@ -122,7 +122,7 @@ export function Composer({ isBusy, isReady, placeholder, onSend, onStop }: Compo
           type="button"
           class="chip"
           aria-pressed={tools}
-          title="Lets the model use a calculator and a clock, which run in this page"
+          title="Lets the model use a calculator, a clock and a brush for this page, which run here. It then always takes the most likely word."
           onClick={() => set({ tools: !tools })}
         >
           <Wrench size={15} /> Tools

@@ -170,7 +170,7 @@ function Branches({ id, siblings, conversation }: { id: string; siblings: readon
 
 function Figures({ message: { metadata } }: { message: ChatMessage }) {
   if (!metadata) return null;
-  const { usage, timings, finishReason, cacheMissReason, dropped } = metadata;
+  const { usage, timings, finishReason, cacheMissReason, dropped, readBefore = 0 } = metadata;
   const { cacheReadTokens = 0, noCacheTokens = 0 } = usage.inputTokenDetails;
   const end = finishReason === "cancelled" ? "stopped" : finishReason === "length" ? "cut at its limit" : undefined;
   const said = [
@@ -182,6 +182,7 @@ function Figures({ message: { metadata } }: { message: ChatMessage }) {
   return (
     <span
       class="figures"
+      data-again={readBefore - cacheReadTokens}
       data-read={noCacheTokens}
       data-kept={cacheReadTokens}
       title={cacheMissReason ?? "Tokens of the prompt that were read, and that were kept from before"}

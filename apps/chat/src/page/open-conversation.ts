@@ -9,7 +9,7 @@ import { settings } from "./settings.ts";
 import { Store } from "./store.ts";
 import { WorkerTransport } from "./worker-transport.ts";
 
-const toolNames = ["add", "multiply", "get_time"];
+const toolNames = ["add", "multiply", "get_time", "paint"];
 
 export class OpenConversation {
   readonly tree: Store<Conversation>;
@@ -25,7 +25,9 @@ export class OpenConversation {
       settings: () => {
         const { temperature, maxTokens, tools } = settings.value;
         const { system } = this.tree.value.settings;
-        return { temperature, maxTokens, truncation: "auto", ...(system && { system }), ...(tools && { tools: toolNames }) };
+        const plain = { temperature, maxTokens, truncation: "auto" as const, ...(system && { system }) };
+        // Arguments are no place for surprises.
+        return tools ? { ...plain, temperature: 0, tools: toolNames } : plain;
       },
       onAnswered: (message, askedId) => this.#answered(message, askedId),
     });

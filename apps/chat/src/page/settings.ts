@@ -1,5 +1,6 @@
 // What a person has set, kept by the browser where it lets a page keep anything.
 
+import type { ModelChoice } from "../channel/service.ts";
 import { Store } from "./store.ts";
 
 export interface Settings {
@@ -10,12 +11,20 @@ export interface Settings {
   readonly tools: boolean;
   /** What every new conversation begins with. */
   readonly system: string;
-  /** A model that was downloaded, in place of the small one. */
-  readonly model?: string;
+  /** What is loaded when the page is opened. */
+  readonly model: Exclude<ModelChoice, { kind: "files" }>;
   readonly inspector: boolean;
 }
 
-const defaults: Settings = { theme: "system", temperature: 0.7, maxTokens: 512, tools: false, system: "", inspector: false };
+const defaults: Settings = {
+  theme: "system",
+  temperature: 0.7,
+  maxTokens: 512,
+  tools: false,
+  system: "",
+  model: { kind: "small" },
+  inspector: false,
+};
 const key = "jamba-settings";
 
 function stored(): Settings {

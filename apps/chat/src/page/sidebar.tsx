@@ -1,5 +1,5 @@
-import { Plus, Search, Trash2, X } from "lucide-preact";
-import { useEffect, useState } from "preact/hooks";
+import { Download, Plus, Search, Trash2, Upload, X } from "lucide-preact";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { ConversationSummary } from "../channel/service.ts";
 import type { Client } from "./client.ts";
 import { bytes } from "./format.ts";
@@ -54,8 +54,61 @@ export function Sidebar({ client, currentId, onNew, onOpen, onRemove, onClose }:
           <li class="none">{query ? "Nothing has these words." : "What you talk about is kept here, on this device."}</li>
         )}
       </ul>
+      <Exchange client={client} />
       <StorageLine client={client} />
     </nav>
+  );
+}
+
+/** Conversations to a file and back. */
+function Exchange({ client }: { client: Client }) {
+  const picker = useRef<HTMLInputElement>(null);
+  const [said, setSaid] = useState<string>();
+  const give = async () => {
+    const json = await client.calls.call("exportAll", null);
+    const url = URL.createObjectURL(new Blob([json], { type: "application/json" }));
+    const link = Object.assign(document.createElement("a"), {
+      href: url,
+      download: `jamba-conversations-${new Date().toISOString().slice(0, 10)}.json`,
+    });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  };
+  const take = async (file: File | undefined) => {
+    if (!file) return;
+    try {
+      const { taken, refused } = await client.calls.call("importAll", { json: await file.text() });
+      setSaid(`${taken} taken in${refused > 0 ? `, ${refused} are none and were left out` : ""}.`);
+    } catch (error) {
+      setSaid((error as Error).message);
+    }
+  };
+  return (
+    <>
+      <div class="exchange">
+        <button type="button" class="quiet" onClick={() => void give()}>
+          <Download size={14} /> Export
+        </button>
+        <button type="button" class="quiet" onClick={() => picker.current!.click()}>
+          <Upload size={14} /> Import
+        </button>
+        <input
+          ref={picker}
+          type="file"
+          hidden
+          accept=".json,application/json"
+          onChange={(event) => {
+            void take(event.currentTarget.files?.[0]);
+            event.currentTarget.value = "";
+          }}
+        />
+      </div>
+      {said && (
+        <small role="status" class="said-of-import">
+          {said}
+        </small>
+      )}
+    </>
   );
 }
 
@@ -88,6 +141,7 @@ function Brand() {
 
 function StorageLine({ client }: { client: Client }) {
   const storage = useStore(client.storage);
+  const isOffline = useStore(client.isOffline);
   if (!storage) return null;
   if (storage.kind === "memory")
     return (
@@ -97,7 +151,8 @@ function StorageLine({ client }: { client: Client }) {
     );
   return (
     <p class="storage" role="status">
-      {storage.usedBytes !== undefined && `${bytes(storage.usedBytes)} kept on this device`}
+      <span>{storage.usedBytes ? `${bytes(storage.usedBytes)} kept on this device` : "Kept on this device"}</span>
+      {isOffline && <span class="offline-ready">Opens offline</span>}
       {storage.reason && <span class="warned">{storage.reason}</span>}
     </p>
   );

@@ -83,6 +83,15 @@ export function textOf(message: ChatMessage): string {
 }
 
 const folder = "conversations";
+const fileFormat = "jamba-chat-1";
+
+function conversationsOf(json: string): readonly unknown[] {
+  try {
+    const { format, conversations } = JSON.parse(json);
+    if (format === fileFormat && Array.isArray(conversations)) return conversations;
+  } catch {}
+  throw new Error("This is no file of conversations that was exported here.");
+}
 
 export class ConversationStore {
   readonly #files: Files;
@@ -114,6 +123,24 @@ export class ConversationStore {
   async remove(id: string): Promise<void> {
     (await this.#all()).delete(id);
     await this.#files.remove(`${folder}/${id}`);
+  }
+
+  /** All of them as the JSON of a file that `importAll` takes. */
+  async exportAll(): Promise<string> {
+    return JSON.stringify({ format: fileFormat, conversations: [...(await this.#all()).values()] });
+  }
+
+  /** What is there already stays, with what is new in the file beside it. @throws Error for what is no such file; StorageFull */
+  async importAll(json: string): Promise<{ taken: number; refused: number }> {
+    const conversations = conversationsOf(json);
+    let taken = 0;
+    for (const one of conversations) {
+      const conversation = parseConversation(JSON.stringify(one));
+      if (!conversation) continue;
+      await this.write(conversation);
+      taken++;
+    }
+    return { taken, refused: conversations.length - taken };
   }
 
   /** Those that have all words of `text`, with where the first one is. */

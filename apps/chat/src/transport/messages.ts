@@ -13,6 +13,8 @@ export interface ChatMetadata {
   /** Indices of the messages that had no room in the context, see `truncation`. */
   readonly dropped?: readonly number[];
   readonly timings?: Result["timings"];
+  /** Tokens that the conversation had read up to the last answer, where that is known: what of them was not cached is read again. */
+  readonly readBefore?: number;
 }
 
 export type ChatMessage = UIMessage<ChatMetadata>;

@@ -10,7 +10,7 @@ export interface UiChunksOptions {
   /** Of the message that is being written. */
   readonly messageId: string;
   /** More that is told with the end of the answer. */
-  readonly metadata?: object;
+  readonly metadata?: Partial<ChatMetadata>;
 }
 
 /**
