@@ -30,24 +30,16 @@ export function findAdapter(): Promise<FoundAdapter | string> {
 async function find(): Promise<FoundAdapter | string> {
   // The environment of a worker is a copy, which no driver sees.
   if (!isMainThread) return "webgpu: expected the main thread of a process, found a worker; run vitest with --pool=forks";
-  const asked = process.env.JAMBA_VULKAN;
-  const reasons: string[] = [];
-  for (const { name, file } of driversFor(asked)) {
-    const found = await tryDriver(file ?? (name === "swiftshader" ? await swiftshader() : undefined));
-    if (typeof found !== "string") return { gpu: found, name };
-    reasons.push(`${name}: ${found}`);
-  }
-  return reasons.join("; ");
+  const { name, file } = driverFor(process.env.JAMBA_VULKAN);
+  const found = name === "swiftshader" ? await tryDriver(await swiftshader(), swiftshaderFlags) : await tryDriver(file);
+  return typeof found === "string" ? `${name}: ${found}` : { gpu: found, name };
 }
 
-/** In the order in which they are tried. */
-function driversFor(asked: string | undefined): Driver[] {
-  if (asked?.includes("/")) return [{ name: asked, file: asked }];
-  const lavapipe = lavapipeFile();
-  if (asked === "lavapipe") return [{ name: "lavapipe", file: lavapipe ?? "/usr/share/vulkan/icd.d/lvp_icd.json" }];
-  if (asked === "swiftshader") return [{ name: "swiftshader" }];
-  if (asked === "system" || process.platform !== "linux") return [{ name: "system" }];
-  return [...(lavapipe ? [{ name: "lavapipe", file: lavapipe }] : []), { name: "swiftshader" }];
+/** SwiftShader is the same everywhere, and takes a fifth of lavapipe's time for kernels that no cache has. */
+function driverFor(asked: string | undefined): Driver {
+  if (asked?.includes("/")) return { name: asked, file: asked };
+  if (asked === "lavapipe") return { name: "lavapipe", file: lavapipeFile() ?? "/usr/share/vulkan/icd.d/lvp_icd.json" };
+  return { name: asked === "system" || process.platform !== "linux" ? "system" : "swiftshader" };
 }
 
 function lavapipeFile(): string | undefined {
@@ -61,7 +53,13 @@ async function swiftshader(): Promise<string> {
   return join(await unpackVulkan(), "vk_swiftshader_icd.json");
 }
 
-async function tryDriver(file: string | undefined): Promise<object | string> {
+/**
+ * Workgroup memory is zeroed by a loop in each kernel. Dawn would leave that to Vulkan, for which SwiftShader writes a store for every word:
+ * it would take seconds to compile a kernel that has the 16 KiB which every GPU has.
+ */
+const swiftshaderFlags = ["disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension"];
+
+async function tryDriver(file: string | undefined, flags: string[] = []): Promise<object | string> {
   if (file) {
     if (!existsSync(file)) return `expected ${file}, found none`;
     process.env.VK_ICD_FILENAMES = file;
@@ -70,7 +68,7 @@ async function tryDriver(file: string | undefined): Promise<object | string> {
   }
   const { create, globals } = await import("webgpu");
   Object.assign(globalThis, globals);
-  const gpu = create([]);
+  const gpu = create(flags);
   // Dawn crashes once nobody holds what `create` gives.
   const held = globalThis as { heldGpus?: object[] };
   held.heldGpus = [...(held.heldGpus ?? []), gpu];

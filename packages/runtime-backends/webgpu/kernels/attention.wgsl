@@ -100,6 +100,14 @@ fn put(row: u32, column: u32, y: vec4<f32>, most: f32, total: f32, isWhole: bool
   }
 }
 
+/** Whether this segment has a page of the keys from `first` to before `end`. */
+fn hasPages(table: u32, first: u32, end: u32) -> bool {
+  for (var page = first / p.pageTokens; page <= (end - 1u) / p.pageTokens; page++) {
+    if (u32(step[table + page]) - segment.first < segment.count) { return true; }
+  }
+  return false;
+}
+
 @compute @workgroup_size(threads)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) l: u32) {
   let perKvHead = p.nHeads / p.nKvHeads;
@@ -126,6 +134,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let isFirst = segment.first == u32(step[firstSegment()]);
   let isLast = segment.first == u32(step[lastSegment()]);
   let isOnly = isFirst && isLast;
+  let isWhole = isLast && share >= seen + end - begin;
+  // Where the segment has nothing of the share, what others found stays. The first one begins it, and the last one ends what is whole.
+  if (!isFirst && !isWhole && !hasPages(table, firstKey, lastKey)) { return; }
 
   for (var i = l; i < nRows * quads; i += threads) {
     let row = i / quads;
@@ -171,13 +182,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
   for (var start = firstKey; start < lastKey; start += tile) {
     let n = min(tile, lastKey - start);
-    if (!isOnly) {
-      var isHere = false;
-      for (var page = start / p.pageTokens; page <= (start + n - 1u) / p.pageTokens; page++) {
-        isHere = isHere || u32(step[table + page]) - segment.first < segment.count;
-      }
-      if (!isHere) { continue; }
-    }
+    if (!isOnly && !hasPages(table, start, start + n)) { continue; }
     if (half < halves) {
       let i = l % tile;
       let key = start + i;
@@ -265,7 +270,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var sum = vec4<f32>();
   for (var i = 0u; i < parts; i++) { sum += partial[i * rowQuads + sumQuad]; }
   let top = kept[sumQuad];
-  let isWhole = isLast && share >= seen + end - begin;
   put(4u * sumQuad, column, y0, top.x, sum.x, isWhole);
   put(4u * sumQuad + 1u, column, y1, top.y, sum.y, isWhole);
   put(4u * sumQuad + 2u, column, y2, top.z, sum.z, isWhole);
