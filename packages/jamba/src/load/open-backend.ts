@@ -20,6 +20,13 @@ export interface Wanted {
   readonly kvDtype?: FloatDtype;
   /** Weights that are packed, or to be packed or put in blocks. */
   readonly packs?: boolean;
+  /** Those that were tried for the same model before and failed, each with its reason. */
+  readonly failed?: readonly Failed[];
+}
+
+export interface Failed {
+  readonly backend: DeviceInfo["kind"];
+  readonly reason: string;
 }
 
 interface Entry {
@@ -93,9 +100,11 @@ export async function openBackend(name: BackendName, wanted: Wanted = {}): Promi
       `backend: expected "auto" or one of ${entries.map((e) => e.backend).join(", ")}, found ${JSON.stringify(name)}`,
     );
   }
-  const passedOver: string[] = [];
+  const { failed = [] } = wanted;
+  const passedOver = failed.map(({ backend, reason }) => `${backend} is passed over: ${reason}`);
   for (const { backend, open, isExpected, expectFit, slower } of named) {
     try {
+      if (failed.some((one) => one.backend === backend)) continue;
       if (!open || (name === "auto" && (await isExpected?.(wanted)) === false)) continue;
       const opened = await open({ threads: wanted.threads });
       if (name === "auto") await expectFits(opened, () => expectFit?.(opened.device, wanted));

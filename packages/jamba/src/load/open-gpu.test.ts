@@ -116,4 +116,85 @@ function testOn(found: FoundAdapter): void {
     const { kind, heard } = await loaded({});
     expect([kind, heard]).toEqual(["cpu", [expect.stringMatching(/^webgpu can't be used: .*no device today/)]]);
   });
+
+  describe("a model that a GPU does not take", () => {
+    /** Devices that were asked for, whose buffers are counted; `fail` is called at each buffer. */
+    function failing(fail: (device: { destroy(): void }, size: number) => number) {
+      const devices: { live: number; isDestroyed: boolean }[] = [];
+      const gpu = asReal(found, async (options) => {
+        const device = await (await found.gpu.requestAdapter()).requestDevice(options);
+        const counts = { live: 0, isDestroyed: false };
+        devices.push(counts);
+        return like(device, {
+          adapterInfo: { vendor: "acme", architecture: "roadrunner", device: "", description: "Acme 9000" },
+          createBuffer: (options: { size: number }) => {
+            counts.live++;
+            const buffer = device.createBuffer({ ...options, size: fail(device, options.size) });
+            const destroy = buffer.destroy.bind(buffer);
+            return Object.assign(buffer, {
+              destroy: () => {
+                counts.live--;
+                destroy();
+              },
+            });
+          },
+          destroy: () => {
+            counts.isDestroyed = true;
+            device.destroy();
+          },
+        });
+      });
+      return { gpu, devices };
+    }
+
+    /** Larger than most buffers, and smaller than those of the trial that finds the fastest layout. */
+    const isWeight = (size: number) => size > 4000 && size < 16_000;
+
+    // What a device without room does: the buffer is there and invalid, and a scope tells later.
+    const noRoom = () => failing((_, size) => (isWeight(size) ? 2 ** 45 : size));
+    const lost = () => {
+      let n = 0;
+      return failing((device, size) => {
+        if (++n === 40) device.destroy();
+        return size;
+      });
+    };
+
+    test.for([
+      ["OUT_OF_MEMORY", noRoom, /^webgpu is passed over: .*expected room/],
+      ["DEVICE_LOST", lost, /^webgpu is passed over: .*device was lost/],
+    ] as const)(
+      "%s: auto says so, frees it all, and loads on a processor; by name it is the error",
+      async ([code, make, why], { skip }) => {
+        if (cpuAbsent) skip(cpuAbsent);
+        const { gpu, devices } = make();
+        inPage(gpu);
+        const heard: string[] = [];
+        await using model = await loadModel(folder, { onWarning: (warning) => heard.push(warning) });
+        expect([model.device.kind, heard]).toEqual(["cpu", [expect.stringMatching(why)]]);
+        expect(model.device.passedOver).toEqual(heard);
+        expect(devices).toEqual([{ live: expect.any(Number), isDestroyed: true }]);
+        if (code === "OUT_OF_MEMORY") expect(devices[0].live).toBe(0);
+        await using plain = await loadModel(folder, { backend: "cpu" });
+        const options = { maxTokens: 4, temperature: 0, ignoreEos: true };
+        expect((await model.generate([1, 2, 3], options)).ids).toEqual((await plain.generate([1, 2, 3], options)).ids);
+        const again = make();
+        inPage(again.gpu);
+        await expect(loadModel(folder, { backend: "webgpu" })).rejects.toMatchObject({ code });
+        expect(again.devices).toEqual([{ live: expect.any(Number), isDestroyed: true }]);
+      },
+    );
+
+    test("where nothing else is wanted any more the reason of the abort is the error", async () => {
+      const stop = new AbortController();
+      const { gpu, devices } = failing((_, size) => {
+        if (!isWeight(size)) return size;
+        stop.abort(new Error("enough"));
+        return 2 ** 45;
+      });
+      inPage(gpu);
+      await expect(loadModel(folder, { signal: stop.signal })).rejects.toThrow("enough");
+      expect(devices).toEqual([{ live: 0, isDestroyed: true }]);
+    });
+  });
 }

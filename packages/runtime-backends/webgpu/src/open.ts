@@ -31,8 +31,17 @@ export async function openWebGpuBackend(options: WebGpuOptions = {}): Promise<Ba
 }
 
 export async function openDriver(options: WebGpuOptions = {}): Promise<WebGpuDriver> {
+  const gpu = (options.device as GpuDevice | undefined) ?? (await requestDevice(options));
+  try {
+    return await openOn(gpu, options);
+  } catch (error) {
+    if (!options.device) gpu.destroy();
+    throw error;
+  }
+}
+
+async function openOn(gpu: GpuDevice, options: WebGpuOptions): Promise<WebGpuDriver> {
   const { device, without = [] } = options;
-  const gpu = (device as GpuDevice | undefined) ?? (await requestDevice(options));
   const features = usefulFeatures.filter((feature) => gpu.features.has(feature) && !without.includes(feature));
   const mostBindingBytes = Math.min(options.mostBindingBytes ?? Number.POSITIVE_INFINITY, gpu.limits.maxStorageBufferBindingSize);
   const info = deviceInfo(gpu, features);
