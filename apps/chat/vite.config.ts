@@ -48,6 +48,7 @@ const offline: Plugin = {
  */
 const absent = (name: string) => `() => { throw new Error("${name} is not part of this page"); }`;
 const unused: Readonly<Record<string, string>> = {
+  "eventsource-parser/stream": `export const EventSourceParserStream = ${absent("what reads a server's events")};`,
   "zod/v3": "export const ZodFirstPartyTypeKind = {};",
   "zod/v4": `
     const build = new Proxy(() => build, { get: (_, name) => (/^(_zod|~standard|parse|safeParse|then$)/.test(String(name)) ? undefined : build) });

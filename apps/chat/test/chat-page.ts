@@ -119,6 +119,7 @@ export class ChatPage {
       goto: async (url) => void (await puppeteer.goto(url)),
       evaluate: (expression) => puppeteer.evaluate(`(async () => ${expression})()`) as never,
       screenshot: async () => undefined,
+      resize: (width, height) => puppeteer.setViewport({ width, height }),
       puppeteer,
       close: () => puppeteer.close(),
     };
@@ -148,6 +149,39 @@ export class ChatPage {
     const button = `[...document.querySelectorAll("button")].filter((one) => !one.disabled && (one.getAttribute("aria-label") ?? one.textContent).trim() === ${text(label)}).at(-1)`;
     await this.until(button.concat(" !== undefined"));
     await this.page.evaluate(`(${button}.click(), true)`);
+  }
+
+  /** Until so many answers of one conversation are in the private file system, each with what was read. */
+  async kept(answers: number): Promise<void> {
+    const files = `(async () => {
+      const root = await navigator.storage.getDirectory();
+      for await (const folder of (await root.getDirectoryHandle("conversations")).values()) {
+        const names = await Array.fromAsync(folder.keys());
+        const { nodes } = JSON.parse(await (await (await folder.getFileHandle("conversation.json")).getFile()).text());
+        const said = nodes.filter(({ message }) => message.role === "assistant").length;
+        if (said >= ${answers} && names.filter((name) => name.endsWith(".state")).length >= Math.min(4, ${answers})) return true;
+      }
+      return false;
+    })().catch(() => false)`;
+    for (
+      const end = Date.now() + 30_000;
+      !(await this.page.evaluate<boolean>(files));
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    )
+      if (Date.now() > end) throw new Error(`expected ${answers} answers to be kept within 30 s, found fewer`);
+  }
+
+  /** Presses Stop as soon as an answer has begun: from within the page, which is faster than the model. */
+  async stopEarly(): Promise<void> {
+    await this.page.evaluate(`new Promise((resolve) => {
+      const look = () => {
+        const stop = document.querySelector('button[aria-label="Stop"]');
+        if (!stop || !([...document.querySelectorAll(".message.assistant .markdown")].at(-1)?.textContent.length > 10)) return setTimeout(look, 2);
+        stop.click();
+        resolve(true);
+      };
+      look();
+    })`);
   }
 
   ready(ms?: number): Promise<unknown> {

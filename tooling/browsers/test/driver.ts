@@ -17,6 +17,8 @@ export interface Page {
   evaluate<T>(expression: string): Promise<T>;
   /** A picture as PNG. */
   screenshot(file: string): Promise<void>;
+  /** Of the page; WebKitGTK counts its window's edges in. */
+  resize(width: number, height: number): Promise<void>;
   /** What only puppeteer's browsers do: sizes, media, networks, other threads. */
   readonly puppeteer?: PuppeteerPage;
   close(): Promise<void>;
@@ -88,6 +90,7 @@ async function openPuppeteer(engine: "chromium" | "firefox", executablePath: str
         goto: async (url) => void (await page.goto(url)),
         evaluate: async (expression) => resultOf(engine, (await page.evaluate(asJson(expression))) as string),
         screenshot: async (path) => void (await page.screenshot({ path: path as `${string}.png` })),
+        resize: (width, height) => page.setViewport({ width, height }),
         puppeteer: page,
         close: () => context.close(),
       };
@@ -154,6 +157,7 @@ async function openWebKit(program: string): Promise<Browser> {
             if (Date.now() > end) throw new Error(`webkit: expected ${url} to load, found that it does not`);
         },
         evaluate,
+        resize: async (width, height) => void (await call("POST", `${session}/window/rect`, { width, height })),
         screenshot: async (file) => writeFile(file, (await call("GET", `${session}/screenshot`)) as string, "base64"),
         close: async () => void (await call("POST", `${session}/url`, { url: "about:blank" })),
       }),

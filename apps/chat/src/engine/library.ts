@@ -23,7 +23,7 @@ export class Library {
 
   /** From headers alone: a few hundred kilobytes whatever the model has. */
   async plan({ id }: { id: string }, signal: AbortSignal): Promise<ModelPlan> {
-    const [{ planMemory }, model] = await Promise.all([import("./jamba.ts"), lookUp(this.#options.hub, id, signal)]);
+    const [{ planMemory }, model] = await Promise.all([import("./plan.ts"), lookUp(this.#options.hub, id, signal)]);
     const plan = await planMemory(model.source, { signal });
     return {
       id,

@@ -2,7 +2,6 @@
 
 import type { JambaModel, LoadOptions } from "jamba";
 import type { ModelChoice, ModelStatus } from "../channel/service.ts";
-import { openStored } from "../models/download.ts";
 import type { Files } from "../storage/files.ts";
 import { fetchSmallModel } from "./small-model.ts";
 
@@ -36,5 +35,6 @@ async function sourceOf(choice: ModelChoice, files: Files, base: string, onProgr
   if (choice.kind === "small")
     return fetchSmallModel(new URL("model/", base).href, (doneBytes, totalBytes) => onProgress({ what: "fetch", doneBytes, totalBytes }));
   if (choice.kind === "files") return choice.files;
+  const { openStored } = await import("../models/download.ts");
   return openStored(files, choice.id);
 }

@@ -6,7 +6,7 @@ import { type Conversation, ConversationStore } from "../storage/conversations.t
 import type { Files } from "../storage/files.ts";
 import { AnswerLog, type UiChunk } from "../transport/index.ts";
 import { Branches } from "./branches.ts";
-import { Library } from "./library.ts";
+import type { Library } from "./library.ts";
 import { loadChoice } from "./load.ts";
 import { treeOf } from "./tree.ts";
 
@@ -19,7 +19,9 @@ export class Owner {
   readonly #files: Files;
   readonly #tell: Tell;
   readonly #base: string;
-  readonly #library: Library;
+  /** Made when the first model is looked at. */
+  #library: Promise<Library> | undefined;
+  readonly #openLibrary: () => Promise<Library>;
   readonly #conversations: ConversationStore;
   readonly #answers = new Map<string, AnswerLog>();
   #status: ModelStatus = { phase: "none", name: "" };
@@ -31,7 +33,7 @@ export class Owner {
   /** @param place where the page is, and where models come from */
   constructor(files: Files, tell: Tell, { base, hub }: { readonly base: string; readonly hub: string }) {
     this.#base = base;
-    this.#library = new Library({ files, hub, tell });
+    this.#openLibrary = async () => new (await import("./library.ts")).Library({ files, hub, tell });
     this.#files = files;
     this.#tell = tell;
     this.#conversations = new ConversationStore(files);
@@ -59,20 +61,25 @@ export class Owner {
       return found;
     },
     search: ({ text }: { text: string }) => this.#conversations.search(text),
-    plan: (asked: { id: string }, signal: AbortSignal) => this.#library.plan(asked, signal),
-    stored: (_: null) => this.#library.stored(),
+    plan: async (asked: { id: string }, signal: AbortSignal) => (await this.#models()).plan(asked, signal),
+    stored: async (_: null) => (await this.#models()).stored(),
     download: async (asked: { id: string }) => {
-      await this.#library.download(asked);
+      await (await this.#models()).download(asked);
       this.#tell("storage", await this.#storage());
     },
-    cancelDownload: async (asked: { id: string }) => this.#library.cancel(asked),
+    cancelDownload: async (asked: { id: string }) => (await this.#models()).cancel(asked),
     removeModel: async (asked: { id: string }) => {
-      await this.#library.remove(asked);
+      await (await this.#models()).remove(asked);
       this.#tell("storage", await this.#storage());
     },
     fill: (asked: { text: string; fields: readonly string[] }, signal: AbortSignal) => this.#fill(asked, signal),
     tree: async (_: null): Promise<TreeNode | undefined> => this.#model && treeOf(this.#model),
   };
+
+  #models(): Promise<Library> {
+    this.#library ??= this.#openLibrary();
+    return this.#library;
+  }
 
   /** The same choice twice is one load; another one ends it. */
   async #load(choice: ModelChoice): Promise<void> {

@@ -10,30 +10,30 @@ interface Arguments {
   paint: { readonly thing: string; readonly colour: string };
 }
 
-const word = { type: "string", maxLength: 40 };
+const word = { type: "string" };
 const object = (properties: Record<string, object>) => ({ type: "object", properties, required: Object.keys(properties) });
 const numbers = object({ a: { type: "number" }, b: { type: "number" } });
 
-/**
- * Results are sentences: a model as small as the one here has no way with numbers and leaves them as they are.
- * @param paint gives the page a colour, by its name
- */
+/** As the small model has seen results: with Python's spaces. */
+const told = (name: string, value: number | boolean) => `{"${name}": ${value}}`;
+
+/** @param paint gives the page a colour, by its name */
 export function pageTools(paint: (colour: string) => void): { readonly [Name in keyof Arguments]: Tool<Arguments[Name]> } {
   return {
-    add: { description: "Add two numbers", parameters: numbers, run: ({ a, b }) => `The sum is ${a + b}.` },
-    multiply: { description: "Multiply two numbers", parameters: numbers, run: ({ a, b }) => `The product is ${a * b}.` },
+    add: { description: "Add two numbers", parameters: numbers, run: ({ a, b }) => told("sum", a + b) },
+    multiply: { description: "Multiply two numbers", parameters: numbers, run: ({ a, b }) => told("product", a * b) },
     get_time: {
       description: "Get the time at a place",
       parameters: object({ place: word }),
       // The hour as a clock on a wall shows it, in this browser's time zone whatever the place.
-      run: ({ place }) => `It is ${new Date().getHours() % 12 || 12} o'clock at the ${place}.`,
+      run: () => told("time", new Date().getHours() % 12 || 12),
     },
     paint: {
       description: "Paint a thing in a colour",
       parameters: object({ thing: word, colour: word }),
-      run: ({ thing, colour }) => {
+      run: ({ colour }) => {
         paint(colour);
-        return `The ${thing} is ${colour} now.`;
+        return told("done", true);
       },
     },
   };

@@ -21,7 +21,7 @@ const suggestions: readonly { readonly title: string; readonly text: string; rea
     title: "Remember something",
     text: "The secret word of the owl is lantern. Sam walked to the beach, and he saw a boat. Which secret word does the owl have?",
   },
-  { title: "Use a tool", text: "Paint the boat purple.", tools: true },
+  { title: "Use a tool", text: "Paint the boat blue.", tools: true },
 ];
 
 export interface ChatViewProps {
@@ -185,12 +185,11 @@ function Welcome({ model, onPick, onForm }: WelcomeProps) {
     <section class="welcome">
       <h2>Jamba, in this tab</h2>
       <p>The model runs on your machine. What you write is sent nowhere.</p>
-      {!crossOriginIsolated && (
+      {typeof SharedArrayBuffer === "undefined" && (
         <p class="notice" role="status">
           <span>
-            One thread:{" "}
-            {typeof SharedArrayBuffer === "undefined" && typeof ServiceWorkerContainer === "undefined" ? "this browser" : "this host"} does
-            not let the page share memory, so the model has one processor and answers more slowly. Everything else works.
+            One thread: this {crossOriginIsolated ? "browser" : "host"} does not let the page share memory, so the model has one processor
+            and answers more slowly. Everything else works.
           </span>
         </p>
       )}

@@ -111,9 +111,7 @@ function Bar({ label, parts }: { label: string; parts: readonly (readonly [amoun
   if (all === 0) return null;
   return (
     <div class="bar-picture" role="img" aria-label={`${label}: ${parts.map(([amount, name]) => `${name} ${count(amount)}`).join(", ")}`}>
-      {parts.map(([amount, name]) => (
-        <i key={name} class={name} style={{ flexGrow: amount / all }} />
-      ))}
+      {parts.flatMap(([amount, name]) => (amount === 0 ? [] : [<i key={name} class={name} style={{ flexGrow: amount / all }} />]))}
     </div>
   );
 }

@@ -133,8 +133,15 @@ function ToolCall({ part }: { part: Extract<ChatPart, { type: "dynamic-tool" }> 
 
 /** What a tool returned, in a few words. */
 function said(output: unknown): string {
+  if (typeof output === "string" && output.startsWith("{")) {
+    try {
+      return said(JSON.parse(output));
+    } catch {} // a text after all
+  }
   if (typeof output !== "object" || output === null) return String(output);
-  return Object.values(output).map(String).join(", ");
+  return Object.entries(output)
+    .map(([name, value]) => (value === true ? name : String(value)))
+    .join(", ");
 }
 
 function Branches({ id, siblings, conversation }: { id: string; siblings: readonly string[]; conversation: OpenConversation }) {

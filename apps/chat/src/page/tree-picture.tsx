@@ -46,6 +46,14 @@ export function TreePicture({ client }: { client: Client }) {
   );
 }
 
+/** Without the tokens that only say where a message begins and ends. */
+function shownText(text: string): string {
+  const plain = text
+    .replaceAll(/<\|bom\|><\|(\w+)\|>|<\|im_start\|>(\w+)/g, (_, jamba, chatml) => `${jamba ?? chatml}: `)
+    .replaceAll(/<\|(startoftext|endoftext|eom|bom|im_start|im_end)\|>/g, " ");
+  return plain.replaceAll(/\s+/g, " ").trim() || "…";
+}
+
 /** A stretch, and those behind it: on the same line as long as there is one, indented where they part. */
 function Branch({ node }: { node: TreeNode }) {
   const chain = [node];
@@ -57,7 +65,7 @@ function Branch({ node }: { node: TreeNode }) {
         <div key={one.depth} class="stretch" title={one.state && meanings[one.state]}>
           <i class={`dot ${one.state ?? "none"}`} aria-hidden="true" />
           <span class="stretch-text" dir="auto">
-            {one.text.trim() || "…"}
+            {shownText(one.text)}
           </span>
           <span class="stretch-tokens">
             <span class="visually-hidden">{one.state ?? "not kept"}, tokens: </span>

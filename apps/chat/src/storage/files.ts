@@ -73,6 +73,7 @@ async function accessTo(handle: FileSystemFileHandle): Promise<AccessHandle> {
 class PrivateFiles implements Files {
   readonly kind = "private";
   readonly #root: FileSystemDirectoryHandle;
+  readonly #writing = new Map<string, Promise<void>>();
 
   constructor(root: FileSystemDirectoryHandle) {
     this.#root = root;
@@ -83,7 +84,20 @@ class PrivateFiles implements Files {
     return handle?.getFile();
   }
 
-  async write(path: string, content: string | Blob | AsyncIterable<Uint8Array>): Promise<void> {
+  /** Writes of one file are made in turn: two would have the same partial one. */
+  write(path: string, content: string | Blob | AsyncIterable<Uint8Array>): Promise<void> {
+    const before = this.#writing.get(path) ?? Promise.resolve();
+    const written = before.then(() => this.#writeNow(path, content));
+    const settled = written
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#writing.get(path) === settled) this.#writing.delete(path);
+      });
+    this.#writing.set(path, settled);
+    return written;
+  }
+
+  async #writeNow(path: string, content: string | Blob | AsyncIterable<Uint8Array>): Promise<void> {
     const partial = `${path}.partial`;
     try {
       const writing = await this.#open(partial, true);
@@ -129,7 +143,11 @@ class PrivateFiles implements Files {
       for await (const [name, entry] of handle as unknown as AsyncIterable<[string, FileSystemHandle]>) {
         const inner = `${path}/${name}`;
         if (entry.kind === "directory") await walk(entry as FileSystemDirectoryHandle, inner);
-        else found.push({ path: inner, sizeBytes: (await (entry as FileSystemFileHandle).getFile()).size });
+        else {
+          // One that is being written may have its own name by now.
+          const file = await (entry as FileSystemFileHandle).getFile().catch(ifAbsent);
+          if (file) found.push({ path: inner, sizeBytes: file.size });
+        }
       }
     };
     const place = await this.#place(`${folder}/.`).catch(ifAbsent);

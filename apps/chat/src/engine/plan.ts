@@ -1,0 +1,3 @@
+// Apart from what loads a model: fetched when the first one is looked at.
+
+export { planMemory } from "jamba";
