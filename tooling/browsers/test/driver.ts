@@ -42,6 +42,9 @@ const programs: Readonly<Record<Engine, readonly string[]>> = {
   webkit: ["WebKitWebDriver"],
 };
 
+/** SwiftShader compiles kernels in tenths of seconds with the second one: see tooling/software-gpu. */
+const webgpuFlags = ["--enable-unsafe-webgpu", "--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension"];
+
 const startMs = 30_000;
 /** Of one `evaluate`: a slow ring's conformance suite. */
 const mostMs = 900_000;
@@ -57,7 +60,7 @@ export async function openBrowser(engine: Engine, { webgpu = false }: BrowserOpt
   if (!program)
     throw new NoBrowser(`${engine}: expected one of ${programs[engine].filter(Boolean).join(", ")}, found none; see CONTRIBUTING.md`);
   try {
-    return engine === "webkit" ? await openWebKit(program) : await openPuppeteer(engine, program, webgpu ? ["--enable-unsafe-webgpu"] : []);
+    return engine === "webkit" ? await openWebKit(program) : await openPuppeteer(engine, program, webgpu ? webgpuFlags : []);
   } catch (cause) {
     throw new NoBrowser(`${engine}: ${program} does not start here: ${(cause as Error).message.split("\n")[0]}`, { cause });
   }

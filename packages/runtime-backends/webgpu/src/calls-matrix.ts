@@ -53,7 +53,7 @@ interface Taken {
   readonly x: Numbers;
   /** In bytes, for weights in blocks: `bytes`, `scales` and `xBlocks`. */
   readonly bytes?: Numbers;
-  /** That a sweep of one token takes on its way. */
+  /** That products of few tokens take on their way. */
   readonly norm?: Norm;
 }
 
@@ -75,10 +75,10 @@ export function matrixScratch(command: FusedCommand, products: Products): number
 }
 
 /** Whether one kernel does both projections and what comes after them. */
-const isGateUpOne = (L: number, gate: Weight, up: Weight) => L === 1 && gate.dtype === up.dtype;
+const isGateUpOne = (L: number, gate: Weight, up: Weight) => isFew(L) && gate.dtype === up.dtype;
 
 function takenWords([L, columns]: readonly [number, number], weights: readonly Weight[], products: Products, norm?: Norm): number {
-  return (norm && L > 1 ? L * columns : 0) + (isFew(L) ? 0 : byteWords(L, byteBlocks(weights, products)));
+  return isFew(L) ? 0 : (norm ? L * columns : 0) + byteWords(L, byteBlocks(weights, products));
 }
 
 /** A block of x in bytes is 8 words, its scale and its sum. */
@@ -109,7 +109,8 @@ export function addGateUp(w: CallWriter, { x, norm, gateProj, upProj, out }: Fus
   const [L, dFf] = out.shape;
   const taken = take(w, x, [gateProj, upProj], norm, scratch);
   if (isGateUpOne(L, gateProj, upProj)) {
-    sweepGateUp(w, taken, { gateProj, upProj, dFf }, w.view("out", out));
+    if (L === 1) sweepGateUp(w, taken, { gateProj, upProj, dFf }, w.view("out", out));
+    else addGateUpFew(w, taken, gateProj, upProj, w.view("out", out));
     return;
   }
   const gate = scratch + takenWords(x.shape, [gateProj, upProj], w.products, norm);
@@ -128,14 +129,14 @@ function addSwiglu(w: CallWriter, [rows, columns]: readonly [number, number], ga
 /** Makes x ready for products with these weights. */
 function take(w: CallWriter, x: Tensor, weights: readonly Weight[], norm: Norm | undefined, scratch: number): Taken {
   const [L, columns] = x.shape;
-  if (norm && L === 1) return { L, x: w.view("x", x), norm };
+  if (isFew(L)) return { L, x: w.view("x", x), norm };
   let [from, free] = [w.view("x", x), scratch];
   if (norm) {
     w.norm(x, norm, free);
     from = at("x", free, columns);
     free += L * columns;
   }
-  const blocks = isFew(L) ? 0 : byteBlocks(weights, w.products);
+  const blocks = byteBlocks(weights, w.products);
   return { L, x: from, bytes: blocks > 0 ? addBytes(w, from, [L, columns], blocks, free) : undefined };
 }
 
@@ -172,17 +173,16 @@ function addProduct(
     const { rows, firstRow } = part;
     const common = { columns: row.columns, blocks: row.blocks, rows, firstRow, accumulate: +accumulate, hasBias: +!!bias };
     const key = { weights: { weight: weight.dtype }, buffers: { ...bindingsOf("weight", part), bias: w.whole(bias) } };
-    if (L === 1 && !grouped) {
-      const { constants, groups } = sweepOver(w.products.sweep, row.blocks, rows);
-      const buffers = { ...key.buffers, norm: w.whole(norm?.weight) };
-      w.call("matvec", { ...common, x: x.x, out: out.out, hasNorm: +!!norm, eps: norm?.eps ?? 0 }, groups, { ...key, constants, buffers });
-      continue;
-    }
     if (isFew(L) && !grouped) {
-      const tokens = L > 4 ? 8 : 4;
-      const lanes = lanesOf(row.blocks, 64 / tokens);
-      const groups = [...spread(Math.ceil(rows / (256 / lanes))), Math.ceil(L / tokens)] as const;
-      w.call("matvec-few", { ...common, L, ...x, ...out }, groups, { ...key, constants: { tokens, lanes } });
+      const buffers = { ...key.buffers, norm: w.whole(norm?.weight) };
+      const params = { ...common, hasNorm: +!!norm, eps: norm?.eps ?? 0 };
+      if (L === 1) {
+        const { constants, groups } = sweepOver(w.products.sweep, row.blocks, rows);
+        w.call("matvec", { ...params, x: x.x, out: out.out }, groups, { ...key, constants, buffers });
+      } else {
+        const { constants, groups } = fewOver(L, row.blocks, rows, 256);
+        w.call("matvec-few", { ...params, L, ...x, ...out }, groups, { ...key, constants, buffers });
+      }
       continue;
     }
     const { nTiles = Math.ceil(L / tileSize), ...group } = grouped ?? { each: rows, order: 0, tiles: 0, perRow: 1 };
@@ -201,10 +201,29 @@ function sweepOver(sweep: Sweep, blocks: number, n: number, nOf = (rows: number)
   return { constants, groups: spread(Math.ceil(n / (nOf(sweep.rows) * (sweep.threads / constants.lanes)))) };
 }
 
+/** Constants and groups for 2 to 16 tokens. @param nShared results of a token that the threads of a group share by lanes */
+function fewOver(L: number, blocks: number, n: number, nShared: number) {
+  const tokens = L > 4 ? 8 : 4;
+  const lanes = lanesOf(blocks, 64 / tokens);
+  return { constants: { tokens, lanes }, groups: [...spread(Math.ceil(n / (nShared / lanes))), Math.ceil(L / tokens)] as const };
+}
+
 /** Groups over two axes. */
 function spread(n: number): readonly [number, number] {
   const y = Math.max(1, Math.ceil(n / 65535)); // the most that one axis takes
   return [Math.ceil(n / y), y];
+}
+
+function addGateUpFew(w: CallWriter, { L, x, norm }: Taken, gateProj: Weight, upProj: Weight, out: Numbers): void {
+  const [gate, up] = [w.weightOf(gateProj), w.weightOf(upProj)];
+  const { columns, blocks } = gate.row;
+  for (const [i, part] of gate.parts.entries()) {
+    const { rows, firstRow } = part;
+    const { constants, groups } = fewOver(L, blocks, rows, 128);
+    const params = { columns, blocks, rows, firstRow, L, ...x, ...out, hasNorm: +!!norm, eps: norm?.eps ?? 0 };
+    const buffers = { ...bindingsOf("gate", part), ...bindingsOf("up", up.parts[i]), norm: w.whole(norm?.weight) };
+    w.call("gate-up-few", params, groups, { weights: { gate: gateProj.dtype, up: upProj.dtype }, constants, buffers });
+  }
 }
 
 /** For one token, or each token's active experts. */

@@ -12,6 +12,7 @@ import expertTiles from "../kernels/expert-tiles.wgsl";
 import expertsDown from "../kernels/experts-down.wgsl";
 import expertsSum from "../kernels/experts-sum.wgsl";
 import gateUp from "../kernels/gate-up.wgsl";
+import gateUpFew from "../kernels/gate-up-few.wgsl";
 import gatherRows from "../kernels/gather-rows.wgsl";
 import input from "../kernels/input.wgsl";
 import inputBuffer from "../kernels/input-buffer.wgsl";
@@ -33,6 +34,7 @@ import packQ4_k from "../kernels/pack/q4_k.wgsl";
 import packQ8 from "../kernels/pack/q8.wgsl";
 import raw from "../kernels/pack/raw.wgsl";
 import packRows from "../kernels/pack/rows.wgsl";
+import few from "../kernels/parts/few.wgsl";
 import normOnTheWay from "../kernels/parts/norm.wgsl";
 import sweep from "../kernels/parts/sweep.wgsl";
 import tile from "../kernels/parts/tile.wgsl";
@@ -68,13 +70,14 @@ const texts = {
   "experts-down": expertsDown + sweep,
   "experts-sum": expertsSum,
   "gate-up": gateUp + sweep + normOnTheWay,
+  "gate-up-few": gateUpFew + few,
   "gather-rows": gatherRows,
   input,
   "input-buffer": inputBuffer,
   matmul: matmul + tile,
   "matmul-bytes": matmulBytes + tile,
   matvec: matvec + sweep + normOnTheWay,
-  "matvec-few": matvecFew,
+  "matvec-few": matvecFew + few,
   "pack-halves": packHalves + packRows,
   "pack-q4": packQ4 + packRows + packPairs,
   "pack-q4_1": packQ4_1 + packRows,

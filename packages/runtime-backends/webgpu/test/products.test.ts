@@ -21,6 +21,20 @@ function matmul(L: number, N: number, K: number): Case {
   };
 }
 
+function normed(L: number, N: number, K: number): Case {
+  return {
+    op: "layer",
+    name: `norm, and ${L} tokens through [${N}, ${K}] and [7, ${K}]`,
+    steps: [[L]],
+    weights: { norm: [K], a: [N, K], b: [7, K] },
+    exact: ["norm"],
+    inputs: { x: K },
+    build: (ops, { norm, a, b }, { x }) => {
+      for (const [i, y] of ops.matmul(ops.rmsNorm(x, norm, 1e-6), [a, b]).entries()) ops.read(`y${i}`, y);
+    },
+  };
+}
+
 function gateUp(L: number, dFf: number, dModel: number): Case {
   return {
     op: "layer",
@@ -57,7 +71,11 @@ const few = [
   matmul(3, 70, 2100),
   matmul(11, 70, 700),
   gateUp(1, 90, 600),
+  gateUp(3, 70, 1100),
   gateUp(6, 33, 90),
+  gateUp(16, 50, 300),
+  normed(2, 40, 1030),
+  normed(13, 70, 270),
   experts(3, 6, 2, 96, 70),
 ];
 const many = [matmul(17, 100, 96), matmul(65, 130, 300), gateUp(20, 70, 100), experts(9, 6, 2, 96, 70), experts(150, 5, 2, 40, 90)];
