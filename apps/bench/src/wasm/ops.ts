@@ -11,6 +11,7 @@ import {
   sourceOf,
   toBf16,
   type Weight,
+  type WeightSource,
 } from "@jamba/core";
 import { normals, randomFrom } from "../random.ts";
 import { quantile } from "../structured/figures.ts";
@@ -88,13 +89,9 @@ async function measureOp(backend: Backend, one: OpCase): Promise<number> {
 }
 
 async function matmul(backend: Backend, { dtype, tokens, matrices, times }: OpCase & { op: "matmul" }): Promise<number> {
-  const blocks = randomBlocks(dtype);
-  const rowBytes = blocks.length / side;
-  const stored = ({ q4: "q4_0", q8: "q8_0", bf16: "bf16" } as const)[dtype];
-  const read = async (from: number, to: number) => blocks.slice(from * rowBytes, to * rowBytes);
+  const source = dtype === "q4_k" ? sourceOf("w", [side, side], normals(randomFrom(5), side * side, 0.022)) : sourceOfBlocks(dtype);
   const weights: (Weight & Disposable)[] = [];
-  for (let i = 0; i < matrices; i++)
-    weights.push(await backend.openWeight({ name: `w${i}`, dtype: stored, shape: [side, side], read }, dtype));
+  for (let i = 0; i < matrices; i++) weights.push(await backend.openWeight({ ...source, name: `w${i}` }, dtype));
   const x = await backend.openWeight(sourceOf("x", [16, side], normals(randomFrom(3), 16 * side, 1)), "f32");
   const ms = await timeOf(backend, emptySpec, tokens, 0, (ops) => {
     let y = ops.embed(x);
@@ -104,6 +101,14 @@ async function matmul(backend: Backend, { dtype, tokens, matrices, times }: OpCa
   for (const weight of [...weights, x]) weight[Symbol.dispose]();
   const bytes = backend.weightBytes([side, side], dtype);
   return (matrices * times * (tokens === 1 ? bytes : 2 * side * side * tokens)) / ms / 1e6;
+}
+
+function sourceOfBlocks(dtype: "q4" | "q8" | "bf16"): WeightSource {
+  const blocks = randomBlocks(dtype);
+  const rowBytes = blocks.length / side;
+  const stored = ({ q4: "q4_0", q8: "q8_0", bf16: "bf16" } as const)[dtype];
+  const read = async (from: number, to: number) => blocks.slice(from * rowBytes, to * rowBytes);
+  return { name: "w", dtype: stored, shape: [side, side], read };
 }
 
 /** A matrix whose products keep the size of what they multiply, more or less, in the file's format. */

@@ -84,6 +84,8 @@ const matmuls = (["q4", "q8"] as const).flatMap((dtype): { name: string; target:
 ]);
 const opCases = [
   ...matmuls,
+  { name: "q4_k, one token, in cache", one: { op: "matmul", dtype: "q4_k", tokens: 1, matrices: 1, times: 64 } as OpCase },
+  { name: "q4_k, 64 tokens", one: { op: "matmul", dtype: "q4_k", tokens: 64, matrices: 1, times: 4 } as OpCase },
   { name: "bf16, one token, in cache", one: { op: "matmul", dtype: "bf16", tokens: 1, matrices: 1, times: 16 } as OpCase },
   { name: "bf16, 64 tokens", one: { op: "matmul", dtype: "bf16", tokens: 64, matrices: 1, times: 2 } as OpCase },
   { name: "convolution, 64 tokens", one: { op: "causalConv", tokens: 64 } as OpCase },

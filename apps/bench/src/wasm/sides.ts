@@ -12,7 +12,7 @@ export type OpCase =
   /** `matrices` of 2048 x 2048, multiplied one after another, `times` each. */
   | {
       readonly op: "matmul";
-      readonly dtype: "q4" | "q8" | "bf16";
+      readonly dtype: "q4" | "q4_k" | "q8" | "bf16";
       readonly tokens: number;
       readonly matrices: number;
       readonly times: number;

@@ -8,7 +8,9 @@ namespace jamba::JAMBA_LEVEL {
 /** Tokens that share one pass over a panel: as many sums as registers hold beside the weights. */
 #if JAMBA_AVX512
 constexpr int tileTokens = 12;
-#elif JAMBA_AVX2 || JAMBA_WASM
+#elif JAMBA_WASM
+constexpr int tileTokens = 5;  // one register is the engine's own
+#elif JAMBA_AVX2
 constexpr int tileTokens = 6;
 #else
 constexpr int tileTokens = 4;

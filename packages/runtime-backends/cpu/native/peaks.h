@@ -56,7 +56,7 @@ static Limits measureOperations() {
   limits.q4Ops = rate(start4((const int32_t*)bytes), 4, [&](Sum4 s) __attribute__((always_inline)) {
     Bytes w = w4;
     JAMBA_OPAQUE(w);
-    s = dot4(s, w, bytes);
+    s = dot4(s, w, fourOf(bytes));
     JAMBA_OPAQUE(s);
     return s;
   });

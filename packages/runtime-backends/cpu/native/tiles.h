@@ -7,7 +7,7 @@
 
 #include "activations.h"
 
-// WebAssembly's compilers reorder nothing and have 16 registers: loops stay loops there, and half of a panel's vectors go at a time.
+// Engines of WebAssembly reorder nothing and leave 15 registers: loops stay loops there, and half of a panel's vectors go at a time.
 #define JAMBA_PRAGMA(text) _Pragma(#text)
 #if JAMBA_WASM
 #define JAMBA_UNROLL(n) JAMBA_PRAGMA(clang loop unroll(disable))
@@ -24,6 +24,18 @@ constexpr int vectorsAtOnce(int T) {
 #else
   return (void)T, V;
 #endif
+}
+
+/**
+ * Makes the sums of a tile in the order in which they are written. Left to itself, clang's WebAssembly has each just before the end of the
+ * loop, with all that it needs: more than the registers hold. A whole panel's are more in any order.
+ */
+template <int T, int P, class Sum>
+JAMBA_INLINE Sum inOrder(Sum s) {
+#if JAMBA_WASM
+  if constexpr (T > 1 && P < V) asm volatile("" : "+r"(s));
+#endif
+  return s;
 }
 
 template <int G, int T>
@@ -46,9 +58,11 @@ JAMBA_UNROLL(4)
         part[v] = high ? highNibbles(both) : lowNibbles(both);
       }
 #pragma GCC unroll 16
-      for (int t = 0; t < T; t++)
+      for (int t = 0; t < T; t++) {
+        const Four four = fourOf(x + t * blockColumns + 8 * u + 4 * high);
 #pragma GCC unroll 4
-        for (int v = 0; v < P; v++) s[t][v] = dot4(s[t][v], part[v], x + t * blockColumns + 8 * u + 4 * high);
+        for (int v = 0; v < P; v++) s[t][v] = inOrder<T, P>(dot4(s[t][v], part[v], four));
+      }
     }
   }
 }
@@ -186,9 +200,11 @@ JAMBA_UNROLL(8)
 #pragma GCC unroll 4
               for (int v = 0; v < P; v++) part[v] = halfOf8(loadBytes(blocks[g].q[half][u] + (v0 + v) * vectorBytes), odd);
 #pragma GCC unroll 16
-              for (int t = 0; t < T; t++)
+              for (int t = 0; t < T; t++) {
+                const Four four = fourOf(q + t * values + u * quadBytes8 + 4 * odd);
 #pragma GCC unroll 4
-                for (int v = 0; v < P; v++) s[t][v] = dotHalf8(s[t][v], part[v], q + t * values + u * quadBytes8 + 4 * odd);
+                for (int v = 0; v < P; v++) s[t][v] = inOrder<T, P>(dotHalf8(s[t][v], part[v], four));
+              }
             }
 #else
             Split8 part[P];
@@ -239,7 +255,7 @@ static void tileFloat(const uint8_t* panel, int64_t columns, const uint8_t* x, f
 #pragma GCC unroll 16
         for (int t = 0; t < T; t++)
 #pragma GCC unroll 4
-          for (int v = 0; v < P; v++) f[t][v] = fma(w[i][v], set1(xs[i * T + t]), f[t][v]);
+          for (int v = 0; v < P; v++) f[t][v] = inOrder<T, P>(fma(w[i][v], set1(xs[i * T + t]), f[t][v]));
     }
     for (int t = 0; t < T; t++)
       for (int v = 0; v < P; v++) store(out + t * panelRows + (v0 + v) * W, f[t][v]);

@@ -109,7 +109,7 @@ JAMBA_INLINE void widenStrip(float* to, const uint8_t* from, Dtype dtype, int64_
 }
 
 /** Queries that go together: with two vectors each their sums fill the registers, and a value that is loaded serves two products. */
-constexpr int rowsAtOnce = W == 16 ? 10 : 5;
+constexpr int rowsAtOnce = W == 16 ? 10 : W == 8 ? 5 : 4;  // of four lanes, engines of WebAssembly keep one for themselves
 
 /** Calls f.operator()<R>(r) for rows r … r + R - 1, until all are had. */
 template <class F>

@@ -80,7 +80,9 @@ JAMBA_INLINE __m256i kept(__m256i v) {
   asm("" : "+x"(v));
   return v;
 }
-JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, const int8_t* x) { return kept(_mm256_add_epi16(s, _mm256_maddubs_epi16(w, _mm256_set1_epi32(*(const int32_t*)x)))); }
+using Four = __m256i;
+JAMBA_INLINE Four fourOf(const int8_t* x) { return _mm256_set1_epi32(*(const int32_t*)x); }
+JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, Four x) { return kept(_mm256_add_epi16(s, _mm256_maddubs_epi16(w, x))); }
 JAMBA_INLINE I32 total4(Sum4 s, const int32_t* correction) { return _mm256_add_epi32(_mm256_madd_epi16(s, _mm256_set1_epi16(1)), _mm256_set1_epi32(*correction)); }
 JAMBA_INLINE Split8 split8(Bytes w) { return {_mm256_and_si256(w, _mm256_set1_epi16(255)), _mm256_srli_epi16(w, 8)}; }
 JAMBA_INLINE Sum8 start8(const int32_t*) { return _mm256_setzero_si256(); }

@@ -89,7 +89,9 @@ JAMBA_INLINE Bytes loadBytes(const uint8_t* p) { return _mm512_loadu_si512(p); }
 JAMBA_INLINE Bytes lowNibbles(Bytes v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
 JAMBA_INLINE Bytes highNibbles(Bytes v) { return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15)); }
 JAMBA_INLINE Sum4 start4(const int32_t* correction) { return _mm512_set1_epi32(*correction); }
-JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, const int8_t* x) { return _mm512_dpbusd_epi32(s, w, _mm512_set1_epi32(*(const int32_t*)x)); }
+using Four = __m512i;
+JAMBA_INLINE Four fourOf(const int8_t* x) { return _mm512_set1_epi32(*(const int32_t*)x); }
+JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, Four x) { return _mm512_dpbusd_epi32(s, w, x); }
 JAMBA_INLINE I32 total4(Sum4 s, const int32_t*) { return s; }
 JAMBA_INLINE Split8 split8(Bytes w) { return w; }
 JAMBA_INLINE Sum8 start8(const int32_t* correction) { return _mm512_slli_epi32(_mm512_set1_epi32(*correction), 4); }

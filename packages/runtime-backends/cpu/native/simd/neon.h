@@ -71,7 +71,9 @@ JAMBA_INLINE Bytes lowNibbles(Bytes v) { return vandq_u8(v, vdupq_n_u8(15)); }
 JAMBA_INLINE Bytes highNibbles(Bytes v) { return vshrq_n_u8(v, 4); }
 JAMBA_INLINE int8x16_t quad(const int8_t* x) { return vreinterpretq_s8_s32(vdupq_n_s32(*(const int32_t*)x)); }
 JAMBA_INLINE Sum4 start4(const int32_t* correction) { return vdupq_n_s32(*correction); }
-JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, const int8_t* x) { return vdotq_s32(s, vreinterpretq_s8_u8(w), quad(x)); }
+using Four = int8x16_t;
+JAMBA_INLINE Four fourOf(const int8_t* x) { return quad(x); }
+JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, Four x) { return vdotq_s32(s, vreinterpretq_s8_u8(w), x); }
 JAMBA_INLINE I32 total4(Sum4 s, const int32_t*) { return s; }
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 using Split8 = uint8x16_t;

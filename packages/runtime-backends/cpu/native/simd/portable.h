@@ -18,7 +18,9 @@ JAMBA_INLINE Bytes lowNibbles(Bytes v) { return v & 0x0f0f; }
 JAMBA_INLINE Bytes highNibbles(Bytes v) { return (v >> 4) & 0x0f0f; }
 JAMBA_INLINE Sum4 start4(const int32_t*) { return I16{}; }
 // 8 · 2 · 15 · 127 = 30480 fits i16.
-JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, const int8_t* x) {
+using Four = const int8_t*;
+JAMBA_INLINE Four fourOf(const int8_t* x) { return x; }
+JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, Four x) {
   int16_t a = x[0], b = x[1], c = x[2], d = x[3];
   I16 even = {a, c, a, c, a, c, a, c}, odd = {b, d, b, d, b, d, b, d};
   return s + (I16)(w & 255) * even + (I16)(w >> 8) * odd;

@@ -14,6 +14,8 @@ JAMBA_INLINE Bytes loadBytes(const uint8_t* p) { return (Bytes)wasm_v128_load(p)
 JAMBA_INLINE Bytes lowNibbles(Bytes v) { return v & 0x0f0f; }
 JAMBA_INLINE Bytes highNibbles(Bytes v) { return (v >> 4) & 0x0f0f; }
 JAMBA_INLINE v128_t quad(const void* x) { return wasm_v128_load32_splat(x); }
+using Four = v128_t;
+JAMBA_INLINE Four fourOf(const int8_t* x) { return quad(x); }
 using Sum8 = I32;
 struct Split8 { v128_t even, odd; };
 constexpr int quadBytes8 = 8;
@@ -24,7 +26,7 @@ JAMBA_INLINE I32 dotOfFour(v128_t bytes, v128_t sevenBits, I32 sum) { return (I3
 
 using Sum4 = I32;
 JAMBA_INLINE Sum4 start4(const int32_t* correction) { return (I32)quad(correction); }
-JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, const int8_t* x) { return dotOfFour(quad(x), (v128_t)w, s); }
+JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, Four x) { return dotOfFour(x, (v128_t)w, s); }
 JAMBA_INLINE I32 total4(Sum4 s, const int32_t*) { return s; }
 
 /** q8 has all 8 bits, so activations are the ones with seven: positive ones, then amounts of negative ones, whose weights are -w - 1. */
@@ -44,7 +46,7 @@ JAMBA_INLINE int32_t storeSigns(int8_t* to, const int32_t* q) {
   }
   return (amounts[0] + amounts[1]) + (amounts[2] + amounts[3]);
 }
-JAMBA_INLINE Sum8 dotHalf8(Sum8 s, v128_t half, const int8_t* x) { return dotOfFour(half, quad(x), s); }
+JAMBA_INLINE Sum8 dotHalf8(Sum8 s, v128_t half, Four x) { return dotOfFour(half, x, s); }
 JAMBA_INLINE Sum8 start8(const int32_t* correction) { return (I32)quad(correction); }
 JAMBA_INLINE I32 total8(Sum8 s, const int32_t*) { return s; }
 #else
@@ -52,10 +54,10 @@ using Sum4 = I16;
 JAMBA_INLINE Sum4 start4(const int32_t*) { return I16{}; }
 // 8 · 2 · 15 · 127 = 30480 fits i16.
 #if defined(__wasm_relaxed_simd__)
-JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, const int8_t* x) { return s + (I16)wasm_i16x8_relaxed_dot_i8x16_i7x16(quad(x), (v128_t)w); }
+JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, Four x) { return s + (I16)wasm_i16x8_relaxed_dot_i8x16_i7x16(x, (v128_t)w); }
 #else
-JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, const int8_t* x) {
-  const I16 four = (I16)quad(x);
+JAMBA_INLINE Sum4 dot4(Sum4 s, Bytes w, Four x) {
+  const I16 four = (I16)x;
   return s + (I16)(w & 255) * ((four << 8) >> 8) + (I16)(w >> 8) * (four >> 8);
 }
 #endif
@@ -64,12 +66,12 @@ JAMBA_INLINE I32 total4(Sum4 s, const int32_t* correction) { return (I32)wasm_i3
 constexpr bool splitsSigns = false;
 JAMBA_INLINE int32_t storeSigns(int8_t*, const int32_t*) { return 0; }
 JAMBA_INLINE v128_t halfOf8(Bytes w, int odd) { return (v128_t)(odd ? w >> 8 : w & 255); }
-JAMBA_INLINE Sum8 dotHalf8(Sum8 s, v128_t half, const int8_t* x) { return s + (I32)wasm_i32x4_dot_i16x8(half, quad(x)); }
+JAMBA_INLINE Sum8 dotHalf8(Sum8 s, v128_t half, Four x) { return s + (I32)wasm_i32x4_dot_i16x8(half, x); }
 JAMBA_INLINE Sum8 start8(const int32_t*) { return I32{}; }
 JAMBA_INLINE I32 total8(Sum8 s, const int32_t* correction) { return s + 16 * *correction; }
 #endif
 
 JAMBA_INLINE Split8 split8(Bytes w) { return {halfOf8(w, 0), halfOf8(w, 1)}; }
-JAMBA_INLINE Sum8 dot8(Sum8 s, Split8 w, const int8_t* x) { return dotHalf8(dotHalf8(s, w.even, x), w.odd, x + 4); }
+JAMBA_INLINE Sum8 dot8(Sum8 s, Split8 w, const int8_t* x) { return dotHalf8(dotHalf8(s, w.even, quad(x)), w.odd, quad(x + 4)); }
 
 }  // namespace jamba::JAMBA_LEVEL
