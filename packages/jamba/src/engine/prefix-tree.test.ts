@@ -275,3 +275,13 @@ test("paths of one who reads much are forgotten before those of others", () => {
   expect(twin.tree.match(path(1)).matched).toBe(2 ** 16);
   expect(twin.tree.match(path(10)).matched).toBe(0);
 });
+
+test("a conversation of thousands of messages has a picture as deep", () => {
+  const { tree } = new Twin(Number.MAX_SAFE_INTEGER);
+  const messages = 12_000;
+  const ids = Array.from({ length: messages }, (_, i) => i % 7);
+  for (let name = 1; name <= messages; name++) tree.keep(ids.slice(0, name), { name, pages: [] });
+  let depth = 0;
+  for (let at: ReadTree | undefined = tree.picture(); at; at = at.children[0]) depth = at.depth;
+  expect(depth).toBe(messages);
+});

@@ -103,11 +103,16 @@ export class PrefixTree<State, End = unknown> {
   }
 
   picture(): ReadTree {
-    const pictureOf = ({ ids, depth, kept, wasDropped, children }: Node<State, End>): ReadTree => {
+    const roots: ReadTree[] = [];
+    // Not by recursion: a conversation of thousands of messages is as deep.
+    const found: [node: Node<State, End>, among: ReadTree[]][] = [[this.#root, roots]];
+    for (const [{ ids, depth, kept, wasDropped, children }, among] of found) {
       const state = kept ? (kept.pins > 0 ? "held" : "kept") : wasDropped ? "dropped" : undefined;
-      return { ids: ids.map(idOf), depth, ...(state && { state }), children: [...children.values()].map(pictureOf) };
-    };
-    return pictureOf(this.#root);
+      const inner: ReadTree[] = [];
+      among.push({ ids: ids.map(idOf), depth, ...(state && { state }), children: inner });
+      for (const child of children.values()) found.push([child, inner]);
+    }
+    return roots[0];
   }
 
   match(ids: Path): Match<State, End> {

@@ -1,8 +1,8 @@
 // Which states a folder has, by the names of its files alone, so that nothing of the system has to be asked for each of them. Other
 // processes may write there too: the folder is read anew when it has changed, but for at most a hundredth of the time.
 
+import { nextTurn } from "@jamba/core";
 import type { Node } from "./node-modules.ts";
-import { nextTurn } from "./node-modules.ts";
 import type { Path } from "./tenant.ts";
 
 /** A state in the folder, as its name says it. */

@@ -17,8 +17,3 @@ export async function nodeModules() {
     throw new JambaError("UNSUPPORTED", "a cache of states needs a file system, which this runtime lacks", { cause });
   }
 }
-
-/** Lets whatever waits go on. */
-export function nextTurn(): Promise<void> {
-  return new Promise((resolve) => (typeof setImmediate === "function" ? setImmediate(resolve) : setTimeout(resolve)));
-}

@@ -1,8 +1,7 @@
 // States on the local disk: whole or not there at all. Where there is none, as bytes that go to a stream and come from a blob.
 
-import { LoadError, type StatePart, type StateSpec } from "@jamba/core";
+import { LoadError, nextTurn, type StatePart, type StateSpec } from "@jamba/core";
 import { openBlob, openFile, wholeFile } from "@jamba/loader";
-import { nextTurn } from "./node-modules.ts";
 import { decodeState, type EncodedState, type ExpectedState, encodeState, type StateFile, type StateFileHeader } from "./state-codec.ts";
 
 export interface WriteStateOptions {
