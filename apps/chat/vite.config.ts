@@ -13,6 +13,13 @@ const modelFolder = fileURLToPath(new URL("../../packages/tiny-model/", import.m
 /** The small model beside the page, as `model/`. */
 const smallModel: Plugin = {
   name: "small-model",
+  configureServer({ middlewares }) {
+    middlewares.use("/model/", ({ url = "" }, response, next) => {
+      const name = modelFiles.find((one) => url === `/${one}`);
+      if (name) response.end(readFileSync(modelFolder + name));
+      else next();
+    });
+  },
   generateBundle() {
     for (const name of modelFiles) this.emitFile({ type: "asset", fileName: `model/${name}`, source: readFileSync(modelFolder + name) });
   },

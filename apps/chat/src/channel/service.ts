@@ -30,7 +30,6 @@ export interface ReadyModel {
   readonly dtypes: readonly string[];
   readonly contextLength: number;
   readonly loadMs: number;
-  readonly calls: boolean;
 }
 
 export interface StorageStatus {

@@ -126,7 +126,6 @@ export class Owner {
           dtypes,
           contextLength,
           loadMs: performance.now() - begun,
-          calls: true,
         },
       });
     } catch (error) {

@@ -39,7 +39,11 @@ export function App({ client }: { client: Client }) {
     const known = open.get(id);
     if (known) return setCurrent(known);
     const conversation = await client.calls.call("readConversation", { id });
-    if (conversation) setCurrent(new OpenConversation(client, conversation));
+    if (!conversation) return;
+    const opened = new OpenConversation(client, conversation);
+    setCurrent(opened);
+    // An answer that another tab asked for, or this one before it was opened anew, may still be coming.
+    void opened.chat.resumeStream();
   };
   const startNew = () => {
     close();

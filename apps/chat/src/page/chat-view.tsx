@@ -11,7 +11,7 @@ import { set, settings } from "./settings.ts";
 import { useStore } from "./store.ts";
 
 /** Messages that are shown at first, and more of them each time. */
-const someMessages = 30;
+const someMessages = 16;
 /** How often an answer is drawn anew while it comes, in milliseconds. */
 const drawMs = 50;
 

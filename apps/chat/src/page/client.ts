@@ -71,16 +71,8 @@ export class Client {
     await this.calls.call("load", choice);
   }
 
-  /** Ends the worker, as the browser may when memory is short; another one follows. */
-  kill(): void {
-    this.#worker?.terminate();
-  }
-
-  #worker: Worker | undefined;
-
   #work(): void {
     const worker = new Worker(new URL("../engine/worker.ts", import.meta.url), { type: "module", name: "jamba" });
-    this.#worker = worker;
     const alive = `${channelName}-alive-${crypto.randomUUID()}`;
     worker.onmessage = ({ data }) => {
       if (data.failed) this.trouble.value = data.failed.message;

@@ -99,10 +99,6 @@ export class OpenConversation {
     this.#keep({ ...this.tree.value, leafId });
   }
 
-  rename(title: string): void {
-    this.#keep({ ...this.tree.value, title: titleOf(title), updatedAt: Date.now() });
-  }
-
   setSystem(system: string): void {
     this.tree.value = { ...this.tree.value, settings: { ...(system && { system }) } };
     if (this.tree.value.nodes.length > 0) this.#keep(this.tree.value);
