@@ -69,6 +69,14 @@ function testModels({ gpu }: FoundAdapter, options: WebGpuOptions): void {
     expected ??= textsOf("reference");
     expect(await textsOf(roomy)).toEqual(await expected);
   });
+
+  if (options.mostBindingBytes === 512)
+    test("the small model, which would take too many buffers, is refused and leaves none", async () => {
+      const { weightBytes } = backend.memory();
+      const refused = { code: "OUT_OF_MEMORY", message: expect.stringMatching(/at most 16384 buffers/) };
+      await expect(loadModel("tiny", { backend, dtype: "f32", onWarning })).rejects.toMatchObject(refused);
+      expect(backend.memory().weightBytes).toBe(weightBytes);
+    });
 }
 
 /** The same for all ways. */

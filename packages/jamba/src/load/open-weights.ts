@@ -50,21 +50,32 @@ export function checkpointOpener(
   };
 }
 
-/** @returns an error of a device without the memory for a model as the same one that names the dtypes that would fit; others as they are */
+/**
+ * @returns an error of a device without the memory for a model as the same one that names the dtypes that would fit, or what each takes
+ * where the device does not tell what it has; others as they are
+ */
 export async function withWhatFits(cause: unknown, { config: json, tensors }: Checkpoint, backend: Backend): Promise<unknown> {
   if (!(cause instanceof JambaError) || cause.code !== "OUT_OF_MEMORY") return cause;
   const { totalBytes } = await backend.room();
-  if (totalBytes === undefined || tensors.size === 0) return cause;
+  if (tensors.size === 0) return cause;
   const config = parseConfig(json);
   const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
   // Weights take the most by far; the context's share is what is left.
-  const fitting = (["bf16", "q8", "q4"] as const).flatMap((dtype) => {
+  const takes = (["bf16", "q8", "q4"] as const).map((dtype) => {
     const bytes = modelTensors(config)
       .map(({ shape, role }) => backend.weightBytes(shape, dtypeFor(role, dtype, "bf16", backend.device)))
       .reduce((a, b) => a + b, 0);
-    return bytes < 0.9 * totalBytes ? [`${dtype} (${gigabytes(bytes)})`] : [];
+    return { bytes, text: `${dtype} (${gigabytes(bytes)})` };
   });
-  const hint = fitting.length > 0 ? `weights would fit as ${fitting.join(", ")}` : "its weights fit in no dtype";
+  const listed = (some: typeof takes) => some.map(({ text }) => text).join(", ");
+  if (totalBytes === undefined) {
+    const there = gigabytes(backend.memory().weightBytes);
+    return new JambaError("OUT_OF_MEMORY", `${cause.message}; ${there} of weights were there: all of them take ${listed(takes)}`, {
+      cause,
+    });
+  }
+  const fitting = takes.filter(({ bytes }) => bytes < 0.9 * totalBytes);
+  const hint = fitting.length > 0 ? `weights would fit as ${listed(fitting)}` : "its weights fit in no dtype";
   return new JambaError(
     "OUT_OF_MEMORY",
     `${cause.message}; of the ${gigabytes(totalBytes)} of the ${backend.device.kind} backend: ${hint}`,

@@ -84,7 +84,7 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   }
 
   weightBytes(weight: Weight): number {
-    return GpuWeight.sizeOf(weight, this.memory.mostBindingBytes);
+    return GpuWeight.sizeOf(weight, this.memory);
   }
 
   createWeight(weight: Weight): Promise<GpuWeight> {
@@ -161,7 +161,11 @@ export class WebGpuDriver implements Driver<GpuWeight, GpuStates, GpuProgram> {
   }
 
   async room(): Promise<Room> {
-    return { said: "WebGPU does not tell how much memory there is" };
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.gpu.limits;
+    const [buffer, binding] = [maxBufferSize, maxStorageBufferBindingSize].map((bytes) => `${Math.floor(bytes / 2 ** 20)} MiB`);
+    return {
+      said: `WebGPU does not tell how much memory there is, only that a buffer has at most ${buffer} and a step works in ${binding}`,
+    };
   }
 
   async interrupt(): Promise<void> {

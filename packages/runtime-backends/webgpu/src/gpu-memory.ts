@@ -16,6 +16,8 @@ export class GpuMemory implements StateMemory {
   readonly none: GpuBuffer;
   /** Steps, copies, and reads and writes of states take them. */
   readonly turns = new Turns();
+  /** Those that weights lie in. */
+  weightBuffers = 0;
   /** Those that nobody maps, by size. */
   readonly #staging = new Map<number, GpuBuffer[]>();
 

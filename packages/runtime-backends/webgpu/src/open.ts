@@ -43,7 +43,10 @@ export async function openDriver(options: WebGpuOptions = {}): Promise<WebGpuDri
 async function openOn(gpu: GpuDevice, options: WebGpuOptions): Promise<WebGpuDriver> {
   const { device, without = [] } = options;
   const features = usefulFeatures.filter((feature) => gpu.features.has(feature) && !without.includes(feature));
-  const mostBindingBytes = Math.min(options.mostBindingBytes ?? Number.POSITIVE_INFINITY, gpu.limits.maxStorageBufferBindingSize);
+  const { maxStorageBufferBindingSize, maxBufferSize } = gpu.limits;
+  // Scales lie in the same buffer, and are a fourth of the data at most.
+  const most = Math.min(maxStorageBufferBindingSize, 256 * Math.floor(((4 / 5) * maxBufferSize - 256) / 256));
+  const mostBindingBytes = Math.min(options.mostBindingBytes ?? Number.POSITIVE_INFINITY, most);
   const info = deviceInfo(gpu, features);
   const products = {
     hasDots: !without.includes(dots) && (await hasLanguage(options, dots)),

@@ -1,10 +1,13 @@
 // Weights on the device, and how stored rows come there.
 
-import type { DriverWeight, StoredDtype, Weight } from "@jamba/core";
+import { type DriverWeight, JambaError, type StoredDtype, type Weight } from "@jamba/core";
 import type { GpuBinding, GpuBuffer } from "./gpu.ts";
 import type { GpuMemory } from "./gpu-memory.ts";
 import { type PartLayout, partsOf, type RowLayout } from "./layout.ts";
 import type { Packer } from "./pack.ts";
+
+/** Of all weights: a process may map some 65,000 pieces of memory, of which drivers take one for each, and ends beyond it. */
+const mostBuffers = 2 ** 14;
 
 export interface WeightPart extends PartLayout {
   readonly buffer: GpuBuffer;
@@ -18,17 +21,30 @@ export class GpuWeight implements DriverWeight {
     readonly parts: readonly WeightPart[],
   ) {}
 
-  static sizeOf(weight: Weight, mostBindingBytes: number): number {
-    return partsOf(weight, mostBindingBytes).parts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  static sizeOf(weight: Weight, memory: GpuMemory): number {
+    return layoutOf(weight, memory).parts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   }
 
   /** @throws JambaError OUT_OF_MEMORY */
   static async open(weight: Weight, memory: GpuMemory, packer: Packer): Promise<GpuWeight> {
-    const { row, parts } = partsOf(weight, memory.mostBindingBytes);
-    const buffers = await memory.allocate(
-      weight.name,
-      parts.map(({ sizeBytes }) => sizeBytes),
-    );
+    const { row, parts } = layoutOf(weight, memory);
+    const count = memory.weightBuffers + parts.length;
+    if (count > mostBuffers)
+      throw new JambaError(
+        "OUT_OF_MEMORY",
+        `${weight.name}: expected weights in at most ${mostBuffers} buffers, found ${count} in bindings of ${memory.mostBindingBytes} bytes; make mostBindingBytes larger`,
+      );
+    // Others may be opened meanwhile.
+    memory.weightBuffers = count;
+    const buffers = await memory
+      .allocate(
+        weight.name,
+        parts.map(({ sizeBytes }) => sizeBytes),
+      )
+      .catch((error) => {
+        memory.weightBuffers -= parts.length;
+        throw error;
+      });
     return new GpuWeight(
       packer,
       weight,
@@ -50,8 +66,18 @@ export class GpuWeight implements DriverWeight {
   }
 
   release(): void {
+    this.packer.memory.weightBuffers -= this.parts.length;
     for (const { buffer } of this.parts) buffer.destroy();
   }
+}
+
+/** @throws JambaError OUT_OF_MEMORY for rows that no binding holds */
+function layoutOf(weight: Weight, { mostBindingBytes, gpu }: GpuMemory): ReturnType<typeof partsOf> {
+  const layout = partsOf(weight, mostBindingBytes);
+  const { maxStorageBufferBindingSize: most } = gpu.limits;
+  if (layout.row.dataBytes > most)
+    throw new JambaError("OUT_OF_MEMORY", `${weight.name}: expected rows of at most ${most} bytes, found ${layout.row.dataBytes}`);
+  return layout;
 }
 
 /** Data and scales of a part as a kernel binds them; what has no scales binds its data twice. */
