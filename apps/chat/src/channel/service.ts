@@ -97,12 +97,18 @@ export interface ModelPlan {
 }
 
 /** A stretch of what was read, with its text in place of its tokens. */
-export interface TreeNode {
+export interface Stretch {
   readonly text: string;
   readonly tokens: number;
+  /** Tokens from the beginning to its end. */
   readonly depth: number;
   readonly state?: ReadTree["state"];
-  readonly children: readonly TreeNode[];
+}
+
+/** Stretches one after another, up to where what was read parts. */
+export interface TreeBranch {
+  readonly stretches: readonly Stretch[];
+  readonly children: readonly TreeBranch[];
 }
 
 export type { Conversation, ConversationSummary };

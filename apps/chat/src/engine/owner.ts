@@ -1,7 +1,7 @@
 // The worker's side: one model, the conversations with it, and what tabs ask of both.
 
 import type { JambaModel } from "jamba";
-import type { AnswerRequest, Events, Live, ModelChoice, ModelStatus, TreeNode } from "../channel/service.ts";
+import type { AnswerRequest, Events, Live, ModelChoice, ModelStatus, TreeBranch } from "../channel/service.ts";
 import { type Conversation, ConversationStore } from "../storage/conversations.ts";
 import type { Files } from "../storage/files.ts";
 import { AnswerLog, type UiChunk } from "../transport/index.ts";
@@ -73,7 +73,10 @@ export class Owner {
       this.#tell("storage", await this.#storage());
     },
     fill: (asked: { text: string; fields: readonly string[] }, signal: AbortSignal) => this.#fill(asked, signal),
-    tree: async (_: null): Promise<TreeNode | undefined> => this.#model && treeOf(this.#model),
+    tree: async (_: null): Promise<TreeBranch[]> => {
+      const model = this.#model;
+      return model ? treeOf({ readTree: () => model.readTree(), tokenizer: model.tokenizer }) : [];
+    },
   };
 
   #models(): Promise<Library> {

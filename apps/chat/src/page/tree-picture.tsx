@@ -1,10 +1,10 @@
 import { useEffect, useState } from "preact/hooks";
-import type { TreeNode } from "../channel/service.ts";
+import type { Stretch, TreeBranch } from "../channel/service.ts";
 import type { Client } from "./client.ts";
 import { count } from "./format.ts";
 import { useStore } from "./store.ts";
 
-const meanings: Readonly<Record<NonNullable<TreeNode["state"]>, string>> = {
+const meanings: Readonly<Record<NonNullable<Stretch["state"]>, string>> = {
   held: "a conversation stands here: it goes on at once",
   kept: "kept: what begins so is not read again",
   dropped: "had to go for want of room: it would be read again",
@@ -14,7 +14,7 @@ const meanings: Readonly<Record<NonNullable<TreeNode["state"]>, string>> = {
 export function TreePicture({ client }: { client: Client }) {
   const { answers, states } = useStore(client.live);
   const { phase } = useStore(client.model);
-  const [tree, setTree] = useState<TreeNode>();
+  const [tree, setTree] = useState<readonly TreeBranch[]>([]);
   const isBusy = answers.length > 0;
   useEffect(() => {
     if (phase !== "ready" || isBusy) return;
@@ -27,12 +27,12 @@ export function TreePicture({ client }: { client: Client }) {
       isCurrent = false;
     };
   }, [client, phase, isBusy, states.count, states.bytes]);
-  if (!tree || tree.children.length === 0) return <p class="soft">Nothing was read yet.</p>;
+  if (tree.length === 0) return <p class="soft">Nothing was read yet.</p>;
   return (
     <>
       <ul class="tree">
-        {tree.children.map((node) => (
-          <Branch key={`${node.depth} ${node.text}`} node={node} />
+        {tree.map((branch) => (
+          <Branch key={keyOf(branch)} branch={branch} />
         ))}
       </ul>
       <ul class="legend">
@@ -54,14 +54,18 @@ function shownText(text: string): string {
   return plain.replaceAll(/\s+/g, " ").trim() || "…";
 }
 
-/** A stretch, and those behind it: on the same line as long as there is one, indented where they part. */
-function Branch({ node }: { node: TreeNode }) {
-  const chain = [node];
-  for (let last = node; last.children.length === 1; last = chain.at(-1)!) chain.push(last.children[0]);
-  const { children } = chain.at(-1)!;
+const keyOf = ({ stretches: [{ depth, text }] }: TreeBranch) => `${depth} ${text}`;
+
+/** Stretches of a long conversation that are shown: its last ones. */
+const mostStretches = 40;
+
+/** Stretch after stretch, and indented what goes on from there. */
+function Branch({ branch: { stretches, children } }: { branch: TreeBranch }) {
+  const hidden = Math.max(0, stretches.length - mostStretches);
   return (
     <li>
-      {chain.map((one) => (
+      {hidden > 0 && <p class="soft">{count(hidden)} more before</p>}
+      {stretches.slice(hidden).map((one) => (
         <div key={one.depth} class="stretch" title={one.state && meanings[one.state]}>
           <i class={`dot ${one.state ?? "none"}`} aria-hidden="true" />
           <span class="stretch-text" dir="auto">
@@ -76,7 +80,7 @@ function Branch({ node }: { node: TreeNode }) {
       {children.length > 0 && (
         <ul>
           {children.map((child) => (
-            <Branch key={`${child.depth} ${child.text}`} node={child} />
+            <Branch key={keyOf(child)} branch={child} />
           ))}
         </ul>
       )}
