@@ -176,7 +176,10 @@ export class ChatPage {
     await this.page.evaluate(`new Promise((resolve) => {
       const look = () => {
         const stop = document.querySelector('button[aria-label="Stop"]');
-        if (!stop || !([...document.querySelectorAll(".message.assistant .markdown")].at(-1)?.textContent.length > 10)) return setTimeout(look, 2);
+        // One that grows has nothing below it yet.
+        const last = [...document.querySelectorAll(".message.assistant")].at(-1);
+        const isGrowing = last && !last.querySelector(".message-tools") && last.textContent.length > 10;
+        if (!stop || !isGrowing) return setTimeout(look, 2);
         stop.click();
         resolve(true);
       };

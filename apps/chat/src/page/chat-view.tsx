@@ -6,7 +6,7 @@ import type { ModelStatus } from "../channel/service.ts";
 import type { Client } from "./client.ts";
 import { Composer } from "./composer.tsx";
 import { Message, Reading } from "./message.tsx";
-import type { OpenConversation } from "./open-conversation.ts";
+import { isEmpty, type OpenConversation } from "./open-conversation.ts";
 import { set, settings } from "./settings.ts";
 import { useStore } from "./store.ts";
 
@@ -37,13 +37,14 @@ export function ChatView({ client, conversation, onForm }: ChatViewProps) {
   const tree = useStore(conversation.tree);
   const trouble = useStore(conversation.trouble);
   const isBusy = status === "submitted" || status === "streaming";
+  const said = !isBusy && isEmpty(messages.at(-1)) ? messages.slice(0, -1) : messages;
   const send = (text: string, files: Parameters<OpenConversation["send"]>[1] = []) => {
     clearError();
     void conversation.send(text, files);
   };
   return (
     <div class="chat">
-      <Messages key={tree.id} messages={messages} conversation={conversation} isBusy={isBusy}>
+      <Messages key={tree.id} messages={said} conversation={conversation} isBusy={isBusy}>
         {messages.length === 0 && <Welcome model={model} onPick={send} onForm={onForm} />}
         {status === "submitted" && messages.at(-1)?.role === "user" && (
           <article class="message assistant" aria-label="Jamba">
@@ -65,6 +66,14 @@ export function ChatView({ client, conversation, onForm }: ChatViewProps) {
             <p>{error.message}</p>
             <button type="button" class="quiet" onClick={() => void conversation.regenerate()}>
               <RotateCcw size={15} /> Try again
+            </button>
+          </div>
+        )}
+        {status === "ready" && said.at(-1)?.role === "user" && (
+          <div class="notice">
+            <p>This was not answered.</p>
+            <button type="button" class="quiet" onClick={() => void conversation.regenerate()}>
+              <RotateCcw size={15} /> Answer it
             </button>
           </div>
         )}

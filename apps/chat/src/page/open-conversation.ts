@@ -11,6 +11,11 @@ import { WorkerTransport } from "./worker-transport.ts";
 
 const toolNames = ["add", "multiply", "get_time", "paint"];
 
+/** What an answer is that was stopped before its first word. */
+export function isEmpty(message: ChatMessage | undefined): boolean {
+  return message?.role === "assistant" && message.parts.every(({ type }) => type === "step-start");
+}
+
 export class OpenConversation {
   readonly tree: Store<Conversation>;
   readonly chat: Chat<ChatMessage>;
@@ -52,6 +57,8 @@ export class OpenConversation {
   }
 
   async send(text: string, files: FileUIPart[] = []): Promise<void> {
+    // An answer that was stopped before its first word is no message that another could follow.
+    if (isEmpty(this.chat.messages.at(-1))) this.chat.messages = this.chat.messages.slice(0, -1);
     const parentId = this.chat.messages.at(-1)?.id;
     const message: ChatMessage = {
       id: crypto.randomUUID(),
