@@ -171,14 +171,14 @@ export class ChatPage {
       if (Date.now() > end) throw new Error(`expected ${answers} answers to be kept within 30 s, found fewer`);
   }
 
-  /** Presses Stop as soon as an answer has begun: from within the page, which is faster than the model. */
-  async stopEarly(): Promise<void> {
+  /** Presses Stop as soon as an answer has begun: from within the page, which is faster than the model. @param before the id of the answer that it stands beside */
+  async stopEarly(before = ""): Promise<void> {
     await this.page.evaluate(`new Promise((resolve) => {
       const look = () => {
         const stop = document.querySelector('button[aria-label="Stop"]');
         // One that grows has nothing below it yet.
         const last = [...document.querySelectorAll(".message.assistant")].at(-1);
-        const isGrowing = last && !last.querySelector(".message-tools") && last.textContent.length > 10;
+        const isGrowing = last && last.dataset.id !== ${text(before)} && !last.querySelector(".message-tools") && last.textContent.length > 10;
         if (!stop || !isGrowing) return setTimeout(look, 2);
         stop.click();
         resolve(true);

@@ -24,9 +24,10 @@ test.for<Engine>(["firefox", "webkit"])("%s answers, stops, resumes after a relo
     expect(/Nothing is kept when this tab is closed/.test(shown.text)).toBe(!shown.isKept);
     await chat.send(ask);
     expect(await chat.answer()).toMatch(/Mia/);
+    const first = await chat.page.evaluate<string>(`document.querySelector(".message.assistant").dataset.id`);
     await chat.press("Regenerate answer");
     await chat.until(`document.querySelectorAll(".branches").length > 0 || document.querySelector(".messages").ariaBusy === "true"`);
-    await chat.stopEarly();
+    await chat.stopEarly(first);
     await chat.answer();
     await chat.send("Who is Mia?");
     await chat.answer(1);
