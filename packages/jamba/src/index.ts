@@ -10,6 +10,7 @@ export {
   type JambaErrorCode,
   type MemoryUse,
   type StoredDtype,
+  type TensorLocation,
   type WeightDtype,
 } from "@jamba/core";
 export {
