@@ -276,12 +276,41 @@ test("paths of one who reads much are forgotten before those of others", () => {
   expect(twin.tree.match(path(10)).matched).toBe(0);
 });
 
-test("a conversation of thousands of messages has a picture as deep", () => {
-  const { tree } = new Twin(Number.MAX_SAFE_INTEGER);
+function plainTree(bytes: number): PrefixTree<State> {
+  return new PrefixTree<State>({ bytes, slotBytes, pageBytes, pagesOf: (state) => state.pages, drop: () => undefined });
+}
+
+test("a conversation of thousands of messages has a picture as deep, and its states go like others", () => {
+  const tree = plainTree(Number.MAX_SAFE_INTEGER);
   const messages = 12_000;
   const ids = Array.from({ length: messages }, (_, i) => i % 7);
-  for (let name = 1; name <= messages; name++) tree.keep(ids.slice(0, name), { name, pages: [] });
+  // The deepest first: the other way round each walks through all before it.
+  const snapshots = Array.from({ length: messages }, (_, i) => tree.keep(ids.slice(0, messages - i), { name: i, pages: [] }));
   let depth = 0;
   for (let at: ReadTree | undefined = tree.picture(); at; at = at.children[0]) depth = at.depth;
   expect(depth).toBe(messages);
+  for (let i = 10; i < 40; i++) tree.visit([i, ...Array(2 ** 16 - 1).fill(7)]);
+  for (const snapshot of snapshots.slice(0, 20)) tree.unpin(snapshot);
+  tree.trim(10 * slotBytes);
+  expect(tree.idle.states).toBe(10);
+  expect(tree.match(ids).snapshot).toBeDefined();
+});
+
+test("of many owners each keeps some of what was read, and most is forgotten of those who read most", () => {
+  const tree = plainTree(slotBytes);
+  const path = (owner: number, i: number, length: number) => [1000 + owner, i, ...Array(length - 2).fill(7)];
+  const owners = Array.from({ length: 500 }, (_, owner) => owner);
+  const lengthOf = (owner: number) => (owner % 50 === 0 ? 1000 : 100);
+  for (let i = 0; i < 100; i++)
+    for (const owner of owners) if (i < 10 || owner % 50 === 0) tree.visit(path(owner, i, lengthOf(owner)), `${owner}`);
+  for (const first of [1, 2]) tree.unpin(tree.keep([first], { name: first, pages: [] }));
+  const remembered = (owner: number) => Array.from({ length: 100 }, (_, i) => tree.match(path(owner, i, lengthOf(owner))).matched > 2);
+  for (const owner of owners.filter((owner) => owner % 50 !== 0)) expect(remembered(owner).filter(Boolean)).toHaveLength(10);
+  for (const owner of owners.filter((owner) => owner % 50 === 0)) {
+    const kept = remembered(owner);
+    // The last that were read.
+    expect(kept).toEqual(kept.toSorted());
+    expect(kept.filter(Boolean).length).toBeGreaterThan(10);
+    expect(kept.filter(Boolean).length).toBeLessThan(60);
+  }
 });

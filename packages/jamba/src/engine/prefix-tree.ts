@@ -88,6 +88,8 @@ export class PrefixTree<State, End = unknown> {
   readonly #pages = new Map<number, number>();
   #idle = 0;
   #tokens = 0;
+  /** Before the next look for paths to forget: more than may be remembered where states have them. */
+  #mostTokens = rememberedTokens;
 
   constructor(budget: TreeBudget<State>) {
     this.#budget = budget;
@@ -205,7 +207,12 @@ export class PrefixTree<State, End = unknown> {
   }
 
   #largest(sizeOf: (owner: Holdings<State, End>) => number): Holdings<State, End> {
-    return [...this.#owners.values()].reduce((a, b) => (sizeOf(b) > sizeOf(a) ? b : a));
+    let [largest, most] = [this.#root.owner, sizeOf(this.#root.owner)];
+    for (const owner of this.#owners.values()) {
+      const size = sizeOf(owner);
+      if (size > most) [largest, most] = [owner, size];
+    }
+    return largest;
   }
 
   #bytesOf(states: number, pages: number): number {
@@ -267,21 +274,43 @@ export class PrefixTree<State, End = unknown> {
     return node;
   }
 
-  /** Forgets paths to no state once they are many: of the owner that has most of them, the ones least lately made first. */
+  /**
+   * Forgets paths to no state once they are many, the ones least lately made first, of owners that have more than an equal share of what may
+   * stay. That is less than what there may be: it takes a look at all paths, which has to serve for many states that are dropped.
+   */
   #prune(): void {
-    if (this.#tokens <= rememberedTokens) return;
-    const owner = this.#largest(({ tokens }) => tokens);
-    const walk = (node: Node<State, End>): void => {
-      for (const child of [...node.children.values()]) walk(child);
-      if (this.#tokens <= rememberedTokens || node.owner !== owner || node.kept || node.children.size > 0 || !node.parent) return;
-      node.parent.children.delete(node.ids[0]);
-      this.#tokens -= node.ids.length;
-      owner.tokens -= node.ids.length;
-    };
-    walk(this.#root);
+    if (this.#tokens <= this.#mostTokens) return;
+    const share = equalShare(
+      [...this.#owners.values()].map(({ tokens }) => tokens),
+      (3 / 4) * rememberedTokens,
+    );
+    // Not by recursion: a conversation of thousands of messages is as deep.
+    const [nodes, next] = [[] as Node<State, End>[], [this.#root]];
+    for (let node = next.pop(); node; node = next.pop()) {
+      nodes.push(node);
+      for (const child of node.children.values()) next.push(child);
+    }
+    for (const { ids, parent, owner, kept, children } of nodes.reverse()) {
+      if (owner.tokens <= share || kept || children.size > 0 || !parent) continue;
+      parent.children.delete(ids[0]);
+      this.#tokens -= ids.length;
+      owner.tokens -= ids.length;
+    }
     for (const { name, kept, tokens } of this.#owners.values())
       if (name !== undefined && kept.size + tokens === 0) this.#owners.delete(name);
+    this.#mostTokens = Math.max(rememberedTokens, this.#tokens + rememberedTokens / 4);
   }
+}
+
+/** What each may have at most, so that all together have no more than `room`. */
+function equalShare(sizes: readonly number[], room: number): number {
+  let left = room;
+  for (const [i, size] of sizes.toSorted((a, b) => a - b).entries()) {
+    const share = left / (sizes.length - i);
+    if (size > share) return share;
+    left -= size;
+  }
+  return Number.POSITIVE_INFINITY;
 }
 
 function addTo(counts: Map<number, number>, key: number, by: number): void {
