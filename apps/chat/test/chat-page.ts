@@ -195,6 +195,8 @@ export class ChatPage {
   async answer(index = 0): Promise<string> {
     const ended = `[...document.querySelectorAll(".message.assistant")][${index}]?.querySelector(".figures")`;
     await this.until(`${ended} && document.querySelector(".messages").ariaBusy !== "true"`);
+    // A page draws an answer every 50 ms: its end may not be drawn yet.
+    await this.page.evaluate("new Promise((resolve) => setTimeout(() => resolve(true), 150))");
     return (await this.answers())[index];
   }
 
