@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 import base from "./vitest.config.ts";
 
-// What takes too long for every run and needs no browser: see CONTRIBUTING.md.
+// What takes too long for every run, apart from tooling/browsers: see CONTRIBUTING.md.
 export default defineConfig({
   ...base,
   test: {

@@ -193,8 +193,9 @@ export class ChatPage {
 
   /** Until the answer with this index, from 0, has ended; what it says. */
   async answer(index = 0): Promise<string> {
-    const ended = `[...document.querySelectorAll(".message.assistant")][${index}]?.querySelector(".figures")`;
-    await this.until(`${ended} && document.querySelector(".messages").ariaBusy !== "true"`);
+    const message = `[...document.querySelectorAll(".message.assistant")][${index}]`;
+    const isDrawn = `${message}?.querySelector(".figures") && ${message}.querySelector(".markdown")?.innerText.trim()`;
+    await this.until(`${isDrawn} && document.querySelector(".messages").ariaBusy !== "true"`);
     // A page draws an answer every 50 ms: its end may not be drawn yet.
     await this.page.evaluate("new Promise((resolve) => setTimeout(() => resolve(true), 150))");
     return (await this.answers())[index];
