@@ -392,6 +392,13 @@ test("a model without a stop token is refused", async () => {
   await expect(new Constraints(tiny.tokenizer, []).open({ format: { type: "json" } })).rejects.toMatchObject({ code: "UNSUPPORTED" });
 });
 
+test("what is disposed while a call waits for the code that binds answers opens no vocabulary for it", async () => {
+  const constraints = new Constraints(tiny.tokenizer, [tiny.stopId]);
+  const opening = constraints.open({ format: { type: "regex", pattern: "a" } });
+  await constraints.dispose();
+  await expect(opening).rejects.toMatchObject({ code: "DISPOSED" });
+});
+
 describe("a constraint", () => {
   const spec: AnswerSpec = { format: { type: "regex", pattern: "ab?" } };
 

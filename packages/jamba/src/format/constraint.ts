@@ -1,6 +1,6 @@
 // What may come next in an answer, token by token: formats and tool calls over the tokens of one model.
 
-import { JambaError } from "@jamba/core";
+import { JambaError, LoadError } from "@jamba/core";
 import type { Grammar, Matcher, Vocabulary } from "@jamba/grammar";
 import type { Tokenizer } from "@jamba/tokenizer";
 import type { Tenant } from "../state/tenant.ts";
@@ -24,8 +24,16 @@ export interface CompileOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Most answers are bound to nothing: this and @jamba/grammar, together most of the package's code, are fetched by the first that is. */
-const writing = () => import("./format-grammar.ts");
+/** Most answers are bound to no format. The code that binds one, more than the rest of the package, is fetched by the first that is. @throws LoadError */
+async function fetched<T>(code: Promise<T>): Promise<T> {
+  return code.catch((cause: Error) => {
+    throw new LoadError(`format: expected the code that binds answers to be there, found: ${cause.message}; is the network gone?`, {
+      cause,
+    });
+  });
+}
+
+const writing = () => fetched(import("./format-grammar.ts"));
 
 /** Formats over one vocabulary, which is read when `prepare` is called or the first format is opened. */
 export class Constraints {
@@ -34,6 +42,7 @@ export class Constraints {
   readonly #texts: PlainTexts;
   readonly #tokens: AnswerTokens;
   #vocabulary: Promise<Vocabulary> | undefined;
+  #isDisposed = false;
 
   constructor(tokenizer: Tokenizer, stopIds: Iterable<number>) {
     this.#tokenizer = tokenizer;
@@ -53,7 +62,7 @@ export class Constraints {
    * @param given what the answer has already; `thoughts` is about where this begins
    * @returns undefined where everything is allowed
    * @throws JambaError OPTION for a format or choice that is wrong or can't be enforced, or that no answer with this prefix fits;
-   * UNSUPPORTED for a model without a stop token; the signal's reason when aborted
+   * UNSUPPORTED for a model without a stop token, DISPOSED; LoadError where its code can't be fetched; the signal's reason when aborted
    */
   async open(whole: AnswerSpec, { given = "", ...options }: { given?: string } & CompileOptions = {}): Promise<Constraint | undefined> {
     const begun = performance.now();
@@ -96,6 +105,8 @@ export class Constraints {
         "UNSUPPORTED",
         "format: expected a model with an end-of-text token, found none in its config; there is no way to end",
       );
+    // A call that waited for the code would open what nobody closes.
+    if (this.#isDisposed) throw new JambaError("DISPOSED", "model: expected an open one, found it disposed");
     this.#vocabulary ??= this.#read();
     this.#vocabulary.catch(() => {
       this.#vocabulary = undefined;
@@ -104,7 +115,7 @@ export class Constraints {
   }
 
   async #read(): Promise<Vocabulary> {
-    const { Vocabulary } = await import("@jamba/grammar");
+    const { Vocabulary } = await fetched(import("@jamba/grammar"));
     const texts = this.#texts;
     return new Vocabulary({
       size: this.#tokenizer.vocabSize,
@@ -117,8 +128,8 @@ export class Constraints {
 
   /** Constraints that are open go no further. */
   async dispose(): Promise<void> {
+    this.#isDisposed = true;
     const vocabulary = await this.#vocabulary?.catch(() => undefined);
-    this.#vocabulary = undefined;
     await vocabulary?.dispose();
   }
 }
