@@ -49,9 +49,9 @@ export type {
   DriverStates,
   DriverTensors,
   DriverWeight,
-  Like,
   PackedCopies,
   PackedInputs,
+  TensorForm,
   Ticket,
 } from "./device/driver.ts";
 export { openDevice } from "./device/frame.ts";

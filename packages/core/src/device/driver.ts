@@ -134,7 +134,7 @@ export interface Ticket {
   /** Rows [from, to) of `Plan.kept[index]`, into `values`. */
   readKept(index: number, from: number, to: number, values: Float32Array | Int32Array): Promise<void>;
   /** A value of `Plan.kept` or `Plan.outputs` from word `first` on, as a tensor in a buffer of its own. On devices that have `deviceTensors`. */
-  copyOut?(value: { readonly of: "kept" | "outputs"; readonly index: number }, first: number, like: Like): Promise<HostTensor>;
+  copyOut?(value: { readonly of: "kept" | "outputs"; readonly index: number }, first: number, like: TensorForm): Promise<HostTensor>;
   /** What the step kept is not read any more: called before the submit after the next one with the same states. */
   dropKept(): void;
   /** Ends the step as soon as the device can; `done` rejects then, unless it was too late. */
@@ -142,7 +142,7 @@ export interface Ticket {
 }
 
 /** What a tensor is to be. */
-export interface Like {
+export interface TensorForm {
   readonly type: "float32" | "int32";
   readonly dims: readonly number[];
 }

@@ -1,6 +1,6 @@
 // Tensors in buffers of the device, as onnxruntime-common has them: what steps read of a caller's, and give to one.
 
-import { BackendError, type DriverTensors, HostTensor, JambaError, type Like, ShapeError } from "@jamba/core";
+import { BackendError, type DriverTensors, HostTensor, JambaError, ShapeError, type TensorForm } from "@jamba/core";
 import { type GpuBuffer, usage } from "./gpu.ts";
 import type { GpuMemory } from "./gpu-memory.ts";
 import type { Range } from "./states.ts";
@@ -24,11 +24,11 @@ export class GpuTensors implements DriverTensors {
 
   join(tensors: readonly HostTensor[], dims: readonly number[]): Promise<HostTensor> {
     const ranges = tensors.map(({ gpuBuffer, size }) => ({ buffer: gpuBuffer as unknown as GpuBuffer, at: 0, size: 4 * size }));
-    return this.of(() => ranges, { type: tensors[0].type as Like["type"], dims });
+    return this.of(() => ranges, { type: tensors[0].type as TensorForm["type"], dims });
   }
 
   /** @throws JambaError OUT_OF_MEMORY */
-  async of(rangesOf: () => readonly Range[], { type: dataType, dims }: Like): Promise<HostTensor> {
+  async of(rangesOf: () => readonly Range[], { type: dataType, dims }: TensorForm): Promise<HostTensor> {
     const buffer = await this.memory.gather(rangesOf);
     const size = 4 * dims.reduce((a, b) => a * b, 1);
     return HostTensor.fromGpuBuffer(

@@ -44,6 +44,9 @@ function leb128(value: number): number[] {
   return value < 128 ? [value] : [(value & 127) | 128, ...leb128(value >>> 7)];
 }
 
+/** Where nothing becomes faster it was compiled well at once. */
+const mostWaits = 8;
+
 type Loop = (rounds: number) => number;
 
 /** Milliseconds, the least first. */
@@ -53,7 +56,7 @@ interface Times {
 }
 
 /**
- * On the thread that asks, in pieces of a tenth of a millisecond, or of some where the clock is coarse.
+ * On the thread that asks, in pieces of a tenth of a millisecond, or of a few milliseconds where the clock is coarse.
  * @returns how long sums of four at once take, as a part of what the same sums take in two steps
  */
 export async function dotsRatio(): Promise<number> {
@@ -87,6 +90,3 @@ export async function dotsRatio(): Promise<number> {
   const least = (times: readonly number[]) => times[0] + times[1] + times[2];
   return least(last.four) / least(last.two);
 }
-
-/** Where nothing becomes faster it was compiled well at once. */
-const mostWaits = 8;
