@@ -1,6 +1,8 @@
 // The chat page in a real browser: built once from sources, served, and used as a person would.
 
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,6 +16,14 @@ import {
   type Page,
 } from "../../../tooling/browsers/test/driver.ts";
 import { filesOf, type Site, serve } from "../../../tooling/browsers/test/site.ts";
+
+/** What the small model was taught to answer. */
+export const ask = "Write a story about Mia, a fox and a silver boat.";
+
+/** Of the small model, as an expression of `File`s: see `choose` and `drop`. */
+export const smallModelFiles = `Promise.all(["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"].map(async (name) => new File([await (await fetch("model/" + name)).blob()], name)))`;
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 /** A screenshot of each page that is looked at goes here, if it is set. */
 const pictures = process.env.JAMBA_CHAT_PICTURES;
@@ -203,6 +213,13 @@ export class ChatPage {
 
   answers(): Promise<string[]> {
     return this.page.evaluate(`[...document.querySelectorAll(".message.assistant .markdown")].map((one) => one.innerText)`);
+  }
+
+  /** What axe finds serious or worse. Not in WebKitGTK. */
+  async faults(): Promise<string[]> {
+    await this.page.puppeteer!.evaluate(axe);
+    return this.page.evaluate(`axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) =>
+      violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => id + ": " + nodes.map(({ html }) => html).join(" ")))`);
   }
 
   /** Tokens of the last answer's prompt that were read, that were kept from before, and that were read a second time. */

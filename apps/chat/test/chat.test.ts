@@ -1,24 +1,12 @@
 // What a person does on the chat page, in Chromium. What is not installed is skipped, and says so.
 
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { gzipSync } from "node:zlib";
 import { afterAll, expect, test } from "vitest";
-import { filesOf, serve } from "../../../tooling/browsers/test/site.ts";
-import { builtPage, ChatPage, Chats } from "./chat-page.ts";
+import { filesOf } from "../../../tooling/browsers/test/site.ts";
+import { ask, builtPage, type ChatPage, Chats } from "./chat-page.ts";
 
 const chats = new Chats();
 afterAll(() => chats.close());
-
-const ask = "Write a story about Mia, a fox and a silver boat.";
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-
-/** What axe finds serious or worse. */
-async function faults(chat: ChatPage): Promise<string[]> {
-  await chat.page.puppeteer!.evaluate(axe);
-  return chat.page.evaluate(`axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) =>
-    violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => id + ": " + nodes.map(({ html }) => html).join(" ")))`);
-}
 
 /** Bytes, gzipped, of the code that was asked for: without the kernels' module, and without the model. */
 async function codeBytes(asked: readonly string[]): Promise<number> {
@@ -57,20 +45,20 @@ test("a page that holds nothing answers, of code within its budget, and nothing 
     await chat.press("Under the hood");
     await chat.until(`document.querySelectorAll(".stretch").length > 0`);
     await chat.picture("answer-inspector");
-    expect(await faults(chat)).toEqual([]);
+    expect(await chat.faults()).toEqual([]);
     await chat.page.puppeteer!.emulateMediaFeatures([
       { name: "prefers-color-scheme", value: "dark" },
       { name: "prefers-reduced-motion", value: "reduce" },
     ]);
     await chat.picture("answer-dark");
-    expect(await faults(chat)).toEqual([]);
+    expect(await chat.faults()).toEqual([]);
     await chat.page.puppeteer!.setViewport({ width: 390, height: 780 });
     await chat.press("Under the hood");
     await chat.picture("narrow-dark");
     await chat.press("Conversations");
     await chat.until(`document.querySelector("dialog .conversations li")`);
     await chat.picture("narrow-drawer");
-    expect(await faults(chat)).toEqual([]);
+    expect(await chat.faults()).toEqual([]);
     await chat.press("Close");
     expect(await chat.page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
     expect(chat.problems).toEqual([]);
@@ -174,7 +162,7 @@ test("a document is read, tools run, and a form fills itself", async ({ skip }) 
     expect(await chat.page.evaluate(`document.querySelector("[data-field=name]").value`)).toBe("Pablo");
     await chat.picture("form");
     expect(await chat.page.evaluate(`document.querySelector(".storage .warned") === null`)).toBe(true);
-    expect(await faults(chat)).toEqual([]);
+    expect(await chat.faults()).toEqual([]);
     expect(chat.problems).toEqual([]);
   } finally {
     await chat.close();
@@ -236,7 +224,7 @@ test("hostile markdown and HTML run nothing, fetch nothing and hide nothing", as
     expect(await chat.page.evaluate(`${left}(${range}, [...document.querySelectorAll(".markdown")].at(-1).getBoundingClientRect())`)).toBe(
       true,
     );
-    expect(await faults(chat)).toEqual([]);
+    expect(await chat.faults()).toEqual([]);
     expect(chat.problems).toEqual([]);
   } finally {
     await chat.close();
@@ -274,180 +262,6 @@ test("a conversation of 100,000 tokens opens and scrolls to its beginning", asyn
     console.log(`scrolled in ${frames} frames, the longest of ${longest.toFixed()} ms, ${over} over 50 ms (other work was going on)`);
     expect(await chat.page.evaluate(`document.querySelector(".message .said").textContent.startsWith("0. Once")`)).toBe(true);
     expect(chat.problems).toEqual([]);
-  } finally {
-    await chat.close();
-  }
-});
-
-test("two tabs share one model; when one closes the other goes on", async ({ skip }) => {
-  const chat = await chats.open("chromium", skip);
-  try {
-    await chat.ready();
-    const other = await chat.tab();
-    chat.site.asked.length = 0;
-    await other.ready();
-    await other.send(ask);
-    await other.answer();
-    // It fetched no model of its own.
-    expect(chat.site.asked.filter((path) => path.startsWith("model/") || path.includes("jamba-"))).toEqual([]);
-    await chat.until(`document.querySelectorAll(".conversations .open").length === 1`);
-    await chat.page.puppeteer!.close();
-    await other.until(`document.querySelector(".pill").dataset.phase === "loading"`);
-    await other.ready();
-    await other.send("Who is Mia?");
-    await other.answer(1);
-    expect((await other.figures()).again).toBe(0);
-    expect(other.problems).toEqual([]);
-    await other.close();
-  } finally {
-    await chat.close();
-  }
-});
-
-test("a worker that is ended in the middle of an answer is followed by another", async ({ skip }) => {
-  const chat = await chats.open("chromium", skip);
-  try {
-    await chat.ready();
-    await chat.send(ask);
-    await chat.until(`document.querySelector(".message.assistant .markdown")?.innerText.length > 20`);
-    const workers = chat.page.puppeteer!.workers();
-    await workers.find((one) => one.url().includes("worker-"))!.evaluate(`setTimeout(() => close())`);
-    await chat.until(`document.querySelector(".notice.failed")?.innerText.includes("loaded again")`);
-    await chat.picture("worker-gone");
-    await chat.ready();
-    await chat.press("Try again");
-    expect(await chat.answer()).toMatch(/\w/);
-    expect(chat.problems).toEqual([]);
-  } finally {
-    await chat.close();
-  }
-});
-
-test("without isolation there is one thread, which the page says, until its service worker isolates it", async ({ skip }) => {
-  const chat = await chats.open("chromium", skip, { isolated: false });
-  try {
-    await chat.ready();
-    await chat.picture("not-isolated");
-    expect(await chat.page.evaluate("crossOriginIsolated")).toBe(false);
-    expect(await chat.page.evaluate("document.body.innerText")).toMatch(/1 thread[\s\S]*One thread: this host/);
-    await chat.send(ask);
-    expect(await chat.answer()).toMatch(/Mia/);
-    await chat.until(`document.querySelector(".offline-ready")`);
-    await chat.reload();
-    expect(await chat.page.evaluate("crossOriginIsolated")).toBe(true);
-    await chat.ready();
-    expect(await chat.page.evaluate(`document.querySelector(".pill-state").innerText`)).toMatch(/[2-9]\d* threads/);
-    expect(chat.problems).toEqual([]);
-  } finally {
-    await chat.close();
-  }
-});
-
-test("after a first visit the page opens, loads and answers without a network", async ({ skip }) => {
-  const site = await serve(filesOf(await builtPage()), { isolated: true });
-  const first = await chats.open("chromium", skip);
-  const { page } = first;
-  try {
-    await page.goto(site.url);
-    const chat = await ChatPage.open(page, site);
-    await chat.ready();
-    await chat.until(`document.querySelector(".offline-ready")`);
-    await site.close();
-    await chat.reload();
-    await chat.ready();
-    await chat.send(ask);
-    expect(await chat.answer()).toMatch(/Mia/);
-    await chat.picture("offline");
-  } finally {
-    await page.close();
-  }
-});
-
-const modelFiles = `Promise.all(["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"].map(async (name) => new File([await (await fetch("model/" + name)).blob()], name)))`;
-
-test("files that are dropped are loaded from where they lie, and what is no model is said so", async ({ skip }) => {
-  const chat = await chats.open("chromium", skip);
-  try {
-    await chat.ready();
-    await chat.drop(`[new File(["hello"], "notes.txt")]`);
-    await chat.until(`document.querySelector(".toast")?.innerText.includes("A model is a .gguf file")`);
-    await chat.drop(`[new File(["not a model"], "broken.gguf")]`);
-    await chat.until(`document.querySelector(".pill").dataset.phase === "failed"`);
-    await chat.picture("failed-model");
-    await chat.drop(modelFiles);
-    await chat.until(`document.querySelector(".pill-name").innerText === "model.safetensors"`);
-    await chat.ready();
-    await chat.send(ask);
-    expect(await chat.answer()).toMatch(/Mia/);
-    expect(chat.problems).toEqual([]);
-  } finally {
-    await chat.close();
-  }
-});
-
-test("a model of the hub is looked at, fetched, used and deleted", async ({ skip }) => {
-  const files = filesOf(await builtPage());
-  const sizes = new Map([
-    ["config.json", 0],
-    ["generation_config.json", 0],
-    ["tokenizer.json", 0],
-    ["tokenizer_config.json", 0],
-    ["model.safetensors", 0],
-  ]);
-  for (const name of sizes.keys()) sizes.set(name, (await files(`model/${name}`))!.length);
-  const tree = [...sizes].map(([path, size]) => ({ type: "file", path, size }));
-  const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
-  const site = await serve(
-    (path) => {
-      if (path === "hub/api/models/local/tiny") return json({ sha: "c0ffee" });
-      if (path === "hub/api/models/local/tiny/tree/c0ffee") return json(tree);
-      return path.startsWith("hub/local/tiny/resolve/c0ffee/") ? files(`model/${path.slice(path.lastIndexOf("/") + 1)}`) : files(path);
-    },
-    { isolated: true },
-  );
-  const opened = await chats.open("chromium", skip);
-  try {
-    const chat = await ChatPage.open(opened.page, site, { query: `?hub=${encodeURIComponent(`${site.url}hub`)}` });
-    await chat.ready();
-    await chat.page.evaluate(`(document.querySelector(".pill").click(), true)`);
-    await chat.fill(".add-model input", "local/tiny");
-    await chat.press("Add");
-    await chat.press("Does it fit?");
-    await chat.until(`document.querySelector("[data-fits=true]")`);
-    const headers = chat.site.asked.filter((path) => path.endsWith("model.safetensors"));
-    expect(headers.filter((path) => path.startsWith("hub/")).length).toBeGreaterThan(0);
-    await chat.picture("models");
-    expect(await faults(chat)).toEqual([]);
-    await chat.press("Download");
-    await chat.until(`[...document.querySelectorAll(".model")].at(-1).innerText.includes("Use")`);
-    await chat.press("Use");
-    await chat.until(`document.querySelector(".pill-name").innerText === "local/tiny"`);
-    await chat.ready();
-    await chat.press("Close");
-    await chat.send(ask);
-    expect(await chat.answer()).toMatch(/Mia/);
-    await chat.reload();
-    await chat.ready();
-    expect(await chat.page.evaluate(`document.querySelector(".pill-name").innerText`)).toBe("local/tiny");
-    await chat.page.evaluate(`(document.querySelector(".pill").click(), true)`);
-    await chat.press("Delete local/tiny");
-    await chat.until(`![...document.querySelectorAll(".model")].some((one) => one.innerText.includes("local/tiny"))`);
-  } finally {
-    await opened.close();
-    await site.close();
-  }
-});
-
-test("a conversation that has no room is shown, and said to be not kept", async ({ skip }) => {
-  const chat = await chats.open("chromium", skip);
-  try {
-    await chat.ready();
-    const session = await chat.page.puppeteer!.createCDPSession();
-    await session.send("Storage.overrideQuotaForOrigin", { origin: new URL(chat.site.url).origin, quotaSize: 1 });
-    await chat.send(ask);
-    expect(await chat.answer()).toMatch(/Mia/);
-    await chat.until(`document.body.innerText.includes("no more room")`);
-    await chat.picture("no-room");
   } finally {
     await chat.close();
   }

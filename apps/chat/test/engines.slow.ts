@@ -3,13 +3,10 @@
 
 import { afterAll, expect, test } from "vitest";
 import type { Engine } from "../../../tooling/browsers/test/driver.ts";
-import { Chats } from "./chat-page.ts";
+import { ask, Chats, smallModelFiles } from "./chat-page.ts";
 
 const chats = new Chats();
 afterAll(() => chats.close());
-
-const ask = "Write a story about Mia, a fox and a silver boat.";
-const modelFiles = `Promise.all(["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"].map(async (name) => new File([await (await fetch("model/" + name)).blob()], name)))`;
 
 test.for<Engine>(["firefox", "webkit"])("%s answers, stops, resumes after a reload and takes dropped files", async (engine, { skip }) => {
   const chat = await chats.open(engine, skip);
@@ -56,7 +53,7 @@ test.for<Engine>(["firefox", "webkit"])("%s answers, stops, resumes after a relo
       expect((await chat.figures()).again).toBe(0);
     } else await chat.until(`document.querySelector(".conversations .none")`);
     await chat.ready();
-    await chat.drop(modelFiles);
+    await chat.drop(smallModelFiles);
     await chat.until(`document.querySelector(".pill-name").innerText === "model.safetensors"`);
     await chat.ready();
     await chat.press("New conversation");

@@ -8,7 +8,7 @@ type Called<S extends Service, Name extends keyof S> = S[Name] extends (argument
   ? { argument: Argument; value: Awaited<Given>; chunk: Given extends AsyncGenerator<infer Chunk> ? Chunk : never }
   : never;
 
-type End = { readonly to: string; readonly call: string; readonly value?: unknown; readonly error?: ThrownAway };
+type End = { readonly to: string; readonly call: string; readonly value?: unknown; readonly error?: ToldError };
 
 type Envelope =
   | { readonly to: "owner"; readonly from: string; readonly call: string; readonly name: string; readonly argument: unknown }
@@ -19,7 +19,7 @@ type Envelope =
   | { readonly to: "all"; readonly owner: string; readonly event?: string; readonly value?: unknown };
 
 /** An error as it crosses to another thread. */
-interface ThrownAway {
+interface ToldError {
   readonly message: string;
   readonly code?: string;
 }
@@ -43,7 +43,7 @@ export class OwnerGone extends CallError {
 
 export const channelName = "jamba-chat";
 
-export function thrownAway(error: unknown): ThrownAway {
+export function toldError(error: unknown): ToldError {
   const { message, code, name } = (error ?? {}) as { message?: string; code?: unknown; name?: string };
   return { message: message ?? String(error), code: typeof code === "string" ? code : name };
 }
@@ -73,7 +73,7 @@ export function serve(service: Service, name = channelName): (event: string, val
         send({ to: from, call });
       }
     } catch (error) {
-      send({ to: from, call, error: thrownAway(error) });
+      send({ to: from, call, error: toldError(error) });
     } finally {
       running.delete(call);
     }

@@ -116,6 +116,7 @@ export class Branches {
     const { files, onError } = this.#options;
     // A copy, which the next turn does not move on.
     const copy = session.fork();
+    copy.catch(() => undefined); // told when its turn has come
     this.#saving = this.#saving
       .then(async () => {
         const fork = await copy;

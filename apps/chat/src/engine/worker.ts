@@ -1,6 +1,6 @@
 // One in each tab. The one that holds the lock owns the model and answers all tabs; the others wait for its end.
 
-import { serve, thrownAway } from "../channel/calls.ts";
+import { serve, toldError } from "../channel/calls.ts";
 import { becomeOwner } from "../channel/ownership.ts";
 import type { Events } from "../channel/service.ts";
 import { openFiles } from "../storage/files.ts";
@@ -27,5 +27,5 @@ async function start({ channel, alive, ...place }: Start): Promise<void> {
 }
 
 addEventListener("message", ({ data }: MessageEvent<Start>) => {
-  start(data).catch((error) => postMessage({ failed: thrownAway(error) }));
+  start(data).catch((error) => postMessage({ failed: toldError(error) }));
 });

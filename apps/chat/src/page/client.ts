@@ -1,6 +1,6 @@
 // This tab's end of the worker that owns the model: starts one, and another when it dies, and follows what the owner tells.
 
-import { Caller, channelName } from "../channel/calls.ts";
+import { Caller, channelName, OwnerGone } from "../channel/calls.ts";
 import { gone } from "../channel/ownership.ts";
 import type { ConversationSummary, Events, Live, ModelChoice, ModelStatus, StorageStatus } from "../channel/service.ts";
 import type { Owner } from "../engine/owner.ts";
@@ -56,9 +56,16 @@ export class Client {
       if (!one.progress && !one.error) downloads.delete(one.id);
       this.downloads.value = downloads;
     });
-    this.calls.on("conversations", () => void this.#list());
-    this.calls.on("owner", () => void this.#follow());
+    this.calls.on("conversations", () => this.#heed(this.#list()));
+    this.calls.on("owner", () => this.#heed(this.#follow()));
     this.#work();
+  }
+
+  /** Shows why what nobody waits for failed. An owner that is gone is followed by another, of which this hears as well. */
+  #heed(done: Promise<void>): void {
+    done.catch((error: Error) => {
+      if (!(error instanceof OwnerGone)) this.trouble.value = error.message;
+    });
   }
 
   /** Another model for all tabs. */
