@@ -197,6 +197,15 @@ export class ChatPage {
     })`);
   }
 
+  /** The worker that owns the model ends as a browser ends one, at once when this is said between it and a tab. @param condition on `data` */
+  async endWorkerAt(condition: string): Promise<void> {
+    const worker = this.page.puppeteer!.workers().find((one) => one.url().includes("worker-"))!;
+    await worker.evaluate(`(() => {
+      const heard = new BroadcastChannel("jamba-chat");
+      heard.onmessage = ({ data }) => ${condition} && close();
+    })()`);
+  }
+
   ready(ms?: number): Promise<unknown> {
     return this.until(`document.querySelector(".pill")?.dataset.phase === "ready"`, ms);
   }

@@ -37,15 +37,30 @@ test("a worker that is ended in the middle of an answer is followed by another",
   const chat = await chats.open("chromium", skip);
   try {
     await chat.ready();
+    await chat.endWorkerAt(`data.chunk?.type === "text-delta"`);
     await chat.send(ask);
-    await chat.until(`document.querySelector(".message.assistant .markdown")?.innerText.length > 20`);
-    const workers = chat.page.puppeteer!.workers();
-    await workers.find((one) => one.url().includes("worker-"))!.evaluate(`setTimeout(() => close())`);
     await chat.until(`document.querySelector(".notice.failed")?.innerText.includes("loaded again")`);
     await chat.picture("worker-gone");
     await chat.ready();
     await chat.press("Try again");
     expect(await chat.answer()).toMatch(/\w/);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+test("what is written while no worker lives is kept by the next one", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip);
+  try {
+    await chat.ready();
+    await chat.endWorkerAt(`data.name === "writeConversation"`);
+    await chat.send(ask);
+    expect(await chat.answer()).toMatch(/Mia/);
+    expect(await chat.page.evaluate("document.body.innerText")).not.toContain("not kept");
+    await chat.until(`document.querySelectorAll(".conversations .open").length === 1`);
+    await chat.reload();
+    await chat.until(`document.querySelectorAll(".conversations .open").length === 1`);
     expect(chat.problems).toEqual([]);
   } finally {
     await chat.close();

@@ -38,16 +38,39 @@ test("errors keep their message and code; streams come in order and can be left"
   while (count !== -1) await new Promise((resolve) => setTimeout(resolve, 1));
 });
 
-test("another owner ends the calls that the first one left open, and hears those that follow", async () => {
-  const first = serve(service, "owners");
+test("another owner is asked what the first one left open, once, and heard from then on", async () => {
+  const first = serve({ ...service, double: service.never }, "owners");
   const caller = new Caller<typeof service, Events>("owners");
   const news: string[] = [];
   caller.on("news", (value) => news.push(value));
-  await caller.call("double", 1);
-  first("news", "one");
-  const open = caller.call("never", undefined as never);
-  const left = expect(open).rejects.toMatchObject({ code: "OWNER_GONE" });
+  while (!news.length) {
+    first("news", "one");
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  const open = caller.call("double", 4);
+  const never = caller.call("never", undefined as never);
+  const left = expect(never).rejects.toMatchObject({ code: "OWNER_GONE" });
+  serve(service, "owners");
+  expect(await open).toBe(8);
   serve(service, "owners");
   await left;
-  expect([await caller.call("double", 4), news]).toEqual([8, ["one"]]);
+  expect(await caller.call("double", 4)).toBe(8);
+});
+
+test("a stream that has begun ends with its owner; one that has not begins at the next", async () => {
+  serve(service, "streams left");
+  const caller = new Caller<typeof service, Events>("streams left");
+  const begun = caller.stream("upTo", 1_000).getReader();
+  await begun.read();
+  const held = { ...service, upTo: service.never };
+  serve(held, "streams left");
+  await expect(
+    (async () => {
+      while (!(await begun.read()).done);
+    })(),
+  ).rejects.toMatchObject({ code: "OWNER_GONE" });
+  const waiting = caller.stream("upTo", 1).getReader();
+  await caller.call("double", 1);
+  serve(service, "streams left");
+  expect(await waiting.read()).toEqual({ value: 0, done: false });
 });

@@ -88,12 +88,17 @@ function isStream(given: unknown): given is AsyncIterable<unknown> {
 
 interface Waiting {
   readonly envelope: Extract<Envelope, { name: string }>;
+  /** Whether another owner may be asked the same: once, and only before it has begun to answer. */
+  mayRepeat: boolean;
   onChunk?(chunk: unknown): void;
   resolve(value: unknown): void;
   reject(error: Error): void;
 }
 
-/** A tab's side. Calls wait until there is an owner; those that an owner leaves open are rejected with `OwnerGone`. */
+/**
+ * A tab's side. Calls wait until there is an owner. What an owner leaves open is asked of the next one, so a call may be carried out twice;
+ * a stream of which something came, and a call that two owners left open, are rejected with `OwnerGone`.
+ */
 export class Caller<S extends Service, Events extends Record<string, unknown>> {
   readonly #channel: BroadcastChannel;
   readonly #id = crypto.randomUUID();
@@ -146,7 +151,7 @@ export class Caller<S extends Service, Events extends Record<string, unknown>> {
     const call = crypto.randomUUID();
     const envelope = { to: "owner", from: this.#id, call, name, argument } as const;
     const done = new Promise((resolve, reject) => {
-      this.#waiting.set(call, { envelope, onChunk, resolve, reject });
+      this.#waiting.set(call, { envelope, mayRepeat: true, onChunk, resolve, reject });
     });
     if (this.#owner) this.#channel.postMessage(envelope);
     return { done, cancel: () => this.#channel.postMessage({ to: "owner", from: this.#id, cancel: call } satisfies Envelope) };
@@ -160,8 +165,10 @@ export class Caller<S extends Service, Events extends Record<string, unknown>> {
     if (data.to !== this.#id || !("call" in data)) return;
     const waiting = this.#waiting.get(data.call);
     if (!waiting) return;
-    if ("chunk" in data) waiting.onChunk?.(data.chunk);
-    else this.#end(data, waiting);
+    if ("chunk" in data) {
+      waiting.mayRepeat = false;
+      waiting.onChunk?.(data.chunk);
+    } else this.#end(data, waiting);
   }
 
   #end({ call, value, error }: End, waiting: Waiting): void {
@@ -171,11 +178,15 @@ export class Caller<S extends Service, Events extends Record<string, unknown>> {
   }
 
   #follow(owner: string): void {
-    const waiting = [...this.#waiting.values()];
-    if (this.#owner) {
-      this.#waiting.clear();
-      for (const { reject } of waiting) reject(new OwnerGone());
-    } else for (const { envelope } of waiting) this.#channel.postMessage(envelope);
+    for (const [call, waiting] of [...this.#waiting]) {
+      const { envelope, mayRepeat, reject } = waiting;
+      if (mayRepeat) this.#channel.postMessage(envelope);
+      else {
+        this.#waiting.delete(call);
+        reject(new OwnerGone());
+      }
+      if (this.#owner) waiting.mayRepeat = false;
+    }
     this.#owner = owner;
     for (const listener of this.#listeners.get("owner") ?? []) listener(owner as never);
   }

@@ -27,6 +27,11 @@ export class Owner {
   #status: ModelStatus = { phase: "none", name: "" };
   #model: JambaModel | undefined;
   #branches: Branches | undefined;
+  #chosen!: () => void;
+  /** A tab chooses a model as soon as it finds an owner without one. What is asked before that waits for it. */
+  readonly #firstChoice = new Promise<void>((resolve) => {
+    this.#chosen = resolve;
+  });
   #loading: { readonly choice: string; readonly done: Promise<void>; readonly controller: AbortController } | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
 
@@ -93,7 +98,13 @@ export class Owner {
     const controller = new AbortController();
     const done = Promise.resolve(before).then(() => this.#replace(choice, controller.signal));
     this.#loading = { choice: key, done, controller };
+    this.#chosen();
     return done;
+  }
+
+  async #loaded(): Promise<void> {
+    await this.#firstChoice;
+    await this.#loading?.done;
   }
 
   async #replace(choice: ModelChoice, signal: AbortSignal): Promise<void> {
@@ -147,7 +158,7 @@ export class Owner {
 
   async *#answer(request: AnswerRequest, signal: AbortSignal): AsyncGenerator<UiChunk> {
     const { chatId } = request;
-    await this.#loading?.done;
+    await this.#loaded();
     const branches = this.#branches;
     if (!branches) throw new Error(this.#status.error ?? "No model is loaded: choose one.");
     // Names that sort by their time: what is kept longest goes first.
@@ -164,7 +175,7 @@ export class Owner {
 
   /** JSON with texts for these fields, as the text says them. */
   async *#fill({ text, fields }: { text: string; fields: readonly string[] }, signal: AbortSignal): AsyncGenerator<string> {
-    await this.#loading?.done;
+    await this.#loaded();
     if (!this.#model) throw new Error(this.#status.error ?? "No model is loaded: choose one.");
     const properties = Object.fromEntries(fields.map((field) => [field, { type: "string", maxLength: 40 }]));
     const schema = { type: "object", properties, required: fields, additionalProperties: false };
