@@ -194,7 +194,7 @@ export class PrefixTree<State, End = unknown> {
 
   /** Drops every state that is not pinned. */
   clear(): void {
-    this.trim(-1);
+    for (const { kept } of this.#owners.values()) for (const one of [...kept]) if (one.pins === 0) this.#drop(one);
   }
 
   #holdings(name: string | undefined): Holdings<State, End> {
