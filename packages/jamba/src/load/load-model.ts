@@ -9,6 +9,7 @@ import { Constraints } from "../format/constraint.ts";
 import { JambaModel, type ModelParts } from "../jamba-model.ts";
 import { cacheByName, type StateCache } from "../state/cache-by-name.ts";
 import { DiskCache } from "../state/disk-cache.ts";
+import { FolderIndex } from "../state/folder-index.ts";
 import { defaultKvDtype, expectKvDtype } from "./device-dtypes.ts";
 import { checkLoadOptions, collectWarnings, type LoadOptions, reportTo } from "./load-options.ts";
 import { ModelNames } from "./model-names.ts";
@@ -54,8 +55,10 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     closers.push(() => identity.dispose());
     // It would lie beside the weights.
     checkpoint.tokenizer = undefined;
+    const folder = folderOfStates(options.cache?.dir, identity);
+    folder.catch(() => undefined); // told once the weights are there
     const first = prepared ? await forPrepared(await opening, options, onDevice) : await opening;
-    const subject = { checkpoint, config, contextLength, stopIds, prepared, identity, warn };
+    const subject = { checkpoint, config, contextLength, stopIds, prepared, identity, folder, warn };
     const { defaults } = generation;
     const release = async () => {
       await closeAll(onDevice);
@@ -80,6 +83,7 @@ interface Subject {
   readonly stopIds: ReadonlySet<number>;
   readonly prepared: Prepared | undefined;
   readonly identity: ModelNames;
+  readonly folder: Promise<FolderIndex | undefined>;
   readonly warn: Warn;
 }
 
@@ -107,7 +111,7 @@ async function loadOnDevice(subject: Subject, first: Opened, options: LoadOption
 }
 
 async function loadOn(
-  { checkpoint, config, contextLength, stopIds, prepared, identity, warn }: Subject,
+  { checkpoint, config, contextLength, stopIds, prepared, identity, folder, warn }: Subject,
   { backend, device }: Opened,
   options: LoadOptions,
   closers: (() => unknown)[],
@@ -138,7 +142,7 @@ async function loadOn(
   closers.push(() => runner.dispose());
   // Reuse is exact: other weights or another device would go on from other numbers.
   const numbers = [...dtypes, device.numerics].join();
-  const engine = await openEngine(runner, stopIds, identity, numbers, options);
+  const engine = await openEngine(runner, stopIds, identity, await folder, numbers, options);
   closers.push(() => engine.close());
   return { runner, engine, device, dtypes };
 }
@@ -151,17 +155,19 @@ async function openEngine(
   runner: Runner,
   stopIds: ReadonlySet<number>,
   identity: ModelNames,
+  folder: FolderIndex | undefined,
   numbers: string,
   { cache = {}, limits = {} }: Pick<LoadOptions, "cache" | "limits">,
 ): Promise<Engine> {
   const { totalBytes = unknownBytes, freeBytes = unknownBytes } = await runner.backend.room();
-  const { bytes: cacheBytes = totalBytes / 8, dir, dirBytes: bytes = 16 * 2 ** 30, onError } = cache;
+  const { bytes: cacheBytes = totalBytes / 8, dirBytes: bytes = 16 * 2 ** 30, onError } = cache;
   const { sequences = 32, tokens = Number.POSITIVE_INFINITY, bytes: runningBytes = freeBytes / 2 } = limits;
   const { stateSpec: spec, config } = runner;
   const shape = { spec, vocabSize: config.vocabSize };
   const numerics = `${numbers},${spec.kvDtype}`;
-  const open = (weights: string) => DiskCache.open(dir!, { bytes, model: `${weights},${numerics}`, ...shape, onDamage: onError });
-  const disk = dir === undefined ? undefined : await namedCache(identity, open, onError);
+  const open = (index: FolderIndex) => (weights: string) =>
+    new DiskCache(index, { bytes, model: `${weights},${numerics}`, ...shape, onDamage: onError });
+  const disk = folder && namedCache(identity, open(folder), onError);
   return new Engine(runner, {
     numerics,
     stopIds,
@@ -172,15 +178,19 @@ async function openEngine(
   });
 }
 
-async function namedCache(
+/** Opens the folder and looks for the model's name, both beside the load of the weights. @throws LoadError for a folder that can't be used */
+async function folderOfStates(dir: string | undefined, identity: ModelNames): Promise<FolderIndex | undefined> {
+  if (dir === undefined) return undefined;
+  const [folder] = await Promise.all([FolderIndex.open(dir), identity.look()]);
+  return folder;
+}
+
+function namedCache(
   identity: ModelNames,
-  open: (weights: string) => Promise<DiskCache>,
+  open: (weights: string) => DiskCache,
   onError: ((error: unknown) => void) | undefined,
-): Promise<StateCache> {
-  await identity.look();
-  // Also where there is no name yet: a folder that can't be used is said so now.
-  const cache = await open(identity.now?.weights ?? "");
-  if (identity.now) return cache;
+): StateCache {
+  if (identity.now) return open(identity.now.weights);
   if (!identity.isSoonMade) identity.begin();
   return cacheByName(identity, open, identity.isSoonMade, onError);
 }

@@ -13,7 +13,7 @@ export type StateCache = Pick<DiskCache, "find" | "put">;
  */
 export function cacheByName(
   identity: IdentitySource & { readonly now?: Identity },
-  open: (weights: string) => Promise<DiskCache>,
+  open: (weights: string) => DiskCache,
   waits: boolean,
   onError?: (error: unknown) => void,
 ): StateCache {

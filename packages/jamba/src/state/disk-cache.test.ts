@@ -12,7 +12,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { bitsOf, collect, randomState } from "../../test/states.ts";
 import { DiskCache, type DiskCacheOptions } from "./disk-cache.ts";
-import { checksOf, nameOf } from "./folder-index.ts";
+import { checksOf, FolderIndex, nameOf } from "./folder-index.ts";
 import { encodeState } from "./state-codec.ts";
 
 const random = seeded(20261128);
@@ -35,8 +35,8 @@ beforeEach(() => {
   damage = [];
 });
 
-const open = (more: Partial<DiskCacheOptions> = {}) =>
-  DiskCache.open(folder, { ...options, onDamage: (reason) => damage.push(reason), ...more });
+const open = async (more: Partial<DiskCacheOptions> = {}) =>
+  new DiskCache(await FolderIndex.open(folder), { ...options, onDamage: (reason) => damage.push(reason), ...more });
 const stateOf = (ids: readonly number[]) => randomState(random, layers, ids.length);
 const put = async (cache: DiskCache, ids: number[]) => {
   const state = stateOf(ids);

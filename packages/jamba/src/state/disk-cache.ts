@@ -2,9 +2,8 @@
 // folder, so any number of processes may share one; whatever is wrong with a file is a miss.
 
 import { JambaError, LoadError, type StatePart, type StateSpec } from "@jamba/core";
-import { makeFolder, removePartials } from "@jamba/loader";
-import { checksOf, FolderIndex, isStateName, nameOf } from "./folder-index.ts";
-import { type Node, nodeModules } from "./node-modules.ts";
+import { checksOf, type FolderIndex, nameOf } from "./folder-index.ts";
+import type { Node } from "./node-modules.ts";
 import { encodeState, type StateFile } from "./state-codec.ts";
 import { readStateFile, writeEncoded } from "./state-file.ts";
 import { idOf, type Path } from "./tenant.ts";
@@ -45,31 +44,14 @@ export class DiskCache {
   readonly #index: FolderIndex;
   #puts: Promise<unknown> = Promise.resolve();
 
-  private constructor(node: Node, folder: string, model: string, options: DiskCacheOptions) {
-    this.#node = node;
-    this.#folder = folder;
-    this.#model = model;
+  /** States that an earlier version left in the folder are removed. */
+  constructor(index: FolderIndex, options: DiskCacheOptions) {
+    this.#index = index;
+    this.#node = index.node;
+    this.#folder = index.folder;
+    this.#model = this.#node.createHash("sha256").update(options.model).digest("hex").slice(0, 16);
     this.#options = options;
-    this.#index = new FolderIndex(node, folder);
-  }
-
-  /**
-   * Makes the folder if it is not there, for its owner alone: it holds what people wrote. States that an earlier version left there are
-   * removed.
-   * @throws LoadError when it can't be made or read
-   */
-  static async open(folder: string, options: DiskCacheOptions): Promise<DiskCache> {
-    const node = await nodeModules();
-    const model = node.createHash("sha256").update(options.model).digest("hex").slice(0, 16);
-    const cache = new DiskCache(node, folder, model, options);
-    try {
-      if (!(await node.stat(folder).catch(ifAbsent))) await makeFolder(folder, 0o700).catch(ifThere);
-      await removePartials(folder, isStateName);
-      cache.#removeOld(await cache.#index.refresh());
-    } catch (cause) {
-      throw new LoadError(`${folder}: expected a folder for states: ${(cause as Error).message}`, { cause });
-    }
-    return cache;
+    this.#removeOld();
   }
 
   /** The longest stored beginning of `path` that is longer than `atLeast`; it is read, and checked, by `load`. */
@@ -193,7 +175,8 @@ export class DiskCache {
   /** Whether the folder can be read. */
   async #refresh(): Promise<boolean> {
     try {
-      this.#removeOld(await this.#index.refresh());
+      await this.#index.refresh();
+      this.#removeOld();
       return true;
     } catch (cause) {
       this.#options.onDamage?.(new LoadError(`${this.#folder}: expected a folder of states: ${(cause as Error).message}`, { cause }));
@@ -202,7 +185,8 @@ export class DiskCache {
   }
 
   /** In line with what is put, while nobody waits for it. */
-  #removeOld(names: readonly string[]): void {
+  #removeOld(): void {
+    const names = this.#index.takeOld();
     if (names.length === 0) return;
     this.#puts = this.#puts.then(async () => {
       for (const name of names) await this.#remove(name);
@@ -257,12 +241,4 @@ function hashOf(node: Node, path: Path): string {
   }
   flush();
   return hash.digest("hex");
-}
-
-function ifAbsent(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== "ENOENT") throw error;
-}
-
-function ifThere(error: NodeJS.ErrnoException): void {
-  if (error.code !== "EEXIST") throw error;
 }

@@ -8,7 +8,7 @@ import type { StateSpec } from "@jamba/core";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { collect, randomState } from "../../test/states.ts";
 import { DiskCache } from "./disk-cache.ts";
-import { nameOf } from "./folder-index.ts";
+import { FolderIndex, nameOf } from "./folder-index.ts";
 
 const counts = vi.hoisted(() => new Map<string, number>());
 vi.mock("node:fs/promises", async (original) => {
@@ -57,7 +57,7 @@ async function callsAmong(files: number): Promise<{ open: number; find: number; 
   };
   let cache!: DiskCache;
   const opened = await during(async () => {
-    cache = await DiskCache.open(folder, { ...options, bytes: files * bytesOfOne });
+    cache = new DiskCache(await FolderIndex.open(folder), { ...options, bytes: files * bytesOfOne });
   });
   const readdirs = counts.get("readdir") ?? 0;
   const times = 100;
@@ -88,8 +88,8 @@ test("a find and a put take as many calls of the system among 6,000 files as amo
 test("what another process puts there is found, and what it removes is a miss", async () => {
   const folder = await mkdtemp(join(root, "shared-"));
   const [first, second] = [
-    await DiskCache.open(folder, { ...options, bytes: 2 ** 20 }),
-    await DiskCache.open(folder, { ...options, bytes: 2 ** 20 }),
+    new DiskCache(await FolderIndex.open(folder), { ...options, bytes: 2 ** 20 }),
+    new DiskCache(await FolderIndex.open(folder), { ...options, bytes: 2 ** 20 }),
   ];
   await first.put([1, 2], randomState(random, layers, 2));
   expect(await (await second.find([1, 2, 3], 0))?.load(collect)).toBeDefined();
@@ -101,7 +101,7 @@ test("states that an earlier version left are removed, and others' files are not
   const folder = await mkdtemp(join(root, "old-"));
   const old = `${"a".repeat(16)}-12-${"b".repeat(64)}.state`;
   for (const name of [old, "notes.txt", `${old}.partial-elsewhere-1-01234567`]) await writeFile(join(folder, name), "x");
-  const cache = await DiskCache.open(folder, { ...options, bytes: 2 ** 20 });
+  const cache = new DiskCache(await FolderIndex.open(folder), { ...options, bytes: 2 ** 20 });
   await cache.put([1], randomState(random, layers, 1)); // comes after what is removed
   const { readdir } = await import("node:fs/promises");
   const names = await readdir(folder);

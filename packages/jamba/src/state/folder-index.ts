@@ -1,8 +1,9 @@
 // Which states a folder has, by the names of its files alone, so that nothing of the system has to be asked for each of them. Other
 // processes may write there too: the folder is read anew when it has changed, but for at most a hundredth of the time.
 
-import { nextTurn } from "@jamba/core";
-import type { Node } from "./node-modules.ts";
+import { LoadError, nextTurn } from "@jamba/core";
+import { makeFolder, removePartials } from "@jamba/loader";
+import { type Node, nodeModules } from "./node-modules.ts";
 import type { Path } from "./tenant.ts";
 
 /** A state in the folder, as its name says it. */
@@ -65,8 +66,8 @@ export function* checksOf(path: Path): Generator<number, void> {
 }
 
 export class FolderIndex {
-  readonly #node: Node;
-  readonly #folder: string;
+  readonly node: Node;
+  readonly folder: string;
   readonly #names = new Map<string, Found>();
   /** By model, length and check. */
   readonly #places = new Map<string, Map<number, Map<number, Set<Found>>>>();
@@ -74,11 +75,29 @@ export class FolderIndex {
   #bytes = 0;
   #mtimeMs = Number.NaN;
   #readAt = 0;
-  #reading: Promise<readonly string[]> | undefined;
+  #reading: Promise<void> | undefined;
+  #old: string[] = [];
 
-  constructor(node: Node, folder: string) {
-    this.#node = node;
-    this.#folder = folder;
+  private constructor(node: Node, folder: string) {
+    this.node = node;
+    this.folder = folder;
+  }
+
+  /**
+   * Makes the folder if it is not there, for its owner alone: it holds what people wrote.
+   * @throws LoadError when it can't be made or read
+   */
+  static async open(folder: string): Promise<FolderIndex> {
+    const node = await nodeModules();
+    const index = new FolderIndex(node, folder);
+    try {
+      if (!(await node.stat(folder).catch(ifAbsent))) await makeFolder(folder, 0o700).catch(ifThere);
+      await removePartials(folder, isStateName);
+      await index.refresh();
+    } catch (cause) {
+      throw new LoadError(`${folder}: expected a folder for states: ${(cause as Error).message}`, { cause });
+    }
+    return index;
   }
 
   /** Of all files. */
@@ -88,38 +107,40 @@ export class FolderIndex {
 
   /**
    * Takes note of what others did, if that is due.
-   * @returns names of states that nothing can go on from any more
    * @throws the system's error where the folder can't be read
    */
-  refresh(): Promise<readonly string[]> {
+  refresh(): Promise<void> {
     this.#reading ??= this.#refresh().finally(() => {
       this.#reading = undefined;
     });
     return this.#reading;
   }
 
-  async #refresh(): Promise<readonly string[]> {
+  /** Names of states that nothing can go on from any more, each told once. */
+  takeOld(): readonly string[] {
+    return this.#old.splice(0);
+  }
+
+  async #refresh(): Promise<void> {
     const isFew = this.#names.size <= fewFiles;
-    if (!isFew && performance.now() - this.#readAt < 100 * readMs * this.#names.size) return [];
-    const { mtimeMs } = await this.#node.stat(this.#folder);
-    if (mtimeMs === this.#mtimeMs) return [];
+    if (!isFew && performance.now() - this.#readAt < 100 * readMs * this.#names.size) return;
+    const { mtimeMs } = await this.node.stat(this.folder);
+    if (mtimeMs === this.#mtimeMs) return;
     const start = performance.now();
     const isSettled = Date.now() - mtimeMs > clockMs;
-    const names = await this.#node.readdir(this.#folder);
+    const names = await this.node.readdir(this.folder);
     const gone = new Set(this.#names.keys());
-    const old: string[] = [];
     for (const [i, name] of names.entries()) {
       if (i % namesPerTurn === namesPerTurn - 1) await nextTurn();
       if (gone.delete(name)) continue;
       const [, model, owner, bytes, length, check, hash] = namePattern.exec(name) ?? [];
       if (model !== undefined)
         this.add({ model, length: Number(length), check: Number.parseInt(check, 16), hash, owner, bytes: Number(bytes) }, start);
-      else if (oldPattern.test(name)) old.push(name);
+      else if (oldPattern.test(name)) this.#old.push(name);
     }
     for (const name of gone) if (this.#names.get(name)!.since < start) this.delete(name);
     this.#readAt = performance.now();
     this.#mtimeMs = isSettled ? mtimeMs : Number.NaN;
-    return old;
   }
 
   add(state: StateName, since = performance.now()): void {
@@ -191,4 +212,12 @@ function placeIn<K, V>(places: Map<K, V>, key: K, make: () => V): V {
     places.set(key, found);
   }
   return found;
+}
+
+function ifAbsent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT") throw error;
+}
+
+function ifThere(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EEXIST") throw error;
 }
