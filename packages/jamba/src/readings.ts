@@ -1,6 +1,6 @@
 // What the model finds in texts that it only reads: how probable they are, and a vector for each.
 
-import { HostTensor, JambaError } from "@jamba/core";
+import { HostTensor, inSlices, JambaError } from "@jamba/core";
 import type { GenerateContext } from "./answer/generate.ts";
 import type { GenerateOptions } from "./answer/options.ts";
 import { promptIds } from "./answer/prompt.ts";
@@ -132,14 +132,34 @@ export async function scoreAll(
     };
     await forAll([...different], readRest).finally(() => end(sequence, prompt));
   }
-  return continuations.map((ids, i) => {
-    const rows = found.get(keys[i]) ?? [];
-    const tokens = ids.map((_, at) => ({
-      ...withText(tokenizer, rows[at]),
-      ...(topLogprobs !== undefined && { top: rows[at].top.map((one) => withText(tokenizer, one)) }),
-    }));
-    return { logprob: tokens.reduce((sum, { logprob }) => sum + logprob, 0), tokens };
-  });
+  return inSlices(
+    scoresOf(
+      tokenizer,
+      continuations.map((ids, i) => [ids, found.get(keys[i]) ?? []] as const),
+      topLogprobs !== undefined,
+    ),
+  );
+}
+
+/** Yields after each token: with alternatives, thousands of them take a while. */
+function* scoresOf(
+  tokenizer: ReadContext["tokenizer"],
+  read: readonly (readonly [ids: readonly number[], rows: readonly Row[]])[],
+  hasTop: boolean,
+): Generator<undefined, Score[]> {
+  const scores: Score[] = [];
+  for (const [ids, rows] of read) {
+    const tokens: ScoredToken[] = [];
+    let sum = 0;
+    for (const { top, ...row } of rows.slice(0, ids.length)) {
+      const alternatives = hasTop && { top: top.map((one) => withText(tokenizer, one)) };
+      tokens.push({ ...withText(tokenizer, row), ...alternatives });
+      sum += row.logprob;
+      yield;
+    }
+    scores.push({ logprob: sum, tokens });
+  }
+  return scores;
 }
 
 /** A token in a row of logits. */

@@ -3,19 +3,22 @@
 
 import { z } from "zod";
 
+type Payload = z.core.ParsePayload;
+
 const Kinds = z.core.$constructor<z.ZodUnion, z.core.$ZodUnionDef>("Kinds", (inst, def) => {
   z.ZodUnion.init(inst, def);
   const { parse } = inst._zod;
   inst._zod.parse = (payload, ctx) => {
     const type = (payload.value as { type?: z.core.util.Primitive } | null | undefined)?.type;
-    for (const { _zod: option } of def.options) {
-      const types = option.propValues?.type;
-      if (types && !types.has(type)) continue;
-      const result = option.run({ value: payload.value, issues: [] }, ctx) as z.core.ParsePayload;
-      if (result.issues.length === 0) return result;
-    }
-    // None of them: in its own words.
-    return parse(payload, ctx);
+    const fitting = def.options.filter(({ _zod: { propValues } }) => propValues?.type?.has(type) ?? true);
+    const tryFrom = (i: number): Payload | Promise<Payload> => {
+      // None of them: in its own words.
+      if (i === fitting.length) return parse(payload, ctx);
+      const result = fitting[i]._zod.run({ value: payload.value, issues: [] }, ctx);
+      const orNext = (found: Payload) => (found.issues.length === 0 ? found : tryFrom(i + 1));
+      return result instanceof Promise ? result.then(orNext) : orNext(result);
+    };
+    return tryFrom(0);
   };
 });
 

@@ -1,9 +1,15 @@
 // Lists and records of requests: what is wrong with the first wrong item is told, and those behind it are not looked at. zod tells of each, which
-// takes seconds where there are many.
+// takes seconds where there are many. Where it may wait (`safeParseAsync`), a long list lets others have their turns.
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { z } from "zod";
 
 type Payload = z.core.ParsePayload;
+
+/** Milliseconds at a time. */
+const sliceMs = 8;
+/** All lists that wait stand in one line, so that many of them hold the thread no longer than one. */
+let line: Promise<void> = Promise.resolve();
 
 interface ListDef<T extends z.ZodType> extends z.core.$ZodArrayDef<T> {
   /** Whether zod need not look at an item. */
@@ -20,16 +26,29 @@ const List = z.core.$constructor<z.ZodArray<z.ZodType>, ListDef<z.ZodType>>("Lis
     // Of what is too long no item is looked at.
     if (!Array.isArray(items) || items.length > longest) return parse(payload, ctx);
     const values: unknown[] = items.slice();
-    for (let i = 0; i < items.length; i++) {
-      if (isFine(items[i])) continue;
-      const { value, issues } = element._zod.run({ value: items[i], issues: [] }, ctx) as Payload;
-      if (issues.length > 0) {
-        payload.issues.push(...z.core.util.prefixIssues(i, issues));
-        break;
-      }
-      values[i] = value;
-    }
     payload.value = values;
+    /** Whether it is right. */
+    const settle = (i: number, { value, issues }: Payload) => {
+      values[i] = value;
+      payload.issues.push(...z.core.util.prefixIssues(i, issues));
+      return issues.length === 0;
+    };
+    const run = (i: number) => element._zod.run({ value: items[i], issues: [] }, ctx);
+    const inSlices = async () => {
+      let start = performance.now();
+      for (let i = 0; i < items.length; i++) {
+        if (isFine(items[i])) continue;
+        const result = run(i);
+        if (!settle(i, result instanceof Promise ? await result : result)) break;
+        if (performance.now() - start < sliceMs) continue;
+        line = line.then(() => nextTurn());
+        await line;
+        start = performance.now();
+      }
+      return payload;
+    };
+    if (ctx.async) return inSlices();
+    for (let i = 0; i < items.length; i++) if (!isFine(items[i]) && !settle(i, run(i) as Payload)) break;
     return payload;
   };
 });
@@ -43,7 +62,7 @@ const Entries = z.core.$constructor<z.ZodRecord<z.ZodString, z.ZodType>>("Entrie
   z.ZodRecord.init(inst, def);
   const { parse } = inst._zod;
   const isWrong = ({ _zod }: z.core.$ZodType, value: unknown, ctx: z.core.ParseContextInternal) =>
-    (_zod.run({ value, issues: [] }, ctx) as Payload).issues.length > 0;
+    (_zod.run({ value, issues: [] }, { ...ctx, async: false }) as Payload).issues.length > 0;
   inst._zod.parse = (payload, ctx) => {
     const found = payload.value as unknown;
     const entries = z.core.util.isPlainObject(found) ? Object.entries(found) : [];

@@ -31,12 +31,14 @@ const value = fc.oneof(item, entries, fc.array(fc.nat(), { maxLength: 4 }), fc.a
 
 test.for(pairs)("%s: values, first errors and documents as zod's", ([, ours, theirs]) => {
   expect(z.toJSONSchema(ours, { io: "input" })).toEqual(z.toJSONSchema(theirs, { io: "input" }));
-  const property = fc.property(value, (given) => {
+  const property = fc.asyncProperty(value, async (given) => {
     const [mine, its] = [ours, theirs].map((schema) => schema.safeParse(given));
+    const awaited = await ours.safeParseAsync(given);
+    expect([awaited.data, awaited.error?.issues]).toEqual([mine.data, mine.error?.issues]);
     expect(mine.data).toEqual(its.data);
     if (its.error?.issues[0].code !== "invalid_union") expect(mine.error?.issues[0]).toEqual(its.error?.issues[0]);
   });
-  fc.assert(property, { numRuns: 500, seed: 8 });
+  return fc.assert(property, { numRuns: 500, seed: 8 });
 });
 
 test("one error is told of many", () => {
@@ -44,4 +46,16 @@ test("one error is told of many", () => {
   expect(tokenIds.safeParse(many).error?.issues).toHaveLength(1);
   expect(list(z.string()).safeParse(many).error?.issues).toHaveLength(1);
   expect(record(z.string(), z.string()).safeParse({ ...many }).error?.issues).toHaveLength(1);
+});
+
+test("where it may wait, a long list lets others have their turns", async () => {
+  const slow = z.string().check(() => {
+    for (const start = performance.now(); performance.now() - start < 1; );
+  });
+  let turns = 0;
+  const count = setInterval(() => turns++, 1);
+  const nested = z.object({ lists: list(kinds([z.object({ type: z.literal("a"), texts: list(slow) })])) });
+  await nested.parseAsync({ lists: Array(10).fill({ type: "a", texts: Array(20).fill("x") }) });
+  clearInterval(count);
+  expect(turns).toBeGreaterThan(5);
 });
