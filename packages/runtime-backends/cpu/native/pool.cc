@@ -19,6 +19,9 @@ constexpr int idleSpins = 1'000'000;
 constexpr int idleSpins = spins;
 #endif
 
+/** Where more of them had to wait for a late thread, their room is given back. */
+constexpr size_t fewJobs = 8;
+
 /** Until all tasks of a phase are done. */
 void awaitDone(const Phase& phase) {
   for (int i = 0; i < spins; i++) {
@@ -44,6 +47,7 @@ void Pool::stop() {
 }
 
 void Pool::start(std::shared_ptr<Job> job) {
+  if (jobs_.capacity() == 0) jobs_.reserve(fewJobs);
   jobs_.push_back(std::move(job));
   outlives(jobs_.data());
   phase_ = 0;
@@ -57,7 +61,9 @@ bool Pool::advance(AfterPhase after, bool (*isLate)()) { return takePart(*jobs_.
 void Pool::finish() {
   current_ = nullptr;
   // Who enters from here on finds none. A thread that is late finds every task taken, and its job here as long as it looks.
-  if (inside_ == 0) jobs_.clear();
+  if (inside_ != 0) return;
+  jobs_.clear();
+  if (jobs_.capacity() > fewJobs) jobs_.shrink_to_fit();
 }
 
 void Pool::work(int thread) {

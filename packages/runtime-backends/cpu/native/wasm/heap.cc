@@ -22,6 +22,8 @@ struct alignas(64) Block {
   uint32_t bytes;
   /** Of the block before; 0 for the first. */
   uint32_t before;
+  /** What was asked for of it, with this: it may have a few units more. */
+  uint32_t asked;
   /** Which call took it, from `firstCall` on; 0 where it is free, 1 where it stays whatever becomes of its call. */
   uint32_t call;
   Block *next, *previous;
@@ -109,8 +111,8 @@ void* allocate(size_t size) {
     setBytes(other, rest);
     put(other);
   }
-  block->call = call;
-  taken += block->bytes;
+  block->call = call, block->asked = bytes;
+  taken += bytes;
   const uint64_t end = placeOf(block) + block->bytes;
   if (end > used) used = end;
   return block + 1;
@@ -119,7 +121,7 @@ void* allocate(size_t size) {
 void release(void* data) {
   if (!data) return;
   Block* block = (Block*)data - 1;
-  taken -= block->bytes;
+  taken -= block->asked;
   Block* next = after(block);
   if (next && next->call == 0) {
     takeOut(next);
