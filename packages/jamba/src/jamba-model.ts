@@ -89,6 +89,11 @@ export class JambaModel implements AsyncDisposable {
     return this.#parts.device;
   }
 
+  /** Resolves, with code DEVICE_LOST, when the device is gone: every call rejects with the same, and only another load goes on. */
+  get lost(): Promise<JambaError> {
+    return this.#parts.runner.backend.lost;
+  }
+
   /** Of the weights as they are held, the one of most numbers first. Norms and some others are always f32. */
   get dtypes(): readonly WeightDtype[] {
     return this.#parts.dtypes;
