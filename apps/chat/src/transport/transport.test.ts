@@ -1,10 +1,12 @@
 // The SDK's own chat over the transport, with the small model behind it.
 
 import { AbstractChat, type ChatState, type ChatStatus, readUIMessageStream } from "ai";
-import { type JambaModel, loadModel, type Part, type Result } from "jamba";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { type JambaModel, loadModel, type Part, type Result, type TextStream } from "jamba";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { type ChatMessage, JambaTransport, toJambaMessages, type UiChunk, uiChunks } from "./index.ts";
 
+// A model is loaded, on whatever else the machine does.
+vi.setConfig({ hookTimeout: 120_000 });
 let model: JambaModel;
 beforeAll(async () => {
   model = await loadModel("tiny");
@@ -63,14 +65,23 @@ test("stop ends an answer with what there is; regenerate gives another one", asy
 });
 
 test("a chat that comes back gets an answer from its beginning, and nothing once it has ended", async () => {
-  const transport = new JambaTransport(model, { maxTokens: 40, ignoreEos: true });
+  // What answers waits until the other chat is there.
+  let goOn: () => void;
+  const isThere = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  const stream = () => answerOf([{ text: "Once upon " }, { text: "a time." }], {}, isThere) as unknown as TextStream;
+  const transport = new JambaTransport({ stream });
   const chat = new Chat(transport);
   const sent = chat.sendMessage({ text: ask });
-  await until(() => (textOf(chat.lastMessage)?.length ?? 0) > 10 && chat.lastMessage?.role === "assistant");
+  await until(() => textOf(chat.lastMessage) === "Once upon ");
   const other = new Chat(transport);
   other.messages = chat.messages.slice(0, 1);
-  await other.resumeStream();
-  await sent;
+  const resumed = other.resumeStream();
+  await until(() => textOf(other.lastMessage) === "Once upon ");
+  goOn!();
+  await Promise.all([sent, resumed]);
+  expect(textOf(chat.lastMessage)).toBe("Once upon a time.");
   expect(other.lastMessage).toEqual(chat.lastMessage);
   expect(await transport.reconnectToStream({ chatId: "one" })).toBeNull();
   expect(await transport.reconnectToStream({ chatId: "unknown" })).toBeNull();
@@ -141,12 +152,15 @@ const result = {
   timings: { promptMs: 1, firstTokenMs: 1, totalMs: 1, tokensPerSecond: 1, fullRowDraws: 0, forcedTokens: 0, formatMs: 0 },
 } as unknown as Result;
 
-function answerOf(pieces: Part["pieces"], end: Partial<Result> | Error = {}) {
+/** @param gate what comes before all pieces but the first */
+function answerOf(pieces: Part["pieces"], end: Partial<Result> | Error = {}, gate: Promise<void> = Promise.resolve()) {
   const whole = end instanceof Error ? Promise.reject(end) : Promise.resolve({ ...result, ...end });
   whole.catch(() => undefined);
   const parts = pieces.map((piece): Part => ({ text: "", pieces: [piece], ids: [] }));
   async function* all() {
-    yield* parts;
+    yield* parts.slice(0, 1);
+    await gate;
+    yield* parts.slice(1);
     await whole;
   }
   return Object.assign(all(), { result: whole });
