@@ -23,7 +23,13 @@ export const ask = "Write a story about Mia, a fox and a silver boat.";
 /** Of the small model, as an expression of `File`s: see `choose` and `drop`. */
 export const smallModelFiles = `Promise.all(["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"].map(async (name) => new File([await (await fetch("model/" + name)).blob()], name)))`;
 
+/** When an answer has come to more than so many characters: for `holdWorkerAt`. */
+export const saidMoreThan = (chars: number) => `(self.saidChars = (self.saidChars ?? 0) + (data.chunk?.delta?.length ?? 0)) > ${chars}`;
+
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** What does not come within this does not come: two minutes on a machine that does much else. */
+const mostMs = 120_000;
 
 /** A screenshot of each page that is looked at goes here, if it is set. */
 const pictures = process.env.JAMBA_CHAT_PICTURES;
@@ -113,7 +119,7 @@ export class ChatPage {
     return chat;
   }
 
-  async until<T = true>(expression: string, ms = 30_000): Promise<T> {
+  async until<T = true>(expression: string, ms = mostMs): Promise<T> {
     try {
       return await this.page.evaluate<T>(until(expression, ms));
     } catch (cause) {
@@ -150,8 +156,8 @@ export class ChatPage {
       field.dispatchEvent(new Event("input", { bubbles: true }));
       return true;
     })()`);
-    // What is drawn anew for it is drawn before anything follows.
-    await this.page.evaluate("new Promise((resolve) => setTimeout(() => resolve(true), 20))");
+    // What is drawn anew for it is drawn before the next task.
+    await this.page.evaluate("new Promise((resolve) => setTimeout(() => resolve(true)))");
   }
 
   /** By the name that a screen reader says, the last one of several. */
@@ -174,50 +180,88 @@ export class ChatPage {
       return false;
     })().catch(() => false)`;
     for (
-      const end = Date.now() + 30_000;
+      const end = Date.now() + mostMs;
       !(await this.page.evaluate<boolean>(files));
       await new Promise((resolve) => setTimeout(resolve, 50))
     )
-      if (Date.now() > end) throw new Error(`expected ${answers} answers to be kept within 30 s, found fewer`);
+      if (Date.now() > end) throw new Error(`expected ${answers} answers to be kept, found fewer`);
   }
 
-  /** Presses Stop as soon as an answer has begun: from within the page, which is faster than the model. @param before the id of the answer that it stands beside */
-  async stopEarly(before = ""): Promise<void> {
+  /**
+   * Presses Stop as soon as an answer has begun, from within the page, in every engine: the model may be faster all the same.
+   * @param known ids of the answers before. @returns whether it was stopped
+   */
+  async stopEarly(known: readonly string[]): Promise<boolean> {
     await this.page.evaluate(`new Promise((resolve) => {
       const look = () => {
-        const stop = document.querySelector('button[aria-label="Stop"]');
-        // One that grows has nothing below it yet.
         const last = [...document.querySelectorAll(".message.assistant")].at(-1);
-        const isGrowing = last && last.dataset.id !== ${text(before)} && !last.querySelector(".message-tools") && last.textContent.length > 10;
-        if (!stop || !isGrowing) return setTimeout(look, 2);
-        stop.click();
-        resolve(true);
+        if (!last || ${text(known)}.includes(last.dataset.id)) return;
+        const stop = document.querySelector('button[aria-label="Stop"]');
+        if (last.querySelector("[data-end]")) resolve(true);
+        else if (stop && last.textContent.length > 10) stop.click();
       };
+      new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
       look();
     })`);
+    return this.page.evaluate(`[...document.querySelectorAll("[data-end]")].at(-1).dataset.end === "cancelled"`);
+  }
+
+  get #owner() {
+    return this.page.puppeteer!.workers().find((one) => one.url().includes("worker-"))!;
   }
 
   /** The worker that owns the model ends as a browser ends one, at once when this is said between it and a tab. @param condition on `data` */
   async endWorkerAt(condition: string): Promise<void> {
-    const worker = this.page.puppeteer!.workers().find((one) => one.url().includes("worker-"))!;
-    await worker.evaluate(`(() => {
+    await this.#owner.evaluate(`(() => {
       const heard = new BroadcastChannel("jamba-chat");
       heard.onmessage = ({ data }) => ${condition} && close();
     })()`);
+  }
+
+  /**
+   * The worker of this tab, which owns the model, stands still as soon as this is said between it and a tab: what is done then is done while it
+   * writes, however slow the page is. Chromium's debugger holds it.
+   * @param condition on `data`
+   */
+  async holdWorkerAt(condition: string): Promise<{ readonly held: Promise<void>; release(): Promise<void> }> {
+    const { client } = this.#owner;
+    await client.send("Debugger.enable");
+    const held = new Promise<void>((resolve) => client.once("Debugger.paused", () => resolve()));
+    await this.#owner.evaluate(`(() => {
+      const heard = new BroadcastChannel("jamba-chat");
+      heard.onmessage = ({ data }) => {
+        if (!(${condition})) return;
+        heard.close();
+        debugger;
+      };
+    })()`);
+    return { held, release: () => client.send("Debugger.disable") };
+  }
+
+  /** Runs in the worker that owns the model. */
+  async inWorker<T>(expression: string): Promise<T> {
+    return this.#owner.evaluate(`(async () => ${expression})()`) as Promise<T>;
+  }
+
+  /** Hears of everything that is shown of the model from now on, however short. @returns what resolves once it was this */
+  async phase(wanted: string): Promise<() => Promise<unknown>> {
+    await this.page.evaluate(`(() => {
+      globalThis.phases = [];
+      const pill = document.querySelector(".pill");
+      new MutationObserver(() => phases.push(pill.dataset.phase)).observe(pill, { attributes: true, attributeFilter: ["data-phase"] });
+    })()`);
+    return () => this.until(`phases.includes(${text(wanted)})`);
   }
 
   ready(ms?: number): Promise<unknown> {
     return this.until(`document.querySelector(".pill")?.dataset.phase === "ready"`, ms);
   }
 
-  /** Until the answer with this index, from 0, has ended; what it says. */
-  async answer(index = 0): Promise<string> {
+  /** Until the answer with this index, from 0, has ended, as its figures say; what it says. @param text its index among all texts, where thoughts are others */
+  async answer(index = 0, text = index): Promise<string> {
     const message = `[...document.querySelectorAll(".message.assistant")][${index}]`;
-    const isDrawn = `${message}?.querySelector(".figures") && ${message}.querySelector(".markdown")?.innerText.trim()`;
-    await this.until(`${isDrawn} && document.querySelector(".messages").ariaBusy !== "true"`);
-    // A page draws an answer every 50 ms: its end may not be drawn yet.
-    await this.page.evaluate("new Promise((resolve) => setTimeout(() => resolve(true), 150))");
-    return (await this.answers())[index];
+    await this.until(`${message}?.querySelector("[data-end]") && document.querySelector(".messages").ariaBusy !== "true"`);
+    return (await this.answers())[text];
   }
 
   answers(): Promise<string[]> {

@@ -1,20 +1,21 @@
 // What a person does on the chat page, in Chromium. What is not installed is skipped, and says so.
 
 import { gzipSync } from "node:zlib";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import { filesOf } from "../../../tooling/browsers/test/site.ts";
-import { ask, builtPage, type ChatPage, Chats } from "./chat-page.ts";
+import { ask, builtPage, type ChatPage, Chats, saidMoreThan } from "./chat-page.ts";
 
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 const chats = new Chats();
 afterAll(() => chats.close());
 
-/** Bytes, gzipped, of the code that was asked for: without the kernels' module, and without the model. */
+/** Bytes, gzipped, of the code that was asked for: without the kernels' module, without the model, and without what keeps an answer once there is one. */
 async function codeBytes(asked: readonly string[]): Promise<number> {
   const files = filesOf(await builtPage());
   // What comes after is what the page keeps for a visit without a network.
   const end = asked.includes("service-worker.js") ? asked.indexOf("service-worker.js") : asked.length;
   const code = [...new Set(asked.slice(0, end))].filter(
-    (path) => /\.(html|js|css)$/.test(path) && !path.includes(".wasm-") && path !== "service-worker.js",
+    (path) => /\.(html|js|css)$/.test(path) && !/\.wasm-|whole-message|^service-worker/.test(path),
   );
   const sizes = await Promise.all(code.map(async (path) => gzipSync((await files(path))!, { level: 9 }).length));
   return sizes.reduce((sum, size) => sum + size, 0);
@@ -61,6 +62,14 @@ test("a page that holds nothing answers, of code within its budget, and nothing 
     expect(await chat.faults()).toEqual([]);
     await chat.press("Close");
     expect(await chat.page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
+    await chat.press("Settings");
+    await chat.until(`document.querySelector("dialog .segments")`);
+    await chat.picture("settings-narrow-dark");
+    expect(await chat.faults()).toEqual([]);
+    await chat.page.puppeteer!.emulateMediaFeatures([]);
+    await chat.page.puppeteer!.setViewport({ width: 1280, height: 800 });
+    await chat.picture("settings");
+    expect(await chat.faults()).toEqual([]);
     expect(chat.problems).toEqual([]);
   } finally {
     await chat.close();
@@ -71,19 +80,107 @@ test("stop ends an answer with what there is, which the next turn goes on from",
   const chat = await chats.open("chromium", skip);
   try {
     await chat.ready();
-    await chat.send(ask);
     // Before there is a word of it: nothing is lost by that.
+    const asked = await chat.holdWorkerAt(`data.name === "answer"`);
+    await chat.send(ask);
+    await asked.held;
     await chat.press("Stop");
-    await chat.until(`document.querySelector(".notice")?.innerText.includes("not answered") || document.querySelector(".figures")`);
-    if (await chat.page.evaluate(`document.querySelector(".figures") === null`)) await chat.press("Answer it");
+    await asked.release();
+    await chat.until(`document.querySelector(".notice")?.innerText.includes("not answered") || document.querySelector("[data-end]")`);
+    const writing = await chat.holdWorkerAt(saidMoreThan(20));
+    if (await chat.page.evaluate(`document.querySelector("[data-end]") === null`)) await chat.press("Answer it");
     else await chat.press("Regenerate answer");
-    await chat.stopEarly();
+    await writing.held;
+    await chat.press("Stop");
+    await writing.release();
     expect((await chat.answer()).length).toBeGreaterThan(10);
-    await chat.until(`document.querySelector(".figures").innerText.includes("stopped")`);
+    expect(await chat.page.evaluate(`document.querySelector(".figures").innerText`)).toContain("stopped");
     await chat.send("Who is Mia?");
     await chat.answer(1);
     const { read, kept, again } = await chat.figures();
     expect([kept > 20, read < 20, again]).toEqual([true, true, 0]);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+/** The first sentence of the next answer comes as a thought, since the small model has none. */
+const thinking = `(() => {
+  const { postMessage } = BroadcastChannel.prototype;
+  let isThinking = true;
+  BroadcastChannel.prototype.postMessage = function (data) {
+    const { chunk } = data;
+    const send = (chunk) => postMessage.call(this, { ...data, chunk });
+    if (!isThinking || !chunk?.type.startsWith("text-")) return postMessage.call(this, data);
+    send({ ...chunk, type: chunk.type.replace("text", "reasoning") });
+    if (!chunk.delta?.includes(".")) return;
+    isThinking = false;
+    send({ type: "reasoning-end", id: chunk.id });
+    send({ type: "text-start", id: chunk.id });
+  };
+})()`;
+
+test("thoughts are folded, while they come and after", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip);
+  try {
+    await chat.ready();
+    await chat.inWorker(thinking);
+    const writing = await chat.holdWorkerAt(`data.chunk?.type === "reasoning-delta"`);
+    await chat.send(ask);
+    await writing.held;
+    await chat.until(`document.querySelector(".folded summary")?.innerText.includes("Thinking")`);
+    const shown = `document.querySelector(".folded .markdown").checkVisibility()`;
+    expect(await chat.page.evaluate(`[document.querySelector(".folded").open, ${shown}]`)).toEqual([false, false]);
+    await writing.release();
+    const said = await chat.answer(0, 1);
+    await chat.until(`document.querySelector(".folded summary").innerText.includes("Thoughts")`);
+    const thoughts = await chat.page.evaluate<string>(`document.querySelector(".folded .markdown").textContent`);
+    expect([thoughts.includes("."), said.length > 20, said.includes(thoughts)]).toEqual([true, true, false]);
+    expect(await chat.page.evaluate(shown)).toBe(false);
+    await chat.page.evaluate(`(document.querySelector(".folded summary").click(), true)`);
+    await chat.until(shown);
+    await chat.picture("thoughts");
+    expect(await chat.faults()).toEqual([]);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+test("one conversation or all are exported as files, which bring them back", async ({ skip }) => {
+  const before = () => {
+    const given: { name: string; file: Blob }[] = [];
+    let file: Blob;
+    URL.createObjectURL = (blob) => {
+      file = blob as Blob;
+      return "#";
+    };
+    HTMLAnchorElement.prototype.click = function () {
+      given.push({ name: this.download, file });
+    };
+    Object.assign(globalThis, { given });
+  };
+  const chat = await chats.open("chromium", skip, { before });
+  try {
+    await importAndOpen(chat, exported(["Hello", "Hi"], "My first: talk"));
+    await importAndOpen(chat, exported(["Bye", "Ciao"], "Second").replaceAll("c1", "c2"));
+    await chat.until(`document.querySelectorAll(".conversations .open").length === 2`);
+    for (const [i, label] of ["Export all", "Export My first: talk"].entries()) {
+      await chat.press(label);
+      await chat.until(`given.length === ${i + 1}`);
+    }
+    const given = await chat.page.evaluate<{ name: string; ids: string[] }[]>(
+      `Promise.all(given.map(async ({ name, file }) => ({ name, ids: JSON.parse(await file.text()).conversations.map(({ id }) => id) })))`,
+    );
+    expect(given).toEqual([
+      { name: expect.stringMatching(/^jamba-conversations-\d{4}-\d\d-\d\d\.json$/), ids: ["c1", "c2"] },
+      { name: expect.stringMatching(/^jamba-My-first-talk-/), ids: ["c1"] },
+    ]);
+    await chat.press("Delete My first: talk");
+    await chat.until(`document.querySelectorAll(".conversations .open").length === 1`);
+    await chat.choose(".exchange input", "[new File([given[1].file], given[1].name)]");
+    await chat.until(`document.querySelectorAll(".conversations .open").length === 2`);
     expect(chat.problems).toEqual([]);
   } finally {
     await chat.close();
@@ -243,12 +340,17 @@ test("a conversation of 100,000 tokens opens and scrolls to its beginning", asyn
         "Long",
       ),
     );
-    await chat.until(`document.querySelectorAll(".message").length >= 16`);
+    // Its end is shown at first.
+    await chat.until(`document.querySelectorAll(".message").length >= 4`);
+    await chat.until(
+      `(({ scrollHeight, scrollTop, clientHeight }) => scrollHeight - scrollTop - clientHeight < 2)(document.querySelector(".messages"))`,
+    );
+    await chat.picture("long");
     const { frames, longest, over } = await chat.page.evaluate<{ frames: number; longest: number; over: number }>(`(async () => {
       const box = document.querySelector(".messages");
       const times = [];
       let last = performance.now();
-      const end = last + 20000;
+      const end = last + 200_000;
       while (performance.now() < end) {
         await new Promise(requestAnimationFrame);
         const now = performance.now();

@@ -1,10 +1,11 @@
 // Where the chat page may find itself, in Chromium: beside another tab, without isolation, network or room, with other models. What is not
 // installed is skipped, and says so.
 
-import { afterAll, expect, test } from "vitest";
+import { afterAll, expect, test, vi } from "vitest";
 import { filesOf, serve } from "../../../tooling/browsers/test/site.ts";
-import { ask, builtPage, ChatPage, Chats, smallModelFiles } from "./chat-page.ts";
+import { ask, builtPage, ChatPage, Chats, saidMoreThan, smallModelFiles } from "./chat-page.ts";
 
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 const chats = new Chats();
 afterAll(() => chats.close());
 
@@ -12,6 +13,8 @@ test("two tabs share one model; when one closes the other goes on", async ({ ski
   const chat = await chats.open("chromium", skip);
   try {
     await chat.ready();
+    // What the page keeps for a visit without a network is fetched by then.
+    await chat.until(`document.querySelector(".offline-ready")`);
     const other = await chat.tab();
     chat.site.asked.length = 0;
     await other.ready();
@@ -20,14 +23,47 @@ test("two tabs share one model; when one closes the other goes on", async ({ ski
     // It fetched no model of its own.
     expect(chat.site.asked.filter((path) => path.startsWith("model/") || path.includes("jamba-"))).toEqual([]);
     await chat.until(`document.querySelectorAll(".conversations .open").length === 1`);
+    const isLoading = await other.phase("loading");
     await chat.page.puppeteer!.close();
-    await other.until(`document.querySelector(".pill").dataset.phase === "loading"`);
+    await isLoading();
     await other.ready();
     await other.send("Who is Mia?");
     await other.answer(1);
     expect((await other.figures()).again).toBe(0);
     expect(other.problems).toEqual([]);
     await other.close();
+  } finally {
+    await chat.close();
+  }
+});
+
+test("an answer goes on without the tab that asked for it, shows in another and is kept", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip);
+  try {
+    await chat.ready();
+    const asking = await chat.tab();
+    await asking.ready();
+    const writing = await chat.holdWorkerAt(saidMoreThan(5));
+    await asking.send(ask);
+    await writing.held;
+    await chat.until(`document.querySelectorAll(".conversations .open").length === 1`);
+    await asking.page.puppeteer!.close();
+    await chat.page.evaluate(`(document.querySelector(".conversations .open").click(), true)`);
+    await writing.release();
+    const answer = await chat.answer();
+    expect(answer).toMatch(/Mia/);
+    expect(await chat.page.evaluate(`document.querySelector("[data-end]").dataset.end`)).toBe("stop");
+    // It goes on from there, in the same branch.
+    await chat.send("Who is Mia?");
+    await chat.answer(1);
+    expect([(await chat.figures()).again, await chat.page.evaluate(`document.querySelector(".branches") === null`)]).toEqual([0, true]);
+    await chat.kept(2);
+    await chat.reload();
+    await chat.until(`document.querySelectorAll(".conversations .open").length === 1`);
+    await chat.page.evaluate(`(document.querySelector(".conversations .open").click(), true)`);
+    await chat.until(`document.querySelectorAll(".message.assistant").length === 2`);
+    expect(await chat.answer()).toBe(answer);
+    expect(chat.problems).toEqual([]);
   } finally {
     await chat.close();
   }
@@ -41,9 +77,56 @@ test("a worker that is ended in the middle of an answer is followed by another",
     await chat.send(ask);
     await chat.until(`document.querySelector(".notice.failed")?.innerText.includes("loaded again")`);
     await chat.picture("worker-gone");
+    expect(await chat.faults()).toEqual([]);
     await chat.ready();
     await chat.press("Try again");
     expect(await chat.answer()).toMatch(/\w/);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await chat.close();
+  }
+});
+
+test("a GPU that is lost is said so, and the processor goes on; without one the page says why", async ({ skip }) => {
+  const chat = await chats.open("chromium", skip, { webgpu: true });
+  const reason = `document.querySelector("dialog .field small")?.innerText`;
+  try {
+    await chat.ready();
+    await chat.page.evaluate(`(document.querySelector(".pill").click(), true)`);
+    await chat.until(`${reason}?.includes("No GPU: ")`);
+    await chat.inWorker(`(() => {
+      const { requestDevice } = GPUAdapter.prototype;
+      GPUAdapter.prototype.requestDevice = async function (...options) {
+        return (self.device = await requestDevice.apply(this, options));
+      };
+      let chars = 0;
+      new BroadcastChannel("jamba-chat").onmessage = ({ data }) => {
+        chars += data.chunk?.delta?.length ?? 0;
+        if (chars > 5) self.device?.destroy();
+      };
+    })()`);
+    const isLoading = await chat.phase("loading");
+    await chat.page.evaluate(`(() => {
+      const select = document.querySelector("dialog select");
+      select.value = "webgpu";
+      select.dispatchEvent(new Event("change", { bubbles: true }));
+    })()`);
+    await isLoading();
+    await chat.ready();
+    await chat.until(`${reason} && !${reason}.includes("No GPU: ")`);
+    console.log(await chat.page.evaluate<string>(reason));
+    expect(await chat.page.evaluate(`document.querySelector(".pill-state").innerText`)).toBe("GPU");
+    await chat.picture("models-gpu");
+    await chat.press("Close");
+    await chat.send(ask);
+    await chat.until(`document.querySelector(".notice.failed")?.innerText.includes("The GPU was lost")`);
+    await chat.picture("gpu-lost");
+    expect(await chat.faults()).toEqual([]);
+    await chat.ready();
+    await chat.press("Try again");
+    expect(await chat.answer()).toMatch(/Mia/);
+    await chat.page.evaluate(`(document.querySelector(".pill").click(), true)`);
+    await chat.until(`${reason}?.includes("the device was lost")`);
     expect(chat.problems).toEqual([]);
   } finally {
     await chat.close();
@@ -96,6 +179,9 @@ test("after a first visit the page opens, loads and answers without a network", 
     const chat = await ChatPage.open(page, site);
     await chat.ready();
     await chat.until(`document.querySelector(".offline-ready")`);
+    // Nobody waits for the model to be kept, and it is large.
+    while (!(await page.evaluate("caches.match('model/model.safetensors').then(Boolean)")))
+      await new Promise((resolve) => setTimeout(resolve, 50));
     await site.close();
     await chat.reload();
     await chat.ready();
@@ -116,6 +202,7 @@ test("files that are dropped are loaded from where they lie, and what is no mode
     await chat.drop(`[new File(["not a model"], "broken.gguf")]`);
     await chat.until(`document.querySelector(".pill").dataset.phase === "failed"`);
     await chat.picture("failed-model");
+    expect(await chat.faults()).toEqual([]);
     await chat.drop(smallModelFiles);
     await chat.until(`document.querySelector(".pill-name").innerText === "model.safetensors"`);
     await chat.ready();

@@ -1,6 +1,6 @@
 // What tabs ask of the worker that owns the model, and what it tells all of them. Types alone.
 
-import type { GenerateOptions, LoadDtype, MemoryUse, ReadTree } from "jamba";
+import type { BackendName, GenerateOptions, LoadDtype, MemoryUse, ReadTree } from "jamba";
 import type { DownloadProgress } from "../models/download.ts";
 import type { Conversation, ConversationSummary } from "../storage/conversations.ts";
 import type { ChatMessage } from "../transport/index.ts";
@@ -11,6 +11,9 @@ export type ModelChoice =
   | { readonly kind: "stored"; readonly id: string; readonly dtype?: LoadDtype; readonly contextLength?: number }
   | { readonly kind: "files"; readonly name: string; readonly files: readonly File[] };
 
+/** What it shall run on: the fastest that works, a GPU even if it is none but plays one, or the processor. */
+export type DeviceChoice = Extract<BackendName, "auto" | "webgpu" | "wasm">;
+
 export interface ModelStatus {
   readonly phase: "none" | "loading" | "ready" | "failed";
   readonly name: string;
@@ -18,13 +21,16 @@ export interface ModelStatus {
   /** While it is loading. */
   readonly progress?: { readonly what: "fetch" | "load"; readonly doneBytes: number; readonly totalBytes: number };
   readonly error?: string;
+  /** What happened to the GPU that ran it, since when the processor does. */
+  readonly lost?: string;
   readonly ready?: ReadyModel;
 }
 
 export interface ReadyModel {
   readonly device: string;
+  readonly isGpu: boolean;
   readonly threads: number;
-  /** Which kernels run, and which did not, each with its reason. */
+  /** Why no GPU runs it; which kernels do, and which do not, each with its reason. */
   readonly features: readonly string[];
   readonly warnings: readonly string[];
   readonly dtypes: readonly string[];

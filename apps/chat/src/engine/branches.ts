@@ -55,7 +55,8 @@ export class Branches {
       session = begun.session;
       const readBefore = session.tokens.length;
       const stream = session.stream(toJambaMessages(messages.slice(begun.known)), { ...this.#generateOptions(options), signal });
-      yield* uiChunks(this.#counted(chatId, stream), { messageId: answerId, metadata: { readBefore } });
+      for await (const chunk of uiChunks(this.#counted(chatId, stream), { messageId: answerId, metadata: { readBefore } }))
+        yield chunk.type === "error" && (await isLost(stream)) ? { ...chunk, errorText: deviceLost } : chunk;
       if ((await stream.result.catch(() => undefined))?.ids.length) {
         this.#hold(answerId, { session, system: options.system });
         this.#save(chatId, answerId, session);
@@ -174,6 +175,14 @@ export class Branches {
     };
   }
 }
+
+const deviceLost = "The GPU was lost: its driver or the browser ended it. The model is being loaded again, on the processor.";
+
+const isLost = ({ result }: Pick<TextStream, "result">): Promise<boolean> =>
+  result.then(
+    () => false,
+    ({ code }) => code === "DEVICE_LOST",
+  );
 
 const pathOf = (chatId: string, id: string) => `conversations/${chatId}/${id}.state`;
 

@@ -1,19 +1,33 @@
 // The worker's side: one model, the conversations with it, and what tabs ask of both.
 
 import type { JambaModel } from "jamba";
-import type { AnswerRequest, Events, Live, ModelChoice, ModelStatus, TreeBranch } from "../channel/service.ts";
-import { type Conversation, ConversationStore } from "../storage/conversations.ts";
+import type { AnswerRequest, DeviceChoice, Events, Live, ModelChoice, ModelStatus, TreeBranch } from "../channel/service.ts";
+import { type Conversation, ConversationStore, withAnswer } from "../storage/conversations.ts";
 import type { Files } from "../storage/files.ts";
 import { AnswerLog, type UiChunk } from "../transport/index.ts";
 import { Branches } from "./branches.ts";
 import type { Library } from "./library.ts";
-import { loadChoice } from "./load.ts";
+import { loadChoice, whyNoGpu } from "./load.ts";
 import { treeOf } from "./tree.ts";
 
 type Tell = <Name extends keyof Events>(event: Name, value: Events[Name]) => void;
 
 /** How often tabs hear of the work, in milliseconds. */
 const liveMs = 250;
+/** How often an answer is kept while it is written: what is lost when this worker's tab closes. */
+const keepMs = 2000;
+
+type LoadRequest = ModelChoice & { readonly backend?: DeviceChoice };
+
+interface Running {
+  readonly log: AnswerLog;
+  /** Of the message that it answers. */
+  readonly askedId: string;
+  readonly controller: AbortController;
+  keptAt: number;
+  /** Resolves when what there was at that time is kept. */
+  kept: Promise<void>;
+}
 
 export class Owner {
   readonly #files: Files;
@@ -23,7 +37,8 @@ export class Owner {
   #library: Promise<Library> | undefined;
   readonly #openLibrary: () => Promise<Library>;
   readonly #conversations: ConversationStore;
-  readonly #answers = new Map<string, AnswerLog>();
+  /** By their conversations' ids. */
+  readonly #answers = new Map<string, Running>();
   #status: ModelStatus = { phase: "none", name: "" };
   #model: JambaModel | undefined;
   #branches: Branches | undefined;
@@ -47,9 +62,13 @@ export class Owner {
   /** What tabs may call, see `serve`. */
   readonly service = {
     status: async (_: null) => ({ model: this.#status, storage: await this.#storage(), live: this.#live() }),
-    load: (choice: ModelChoice) => this.#load(choice),
+    load: (choice: LoadRequest) => this.#load(choice),
     answer: (request: AnswerRequest, signal: AbortSignal) => this.#answer(request, signal),
-    reconnect: async ({ chatId }: { chatId: string }) => this.#answers.has(chatId),
+    stop: async ({ chatId }: { chatId: string }) => this.#answers.get(chatId)?.controller.abort(stopped()),
+    reconnect: async ({ chatId }: { chatId: string }) => {
+      const running = this.#answers.get(chatId);
+      return running && { askedId: running.askedId };
+    },
     follow: ({ chatId }: { chatId: string }) => this.#follow(chatId),
     conversations: (_: null) => this.#conversations.list(),
     readConversation: ({ id }: { id: string }) => this.#conversations.read(id),
@@ -59,7 +78,7 @@ export class Owner {
       this.#tell("conversations", { id });
       this.#tell("storage", await this.#storage());
     },
-    exportAll: (_: null) => this.#conversations.exportAll(),
+    exportFile: ({ id }: { id?: string }) => this.#conversations.exportFile(id),
     importAll: async ({ json }: { json: string }) => {
       const found = await this.#conversations.importAll(json);
       this.#tell("conversations", { id: "" });
@@ -89,14 +108,14 @@ export class Owner {
     return this.#library;
   }
 
-  /** The same choice twice is one load; another one ends it. */
-  async #load(choice: ModelChoice): Promise<void> {
-    const key = choice.kind === "files" ? crypto.randomUUID() : JSON.stringify(choice);
+  /** The same choice twice is one load; another one ends it. @param lost why the GPU that had it is passed over */
+  async #load(choice: LoadRequest, lost?: string): Promise<void> {
+    const key = choice.kind === "files" || lost ? crypto.randomUUID() : JSON.stringify(choice);
     if (this.#loading?.choice === key && this.#status.phase !== "failed") return this.#loading.done;
     this.#loading?.controller.abort(new DOMException("Another model was chosen.", "AbortError"));
     const before = this.#loading?.done.catch(() => undefined);
     const controller = new AbortController();
-    const done = Promise.resolve(before).then(() => this.#replace(choice, controller.signal));
+    const done = Promise.resolve(before).then(() => this.#replace(choice, controller.signal, lost));
     this.#loading = { choice: key, done, controller };
     this.#chosen();
     return done;
@@ -107,26 +126,30 @@ export class Owner {
     await this.#loading?.done;
   }
 
-  async #replace(choice: ModelChoice, signal: AbortSignal): Promise<void> {
+  async #replace(choice: LoadRequest, signal: AbortSignal, lost?: string): Promise<void> {
     const name = choice.kind === "small" ? "Small storyteller" : choice.kind === "files" ? choice.name : choice.id;
     const become = (status: Partial<ModelStatus>) => {
-      this.#status = { name, kind: choice.kind, phase: "loading", ...status };
+      this.#status = { name, kind: choice.kind, phase: "loading", lost, ...status };
       this.#tell("model", this.#status);
     };
     become({});
     const begun = performance.now();
     try {
       await this.#unload();
+      const { backend = "auto" } = choice;
       const { model, warnings } = await loadChoice(choice, {
         files: this.#files,
         base: this.#base,
+        backend: lost ? "wasm" : backend,
         signal,
         onProgress: (progress) => become({ progress }),
       });
       this.#model = model;
+      // The next one may go the same way: until a person chooses again, or comes again, the processor has it.
+      void model.lost.then(({ message }) => (this.#model === model ? this.#load(choice, message) : undefined));
       this.#branches = new Branches(model, {
         files: this.#files,
-        onError: (error) => void this.#tellTrouble(error),
+        onError: (error) => void this.#tellTrouble(`What was read could not be kept for the next visit: ${(error as Error).message}`),
         paint: (colour) => this.#tell("paint", { colour }),
       });
       const { device, dtypes, contextLength } = model;
@@ -134,8 +157,9 @@ export class Owner {
         phase: "ready",
         ready: {
           device: device.name,
+          isGpu: device.kind === "webgpu",
           threads: device.threads,
-          features: [...device.features, ...(device.passedOver ?? [])],
+          features: [...(lost ? [lost] : await whyNoGpu(device, backend)), ...device.features, ...(device.passedOver ?? [])],
           warnings: [...warnings],
           dtypes,
           contextLength,
@@ -163,14 +187,35 @@ export class Owner {
     if (!branches) throw new Error(this.#status.error ?? "No model is loaded: choose one.");
     // Names that sort by their time: what is kept longest goes first.
     const answerId = `${Date.now().toString(36).padStart(9, "0")}-${crypto.randomUUID().slice(0, 8)}`;
-    const log = new AnswerLog(branches.answer(request, answerId, signal));
-    this.#answers.set(chatId, log);
+    const controller = new AbortController();
+    const log = new AnswerLog(branches.answer(request, answerId, AbortSignal.any([signal, controller.signal])));
+    const running: Running = { log, askedId: request.messages.at(-1)!.id, controller, keptAt: performance.now(), kept: Promise.resolve() };
+    this.#answers.set(chatId, running);
     this.#timer ??= setInterval(() => this.#tick(), liveMs);
-    void log.done.then(() => {
-      if (this.#answers.get(chatId) === log) this.#answers.delete(chatId);
+    void log.done.then(async () => {
+      await this.#keep(chatId, running);
+      if (this.#answers.get(chatId) === running) this.#answers.delete(chatId);
+      this.#tell("conversations", { id: chatId });
       this.#tick();
     });
     yield* chunksOf(log);
+  }
+
+  /** What there is of an answer, whoever still looks at it. Never rejects. */
+  #keep(chatId: string, running: Running): Promise<void> {
+    const chunks = [...running.log.chunks];
+    running.keptAt = performance.now();
+    running.kept = running.kept.then(async () => {
+      try {
+        const { wholeOf } = await import("./whole-message.ts");
+        const message = await wholeOf(chunks);
+        const conversation = await this.#conversations.read(chatId);
+        if (message && conversation) await this.#conversations.write(withAnswer(conversation, message, running.askedId));
+      } catch (error) {
+        void this.#tellTrouble(`An answer could not be kept: ${(error as Error).message}`);
+      }
+    });
+    return running.kept;
   }
 
   /** JSON with texts for these fields, as the text says them. */
@@ -186,8 +231,8 @@ export class Owner {
   }
 
   async *#follow(chatId: string): AsyncGenerator<UiChunk> {
-    const log = this.#answers.get(chatId);
-    if (log) yield* chunksOf(log);
+    const running = this.#answers.get(chatId);
+    if (running) yield* chunksOf(running.log);
   }
 
   async #write(conversation: Conversation): Promise<Conversation> {
@@ -198,6 +243,7 @@ export class Owner {
 
   #tick(): void {
     this.#tell("live", this.#live());
+    for (const [chatId, running] of this.#answers) if (performance.now() - running.keptAt > keepMs) void this.#keep(chatId, running);
     if (this.#answers.size > 0) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
@@ -215,10 +261,12 @@ export class Owner {
     return { kind, reason: trouble ?? reason, usedBytes: usage, quotaBytes: quota };
   }
 
-  async #tellTrouble(error: unknown): Promise<void> {
-    this.#tell("storage", await this.#storage(`What was read could not be kept for the next visit: ${(error as Error).message}`));
+  async #tellTrouble(trouble: string): Promise<void> {
+    this.#tell("storage", await this.#storage(trouble));
   }
 }
+
+const stopped = () => new DOMException("The answer was stopped.", "AbortError");
 
 async function* chunksOf(log: AnswerLog): AsyncGenerator<UiChunk> {
   const reader = log.stream().getReader();

@@ -2,7 +2,7 @@
 // fetched, and nothing runs.
 
 import DOMPurify from "dompurify";
-import { Marked, type Tokens } from "marked";
+import { Marked, type Token, type Tokens } from "marked";
 import { escaped } from "./escaped.ts";
 import { mathExtension } from "./math.ts";
 
@@ -22,15 +22,17 @@ const languageOf = (info = "") => /^[\w+#.-]*/.exec(info)![0].toLowerCase();
 export interface Block {
   /** As it was written. */
   readonly raw: string;
+  readonly token: Token;
   /** Of a piece of code. */
   readonly code?: { readonly text: string; readonly language: string };
 }
 
 /** A paragraph, a list, a table, a piece of code … */
 export function blocksOf(markdown: string): Block[] {
-  return marked.lexer(markdown).flatMap(({ type, raw, text, lang }: Tokens.Generic) => {
+  return marked.lexer(markdown).flatMap((token: Tokens.Generic) => {
+    const { type, raw, text, lang } = token;
     if (type === "space") return [];
-    return type === "code" ? [{ raw, code: { text, language: languageOf(lang) } }] : [{ raw }];
+    return type === "code" ? [{ raw, token, code: { text, language: languageOf(lang) } }] : [{ raw, token }];
   });
 }
 
@@ -74,6 +76,6 @@ function purifier(): typeof DOMPurify {
   return purify;
 }
 
-export function htmlOf(block: string): string {
-  return purifier().sanitize(marked.parse(block, { async: false }), allowed);
+export function htmlOf({ token }: Pick<Block, "token">): string {
+  return purifier().sanitize(marked.parser([token]), allowed);
 }

@@ -1,4 +1,4 @@
-import { Activity, Settings as Gear, Menu } from "lucide-preact";
+import { Activity, Settings as Gear, Menu, X } from "lucide-preact";
 import { lazy, Suspense } from "preact/compat";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { ChatView } from "./chat-view.tsx";
@@ -31,7 +31,7 @@ export function App({ client }: { client: Client }) {
   useEffect(() => {
     document.documentElement.dataset.theme = theme;
   }, [theme]);
-  useEffect(() => client.calls.on("conversations", ({ id }) => void refresh(client, open.get(id))), [client, open]);
+  useEffect(() => client.calls.on("conversations", ({ id }) => client.heed(refresh(client, open.get(id)))), [client, open]);
 
   const close = () => setShown("none");
   const openOne = async (id: string) => {
@@ -43,7 +43,7 @@ export function App({ client }: { client: Client }) {
     const opened = new OpenConversation(client, conversation);
     setCurrent(opened);
     // An answer that another tab asked for, or this one before it was opened anew, may still be coming.
-    void opened.chat.resumeStream();
+    await opened.chat.resumeStream();
   };
   const startNew = () => {
     close();
@@ -59,8 +59,8 @@ export function App({ client }: { client: Client }) {
     client,
     currentId: tree.id,
     onNew: startNew,
-    onOpen: (id: string) => void openOne(id),
-    onRemove: (id: string) => void remove(id),
+    onOpen: (id: string) => client.heed(openOne(id)),
+    onRemove: (id: string) => client.heed(remove(id)),
   };
   return (
     <div class={`app ${inspector ? "with-inspector" : ""}`}>
@@ -95,6 +95,9 @@ export function App({ client }: { client: Client }) {
         {trouble && (
           <div class="notice failed" role="alert">
             <p>{trouble}</p>
+            <button type="button" class="icon-button small" aria-label="Close" onClick={() => client.forgetTrouble()}>
+              <X size={15} />
+            </button>
           </div>
         )}
         <ChatView client={client} conversation={current} onForm={() => setShown("form")} />
@@ -112,14 +115,14 @@ export function App({ client }: { client: Client }) {
         {shown === "form" && <FormDemo client={client} onClose={close} />}
         {shown === "settings" && <SettingsDialog conversation={current} onClose={close} />}
       </Suspense>
-      <DropArea onFiles={(name, files) => void client.load({ kind: "files", name, files })} />
+      <DropArea onFiles={(name, files) => client.load({ kind: "files", name, files })} />
     </div>
   );
 }
 
-/** What another tab wrote of a conversation that is open here. */
+/** What another tab wrote of a conversation that is open here, and the answer to it as it comes. */
 async function refresh(client: Client, conversation: OpenConversation | undefined): Promise<void> {
   if (!conversation) return;
   const written = await client.calls.call("readConversation", { id: conversation.tree.value.id });
-  if (written) conversation.take(written);
+  if (written && conversation.take(written)) await conversation.chat.resumeStream();
 }

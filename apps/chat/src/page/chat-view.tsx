@@ -10,8 +10,8 @@ import { isEmpty, type OpenConversation } from "./open-conversation.ts";
 import { set, settings } from "./settings.ts";
 import { useStore } from "./store.ts";
 
-/** Messages that are shown at first, and more of them each time. */
-const someMessages = 16;
+/** Messages that are shown at first, and more of them each time: as many as are made within a frame. */
+const someMessages = 4;
 /** How often an answer is drawn anew while it comes, in milliseconds. */
 const drawMs = 50;
 
@@ -56,9 +56,14 @@ export function ChatView({ client, conversation, onForm }: ChatViewProps) {
             <p>
               {model.name} could not be loaded. {model.error}
             </p>
-            <button type="button" class="quiet" onClick={() => void client.load({ kind: "small" })}>
+            <button type="button" class="quiet" onClick={() => client.load({ kind: "small" })}>
               Use the small model
             </button>
+          </div>
+        )}
+        {model.lost && model.phase === "loading" && !error && (
+          <div class="notice" role="status">
+            <p>{model.lost}. The model is being loaded again, on the processor.</p>
           </div>
         )}
         {error && (
@@ -107,17 +112,29 @@ function Messages({ messages, conversation, isBusy, children }: MessagesProps) {
   const top = useRef<HTMLButtonElement>(null);
   /** Whether it follows what comes. */
   const follows = useRef(true);
+  const lastTop = useRef(0);
   const [isAway, setAway] = useState(false);
   const hidden = Math.max(0, messages.length - shown);
 
   useLayoutEffect(() => {
     const { current } = box;
-    if (current && follows.current) current.scrollTop = current.scrollHeight;
+    // Where nothing was said there is no end; to ask for it lays the page out.
+    if (current && follows.current && messages.length > 0) current.scrollTop = current.scrollHeight;
   });
+  // Colours, maths and what is laid out when it is seen make it longer later.
+  useEffect(() => {
+    const { current } = box;
+    const observer = new ResizeObserver(() => {
+      if (follows.current) current!.scrollTop = current!.scrollHeight;
+    });
+    observer.observe(current!.firstElementChild!);
+    return () => observer.disconnect();
+  }, []);
   useEffect(() => {
     const { current } = top;
     if (!current) return;
-    const observer = new IntersectionObserver(([entry]) => entry.isIntersecting && showEarlier(), {
+    // Several where the page was busy: the last one is how it is.
+    const observer = new IntersectionObserver((entries) => entries.at(-1)!.isIntersecting && showEarlier(), {
       root: box.current,
       rootMargin: "400px",
     });
@@ -127,11 +144,10 @@ function Messages({ messages, conversation, isBusy, children }: MessagesProps) {
   const showEarlier = () => {
     const { current } = box;
     const fromEnd = current ? current.scrollHeight - current.scrollTop : 0;
-    follows.current = false;
     setShown((before) => before + someMessages);
     // What is looked at stays where it is.
     requestAnimationFrame(() => {
-      if (current) current.scrollTop = current.scrollHeight - fromEnd;
+      if (current && !follows.current) current.scrollTop = current.scrollHeight - fromEnd;
     });
   };
   const toEnd = () => {
@@ -150,8 +166,10 @@ function Messages({ messages, conversation, isBusy, children }: MessagesProps) {
         aria-busy={isBusy}
         onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) => {
           const isEnd = scrollHeight - scrollTop - clientHeight < 60;
-          follows.current = isEnd;
-          setAway(!isEnd);
+          // What grows below takes nobody away: only who scrolls up goes.
+          follows.current = isEnd || (follows.current && scrollTop >= lastTop.current);
+          lastTop.current = scrollTop;
+          setAway(!follows.current);
         }}
       >
         <div class="column">

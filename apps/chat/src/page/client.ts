@@ -2,7 +2,7 @@
 
 import { Caller, channelName, OwnerGone } from "../channel/calls.ts";
 import { gone } from "../channel/ownership.ts";
-import type { ConversationSummary, Events, Live, ModelChoice, ModelStatus, StorageStatus } from "../channel/service.ts";
+import type { ConversationSummary, DeviceChoice, Events, Live, ModelChoice, ModelStatus, StorageStatus } from "../channel/service.ts";
 import type { Owner } from "../engine/owner.ts";
 import type { Start } from "../engine/worker.ts";
 import { paint } from "./paint.ts";
@@ -26,7 +26,7 @@ export class Client {
   readonly conversations = new Store<readonly ConversationSummary[] | undefined>(undefined);
   /** On their way, by their ids. */
   readonly downloads = new Store<ReadonlyMap<string, Events["download"]>>(new Map());
-  /** What stops the page as a whole. */
+  /** What failed where nothing else on the page says so. */
   readonly trouble = new Store<string | undefined>(undefined);
   /** Whether other tabs can share this one's model. */
   readonly isShared = typeof navigator.locks === "object";
@@ -56,26 +56,33 @@ export class Client {
       if (!one.progress && !one.error) downloads.delete(one.id);
       this.downloads.value = downloads;
     });
-    this.calls.on("conversations", () => this.#heed(this.#list()));
-    this.calls.on("owner", () => this.#heed(this.#follow()));
+    this.calls.on("conversations", () => this.heed(this.#list()));
+    this.calls.on("owner", () => this.heed(this.#follow()));
     this.#work();
   }
 
   /** Shows why what nobody waits for failed. An owner that is gone is followed by another, of which this hears as well. */
-  #heed(done: Promise<void>): void {
+  heed(done: Promise<unknown>): void {
     done.catch((error: Error) => {
       if (!(error instanceof OwnerGone)) this.trouble.value = error.message;
     });
   }
 
-  /** Another model for all tabs. */
-  async load(choice: ModelChoice): Promise<void> {
-    if (choice.kind === "files") this.#dropped = choice;
-    else {
-      this.#dropped = undefined;
-      set({ model: choice });
-    }
-    await this.calls.call("load", choice);
+  /** The same model on another device. */
+  runOn(device: DeviceChoice): void {
+    set({ device });
+    this.load(this.#dropped ?? settings.value.model);
+  }
+
+  forgetTrouble(): void {
+    this.trouble.value = undefined;
+  }
+
+  /** Another model for all tabs: how far it is, and why it fails, is `model`'s. */
+  load(choice: ModelChoice): void {
+    this.#dropped = choice.kind === "files" ? choice : undefined;
+    if (choice.kind !== "files") set({ model: choice });
+    this.heed(this.calls.call("load", { ...choice, backend: settings.value.device }));
   }
 
   #work(): void {
@@ -101,7 +108,7 @@ export class Client {
     this.model.value = model;
     this.storage.value = storage;
     this.live.value = live;
-    if (model.phase === "none") void this.load(this.#dropped ?? settings.value.model).catch(() => undefined);
+    if (model.phase === "none") this.load(this.#dropped ?? settings.value.model);
     await this.#list();
   }
 

@@ -31,8 +31,8 @@ export function Composer({ isBusy, isReady, placeholder, onSend, onStop }: Compo
   useEffect(() => {
     const { current } = area;
     if (!current) return;
-    current.style.height = "auto";
-    current.style.height = `${Math.min(current.scrollHeight, 240)}px`;
+    current.style.height = text === "" ? "" : "auto";
+    if (text !== "") current.style.height = `${Math.min(current.scrollHeight, 240)}px`;
   }, [text]);
   const canSend = !isBusy && (text.trim() !== "" || attached.length > 0);
   const send = () => {
@@ -105,7 +105,7 @@ export function Composer({ isBusy, isReady, placeholder, onSend, onStop }: Compo
           multiple
           hidden
           onChange={(event) => {
-            void attach(Array.from(event.currentTarget.files ?? []));
+            attach(Array.from(event.currentTarget.files ?? [])).catch((error: Error) => setProblem(error.message));
             event.currentTarget.value = "";
           }}
         />

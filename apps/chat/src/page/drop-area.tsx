@@ -13,11 +13,13 @@ export function DropArea({ onFiles }: { onFiles(name: string, files: File[]): vo
       setOver(true);
     };
     const leave = (event: DragEvent) => event.relatedTarget === null && setOver(false);
-    const drop = async (event: DragEvent) => {
+    const drop = (event: DragEvent) => {
       if (!hasFiles(event)) return;
       event.preventDefault();
       setOver(false);
-      const files = await filesOf(event.dataTransfer!);
+      filesOf(event.dataTransfer!).then(take, (error: Error) => setProblem(`What was dropped could not be read: ${error.message}`));
+    };
+    const take = (files: File[]) => {
       const weights = files.find(({ name }) => /\.(gguf|safetensors)$/i.test(name));
       setProblem(
         weights ? undefined : "A model is a .gguf file, or a folder with .safetensors files and config.json. Nothing of that was dropped.",

@@ -1,32 +1,54 @@
-import { Check, Copy } from "lucide-preact";
+import { Check, Copy, X } from "lucide-preact";
 import { memo } from "preact/compat";
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { type Block, blocksOf, htmlOf } from "../markdown/blocks.ts";
+import type { Block } from "../markdown/blocks.ts";
 import { escaped } from "../markdown/escaped.ts";
 import { highlighted } from "../markdown/highlight.ts";
 import { temml } from "../markdown/math.ts";
-import { useStore } from "./store.ts";
+import { Store, useStore } from "./store.ts";
+
+const parser = new Store<typeof import("../markdown/blocks.ts") | undefined>(undefined);
+
+/** Once the page stands, so that it stands sooner: until then, and where it does not come, an answer is shown as it was written. */
+export async function fetchMarkdown(): Promise<void> {
+  const found = await import("../markdown/blocks.ts");
+  // The first use compiles what all others run: not when the first word comes.
+  setTimeout(() => {
+    found.blocksOf("**a**\n\n- b").map(found.htmlOf);
+    parser.value = found;
+  });
+}
 
 /** What a model wrote. While it grows only the last block is made anew. */
 export const Markdown = memo(function Markdown({ text, isGrowing = false }: { text: string; isGrowing?: boolean }) {
-  const blocks = useMemo(() => blocksOf(text), [text]);
+  const found = useStore(parser);
+  const blocks = useMemo(() => found?.blocksOf(text), [text, found]);
+  if (!blocks)
+    return (
+      <div class="markdown said" dir="auto">
+        {text}
+      </div>
+    );
   return (
     <div class="markdown" dir="auto">
-      {blocks.map(({ raw, code }, i) => {
+      {blocks.map(({ raw, token, code }, i) => {
         // Blocks only ever grow at the end.
         const key = i;
         if (code) return <CodeBlock key={key} {...code} isGrowing={isGrowing && i === blocks.length - 1} />;
-        return <HtmlBlock key={key} raw={raw} />;
+        return <HtmlBlock key={key} raw={raw} token={token} />;
       })}
     </div>
   );
 });
 
-const HtmlBlock = memo(function HtmlBlock({ raw }: Pick<Block, "raw">) {
-  const maths = useStore(temml);
-  const html = useMemo(() => htmlOf(raw), [raw, maths]);
-  return <div dir="auto" dangerouslySetInnerHTML={{ __html: html }} />;
-});
+const HtmlBlock = memo(
+  function HtmlBlock({ raw, token }: Pick<Block, "raw" | "token">) {
+    const maths = useStore(temml);
+    const html = useMemo(() => parser.value!.htmlOf({ token }), [raw, maths]);
+    return <div dir="auto" dangerouslySetInnerHTML={{ __html: html }} />;
+  },
+  (before, now) => before.raw === now.raw,
+);
 
 const CodeBlock = memo(function CodeBlock({ text, language, isGrowing }: { text: string; language: string; isGrowing: boolean }) {
   const [html, setHtml] = useState<string>();
@@ -57,21 +79,26 @@ const CodeBlock = memo(function CodeBlock({ text, language, isGrowing }: { text:
 });
 
 export function CopyButton({ text, label }: { text: string; label: string }) {
-  const [isDone, setDone] = useState(false);
+  const [said, setSaid] = useState<"Copied" | "The browser did not let the page copy">();
   useEffect(() => {
-    if (!isDone) return;
-    const timer = setTimeout(() => setDone(false), 1500);
+    if (!said) return;
+    const timer = setTimeout(() => setSaid(undefined), 1500);
     return () => clearTimeout(timer);
-  }, [isDone]);
+  }, [said]);
   return (
     <button
       type="button"
       class="icon-button small"
-      title={label}
-      aria-label={isDone ? "Copied" : label}
-      onClick={() => navigator.clipboard.writeText(text).then(() => setDone(true))}
+      title={said ?? label}
+      aria-label={said ?? label}
+      onClick={() =>
+        navigator.clipboard.writeText(text).then(
+          () => setSaid("Copied"),
+          () => setSaid("The browser did not let the page copy"),
+        )
+      }
     >
-      {isDone ? <Check size={15} /> : <Copy size={15} />}
+      {said === "Copied" ? <Check size={15} /> : said ? <X size={15} /> : <Copy size={15} />}
     </button>
   );
 }

@@ -192,6 +192,7 @@ function Figures({ message: { metadata } }: { message: ChatMessage }) {
       data-again={readBefore - cacheReadTokens}
       data-read={noCacheTokens}
       data-kept={cacheReadTokens}
+      data-end={finishReason}
       title={cacheMissReason ?? "Tokens of the prompt that were read, and that were kept from before"}
     >
       {said.join(" · ")}

@@ -23,5 +23,6 @@ export function ModelPill({ client, onClick }: { client: Client; onClick?(): voi
 function stateOf({ phase, progress, ready }: ModelStatus): string {
   if (phase === "failed") return "could not be loaded";
   if (phase === "loading") return progress ? `${progress.what === "fetch" ? "fetching" : "loading"}…` : "starting…";
-  return ready ? (ready.threads === 1 ? "1 thread" : `${ready.threads} threads`) : "";
+  if (!ready) return "";
+  return ready.isGpu ? "GPU" : ready.threads === 1 ? "1 thread" : `${ready.threads} threads`;
 }

@@ -1,33 +1,48 @@
 import { Check, Download, FolderOpen, Pause, Trash2 } from "lucide-preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Events, ModelPlan } from "../channel/service.ts";
+import type { DeviceChoice, Events, ModelPlan } from "../channel/service.ts";
 import type { StoredModel } from "../models/download.ts";
 import { type FamilyModel, family } from "../models/family.ts";
 import type { Client } from "./client.ts";
 import { Dialog } from "./dialog.tsx";
 import { bytes, count, seconds } from "./format.ts";
+import { settings } from "./settings.ts";
 import { useStore } from "./store.ts";
 
 export function ModelsDialog({ client, onClose }: { client: Client; onClose(): void }) {
   const model = useStore(client.model);
   const downloads = useStore(client.downloads);
   const storage = useStore(client.storage);
+  const { device } = useStore(settings);
   const [stored, setStored] = useState<readonly StoredModel[]>([]);
   const [own, setOwn] = useState<FamilyModel[]>([]);
   const picker = useRef<HTMLInputElement>(null);
-  useEffect(() => void client.calls.call("stored", null).then(setStored), [client, downloads.size, storage]);
+  useEffect(() => client.heed(client.calls.call("stored", null).then(setStored)), [client, downloads.size, storage]);
   const others = stored
     .filter(({ id }) => ![...family, ...own].some((one) => one.id === id))
     .map(({ id }) => ({ id, name: id, about: "" }));
   return (
     <Dialog label="Models" onClose={onClose}>
+      <label class="field">
+        <span>Runs on</span>
+        <select value={device} onChange={(event) => client.runOn(event.currentTarget.value as DeviceChoice)}>
+          <option value="auto">The fastest that works here</option>
+          <option value="webgpu">The GPU, by WebGPU</option>
+          <option value="wasm">The processor</option>
+        </select>
+        {model.ready && (
+          <small role="status">
+            {model.ready.device}. {model.ready.features.find((one) => /gpu/i.test(one))}
+          </small>
+        )}
+      </label>
       <ul class="models">
         <li class="model">
           <div class="grow">
             <b>Small storyteller</b>
             <p>Comes with this page: 6.7 million parameters, 13 MB.</p>
           </div>
-          <UseButton isCurrent={model.kind === "small"} onUse={() => void client.load({ kind: "small" })} />
+          <UseButton isCurrent={model.kind === "small"} onUse={() => client.load({ kind: "small" })} />
         </li>
         {[...family, ...own, ...others].map((one) => (
           <ModelRow
@@ -50,7 +65,9 @@ export function ModelsDialog({ client, onClose }: { client: Client; onClose(): v
           accept=".gguf,.safetensors,.json,.jinja"
           onChange={(event) => {
             const files = Array.from(event.currentTarget.files ?? []);
-            if (files.length > 0) void client.load({ kind: "files", name: files[0].name, files }).then(onClose);
+            if (files.length === 0) return;
+            client.load({ kind: "files", name: files[0].name, files });
+            onClose();
           }}
         />
         <button type="button" class="quiet" onClick={() => picker.current!.click()}>
@@ -95,8 +112,8 @@ function ModelRow({ client, model: { id, name, about }, stored, download, isCurr
     await client.calls.call("download", { id }).catch((error: Error) => setProblem(error.message));
   };
   const use = async () => {
-    const found = plan ?? (await look().catch(() => undefined));
-    await client.load({ kind: "stored", id, ...(found && { dtype: found.dtype, contextLength: found.contextLength }) });
+    const found = plan ?? (await look());
+    client.load({ kind: "stored", id, ...(found && { dtype: found.dtype, contextLength: found.contextLength }) });
   };
   return (
     <li class="model">
@@ -120,7 +137,7 @@ function ModelRow({ client, model: { id, name, about }, stored, download, isCurr
             class="icon-button"
             aria-label={`Delete ${name}`}
             title={`Delete: ${bytes(stored.sizeBytes)}`}
-            onClick={() => void client.calls.call("removeModel", { id })}
+            onClick={() => client.heed(client.calls.call("removeModel", { id }))}
           >
             <Trash2 size={16} />
           </button>
@@ -128,7 +145,7 @@ function ModelRow({ client, model: { id, name, about }, stored, download, isCurr
         {stored?.isWhole ? (
           <UseButton isCurrent={isCurrent} onUse={() => void use()} />
         ) : download?.progress ? (
-          <button type="button" class="quiet" onClick={() => void client.calls.call("cancelDownload", { id })}>
+          <button type="button" class="quiet" onClick={() => client.heed(client.calls.call("cancelDownload", { id }))}>
             <Pause size={15} /> Pause
           </button>
         ) : plan || stored ? (

@@ -90,8 +90,11 @@ export class OpenConversation {
     await this.chat.regenerate();
   }
 
-  stop(): Promise<void> {
-    return this.isBusy ? this.chat.stop() : Promise.resolve();
+  /** Also of an answer that another tab asked for, which this one only follows. */
+  async stop(): Promise<void> {
+    if (!this.isBusy) return;
+    this.#client.heed(this.#client.calls.call("stop", { chatId: this.chat.id }));
+    await this.chat.stop();
   }
 
   /** Ids of what stands in the place of a message, itself among them. */
@@ -111,14 +114,15 @@ export class OpenConversation {
     if (this.tree.value.nodes.length > 0) this.#keep(this.tree.value);
   }
 
-  /** What another tab wrote. */
-  take(conversation: Conversation): void {
-    if (this.isBusy || conversation.nodes.length <= this.tree.value.nodes.length) return;
-    this.tree.value = { ...conversation, leafId: this.tree.value.leafId };
-    void this.show(this.chat.messages.at(-1)?.id ?? conversation.nodes[0].message.id);
+  /** What another tab wrote. @returns whether there was more of it than here */
+  take(conversation: Conversation): boolean {
+    if (this.isBusy || conversation.nodes.length <= this.tree.value.nodes.length) return false;
+    this.tree.value = conversation;
+    this.chat.messages = branchOf(conversation, leafFrom(conversation, this.chat.messages.at(-1)?.id ?? conversation.nodes[0].message.id));
+    return true;
   }
 
-  #answered(message: ChatMessage, askedId = this.#lastAsked()): void {
+  #answered(message: ChatMessage, askedId: string | undefined): void {
     const at = this.chat.messages.findIndex(({ id }) => id === message.id);
     const { leafId } = this.tree.value;
     const tree = withMessage(this.tree.value, message, askedId);
@@ -126,10 +130,6 @@ export class OpenConversation {
     this.#keep(at < 0 ? { ...tree, leafId } : tree);
     // Of a stopped answer the chat has no more than what came before.
     if (at >= 0 && !this.isBusy) this.chat.messages = this.chat.messages.with(at, message);
-  }
-
-  #lastAsked(): string | undefined {
-    return this.tree.value.nodes.filter(({ message }) => message.role === "user").at(-1)?.message.id;
   }
 
   #keep(tree: Conversation): void {

@@ -1,6 +1,6 @@
 // What a person has set, kept by the browser where it lets a page keep anything.
 
-import type { ModelChoice } from "../channel/service.ts";
+import type { DeviceChoice, ModelChoice } from "../channel/service.ts";
 import { Store } from "./store.ts";
 
 export interface Settings {
@@ -13,6 +13,7 @@ export interface Settings {
   readonly system: string;
   /** What is loaded when the page is opened. */
   readonly model: Exclude<ModelChoice, { kind: "files" }>;
+  readonly device: DeviceChoice;
   readonly inspector: boolean;
 }
 
@@ -23,6 +24,7 @@ const defaults: Settings = {
   tools: false,
   system: "",
   model: { kind: "small" },
+  device: "auto",
   inspector: false,
 };
 const key = "jamba-settings";

@@ -45,6 +45,15 @@ export function Sidebar({ client, currentId, onNew, onOpen, onRemove, onClose }:
               <span dir="auto">{title}</span>
               {excerpt && <small dir="auto">{excerpt}</small>}
             </button>
+            <button
+              type="button"
+              class="icon-button small"
+              aria-label={`Export ${title}`}
+              title="Export"
+              onClick={() => client.heed(give(client, title, id))}
+            >
+              <Download size={15} />
+            </button>
             <button type="button" class="icon-button small" aria-label={`Delete ${title}`} title="Delete" onClick={() => onRemove(id)}>
               <Trash2 size={15} />
             </button>
@@ -64,16 +73,6 @@ export function Sidebar({ client, currentId, onNew, onOpen, onRemove, onClose }:
 function Exchange({ client }: { client: Client }) {
   const picker = useRef<HTMLInputElement>(null);
   const [said, setSaid] = useState<string>();
-  const give = async () => {
-    const json = await client.calls.call("exportAll", null);
-    const url = URL.createObjectURL(new Blob([json], { type: "application/json" }));
-    const link = Object.assign(document.createElement("a"), {
-      href: url,
-      download: `jamba-conversations-${new Date().toISOString().slice(0, 10)}.json`,
-    });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
-  };
   const take = async (file: File | undefined) => {
     if (!file) return;
     try {
@@ -86,8 +85,8 @@ function Exchange({ client }: { client: Client }) {
   return (
     <>
       <div class="exchange">
-        <button type="button" class="quiet" onClick={() => void give()}>
-          <Download size={14} /> Export
+        <button type="button" class="quiet" onClick={() => client.heed(give(client, "conversations"))}>
+          <Download size={14} /> Export all
         </button>
         <button type="button" class="quiet" onClick={() => picker.current!.click()}>
           <Upload size={14} /> Import
@@ -112,17 +111,30 @@ function Exchange({ client }: { client: Client }) {
   );
 }
 
+/** One conversation or all, as a file of this name. */
+async function give(client: Client, name: string, id?: string): Promise<void> {
+  const json = await client.calls.call("exportFile", { id });
+  const url = URL.createObjectURL(new Blob([json], { type: "application/json" }));
+  const plain = name.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "");
+  Object.assign(document.createElement("a"), {
+    href: url,
+    download: `jamba-${plain}-${new Date().toISOString().slice(0, 10)}.json`,
+  }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
 function useSearch(client: Client, query: string, conversations: readonly ConversationSummary[] | undefined) {
   const [found, setFound] = useState<readonly (ConversationSummary & { excerpt?: string })[]>();
   useEffect(() => {
     if (!query.trim()) return setFound(undefined);
     let isCurrent = true;
-    const timer = setTimeout(async () => {
+    const find = async () => {
       const hits = await client.calls.call("search", { text: query });
       if (!isCurrent) return;
       const excerpts = new Map(hits.map(({ id, excerpt }) => [id, excerpt]));
       setFound(conversations?.filter(({ id }) => excerpts.has(id)).map((one) => ({ ...one, excerpt: excerpts.get(one.id) })));
-    }, 120);
+    };
+    const timer = setTimeout(() => client.heed(find()), 120);
     return () => {
       isCurrent = false;
       clearTimeout(timer);

@@ -1,7 +1,8 @@
 // The AI SDK's ChatTransport to the worker that owns the model. Reads each answer to its end, whoever still looks at it.
 
-import { type ChatTransport, readUIMessageStream } from "ai";
+import type { ChatTransport } from "ai";
 import type { AnswerSettings } from "../channel/service.ts";
+import { wholeOf } from "../engine/whole-message.ts";
 import type { ChatMessage, UiChunk } from "../transport/index.ts";
 import type { Client } from "./client.ts";
 
@@ -9,9 +10,9 @@ export interface WorkerTransportOptions {
   settings(): AnswerSettings;
   /**
    * Hears of the answer as it is kept, also of one that was stopped, of which the SDK takes in no more.
-   * @param askedId of the message that it answers; unknown for one that this tab did not ask for
+   * @param askedId of the message that it answers
    */
-  onAnswered(message: ChatMessage, askedId?: string): void;
+  onAnswered(message: ChatMessage, askedId: string | undefined): void;
 }
 
 export class WorkerTransport implements ChatTransport<ChatMessage> {
@@ -30,32 +31,25 @@ export class WorkerTransport implements ChatTransport<ChatMessage> {
   }
 
   async reconnectToStream({ chatId }: { chatId: string }) {
-    if (!(await this.#client.calls.call("reconnect", { chatId }))) return null;
-    return this.#followed(this.#client.calls.stream("follow", { chatId }));
+    const found = await this.#client.calls.call("reconnect", { chatId });
+    return found ? this.#followed(this.#client.calls.stream("follow", { chatId }), found.askedId) : null;
   }
 
   #followed(answer: ReadableStream<UiChunk>, askedId?: string): ReadableStream<UiChunk> {
     const [shown, kept] = answer.tee();
-    void wholeOf(kept).then((message) => message && this.#options.onAnswered(message, askedId));
+    void read(kept).then(async (chunks) => {
+      const message = await wholeOf(chunks);
+      if (message) this.#options.onAnswered(message, askedId);
+    });
     return shown;
   }
 }
 
-/** What an answer comes to; undefined where it said nothing. */
-async function wholeOf(stream: ReadableStream<UiChunk>): Promise<ChatMessage | undefined> {
+async function read(stream: ReadableStream<UiChunk>): Promise<UiChunk[]> {
   const chunks: UiChunk[] = [];
   try {
     const reader = stream.getReader();
     for (let next = await reader.read(); !next.done; next = await reader.read()) chunks.push(next.value);
   } catch {} // the owner is gone: what there is stays
-  // Once, at the end: the SDK makes a message anew with each chunk.
-  const replayed = new ReadableStream<UiChunk>({
-    start(controller) {
-      for (const chunk of chunks) if (chunk.type !== "error" && chunk.type !== "abort") controller.enqueue(chunk);
-      controller.close();
-    },
-  });
-  let whole: ChatMessage | undefined;
-  for await (const message of readUIMessageStream<ChatMessage>({ stream: replayed })) whole = message;
-  return whole?.parts.some(({ type }) => type !== "step-start") ? whole : undefined;
+  return chunks;
 }

@@ -77,7 +77,7 @@ test("what two tabs write of one conversation is merged, in whichever order it c
 test("exports are taken in elsewhere, found by their words, and removed", async () => {
   const store = new ConversationStore(new MemoryFiles("a test"));
   await store.write({ ...withMessage(empty, message("a", "A silver boat\nand a fox"), undefined), title: "Boats" });
-  const json = await store.exportAll();
+  const json = await store.exportFile();
   const other = new ConversationStore(new MemoryFiles("a test"));
   expect(await other.importAll(json)).toEqual({ taken: 1, refused: 0 });
   expect(await other.importAll(json)).toEqual({ taken: 1, refused: 0 });

@@ -65,6 +65,20 @@ export function withMessage(conversation: Conversation, message: ChatMessage, pa
   return { ...conversation, nodes, leafId: message.id, updatedAt: Date.now() };
 }
 
+/**
+ * With what there is of an answer to `askedId`: one that has not ended counts as stopped, until more of it is written in its place. It is
+ * shown where its question or another answer to that was, not to who went elsewhere meanwhile.
+ */
+export function withAnswer(conversation: Conversation, answer: ChatMessage, askedId: string): Conversation {
+  const { metadata } = answer;
+  const message =
+    metadata && !metadata.finishReason ? { ...answer, metadata: { ...metadata, finishReason: "cancelled" as const } } : answer;
+  const { leafId, nodes } = conversation;
+  const isThere = leafId === askedId || nodes.find((node) => node.message.id === leafId)?.parentId === askedId;
+  const answered = withMessage(conversation, message, askedId);
+  return isThere ? answered : { ...answered, leafId };
+}
+
 /** What two tabs wrote of one conversation: nothing of either is lost, and where both have a message the later writer's stays. */
 export function merged(stored: Conversation, written: Conversation): Conversation {
   const ids = new Set(written.nodes.map(({ message }) => message.id));
@@ -125,9 +139,10 @@ export class ConversationStore {
     await this.#files.remove(`${folder}/${id}`);
   }
 
-  /** All of them as the JSON of a file that `importAll` takes. */
-  async exportAll(): Promise<string> {
-    return JSON.stringify({ format: fileFormat, conversations: [...(await this.#all()).values()] });
+  /** One of them, or all, as the JSON of a file that `importAll` takes. */
+  async exportFile(id?: string): Promise<string> {
+    const conversations = [...(await this.#all()).values()].filter((one) => id === undefined || one.id === id);
+    return JSON.stringify({ format: fileFormat, conversations });
   }
 
   /** What is there already stays, with what is new in the file beside it. @throws Error for what is no such file; StorageFull */

@@ -14,8 +14,9 @@ export class AnswerLog {
     this.done = this.#read(answer);
   }
 
-  get ended(): boolean {
-    return this.#ended;
+  /** What was said so far. */
+  get chunks(): readonly UiChunk[] {
+    return this.#chunks;
   }
 
   /** A reader that goes away ends nothing: whoever asked for the answer has the signal for that. */
