@@ -57,6 +57,10 @@ export async function fastestSweep(
     const { blocks, dataBytes, scaleBytes } = rowLayout(width, "q4");
     const [data, scales] = [width * dataBytes, width * scaleBytes];
     const [weights, arena] = await memory.allocate("trying out matvecs", [nMatrices * (data + scales), 8 * width]);
+    memory.atEnd.push(
+      () => weights.destroy(),
+      () => arena.destroy(),
+    );
     const kernels = new Kernels(gpu);
     const from = performance.now();
     const keyOf = (sweep: Sweep): PlannedCall["key"] => ({ name: "matvec", weights: { weight: "q4" }, constants: { ...sweep } });
@@ -91,7 +95,6 @@ export async function fastestSweep(
       const ms = Math.min(await timeOf(run), await timeOf(run), await timeOf(run));
       if (ms < best.ms * (best.sweep === among[0] ? 1 - leastGain : 1) || best.ms === Number.POSITIVE_INFINITY) best = { sweep, ms };
     }
-    for (const buffer of [weights, arena]) buffer.destroy();
     return best.sweep;
   });
 }

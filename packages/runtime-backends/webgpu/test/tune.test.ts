@@ -8,10 +8,12 @@ import { openDriver } from "../src/open.ts";
 import { defaultSweep } from "../src/sweep.ts";
 import { fastestSweep, keepsHalves, remembered, sweeps } from "../src/tune.ts";
 import { onAdapter } from "./adapter.ts";
+import { spiedDevice } from "./spied-device.ts";
 
 const K = 900;
 
-onAdapter(({ gpu }) => {
+onAdapter((adapter) => {
+  const { gpu } = adapter;
   test.each(sweeps)("products are right with $threads threads, $lanes lanes, $rows rows", async (sweep) => {
     const { gpu: device, device: info, memory, products } = await openDriver({ gpu });
     const backend = openDevice(new WebGpuDriver(device, info, memory.mostBindingBytes, true, { ...products, sweep }));
@@ -48,6 +50,14 @@ onAdapter(({ gpu }) => {
     expect(await found([10, 9.9, 9.8])).toEqual(defaultSweep);
     await driver.interrupt();
     await driver.dispose();
+  });
+
+  test("what fails while layouts are tried leaves nothing on a caller's device", async () => {
+    const { device, live } = await spiedDevice(adapter);
+    const timeOf = () => Promise.reject(new Error("lost"));
+    await expect(fastestSweep(device, { among: sweeps.slice(0, 1), mostMs: 10 ** 6, nProducts: 1, timeOf })).rejects.toThrow("lost");
+    expect(live.size).toBe(0);
+    device.destroy();
   });
 
   test("halves are taken as the device takes them", async () => {
