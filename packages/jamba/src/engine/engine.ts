@@ -9,7 +9,7 @@ import type { Sequence } from "./advance.ts";
 import { bordersOf } from "./borders.ts";
 import type { Active, EngineOptions, KeptState, Opened, OpenOptions, ReadingPrompt } from "./calls.ts";
 import {
-  candidates,
+  answerReads,
   evidenceOfKept,
   evidenceOfStep,
   type KeptRow,
@@ -198,7 +198,7 @@ export class Engine {
     let found: readonly StepRow[] = [];
     await this.#scheduler.read(sequence, ids, {
       ...options,
-      reads: { top: Math.min(candidates, this.#runner.config.vocabSize), logits: "keep" },
+      reads: answerReads(this.#runner.config.vocabSize),
       take: async (slice) => {
         found = await evidenceOfStep(slice);
         return found;

@@ -1,9 +1,13 @@
 // What a step gives of a row of logits to who draws from it: what a draw mostly needs, and the row itself on demand.
 
 import { type HostTensor, type Step, type TopRow, topOf } from "@jamba/core";
+import type { ForwardReads } from "../model/forward.ts";
 
 /** Candidates of each row. A device hands these over instead of all logits. */
 export const candidates = 256;
+
+/** What steps give for answers. */
+export const answerReads = (vocabSize: number): ForwardReads => ({ top: Math.min(candidates, vocabSize), logits: "keep" });
 
 /** What is known of a row of logits, in place of the row. Where `ids.length === count` nothing is left out. */
 export interface Evidence extends TopRow {

@@ -19,6 +19,7 @@ import { type ForwardReads, stateSpec } from "../model/forward.ts";
 import type { ModelWeights } from "../model/weights.ts";
 import { type Made, madeUnknown } from "../state/tenant.ts";
 import { type Advance, inputsOf, type Placed, type Sequence } from "./advance.ts";
+import { answerReads } from "./evidence.ts";
 import { Programs } from "./programs.ts";
 
 export interface StepOptions {
@@ -219,6 +220,24 @@ export class Runner {
       part.sequence.seen += part.ids.length;
     }
     return { step: step!, parts: placed.map(({ part }) => part), refused };
+  }
+
+  /**
+   * Runs the longest step of a prompt and one of an answer for a sequence that nobody wants: what the device has no room for is known then.
+   * @throws JambaError OUT_OF_MEMORY
+   */
+  async rehearse(): Promise<void> {
+    const reads = answerReads(this.config.vocabSize);
+    const sequence = await this.newSequence();
+    try {
+      for (const L of [Math.min(this.contextLength, this.backend.device.chunkTokens), 1]) {
+        if (sequence.seen + L > this.contextLength) break;
+        const { refused } = await this.step([{ sequence, ids: Array<number>(L).fill(0), rows: 1 }], { reads });
+        for (const { error } of refused) throw error;
+      }
+    } finally {
+      this.release(sequence);
+    }
   }
 
   /** Takes what each part's step writes to, as long as there is some. */

@@ -140,6 +140,11 @@ async function loadOn(
   const kvDtype = options.kvDtype ?? defaultKvDtype(dtypes, device);
   const runner = await Runner.open(backend, config, weights, { contextLength, kvDtype });
   closers.push(() => runner.dispose());
+  // While "auto" can still take another device.
+  if (gpus.includes(device.kind) && (options.backend ?? "auto") === "auto") {
+    await runner.rehearse();
+    signal?.throwIfAborted();
+  }
   // Reuse is exact: other weights or another device would go on from other numbers.
   const numbers = [...dtypes, device.numerics].join();
   const engine = await openEngine(runner, stopIds, identity, await folder, numbers, options);

@@ -94,7 +94,7 @@ function testOn(found: FoundAdapter): void {
   test("auto takes a GPU, and a processor for who asks for threads, for packed weights and for files", async ({ skip }) => {
     if (cpuAbsent) skip(cpuAbsent);
     inPage(asReal(found));
-    expect(await loaded({})).toEqual({ kind: "webgpu", heard: [] });
+    expect(await loaded({ contextLength: 16 })).toEqual({ kind: "webgpu", heard: [] });
     expect(await loaded({ threads: 1 })).toEqual({ kind: "cpu", heard: [] });
     expect(await planMemory(folder)).toMatchObject({ backend: "webgpu" });
     const to = await mkdtemp(join(tmpdir(), "prepared-"));
@@ -108,7 +108,7 @@ function testOn(found: FoundAdapter): void {
     } finally {
       await rm(to, { recursive: true });
     }
-  });
+  }, 300_000); // an adapter in software compiles all kernels of a step
 
   test("auto passes over a GPU that does not work, and says why", async ({ skip }) => {
     if (cpuAbsent) skip(cpuAbsent);
@@ -184,6 +184,22 @@ function testOn(found: FoundAdapter): void {
         expect(again.devices).toEqual([{ live: expect.any(Number), isDestroyed: true }]);
       },
     );
+
+    test("auto tries a step while it loads, and goes on with a processor where there is room for weights alone", async ({ skip }) => {
+      if (cpuAbsent) skip(cpuAbsent);
+      let isRead = false;
+      const { gpu, devices } = failing((_, size) => (isRead && size > 4000 ? 2 ** 45 : size));
+      inPage(gpu);
+      const heard: string[] = [];
+      await using model = await loadModel(folder, {
+        onWarning: (warning) => heard.push(warning),
+        onProgress: ({ doneBytes, totalBytes }) => {
+          isRead = doneBytes === totalBytes;
+        },
+      });
+      expect([model.device.kind, heard]).toEqual(["cpu", [expect.stringMatching(/^webgpu is passed over: .*expected room/s)]]);
+      expect(devices).toEqual([{ live: 0, isDestroyed: true }]);
+    });
 
     test("where nothing else is wanted any more the reason of the abort is the error", async () => {
       const stop = new AbortController();
