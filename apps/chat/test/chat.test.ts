@@ -271,8 +271,14 @@ const hostile = `<script>hacked = 1</script><img src=x onerror="hacked = 2"><ifr
 
 [a link](javascript:hacked=5) ![a picture](https://example.com/spy.png) <a href="data:text/html,<script>hacked=6</script>">data</a>
 
+7. a list that goes on from seven
+
+$$
+y^2
+$$
+
 | a | b |
-|---|---|
+|:-:|---|
 | 1 | \`<b onmouseover=hacked=7>\` |
 
 \`\`\`js
@@ -311,9 +317,10 @@ test("hostile markdown and HTML run nothing, fetch nothing and hide nothing", as
       const tags = new Set(inside.map(({ localName }) => localName));
       const bad = ["script", "img", "iframe", "form", "input", "svg", "style", "object", "embed"].filter((tag) => tag !== "svg" && tags.has(tag));
       const handlers = inside.filter((one) => one.getAttributeNames().some((name) => name.startsWith("on")) || /^(javascript|data):/i.test(one.getAttribute("href") ?? ""));
-      return { hacked: globalThis.hacked, bad, handlers: handlers.map((one) => one.outerHTML), tables: document.querySelectorAll(".markdown table").length };
+      const kept = [document.querySelector(".markdown ol").start, document.querySelector(".markdown th").align, document.querySelectorAll(".markdown math[display=block]").length];
+      return { hacked: globalThis.hacked, kept, bad, handlers: handlers.map((one) => one.outerHTML), tables: document.querySelectorAll(".markdown table").length };
     })()`);
-    expect(found).toEqual({ bad: [], handlers: [], tables: 1 });
+    expect(found).toEqual({ kept: [7, "center", 1], bad: [], handlers: [], tables: 1 });
     expect(chat.site.asked.some((path) => path.includes("spy"))).toBe(false);
     // Text that runs from right to left stands on the right.
     const left = `(({ left, right }, box) => left - box.left > box.right - right)`;

@@ -58,7 +58,8 @@ const allowed = {
   ],
   FORBID_ATTR: ["style", "id", "name", "srcset", "src", "autofocus", "popover"],
   ALLOW_DATA_ATTR: true,
-  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
+  // It is asked of every attribute, so what names no scheme must pass: `start` of a list, `align` of a cell, `display` of maths.
+  ALLOWED_URI_REGEXP: /^(?:(?:https?|mailto):|[^a-z]|[a-z+.-]+(?:[^a-z+.:-]|$))/i,
 };
 
 let purify: typeof DOMPurify | undefined;
