@@ -267,6 +267,34 @@ test("a model of the hub is looked at, fetched, used and deleted", async ({ skip
   }
 });
 
+test("where storage is denied the page says that nothing is kept, and answers", async ({ skip }) => {
+  const files = filesOf(await builtPage());
+  const denied = `StorageManager.prototype.getDirectory = () => Promise.reject(new DOMException("denied", "SecurityError"));`;
+  const site = await serve(
+    async (path) => {
+      const file = await files(path);
+      return file && path.includes("worker-") && !path.startsWith("service") ? Buffer.concat([Buffer.from(denied), file]) : file;
+    },
+    { isolated: true },
+  );
+  const opened = await chats.open("chromium", skip);
+  try {
+    const chat = await ChatPage.open(opened.page, site);
+    await chat.until(`document.querySelector(".storage.warned")?.innerText.includes("denies storage")`);
+    await chat.send(ask);
+    expect(await chat.answer()).toMatch(/Mia/);
+    await chat.until(`document.querySelectorAll(".conversations .open").length === 1`);
+    await chat.picture("storage-denied");
+    expect(await chat.faults()).toEqual([]);
+    await chat.reload();
+    await chat.until(`document.querySelector(".conversations .none")`);
+    expect(chat.problems).toEqual([]);
+  } finally {
+    await opened.close();
+    await site.close();
+  }
+});
+
 test("a conversation that has no room is shown, and said to be not kept", async ({ skip }) => {
   const chat = await chats.open("chromium", skip);
   try {

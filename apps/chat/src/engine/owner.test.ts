@@ -6,6 +6,8 @@ import { MemoryFiles } from "../storage/files.ts";
 import type { UiChunk } from "../transport/index.ts";
 import { Owner } from "./owner.ts";
 
+// Models are loaded, whatever else the machine does.
+vi.setConfig({ testTimeout: 300_000 });
 vi.stubGlobal("navigator", {}); // Node 20 has none
 afterEach(() => vi.useRealTimers());
 
