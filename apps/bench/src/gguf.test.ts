@@ -5,7 +5,7 @@ import { fromBf16, fromF16 } from "@jamba/core";
 import { describe, expect, test } from "vitest";
 import { type BlockName, blockFormats, blockOf, encodeBlocks } from "./blocks.ts";
 import { writeGguf } from "./gguf.ts";
-import { configOf, type Format, sizeOf, tensorsOf } from "./presets.ts";
+import { configOf, type Format, presets, sizeOf, tensorsOf } from "./presets.ts";
 import { normals, randomFrom } from "./random.ts";
 import { syntheticCheckpoint } from "./synthetic.ts";
 
@@ -88,7 +88,7 @@ describe.each(["q4", "q8", "bf16"] as Format[])("a nano file of %s", (format) =>
 
   test("has the same final norm as the checkpoint, which spreads the logits", async () => {
     const start = dataStart + tensors.get("output_norm.weight")!.offset;
-    const { buffer, byteOffset } = await syntheticCheckpoint("nano").read("model.final_layernorm.weight");
+    const { buffer, byteOffset } = await syntheticCheckpoint("nano", presets.nano).read("model.final_layernorm.weight");
     expect(decode(bytes.subarray(start, start + 256 * 4), "F32")).toEqual([
       ...new Float32Array(buffer.slice(byteOffset, byteOffset + 1024)),
     ]);

@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import type { CpuLevel } from "@jamba/backend-cpu";
 import { count } from "./arguments.ts";
 import { gaps } from "./gaps/command.ts";
+import { headline } from "./headline/command.ts";
 import { machineText } from "./machine.ts";
 import { installPeer, peerVersion } from "./peer.ts";
 import { againstBefore, beforeColumns, chart, columns, fieldsOf, profileTable, rowOf, updateResults, updateTable } from "./report.ts";
@@ -39,6 +40,7 @@ const help = `bench: jamba beside node-llama-cpp ${peerVersion} on this machine,
   --work DIR        where models are made and the peer is installed (apps/bench/.work)
   structured        what formats and tools cost instead; structured --help
   gaps              how long the longest requests hold a server instead; gaps --help
+  headline          a jamba beside attention-only and Mamba-only twins instead; headline --help
   wasm              the kernels as WebAssembly instead, beside the native ones and wllama; wasm --help
   webgpu            the kernels on the GPU that Node finds instead; webgpu --help
   webgpu-page       the same in a page, for any browser; webgpu-page --help
@@ -56,6 +58,7 @@ async function main(given: string[]): Promise<void> {
   const args = given.filter((arg) => arg !== "--");
   if (args[0] === "structured") return structured(args.slice(1));
   if (args[0] === "gaps") return gaps(args.slice(1));
+  if (args[0] === "headline") return headline(args.slice(1));
   if (args[0] === "wasm") return wasm(args.slice(1));
   if (args[0] === "webgpu") return webgpu(args.slice(1));
   if (args[0] === "webgpu-peers") return webgpuPeers(args.slice(1));

@@ -28,7 +28,7 @@ test("a token costs two operations per weight that it meets, the head only once 
 });
 
 describe("the random checkpoint", () => {
-  const checkpoint = syntheticCheckpoint("nano");
+  const checkpoint = syntheticCheckpoint("nano", presets.nano);
 
   test("has a tensor for each expert, and no other than the shapes ask for", () => {
     const stacks = tensorsOf(configOf("nano")).filter(({ name }) => name.includes("*")).length;

@@ -12,7 +12,7 @@ import { preparedOf } from "jamba";
 import { blockOf, bytesPerValue } from "./blocks.ts";
 import { openBuild } from "./build.ts";
 import { writeGguf } from "./gguf.ts";
-import { configOf, costsOf, type Format, type PresetName, type TensorSpec } from "./presets.ts";
+import { configOf, costsOf, type Format, type PresetName, presets, type TensorSpec } from "./presets.ts";
 import type { Job, OpTime, Report, ReuseRow, Turn } from "./sides.ts";
 import { type Cell, isClean, type Pair, type Sample } from "./statistics.ts";
 import { syntheticCheckpoint } from "./synthetic.ts";
@@ -183,7 +183,7 @@ export async function prepare(
   const folder = join(work, `${model}-${format}-spread-${backend.packed!.layout}`);
   if (!existsSync(folder)) {
     log(`making ${folder}`);
-    await jamba.prepareModel(syntheticCheckpoint(model), folder, { dtype: format, backend });
+    await jamba.prepareModel(syntheticCheckpoint(model, presets[model]), folder, { dtype: format, backend });
   }
   await backend.dispose();
   return folder;

@@ -2,16 +2,18 @@
 
 import { matrixOf, sourceOf, toBf16, type WeightSource } from "@jamba/core";
 import type { Checkpoint } from "@jamba/loader";
-import { configOf, type PresetName, presets, sizeOf, type TensorSpec, tensorsOf, weightStd } from "./presets.ts";
+import { parseConfig } from "jamba";
+import { sizeOf, type TensorSpec, tensorsOf, weightStd } from "./presets.ts";
 import { fill, normals, randomFrom } from "./random.ts";
 
 /** A prime, so that no two rows of a matrix are alike. */
 const poolValues = 1048573;
 
-export function syntheticCheckpoint(preset: PresetName): Checkpoint {
+/** @param json as config.json has it */
+export function syntheticCheckpoint(name: string, json: Readonly<Record<string, unknown>>): Checkpoint {
   const random = randomFrom(2);
   const pool = new Uint8Array(Uint16Array.from(normals(random, poolValues + 1, weightStd), toBf16).buffer, 0, 2 * poolValues);
-  const config = configOf(preset);
+  const config = parseConfig(json, name);
   const sources = new Map<string, WeightSource>();
   for (const spec of tensorsOf(config)) for (const source of sourcesOf(spec)) sources.set(source.name, source);
 
@@ -44,8 +46,8 @@ export function syntheticCheckpoint(preset: PresetName): Checkpoint {
   const weight = (name: string) => sources.get(name)!;
   const close = async () => undefined;
   return {
-    name: `random ${preset}`,
-    config: presets[preset],
+    name: `random ${name}`,
+    config: json,
     tensors: new Map(
       [...sources.values()].map(({ name, dtype, shape }) => {
         const [stored, each] = dtype === "bf16" ? (["BF16", 2] as const) : (["F32", 4] as const);
