@@ -1,12 +1,20 @@
 // The k largest logits of a row, best first, ties to the lower id, and sums over all finite ones: the largest, Σ e^(l - max),
 // Σ e^(l - max) (max - l), Σ e^((l - max) / T), their count. Radix select over keys that rise with the logits, in 11, 11 and 10 bits; what
 // is chosen goes to `found` in any order and finds its rank there. NaN and infinities count for nothing.
+//
+// Of a long row each group of threads does this for its share, and then one group for what those found: equal ones stand there by their
+// group, and within it by their rank, so in the order of their ids.
 
 struct Params {
-  vocabSize: u32, k: u32, logits: u32, stride: u32,
+  // Values of a row, and of them those of a group.
+  length: u32, share: u32,
+  k: u32, logits: u32, stride: u32,
+  // [nRows, groups, k] and, of sums, [nRows, groups, 5]
   ids: u32, values: u32, sums: u32,
-  // [nRows, 2 k]
+  // [nRows, groups, 2 k]
   found: u32,
+  // What groups found, to be merged: ids [nRows, length], sums [nRows, nParts, 5].
+  partIds: u32, partSums: u32, nParts: u32,
   // WGSL can't write them: a float that is none, and -1 where integers lie among floats.
   minusInfinity: f32, noId: u32,
 }
@@ -41,11 +49,24 @@ fn sumOf(l: u32, v: f32) -> f32 {
   return sum;
 }
 
+/** Of values, with e^(l - max): Σ, Σ · (max - l), Σ at temperature T, and their count. */
+fn weighed(v: f32, top: f32, T: f32, own: vec4<f32>) -> vec4<f32> {
+  // Halved, or the gap between two large logits would be infinite; e^-200 is 0.
+  let gap = 2.0 * min(top * 0.5 - v * 0.5, 1.6e38);
+  let weight = exp(-min(gap, 200.0));
+  return vec4<f32>(own.x * weight, select(0.0, weight * (own.y + own.x * gap), gap < 150.0), own.z * exp(-min(gap, 200.0 * T) / T), own.w);
+}
+
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) l: u32) {
-  let V = p.vocabSize;
-  let at = p.logits + group.x * p.stride;
-  let found = p.found + group.x * 2u * p.k;
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) l: u32,
+) {
+  let row = group.y;
+  let first = group.x * p.share;
+  let V = min(p.share, p.length - first);
+  let at = p.logits + row * p.stride + first;
+  let slot = row * groups.x + group.x;
+  let found = p.found + slot * 2u * p.k;
   if (l == 0u) {
     prefix = 0u;
     rest = p.k;
@@ -100,38 +121,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   workgroupBarrier();
   var before = 0u;
   for (var i = 0u; i < l; i++) { before += ties[i]; }
-  var mass = 0.0;
-  var surprise = 0.0;
-  var warm = 0.0;
-  var n = 0.0;
-  let T = bitcast<f32>(step[temperatures() + group.x]);
+  let T = bitcast<f32>(step[temperatures() + row]);
+  var own = vec4<f32>();
+  if (p.nParts > 0u) {
+    for (var i = l; i < p.nParts; i += 256u) {
+      let part = p.partSums + 5u * (row * p.nParts + i);
+      let sums = vec4<f32>(arena[part + 1u], arena[part + 2u], arena[part + 3u], arena[part + 4u]);
+      if (sums.w > 0.0) { own += weighed(arena[part], top, T, sums); }
+    }
+  }
   for (var i = l * per; i < min(V, (l + 1u) * per); i++) {
     let v = arena[at + i];
     let key = keyOf(v);
     if (key == 0u) { continue; }
-    // Halved, or the gap between two large logits would be infinite; e^-200 is 0.
-    let gap = 2.0 * min(top * 0.5 - v * 0.5, 1.6e38);
-    let weight = exp(-min(gap, 200.0));
-    mass += weight;
-    surprise += select(0.0, weight * gap, gap < 150.0);
-    warm += exp(-min(gap, 200.0 * T) / T);
-    n += 1.0;
+    if (p.nParts == 0u) { own += weighed(v, top, T, vec4<f32>(1.0, 0.0, 1.0, 1.0)); }
     if (key > cut || (key == cut && before < tiesKept)) {
       let to = atomicAdd(&count, 1u);
-      arena[found + to] = bitcast<f32>(i);
+      if (p.nParts == 0u) { arena[found + to] = bitcast<f32>(first + i); } else { arena[found + to] = arena[p.partIds + row * p.length + i]; }
       arena[found + p.k + to] = v;
     }
     if (key == cut) { before++; }
   }
-  let sums = vec4<f32>(sumOf(l, mass), sumOf(l, surprise), sumOf(l, warm), sumOf(l, n));
+  let sums = vec4<f32>(sumOf(l, own.x), sumOf(l, own.y), sumOf(l, own.z), sumOf(l, own.w));
   if (l == 0u) {
-    let to = p.sums + group.x * 5u;
+    let to = p.sums + slot * 5u;
     arena[to] = select(p.minusInfinity, top, sums.w > 0.0);
     for (var i = 0u; i < 4u; i++) { arena[to + 1u + i] = sums[i]; }
   }
   storageBarrier();
   let chosen = atomicLoad(&count);
-  let to = group.x * p.k;
+  let to = slot * p.k;
   for (var c = l; c < p.k; c += 256u) {
     if (c >= chosen) {
       arena[p.ids + to + c] = bitcast<f32>(p.noId);

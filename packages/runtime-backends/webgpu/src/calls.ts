@@ -12,7 +12,7 @@ import {
   type Weight,
 } from "@jamba/core";
 import { addEmbed, addExperts, addGateUp, addMatmul, type CallWriter, matrixScratch, type Products } from "./calls-matrix.ts";
-import { attentionShape, chunkOf, convRun, endWords, leastShare, longestOf, nSharesOf, scanLanes } from "./cuts.ts";
+import { attentionShape, chunkOf, convRun, endWords, leastShare, longestOf, nSharesOf, scanLanes, topShape, topWords } from "./cuts.ts";
 import { flat, type Groups, type PlannedCall } from "./dispatch.ts";
 import type { GpuBinding, GpuBuffer } from "./gpu.ts";
 import type { KernelKey } from "./kernels.ts";
@@ -24,7 +24,7 @@ import { bindingsOf, type GpuWeight } from "./weights.ts";
 export function scratchWords(command: FusedCommand, states: StateSpec, products: Products): number {
   switch (command.op) {
     case "top":
-      return 2 * command.k * command.logits.shape[0];
+      return topWords(command);
     case "selectiveScan":
       return endWords(command);
     case "attention": {
@@ -115,7 +115,7 @@ class Planner {
 
   add(c: FusedCommand, scratch: number): void {
     this.#op = c.op;
-    const { nSequences, nRows } = this.#plan.step;
+    const { nSequences } = this.#plan.step;
     switch (c.op) {
       case "input":
         this.#input(c.out, this.#nInputs++);
@@ -128,10 +128,8 @@ class Planner {
         this.#keptAt += sizeOf(c.x);
         break;
       case "top": {
-        const [vocabSize, k] = [c.logits.shape[1], c.k];
-        const to = { ids: this.#at(c.ids), values: this.#at(c.values), sums: this.#at(c.sums), found: scratch };
+        this.#top(c, scratch);
         const [logits, stride] = [this.#at(c.logits), c.logits.rowStride];
-        this.#call("top", { vocabSize, k, logits, stride, ...to, minusInfinity: Number.NEGATIVE_INFINITY, noId: 0xffffffff }, [nRows, 1]);
         const params = { logits, stride, first: this.#keptWords, output: this.#nOutputs++ };
         this.#call("asked", params, ({ askedIds }) => flat(askedIds.length));
         break;
@@ -239,6 +237,21 @@ class Planner {
   #swiglu(out: Tensor, gate: Record<string, number>, up: Record<string, number>): void {
     const [rows, columns] = out.shape;
     this.#call("swiglu", { rows, columns, out: this.#at(out), ...gate, ...up }, flat(rows * columns));
+  }
+
+  #top(c: FusedCommandOf<"top">, scratch: number): void {
+    const [nRows, length] = c.logits.shape;
+    const { share, groups, candidates } = topShape(c);
+    const common = { k: c.k, found: scratch, minusInfinity: Number.NEGATIVE_INFINITY, noId: 0xffffffff };
+    let from = { length, share, logits: this.#at(c.logits), stride: c.logits.rowStride, partIds: 0, partSums: 0, nParts: 0 };
+    if (groups > 1) {
+      const ids = scratch + 2 * nRows * candidates;
+      const [values, sums] = [ids + nRows * candidates, ids + 2 * nRows * candidates];
+      this.#call("top", { ...common, ...from, ids, values, sums }, [groups, nRows]);
+      const parts = { partIds: ids, partSums: sums, nParts: groups };
+      from = { length: candidates, share: candidates, logits: values, stride: candidates, ...parts };
+    }
+    this.#call("top", { ...common, ...from, ids: this.#at(c.ids), values: this.#at(c.values), sums: this.#at(c.sums) }, [1, nRows]);
   }
 
   #scan(c: FusedCommandOf<"selectiveScan">, scratch: number): void {

@@ -1,4 +1,4 @@
-// Products larger than a tile, a stage and a workgroup, which the suite's cases are not; and the float path where WGSL has no dot products.
+// Products larger than a tile, a stage and a workgroup, and longer rows of logits than the suite's cases have; and the float path where WGSL has no dot products.
 
 import { type Case, findMismatch } from "@jamba/conformance";
 import type { Backend, WeightDtype } from "@jamba/core";
@@ -50,6 +50,18 @@ function gateUp(L: number, dFf: number, dModel: number): Case {
   };
 }
 
+/** Of which many are equal, and some no numbers. */
+function top(n: number, k: number): Case {
+  return {
+    op: "top",
+    name: `top ${k} of ${n} logits`,
+    steps: [[2, 1, 3]],
+    inputs: { x: n },
+    vocabSize: n,
+    build: (ops, _, { x }) => ops.top("top", ops.gatherRows(x), k),
+  };
+}
+
 function experts(L: number, nExperts: number, nActive: number, dModel: number, dFf: number): Case {
   return {
     op: "experts",
@@ -79,8 +91,11 @@ const few = [
   experts(3, 6, 2, 96, 70),
 ];
 const many = [matmul(17, 100, 96), matmul(65, 130, 300), gateUp(20, 70, 100), experts(9, 6, 2, 96, 70), experts(150, 5, 2, 40, 90)];
+/** Of one group of threads, of several whose last has fewer, and whose candidates are all equal, or not; of more than a group has threads. */
+const tops = [top(8191, 40), top(20_001, 1), top(20_001, 256), top(20_001, 1000), top(65_536, 256), top(20_001, 9000)];
 const ways: readonly { name: string; options: WebGpuOptions; dtypes: readonly WeightDtype[]; cases: readonly Case[] }[] = [
   { name: "as it is", options: {}, dtypes: ["f32", "f16", "q8", "q4", "q4_k"], cases: [...few, ...many] },
+  { name: "rows of logits", options: {}, dtypes: ["f32"], cases: tops },
   { name: "without dot products of bytes", options: { without: ["packed_4x8_integer_dot_product"] }, dtypes: ["q4"], cases: many },
   { name: "in bindings of 16 KiB", options: { mostBindingBytes: 2 ** 14 }, dtypes: ["f32", "q4"], cases: [...few, ...many] },
 ];

@@ -59,7 +59,7 @@ function costOf({ key, params, groups }: PlannedCall, L: number, before: number)
     case "causal-conv":
       return { bytes: 4 * dInner * (2 * (dConv - 1) + dConv + 1), operations: 2 * dInner * dConv * L };
     case "top":
-      return { bytes: 5 * 4 * params.vocabSize, operations: 0 };
+      return { bytes: 5 * 4 * params.length, operations: 0 };
     case "embed":
       return { bytes: (18 / 32) * columns * L, operations: 0 };
     case "rms-norm":
