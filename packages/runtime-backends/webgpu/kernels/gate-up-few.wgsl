@@ -13,19 +13,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read> upScales: array<u32>;
 @group(0) @binding(6) var<storage, read> norm: array<f32>;
 
-const rowVectors = gateVectors;
-const rowIsScaled = gateIsScaled;
-
-fn rowVector(r: u32, row: u32, block: u32, i: u32) -> vec4<u32> {
-  if (r < 2u) { return gateVector(row, block, i); }
-  return upVector(row, block, i);
-}
-fn rowPart(words: vec4<u32>, i: u32) -> vec4<f32> { return gatePart(words, i); }
-fn rowTerms(r: u32, row: u32, block: u32) -> vec2<f32> {
-  if (r < 2u) { return gateTerms(row, block); }
-  return upTerms(row, block);
-}
-
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) l: u32,

@@ -1,4 +1,4 @@
-// The dispatches of products with weights: matvecs for few tokens, tiles for many.
+// The dispatches of products with weights: matvecs for few tokens, tiles for many. Those of experts stand in calls-experts.ts.
 
 import type { FusedCommand, FusedCommandOf, Norm, Tensor, Weight, WeightDtype } from "@jamba/core";
 import { flat, type Groups, type PlannedCall } from "./dispatch.ts";
@@ -39,13 +39,8 @@ export interface CallWriter {
 /** Up to so many tokens take matvecs, 8 at a time; more take tiles. */
 const mostFew = 16;
 /** Tokens and rows of a tile. */
-const tileSize = 64;
-const isFew = (L: number) => L <= mostFew;
-/** Sweeps read an expert once for each token that has it, and tiles once. */
-const sweepsExperts = (L: number, nActive: number, nExperts: number) => L === 1 || L * nActive <= nExperts || nExperts > mostGrouped;
-/** Experts that expert-tiles has counters for. */
-const mostGrouped = 256;
-
+export const tileSize = 64;
+export const isFew = (L: number) => L <= mostFew;
 /** x as products take it. */
 interface Taken {
   readonly L: number;
@@ -67,8 +62,6 @@ export function matrixScratch(command: FusedCommand, products: Products): number
       const between = isGateUpOne(x.shape[0], gateProj, upProj) ? 0 : 2 * out.shape[0] * out.shape[1];
       return takenWords(x.shape, [gateProj, upProj], products, norm) + between;
     }
-    case "experts":
-      return expertsRoom(command, products, 0).end;
     default:
       return 0;
   }
@@ -82,11 +75,11 @@ function takenWords([L, columns]: readonly [number, number], weights: readonly W
 }
 
 /** A block of x in bytes is 8 words, its scale and its sum. */
-const byteWords = (rows: number, blocks: number) => 10 * rows * blocks;
+export const byteWords = (rows: number, blocks: number) => 10 * rows * blocks;
 const isInBlocks = (dtype: WeightDtype) => dtype === "q8" || dtype === "q4" || dtype === "q4_1" || dtype === "q4_k";
 
 /** Blocks of a row of x in bytes: as many as any of the weights has that take it so. */
-function byteBlocks(weights: readonly Weight[], { hasDots }: Products): number {
+export function byteBlocks(weights: readonly Weight[], { hasDots }: Products): number {
   const takers = hasDots ? weights.filter(({ dtype }) => isInBlocks(dtype)) : [];
   return Math.max(0, ...takers.map(({ shape, dtype }) => rowLayout(shape.at(-1)!, dtype).blocks));
 }
@@ -102,7 +95,8 @@ export function addEmbed(w: CallWriter, { table, out }: FusedCommandOf<"embed">)
 
 export function addMatmul(w: CallWriter, { x, weights, bias, accumulate, outs, norm }: FusedCommandOf<"matmul">, scratch: number): void {
   const taken = take(w, x, weights, norm, scratch);
-  for (const [i, weight] of weights.entries()) addProduct(w, taken, weight, w.view("out", outs[i]), { accumulate, bias });
+  const products = weights.map((weight, i) => ({ weight, out: w.view("out", outs[i]) }));
+  addProducts(w, taken, products, { accumulate, bias });
 }
 
 export function addGateUp(w: CallWriter, { x, norm, gateProj, upProj, out }: FusedCommandOf<"gateUp">, scratch: number): void {
@@ -115,14 +109,16 @@ export function addGateUp(w: CallWriter, { x, norm, gateProj, upProj, out }: Fus
   }
   const gate = scratch + takenWords(x.shape, [gateProj, upProj], w.products, norm);
   const up = gate + L * dFf;
-  addProduct(w, taken, gateProj, at("out", gate, dFf));
-  addProduct(w, taken, upProj, at("out", up, dFf));
+  addProducts(w, taken, [
+    { weight: gateProj, out: at("out", gate, dFf) },
+    { weight: upProj, out: at("out", up, dFf) },
+  ]);
   addSwiglu(w, [L, dFf], gate, up, w.view("out", out).out);
 }
 
-const at = (name: string, at: number, stride: number): Numbers => ({ [name]: at, [`${name}Stride`]: stride });
+export const at = (name: string, at: number, stride: number): Numbers => ({ [name]: at, [`${name}Stride`]: stride });
 
-function addSwiglu(w: CallWriter, [rows, columns]: readonly [number, number], gate: number, up: number, out: number): void {
+export function addSwiglu(w: CallWriter, [rows, columns]: readonly [number, number], gate: number, up: number, out: number): void {
   w.call("swiglu", { rows, columns, out, ...at("gate", gate, columns), ...at("up", up, columns) }, flat(rows * columns));
 }
 
@@ -141,7 +137,7 @@ function take(w: CallWriter, x: Tensor, weights: readonly Weight[], norm: Norm |
 }
 
 /** x in bytes, at `to`. */
-function addBytes(w: CallWriter, x: Numbers, [L, columns]: readonly [number, number], blocks: number, to: number): Numbers {
+export function addBytes(w: CallWriter, x: Numbers, [L, columns]: readonly [number, number], blocks: number, to: number): Numbers {
   const [bytes, scales] = [to, to + 8 * L * blocks];
   w.call("quantise", { columns, blocks, ...x, bytes, scales }, [Math.ceil(blocks / 8), L]);
   return { bytes, scales, xBlocks: blocks };
@@ -160,31 +156,99 @@ interface ProductOptions {
   };
 }
 
-function addProduct(
+interface Product {
+  readonly weight: Weight;
+  readonly out: Numbers;
+}
+
+/** Products of one x with weights that have as many columns. */
+function addProducts(w: CallWriter, taken: Taken, products: readonly Product[], options: Omit<ProductOptions, "grouped"> = {}): void {
+  if (!isFew(taken.L)) {
+    for (const { weight, out } of products) addTiles(w, taken, weight, out, options);
+    return;
+  }
+  const pieces = products.flatMap(({ weight, out }) => {
+    const { row, parts } = w.weightOf(weight);
+    return parts.map((part) => ({ dtype: weight.dtype, row, part, out }));
+  });
+  while (pieces.length > 0) {
+    const n = options.bias ? 1 : pieces.findIndex(({ dtype }, i) => i === mostPieces || dtype !== pieces[0].dtype);
+    const some = pieces.splice(0, n < 0 ? pieces.length : n);
+    if (some.length === 1) addMatvec(w, taken, some[0], options);
+    else addThree(w, taken, some, options);
+  }
+}
+
+/** What one dispatch for few tokens multiplies with. */
+const mostPieces = 3;
+
+/** A part of a weight, and where results of the whole weight go. */
+interface Piece {
+  readonly dtype: WeightDtype;
+  readonly row: GpuWeight["row"];
+  readonly part: GpuWeight["parts"][number];
+  readonly out: Numbers;
+}
+
+/** Constants and groups for few tokens. @returns groups for rows from 0 on */
+function layoutFew(w: CallWriter, L: number, blocks: number) {
+  const { sweep } = w.products;
+  if (L === 1) {
+    const constants = { ...sweep, lanes: lanesOf(blocks, sweep.lanes) };
+    return { constants, groupRows: sweep.rows * (sweep.threads / constants.lanes), stacks: 1 };
+  }
+  const { constants, groupRows } = fewOver(L, blocks, 256);
+  return { constants, groupRows, stacks: Math.ceil(L / constants.tokens) };
+}
+
+function addMatvec(w: CallWriter, { L, x, norm }: Taken, { dtype, row, part, out }: Piece, { accumulate, bias }: ProductOptions): void {
+  const { rows, firstRow } = part;
+  const own = { columns: row.columns, blocks: row.blocks, rows, firstRow, accumulate: +!!accumulate, hasBias: +!!bias };
+  const params = { ...own, hasNorm: +!!norm, eps: norm?.eps ?? 0 };
+  const buffers = { ...bindingsOf("weight", part), bias: w.whole(bias), norm: w.whole(norm?.weight) };
+  const { constants, groupRows, stacks } = layoutFew(w, L, row.blocks);
+  const [name, places] = L === 1 ? (["matvec", { x: x.x, out: out.out }] as const) : (["matvec-few", { L, ...x, ...out }] as const);
+  w.call(name, { ...params, ...places }, [...spread(Math.ceil(rows / groupRows)), stacks], {
+    weights: { weight: dtype },
+    constants,
+    buffers,
+  });
+}
+
+function addThree(w: CallWriter, { L, x, norm }: Taken, pieces: readonly Piece[], { accumulate }: ProductOptions): void {
+  const [{ dtype, row }] = pieces;
+  const { constants, groupRows, stacks } = layoutFew(w, L, row.blocks);
+  const params: Record<string, number> = { columns: row.columns, blocks: row.blocks, L, ...x, accumulate: +!!accumulate };
+  Object.assign(params, { hasNorm: +!!norm, eps: norm?.eps ?? 0 });
+  const buffers: Record<string, GpuBinding> = { norm: w.whole(norm?.weight) };
+  for (const [i, name] of (["weight", "second", "third"] as const).entries()) {
+    // What is not there has no rows, and binds what is.
+    const { part, out } = pieces[i] ?? pieces[0];
+    const of = (field: string) => (i === 0 ? field : name + field[0].toUpperCase() + field.slice(1));
+    params[of("rows")] = pieces[i] ? part.rows : 0;
+    params[of("out")] = out.out + part.firstRow;
+    params[i === 0 ? "outStride" : `${name}Stride`] = out.outStride;
+    Object.assign(buffers, bindingsOf(name, part));
+  }
+  const groups = pieces.reduce((sum, { part }) => sum + Math.ceil(part.rows / groupRows), 0);
+  const weights = { weight: dtype, second: dtype, third: dtype };
+  w.call(L === 1 ? "matvec-three" : "matvec-three-few", params, [...spread(groups), stacks], { weights, constants, buffers });
+}
+
+/** Products for many tokens, or for each expert's. */
+export function addTiles(
   w: CallWriter,
   taken: Taken,
   weight: Weight,
   out: Numbers,
   { accumulate = false, bias, grouped }: ProductOptions = {},
 ): void {
-  const { L, x, bytes, norm } = taken;
+  const { L, x, bytes } = taken;
   const { row, parts } = w.weightOf(weight);
   for (const part of parts) {
     const { rows, firstRow } = part;
     const common = { columns: row.columns, blocks: row.blocks, rows, firstRow, accumulate: +accumulate, hasBias: +!!bias };
     const key = { weights: { weight: weight.dtype }, buffers: { ...bindingsOf("weight", part), bias: w.whole(bias) } };
-    if (isFew(L) && !grouped) {
-      const buffers = { ...key.buffers, norm: w.whole(norm?.weight) };
-      const params = { ...common, hasNorm: +!!norm, eps: norm?.eps ?? 0 };
-      if (L === 1) {
-        const { constants, groups } = sweepOver(w.products.sweep, row.blocks, rows);
-        w.call("matvec", { ...params, x: x.x, out: out.out }, groups, { ...key, constants, buffers });
-      } else {
-        const { constants, groups } = fewOver(L, row.blocks, rows, 256);
-        w.call("matvec-few", { ...params, L, ...x, ...out }, groups, { ...key, constants, buffers });
-      }
-      continue;
-    }
     const { nTiles = Math.ceil(L / tileSize), ...group } = grouped ?? { each: rows, order: 0, tiles: 0, perRow: 1 };
     const inBytes = bytes && isInBlocks(weight.dtype);
     const groups = [Math.ceil(group.each / tileSize), nTiles] as const;
@@ -196,20 +260,20 @@ function addProduct(
 }
 
 /** Constants and groups of a sweep. @param nOf results of a thread that has so many rows */
-function sweepOver(sweep: Sweep, blocks: number, n: number, nOf = (rows: number) => rows) {
+export function sweepOver(sweep: Sweep, blocks: number, n: number, nOf = (rows: number) => rows) {
   const constants = { ...sweep, lanes: lanesOf(blocks, sweep.lanes) };
   return { constants, groups: spread(Math.ceil(n / (nOf(sweep.rows) * (sweep.threads / constants.lanes)))) };
 }
 
-/** Constants and groups for 2 to 16 tokens. @param nShared results of a token that the threads of a group share by lanes */
-function fewOver(L: number, blocks: number, n: number, nShared: number) {
+/** Constants for products of `tokens` tokens at a time. @param nShared results of a token that the threads of a group share by lanes */
+export function fewOver(L: number, blocks: number, nShared: number) {
   const tokens = L > 4 ? 8 : 4;
   const lanes = lanesOf(blocks, 64 / tokens);
-  return { constants: { tokens, lanes }, groups: [...spread(Math.ceil(n / (nShared / lanes))), Math.ceil(L / tokens)] as const };
+  return { constants: { tokens, lanes }, groupRows: nShared / lanes };
 }
 
 /** Groups over two axes. */
-function spread(n: number): readonly [number, number] {
+export function spread(n: number): readonly [number, number] {
   const y = Math.max(1, Math.ceil(n / 65535)); // the most that one axis takes
   return [Math.ceil(n / y), y];
 }
@@ -219,7 +283,8 @@ function addGateUpFew(w: CallWriter, { L, x, norm }: Taken, gateProj: Weight, up
   const { columns, blocks } = gate.row;
   for (const [i, part] of gate.parts.entries()) {
     const { rows, firstRow } = part;
-    const { constants, groups } = fewOver(L, blocks, rows, 128);
+    const { constants, groupRows } = fewOver(L, blocks, 128);
+    const groups = [...spread(Math.ceil(rows / groupRows)), Math.ceil(L / constants.tokens)] as const;
     const params = { columns, blocks, rows, firstRow, L, ...x, ...out, hasNorm: +!!norm, eps: norm?.eps ?? 0 };
     const buffers = { ...bindingsOf("gate", part), ...bindingsOf("up", up.parts[i]), norm: w.whole(norm?.weight) };
     w.call("gate-up-few", params, groups, { weights: { gate: gateProj.dtype, up: upProj.dtype }, constants, buffers });
@@ -227,7 +292,7 @@ function addGateUpFew(w: CallWriter, { L, x, norm }: Taken, gateProj: Weight, up
 }
 
 /** For one token, or each token's active experts. */
-function sweepGateUp(
+export function sweepGateUp(
   w: CallWriter,
   { L, x, norm }: Taken,
   { gateProj, upProj, dFf, experts }: { gateProj: Weight; upProj: Weight; dFf: number; experts?: Tensor },
@@ -245,68 +310,5 @@ function sweepGateUp(
     const buffers = { ...bindingsOf("gate", part), ...bindingsOf("up", up.parts[i]), norm: w.whole(norm?.weight) };
     const weights = { gate: gateProj.dtype, up: upProj.dtype };
     w.call("gate-up", params, [...groups, L * Math.max(1, nActive)], { weights, constants, buffers });
-  }
-}
-
-/** Where experts work for many tokens, from `first` on. */
-function expertsRoom({ x, routes, gateProj, upProj, downProj }: FusedCommandOf<"experts">, products: Products, first: number) {
-  const [nExperts, dFf, dModel] = gateProj.shape;
-  const [L, nActive] = routes.experts.shape;
-  const nPicks = L * nActive;
-  if (sweepsExperts(L, nActive, nExperts) && gateProj.dtype === upProj.dtype)
-    return { isSwept: true as const, hidden: first, end: first + nPicks * dFf };
-  const nTiles = Math.floor((nPicks + (tileSize - 1) * Math.min(nExperts, nPicks)) / tileSize);
-  const order = first;
-  const tiles = order + tileSize * nTiles;
-  const gate = tiles + nTiles;
-  const up = gate + nPicks * dFf;
-  const xBlocks = byteBlocks([gateProj, upProj], products);
-  const hiddenBlocks = byteBlocks([downProj], products);
-  // After the up projection's results come those of the down projection.
-  const bytes = up + nPicks * Math.max(dFf, dModel);
-  const end = bytes + Math.max(byteWords(x.shape[0], xBlocks), byteWords(nPicks, hiddenBlocks));
-  return { isSwept: false as const, nTiles, order, tiles, gate, up, xBlocks, hiddenBlocks, bytes, end };
-}
-
-export function addExperts(w: CallWriter, command: FusedCommandOf<"experts">, scratch: number): void {
-  const { x, routes, gateProj, upProj, downProj, accumulate, out } = command;
-  const [nExperts, dFf, dModel] = gateProj.shape;
-  const { experts, weights: shares } = routes;
-  const [L, nActive] = experts.shape;
-  const room = expertsRoom(command, w.products, scratch);
-  if (room.isSwept) {
-    sweepGateUp(w, { L, x: w.view("x", x) }, { gateProj, upProj, dFf, experts }, at("out", room.hidden, dFf));
-    sweepDown(w, command, room.hidden);
-    return;
-  }
-  const { nTiles, order, tiles, gate, up, xBlocks, hiddenBlocks, bytes } = room;
-  const nPicks = L * nActive;
-  w.call("expert-tiles", { nPicks, nActive, nExperts, nTiles, ...w.view("experts", experts), order, tiles }, [1, 1]);
-  const group = { order, tiles, nTiles };
-  const view = w.view("x", x);
-  const taken = { L, x: view, bytes: xBlocks > 0 ? addBytes(w, view, [L, dModel], xBlocks, bytes) : undefined };
-  const grouped = { ...group, perRow: nActive, each: dFf };
-  addProduct(w, taken, gateProj, at("out", gate, dFf), { grouped });
-  addProduct(w, taken, upProj, at("out", up, dFf), { grouped });
-  addSwiglu(w, [nPicks, dFf], gate, up, gate);
-  const hidden = at("x", gate, dFf);
-  const own = { L: nPicks, x: hidden, bytes: hiddenBlocks > 0 ? addBytes(w, hidden, [nPicks, dFf], hiddenBlocks, bytes) : undefined };
-  addProduct(w, own, downProj, at("out", up, dModel), { grouped: { ...group, perRow: 1, each: dModel } });
-  const sum = { L, columns: dModel, nActive, y: up, ...w.view("out", out), ...w.view("shares", shares), accumulate: +accumulate };
-  w.call("experts-sum", sum, flat(L * dModel));
-}
-
-function sweepDown(w: CallWriter, { routes, downProj, accumulate, out }: FusedCommandOf<"experts">, hidden: number): void {
-  const { row, parts } = w.weightOf(downProj);
-  const { experts, weights: shares } = routes;
-  const [L, nActive] = experts.shape;
-  const dModel = downProj.shape[1];
-  const { constants, groups } = sweepOver(w.products.sweep, row.blocks, dModel);
-  for (const [i, part] of parts.entries()) {
-    const { rows, firstRow } = part;
-    const own = { columns: row.columns, blocks: row.blocks, rows, firstRow, hidden, dModel, nActive };
-    const views = { ...w.view("out", out), ...w.view("experts", experts), ...w.view("shares", shares) };
-    const more = { weights: { weight: downProj.dtype }, constants, buffers: bindingsOf("weight", part) };
-    w.call("experts-down", { ...own, ...views, accumulate: +(accumulate || i > 0) }, [...groups, L], more);
   }
 }

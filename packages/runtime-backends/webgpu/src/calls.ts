@@ -11,7 +11,8 @@ import {
   type Tensor,
   type Weight,
 } from "@jamba/core";
-import { addEmbed, addExperts, addGateUp, addMatmul, type CallWriter, matrixScratch, type Products } from "./calls-matrix.ts";
+import { addExperts, expertsScratch } from "./calls-experts.ts";
+import { addEmbed, addGateUp, addMatmul, type CallWriter, matrixScratch, type Products } from "./calls-matrix.ts";
 import { attentionShape, chunkOf, convRun, endWords, leastShare, longestOf, nSharesOf, scanLanes, topShape, topWords } from "./cuts.ts";
 import { flat, type Groups, type PlannedCall } from "./dispatch.ts";
 import type { GpuBinding, GpuBuffer } from "./gpu.ts";
@@ -31,6 +32,8 @@ export function scratchWords(command: FusedCommand, states: StateSpec, products:
       const layout = stateLayout(states).layers[command.layer] as LayerLayout & { kind: "attention" };
       return attentionShape(command.q, layout, states.kvDtype).foundWords;
     }
+    case "experts":
+      return expertsScratch(command, products);
     default:
       return matrixScratch(command, products);
   }

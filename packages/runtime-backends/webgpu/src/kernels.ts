@@ -10,9 +10,11 @@ import copyUnits from "../kernels/copy-units.wgsl";
 import embed from "../kernels/embed.wgsl";
 import expertTiles from "../kernels/expert-tiles.wgsl";
 import expertsDown from "../kernels/experts-down.wgsl";
+import expertsDownPicks from "../kernels/experts-down-picks.wgsl";
 import expertsSum from "../kernels/experts-sum.wgsl";
 import gateUp from "../kernels/gate-up.wgsl";
 import gateUpFew from "../kernels/gate-up-few.wgsl";
+import gateUpPicks from "../kernels/gate-up-picks.wgsl";
 import gatherRows from "../kernels/gather-rows.wgsl";
 import input from "../kernels/input.wgsl";
 import inputBuffer from "../kernels/input-buffer.wgsl";
@@ -26,6 +28,8 @@ import matmul from "../kernels/matmul.wgsl";
 import matmulBytes from "../kernels/matmul-bytes.wgsl";
 import matvec from "../kernels/matvec.wgsl";
 import matvecFew from "../kernels/matvec-few.wgsl";
+import matvecThree from "../kernels/matvec-three.wgsl";
+import matvecThreeFew from "../kernels/matvec-three-few.wgsl";
 import packHalves from "../kernels/pack/halves.wgsl";
 import packPairs from "../kernels/pack/pairs.wgsl";
 import packQ4 from "../kernels/pack/q4.wgsl";
@@ -35,8 +39,12 @@ import packQ8 from "../kernels/pack/q8.wgsl";
 import raw from "../kernels/pack/raw.wgsl";
 import packRows from "../kernels/pack/rows.wgsl";
 import few from "../kernels/parts/few.wgsl";
+import fewNorm from "../kernels/parts/few-norm.wgsl";
+import gateUpRows from "../kernels/parts/gate-up-rows.wgsl";
 import normOnTheWay from "../kernels/parts/norm.wgsl";
+import picks from "../kernels/parts/picks.wgsl";
 import sweep from "../kernels/parts/sweep.wgsl";
+import three from "../kernels/parts/three.wgsl";
 import tile from "../kernels/parts/tile.wgsl";
 import prelude from "../kernels/prelude.wgsl";
 import probeHalves from "../kernels/probe-halves.wgsl";
@@ -68,16 +76,20 @@ const texts = {
   embed,
   "expert-tiles": expertTiles,
   "experts-down": expertsDown + sweep,
+  "experts-down-picks": expertsDownPicks + few + picks,
   "experts-sum": expertsSum,
-  "gate-up": gateUp + sweep + normOnTheWay,
-  "gate-up-few": gateUpFew + few,
+  "gate-up": gateUp + gateUpRows + sweep + normOnTheWay,
+  "gate-up-few": gateUpFew + gateUpRows + few + fewNorm,
+  "gate-up-picks": gateUpPicks + gateUpRows + few + picks,
   "gather-rows": gatherRows,
   input,
   "input-buffer": inputBuffer,
   matmul: matmul + tile,
   "matmul-bytes": matmulBytes + tile,
   matvec: matvec + sweep + normOnTheWay,
-  "matvec-few": matvecFew + few,
+  "matvec-few": matvecFew + few + fewNorm,
+  "matvec-three": matvecThree + three + sweep + normOnTheWay,
+  "matvec-three-few": matvecThreeFew + three + few + fewNorm,
   "pack-halves": packHalves + packRows,
   "pack-q4": packQ4 + packRows + packPairs,
   "pack-q4_1": packQ4_1 + packRows,

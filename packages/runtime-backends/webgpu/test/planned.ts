@@ -20,6 +20,8 @@ export interface Shape {
   readonly nLayers: number;
   readonly attentionPeriod: number;
   readonly attentionOffset: number;
+  /** Of a decode step: in a layer without attention, and of all layers in the mean. */
+  readonly mostDispatches: { readonly layer: number; readonly mean: number };
 }
 
 export const shapes: Shape[] = [
@@ -27,11 +29,13 @@ export const shapes: Shape[] = [
     name: "Jamba 3B",
     ...{ dModel: 2560, dFf: 8192, dtRank: 160, nHeads: 20, nKvHeads: 1, nExperts: 1 },
     ...{ nLayers: 28, attentionPeriod: 14, attentionOffset: 7 },
+    mostDispatches: { layer: 9, mean: 9 },
   },
   {
     name: "Jamba Mini",
     ...{ dModel: 4096, dFf: 14336, dtRank: 256, nHeads: 32, nKvHeads: 8, nExperts: 16 },
     ...{ nLayers: 32, attentionPeriod: 8, attentionOffset: 4 },
+    mostDispatches: { layer: 12, mean: 10.4 },
   },
 ];
 const [dState, dConv, vocabSize, eps] = [16, 4, 65536, 1e-6];

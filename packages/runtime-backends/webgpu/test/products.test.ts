@@ -35,6 +35,19 @@ function normed(L: number, N: number, K: number): Case {
   };
 }
 
+function several(L: number, rows: readonly number[], K: number): Case {
+  return {
+    op: "matmul",
+    name: `${L} tokens through ${rows.length} weights of ${rows.join(", ")} rows, K = ${K}`,
+    steps: [[L]],
+    weights: Object.fromEntries(rows.map((n, i) => [`w${i}`, [n, K]])),
+    inputs: { x: K },
+    build: (ops, weights, { x }) => {
+      for (const [i, y] of ops.matmul(x, Object.values(weights)).entries()) ops.read(`y${i}`, y);
+    },
+  };
+}
+
 function gateUp(L: number, dFf: number, dModel: number): Case {
   return {
     op: "layer",
@@ -88,9 +101,15 @@ const few = [
   gateUp(16, 50, 300),
   normed(2, 40, 1030),
   normed(13, 70, 270),
+  several(1, [130, 1, 70], 300),
+  several(3, [1, 64, 65, 5], 300),
+  several(9, [70, 33, 40, 1, 64], 90),
   experts(3, 6, 2, 96, 70),
+  experts(2, 9, 2, 40, 90),
+  experts(9, 6, 2, 96, 70),
+  experts(16, 3, 2, 200, 150),
 ];
-const many = [matmul(17, 100, 96), matmul(65, 130, 300), gateUp(20, 70, 100), experts(9, 6, 2, 96, 70), experts(150, 5, 2, 40, 90)];
+const many = [matmul(17, 100, 96), matmul(65, 130, 300), gateUp(20, 70, 100), experts(17, 6, 2, 96, 70), experts(150, 5, 2, 40, 90)];
 /** Of one group of threads, of several whose last has fewer, and whose candidates are all equal, or not; of more than a group has threads. */
 const tops = [top(8191, 40), top(20_001, 1), top(20_001, 256), top(20_001, 1000), top(65_536, 256), top(20_001, 9000)];
 const ways: readonly { name: string; options: WebGpuOptions; dtypes: readonly WeightDtype[]; cases: readonly Case[] }[] = [

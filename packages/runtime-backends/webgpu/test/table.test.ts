@@ -37,10 +37,12 @@ function costOf({ key, params, groups }: PlannedCall, L: number, before: number)
   const { rows = 0, blocks = 0, columns = 0, dInner = 0, dState = 0, dConv = 0 } = params;
   const sizes = groups as readonly number[];
   const [dtype] = Object.values(key.weights ?? {});
-  const matrix = dtype === "q4" ? 18 * rows * blocks : 4 * rows * columns;
-  const products = 2 * rows * columns * L;
+  const all = rows + (params.secondRows ?? 0) + (params.thirdRows ?? 0);
+  const matrix = dtype === "q4" ? 18 * all * blocks : 4 * all * columns;
+  const products = 2 * all * columns * L;
   switch (key.name) {
     case "matvec":
+    case "matvec-three":
       return { bytes: matrix, operations: products };
     case "gate-up":
       return { bytes: 2 * matrix, operations: 2 * products };

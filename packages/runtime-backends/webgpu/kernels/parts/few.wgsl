@@ -1,11 +1,13 @@
 // Rows of weights times the x of two to eight tokens, each weight read once: as parts/sweep.wgsl, with four rows a thread, and of x the same
 // column of four tokens in a vector, so that a weight serves four or eight of them by one or two fma of vectors.
 //
-// x in workgroup memory is 8.3 KiB: blocks of 32 vectors and a gap, so that they begin on other banks; a norm on its way takes 2 KiB more. A
-// thread holds 4 · tokens sums, four vectors of weights and four quads of them: some 60 registers for four tokens, 80 for eight.
+// x in workgroup memory is 8.3 KiB: blocks of 32 vectors and a gap, so that they begin on other banks. A thread holds 4 · tokens sums, four
+// vectors of weights and four quads of them: some 60 registers for four tokens, 80 for eight.
 //
-// The op says what the rows are (rowVector, rowPart, rowTerms).
+// The op says what the rows are (rowVector, rowPart, rowTerms), where x is (xRows, xTaken) and what becomes of sums (shareSquares, normFactor).
 
+/** Of a thread. */
+const rows = 4u;
 override lanes = 8u;
 /** 4 or 8. */
 override tokens = 4u;
@@ -14,25 +16,16 @@ override chunk = 64u / tokens;
 
 // [tokens / 4, chunk, 33]; at the end what each thread has: [tokens / 4, 4 rows, 64]
 var<workgroup> xs: array<vec4<f32>, 528>;
-// [tokens / 4, 64]: of what each thread took.
-var<workgroup> squares: array<vec4<f32>, 128>;
-var<workgroup> factors: array<f32, 8>;
 
-/** Blocks from `first` on of four tokens; what lies behind a row is 0. With a norm, of which the factor is known at the end: Σ x². */
-fn stage(first: u32, token: u32, to: u32, l: u32) -> vec4<f32> {
-  let x = p.x + min(token + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.L - 1u)) * p.xStride;
-  var sum = vec4<f32>();
+/** Blocks from `first` on of four tokens; what lies behind a row is 0. */
+fn stage(first: u32, token: u32, to: u32, l: u32) {
+  let x = p.x + xRows(token) * p.xStride;
   for (var i = l; i < 32u * min(chunk, p.blocks - first); i += 64u) {
     let k = 32u * first + i;
     var v = vec4<f32>();
-    if (k < p.columns) { v = vec4<f32>(arena[x.x + k], arena[x.y + k], arena[x.z + k], arena[x.w + k]); }
-    if (p.hasNorm != 0u && k < p.columns) {
-      sum = fma(v, v, sum);
-      v *= norm[k];
-    }
+    if (k < p.columns) { v = xTaken(vec4<f32>(arena[x.x + k], arena[x.y + k], arena[x.z + k], arena[x.w + k]), k, to > 0u); }
     xs[to + 33u * (i / 32u) + i % 32u] = v;
   }
-  return sum;
 }
 
 fn quadOf(words: vec4<u32>, i: u32, terms: vec2<f32>) -> vec4<f32> {
@@ -50,12 +43,10 @@ fn multiply(row: vec4<u32>, token: u32, l: u32) {
   var b1 = vec4<f32>();
   var b2 = vec4<f32>();
   var b3 = vec4<f32>();
-  var squareA = vec4<f32>();
-  var squareB = vec4<f32>();
   for (var first = 0u; first < p.blocks; first += chunk) {
     workgroupBarrier();
-    squareA += stage(first, token, 0u, l);
-    if (tokens > 4u) { squareB += stage(first, token + 4u, 33u * chunk, l); }
+    stage(first, token, 0u, l);
+    if (tokens > 4u) { stage(first, token + 4u, 33u * chunk, l); }
     workgroupBarrier();
     for (var block = first + l % lanes; block < min(first + chunk, p.blocks); block += lanes) {
       let d0 = rowTerms(0u, row.x, block);
@@ -96,21 +87,13 @@ fn multiply(row: vec4<u32>, token: u32, l: u32) {
   xs[64u + l] = a1;
   xs[128u + l] = a2;
   xs[192u + l] = a3;
-  squares[l] = squareA;
   if (tokens > 4u) {
     xs[256u + l] = b0;
     xs[320u + l] = b1;
     xs[384u + l] = b2;
     xs[448u + l] = b3;
-    squares[64u + l] = squareB;
   }
-  workgroupBarrier();
-  if (p.hasNorm == 0u) { return; }
-  if (l < tokens) {
-    var sum = 0.0;
-    for (var i = 0u; i < 64u; i++) { sum += squares[64u * (l / 4u) + i][l % 4u]; }
-    factors[l] = 1.0 / sqrt(sum / f32(p.columns) + p.eps);
-  }
+  shareSquares(l);
   workgroupBarrier();
 }
 
@@ -119,6 +102,5 @@ fn product(team: u32, r: u32, t: u32) -> f32 {
   let at = 256u * (t / 4u) + 64u * r + lanes * team;
   var y = 0.0;
   for (var lane = 0u; lane < lanes; lane++) { y += xs[at + lane][t % 4u]; }
-  if (p.hasNorm != 0u) { y *= factors[t]; }
-  return y;
+  return y * normFactor(t);
 }
