@@ -72,7 +72,7 @@ function readBytes({ key, params, groups }: PlannedCall): number {
   const { blocks, rows } = params;
   const rowBytes = (16 + 2) * blocks; // q4
   if (key.name === "embed") return (18 / 32) * params.columns;
-  if (key.name !== "matvec" && key.name !== "gate-up") return 0;
+  if (key.name !== "matvec" && key.name !== "matvec-three" && key.name !== "gate-up") return 0;
   const { threads, lanes, rows: ofThread } = key.constants as Record<"threads" | "lanes" | "rows", number>;
   for (let lane = 0, seen = new Set<number>(); lane < lanes; lane++)
     for (let block = lane; block < blocks; block += lanes) {
@@ -82,11 +82,16 @@ function readBytes({ key, params, groups }: PlannedCall): number {
   const nMatrices = key.name === "gate-up" ? 2 : 1;
   const teamRows = (ofThread / nMatrices) * (threads / lanes);
   const [x, y] = groups as readonly [number, number];
+  /** Of the weights that one dispatch has, one after another: a group has rows of one of them. */
+  const pieces = key.name === "matvec-three" ? [rows, params.secondRows, params.thirdRows] : [rows];
+  const groupsOf = (pieceRows: number) => Math.ceil(pieceRows / teamRows);
+  expect(x * y).toBeGreaterThanOrEqual(sum(pieces.map(groupsOf)));
   let bytes = 0;
-  for (let group = 0; group < x * y; group++) {
-    const found = new Set(Array.from({ length: teamRows }, (_, i) => Math.min(group * teamRows + i, rows - 1)));
-    bytes += nMatrices * found.size * rowBytes;
-  }
+  for (const pieceRows of pieces)
+    for (let group = 0; group < groupsOf(pieceRows); group++) {
+      const found = new Set(Array.from({ length: teamRows }, (_, i) => Math.min(group * teamRows + i, pieceRows - 1)));
+      bytes += nMatrices * found.size * rowBytes;
+    }
   return bytes;
 }
 
@@ -109,7 +114,7 @@ test.each([defaultSweep, sweeps[4], sweeps[5]])("a token of 3B in q4 reads each 
 test("a token of 3B takes few products a layer", () => {
   const calls = planned({ sweep: defaultSweep, hasDots: true, keepsHalves: true });
   const count = (name: string) => calls.filter(({ key }) => key.name === name).length;
-  // The head lies in two parts of 128 MiB at most; norms go along.
+  // Queries, keys and values go together; norms go along.
   const head = partsOf(table, mostBindingBytes).parts.length;
-  expect([count("matvec"), count("gate-up"), count("rms-norm")]).toEqual([26 * 4 + 2 * 4 + 28 + head, 28, 0]);
+  expect(["matvec", "matvec-three", "gate-up", "rms-norm"].map(count)).toEqual([26 * 4 + 2 + 28 + head, 2, 28, 0]);
 });
