@@ -10,7 +10,7 @@ import { seeded } from "@jamba/conformance";
 import { type NamedTensor, openCheckpoint, writeSafetensors } from "@jamba/loader";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { loadModel, type ModelSource, prepareModel, quantizeModel } from "../src/index.ts";
-import { cpuAbsent } from "./golden.ts";
+import { cpuAbsent, goldenFolder } from "./golden.ts";
 
 const tiny = fileURLToPath(new URL("../../tiny-model", import.meta.url));
 let root: string;
@@ -138,3 +138,39 @@ describe.each(Object.entries(kinds))("%s", (_, { make, source }) => {
     }
   }, 120_000);
 });
+
+test.skipIf(cpuAbsent)(
+  "a model whose name an earlier load left beside it loads and finds its states",
+  async () => {
+    const folder = join(root, "named");
+    await mkdir(folder);
+    const tensors: NamedTensor[] = [];
+    await using checkpoint = await openCheckpoint(goldenFolder("dense-tied"));
+    const { hidden_size } = checkpoint.config as { hidden_size: number };
+    // Names of smaller models are soon made again, and not kept.
+    const vocab_size = Math.ceil(2 ** 26 / (4 * hidden_size));
+    for (const { name, dtype, shape } of checkpoint.tensors.values()) {
+      const bytes = await checkpoint.read(name);
+      if (name !== "model.embed_tokens.weight") tensors.push({ name, dtype: dtype as NamedTensor["dtype"], shape, bytes });
+      else {
+        const table = new Uint8Array(4 * vocab_size * hidden_size);
+        table.set(bytes);
+        tensors.push({ name, dtype: "F32", shape: [vocab_size, hidden_size], bytes: table });
+      }
+    }
+    await writeFile(join(folder, "model.safetensors"), writeSafetensors(tensors));
+    await writeFile(join(folder, "config.json"), JSON.stringify({ ...(checkpoint.config as object), vocab_size }));
+    const prompt = Array.from({ length: 300 }, (_, i) => 3 + (i % 200));
+    const ask = async () => {
+      await using model = await loadModel(folder, { backend: "cpu", contextLength: 512, cache: { dir: join(root, "named-states") } });
+      const { usage } = await model.generate(prompt, { maxTokens: 2, ignoreEos: true });
+      const wasNamed = (await readdir(folder)).some((name) => name.includes("fingerprint"));
+      await expect.poll(() => readdir(folder), { timeout: 60_000 }).toContainEqual(expect.stringContaining("fingerprint"));
+      return { wasNamed, cachedTokens: usage.cachedTokens };
+    };
+    expect((await ask()).wasNamed).toBe(false);
+    const { wasNamed, cachedTokens } = await ask();
+    expect([wasNamed, cachedTokens > 0]).toEqual([true, true]);
+  },
+  120_000,
+);

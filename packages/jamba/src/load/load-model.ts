@@ -55,10 +55,10 @@ export async function loadModel(source: ModelSource, options: LoadOptions = {}):
     closers.push(() => identity.dispose());
     // It would lie beside the weights.
     checkpoint.tokenizer = undefined;
-    const folder = folderOfStates(options.cache?.dir, identity);
-    folder.catch(() => undefined); // told once the weights are there
+    const states = statesIn(options.cache?.dir, identity);
+    states.catch(() => undefined); // told once the weights are there
     const first = prepared ? await forPrepared(await opening, options, onDevice) : await opening;
-    const subject = { checkpoint, config, contextLength, stopIds, prepared, identity, folder, warn };
+    const subject = { checkpoint, config, contextLength, stopIds, prepared, identity, states, warn };
     const { defaults } = generation;
     const release = async () => {
       await closeAll(onDevice);
@@ -83,7 +83,7 @@ interface Subject {
   readonly stopIds: ReadonlySet<number>;
   readonly prepared: Prepared | undefined;
   readonly identity: ModelNames;
-  readonly folder: Promise<FolderIndex | undefined>;
+  readonly states: Promise<States | undefined>;
   readonly warn: Warn;
 }
 
@@ -111,7 +111,7 @@ async function loadOnDevice(subject: Subject, first: Opened, options: LoadOption
 }
 
 async function loadOn(
-  { checkpoint, config, contextLength, stopIds, prepared, identity, folder, warn }: Subject,
+  { checkpoint, config, contextLength, stopIds, prepared, identity, states, warn }: Subject,
   { backend, device }: Opened,
   options: LoadOptions,
   closers: (() => unknown)[],
@@ -147,7 +147,7 @@ async function loadOn(
   }
   // Reuse is exact: other weights or another device would go on from other numbers.
   const numbers = [...dtypes, device.numerics].join();
-  const engine = await openEngine(runner, stopIds, identity, await folder, numbers, options);
+  const engine = await openEngine(runner, stopIds, identity, await states, numbers, options);
   closers.push(() => engine.close());
   return { runner, engine, device, dtypes };
 }
@@ -160,7 +160,7 @@ async function openEngine(
   runner: Runner,
   stopIds: ReadonlySet<number>,
   identity: ModelNames,
-  folder: FolderIndex | undefined,
+  states: States | undefined,
   numbers: string,
   { cache = {}, limits = {} }: Pick<LoadOptions, "cache" | "limits">,
 ): Promise<Engine> {
@@ -172,7 +172,8 @@ async function openEngine(
   const numerics = `${numbers},${spec.kvDtype}`;
   const open = (index: FolderIndex) => (weights: string) =>
     new DiskCache(index, { bytes, model: `${weights},${numerics}`, ...shape, onDamage: onError });
-  const disk = folder && namedCache(identity, open(folder), onError);
+  if (states?.name) await identity.take(states.name);
+  const disk = states && namedCache(identity, open(states.folder), onError);
   return new Engine(runner, {
     numerics,
     stopIds,
@@ -183,11 +184,18 @@ async function openEngine(
   });
 }
 
-/** Opens the folder and looks for the model's name, both beside the load of the weights. @throws LoadError for a folder that can't be used */
-async function folderOfStates(dir: string | undefined, identity: ModelNames): Promise<FolderIndex | undefined> {
+/** What is looked at beside the load of the weights. */
+interface States {
+  readonly folder: FolderIndex;
+  /** The model's name, where an earlier load left it. */
+  readonly name: Awaited<ReturnType<ModelNames["find"]>>;
+}
+
+/** @throws LoadError for a folder that can't be used */
+async function statesIn(dir: string | undefined, identity: ModelNames): Promise<States | undefined> {
   if (dir === undefined) return undefined;
-  const [folder] = await Promise.all([FolderIndex.open(dir), identity.look()]);
-  return folder;
+  const [folder, name] = await Promise.all([FolderIndex.open(dir), identity.find()]);
+  return { folder, name };
 }
 
 function namedCache(

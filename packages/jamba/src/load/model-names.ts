@@ -48,10 +48,14 @@ export class ModelNames implements IdentitySource {
     return [...this.#checkpoint.tensors.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) <= soonReadBytes;
   }
 
-  /** Looks for what an earlier load left beside the weights. */
-  async look(): Promise<void> {
-    const kept = await keptFingerprint(this.#checkpoint);
-    if (kept) await this.#make(async () => kept).catch(() => undefined); // a tokenizer without a name is told to who asks
+  /** What an earlier load left beside the weights, which may be looked for while they are read. */
+  find(): Promise<Fingerprints | undefined> {
+    return keptFingerprint(this.#checkpoint);
+  }
+
+  /** Takes what was found, once the weights are read: nothing is read of the checkpoint from then on. */
+  async take(found: Fingerprints): Promise<void> {
+    await this.#make(async () => found).catch(() => undefined); // a tokenizer without a name is told to who asks
   }
 
   /** Half of one thread's time, until somebody waits. */
