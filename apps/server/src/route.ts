@@ -96,7 +96,7 @@ export function withoutModel(
 }
 
 /** Characters of a body from which on looking at it takes longer than a few milliseconds. */
-const long = 2 ** 16;
+const longText = 2 ** 16;
 
 /**
  * @param isOptional whether no body at all is as good as {}
@@ -116,7 +116,7 @@ export async function readBody<T extends z.ZodType>(
   if (isOptional && text === "") return schema.parse({});
   if (!isJson) throw wrongType(type);
   const value = await parseJson(text);
-  const parsed = text.length > long ? await schema.safeParseAsync(value) : schema.safeParse(value);
+  const parsed = text.length > longText ? await schema.safeParseAsync(value) : schema.safeParse(value);
   await nextTurn();
   if (parsed.success) return parsed.data;
   const { path, message } = deepestIssue(parsed.error.issues);

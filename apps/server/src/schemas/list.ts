@@ -29,8 +29,8 @@ const List = z.core.$constructor<z.ZodArray<z.ZodType>, ListDef<z.ZodType>>("Lis
     payload.value = values;
     /** Whether it is right. */
     const settle = (i: number, { value, issues }: Payload) => {
-      values[i] = value;
-      payload.issues.push(...z.core.util.prefixIssues(i, issues));
+      if (issues.length === 0) values[i] = value;
+      else payload.issues.push(...z.core.util.prefixIssues(i, issues));
       return issues.length === 0;
     };
     const run = (i: number) => element._zod.run({ value: items[i], issues: [] }, ctx);
