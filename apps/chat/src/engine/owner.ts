@@ -207,7 +207,7 @@ export class Owner {
     running.keptAt = performance.now();
     running.kept = running.kept.then(async () => {
       try {
-        const { wholeOf } = await import("./whole-message.ts");
+        const { wholeOf } = await import("../transport/whole-message.ts");
         const message = await wholeOf(chunks);
         const conversation = await this.#conversations.read(chatId);
         if (message && conversation) await this.#conversations.write(withAnswer(conversation, message, running.askedId));

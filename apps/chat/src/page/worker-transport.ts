@@ -2,8 +2,8 @@
 
 import type { ChatTransport } from "ai";
 import type { AnswerSettings } from "../channel/service.ts";
-import { wholeOf } from "../engine/whole-message.ts";
 import type { ChatMessage, UiChunk } from "../transport/index.ts";
+import { wholeOf } from "../transport/whole-message.ts";
 import type { Client } from "./client.ts";
 
 export interface WorkerTransportOptions {

@@ -1,7 +1,7 @@
 // What an answer comes to, from the chunks that it came in.
 
 import { readUIMessageStream } from "ai";
-import type { ChatMessage, UiChunk } from "../transport/index.ts";
+import type { ChatMessage, UiChunk } from "./index.ts";
 
 /** Undefined where it said nothing. All chunks at once: the SDK makes a message anew with each of them. */
 export async function wholeOf(chunks: readonly UiChunk[]): Promise<ChatMessage | undefined> {
