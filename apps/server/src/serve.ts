@@ -102,8 +102,9 @@ function connectionLimits(options: ListenOptions): ConnectionLimits {
   const most = mostConnections();
   expectInRange(options, { maxConnections: { least: 1, most }, maxConnectionsPerAddress: { least: 1, most } });
   const { maxConnections = defaultConnections(), maxConnectionsPerAddress = Math.ceil(maxConnections / 2) } = options;
-  // Clients are told of node's 5 seconds, so that none asks at the moment in which it ends.
-  return { maxConnections, maxConnectionsPerAddress, idleMs: 10_000 };
+  // What a client sends at the moment in which its connection ends is lost. Clients are told of node's 5 seconds, and a busy one may look at its
+  // clock much later.
+  return { maxConnections, maxConnectionsPerAddress, silentMs: 10_000, keptMs: 60_000 };
 }
 
 function isLoopback(host: string): boolean {

@@ -34,7 +34,9 @@ async function door(limits: Partial<ConnectionLimits>): Promise<Door> {
     if (request.method === "POST") await new Promise((resolve) => request.resume().once("close", resolve));
     response.end("fine");
   });
-  guardSockets(server, { maxConnections: 10, maxConnectionsPerAddress: 10, idleMs: 60_000, ...limits }, counts, (line) => lines.push(line));
+  guardSockets(server, { maxConnections: 10, maxConnectionsPerAddress: 10, silentMs: 60_000, keptMs: 60_000, ...limits }, counts, (line) =>
+    lines.push(line),
+  );
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   ends.push(() => {
     server.closeAllConnections();
@@ -76,7 +78,7 @@ async function asking(to: Door, text: string, localAddress?: string): Promise<Cl
 const get = (path = "/") => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
 
 test("a connection that never sends a byte, and one that asks nothing more, are closed", async () => {
-  const { port, counts } = await door({ idleMs: 300 });
+  const { port, counts } = await door({ silentMs: 300, keptMs: 300 });
   const silent = await client(port);
   const kept = await client(port, get());
   await expect.poll(() => kept.text).toContain("fine");
@@ -84,8 +86,20 @@ test("a connection that never sends a byte, and one that asks nothing more, are 
   expect(counts).toEqual({ open: 0, refused: 0, closedIdle: 2 });
 });
 
+test("one that has asked may ask again when others that began with it are closed for their silence", async () => {
+  const { port, counts } = await door({ silentMs: 300 });
+  const kept = await client(port, get());
+  await expect.poll(() => kept.text).toContain("fine");
+  const silent = await client(port);
+  await expect.poll(() => silent.isClosed).toBe(true);
+  kept.text = "";
+  kept.socket.write(get());
+  await expect.poll(() => kept.text).toContain("fine");
+  expect(counts).toEqual({ open: 1, refused: 0, closedIdle: 1 });
+});
+
 test("one that waits for its answer is left in peace", async () => {
-  const { port, answer } = await door({ idleMs: 100 });
+  const { port, answer } = await door({ silentMs: 100, keptMs: 100 });
   const waits = await client(port, get("/wait"));
   await new Promise((resolve) => setTimeout(resolve, 500));
   expect(waits.isClosed).toBe(false);

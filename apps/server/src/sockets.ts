@@ -7,8 +7,9 @@ import type { Socket } from "node:net";
 export interface ConnectionLimits {
   readonly maxConnections: number;
   readonly maxConnectionsPerAddress: number;
-  /** Milliseconds that a connection may ask nothing, from its beginning and after each answer. */
-  readonly idleMs: number;
+  /** Milliseconds that a connection may ask nothing: from its beginning, and after each answer. */
+  readonly silentMs: number;
+  readonly keptMs: number;
 }
 
 export interface SocketCounts {
@@ -111,14 +112,15 @@ export function guardSockets(server: HttpServer, limits: ConnectionLimits, count
     const now = performance.now();
     for (const peers of byAddress.values())
       for (const connection of peers) {
-        if (connection.requests.size > 0 || now - connection.idleSince < limits.idleMs) continue;
+        const { requests, hasAsked, idleSince } = connection;
+        if (requests.size > 0 || now - idleSince < (hasAsked ? limits.keptMs : limits.silentMs)) continue;
         counts.closedIdle++;
         close(connection);
       }
     if (now - told.at < 10_000 || counts.refused === told.refused) return;
     log({ event: "connections refused", count: counts.refused - told.refused, open: counts.open });
     told = { ...counts, at: now };
-  }, limits.idleMs / 10);
+  }, Math.min(limits.silentMs, limits.keptMs) / 10);
   server.once("close", () => clearInterval(sweep));
 
   // Files that others took: a connection less is room for the next.
