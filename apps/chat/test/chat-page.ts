@@ -313,4 +313,8 @@ export class ChatPage {
   close(): Promise<void> {
     return this.page.close();
   }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
 }
