@@ -204,6 +204,24 @@ describe("what could be read as two requests is refused", () => {
   });
 });
 
+test("requests that a connection sends at once are answered one at a time, in order", async () => {
+  const server = await start();
+  const tokens = [40, 1, 40, 2];
+  const bodies = tokens.map((max_tokens) =>
+    JSON.stringify({ messages, max_tokens, ignore_eos: true, stream: true, stream_options: { include_usage: true } }),
+  );
+  let most = 0;
+  const watch = setInterval(() => {
+    most = Math.max(most, server.stats().requests.running);
+  }, 1);
+  const head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ";
+  const heard = await say(server, bodies.map((body) => `${head}${body.length}\r\n\r\n${body}`).join(""));
+  clearInterval(watch);
+  const answers = heard.split("HTTP/1.1 200 OK").slice(1);
+  expect(answers.map((answer) => Number(/"completion_tokens":(\d+)/.exec(answer)?.[1] ?? Number.NaN))).toEqual(tokens);
+  expect(most).toBe(1);
+});
+
 test("odd methods get a JSON error", async () => {
   const server = await start();
   for (const method of ["TRACE", "PUT", "DELETE", "PATCH", "PROPFIND", "OPTIONS"]) {

@@ -68,7 +68,7 @@ export async function serve(
   const services = new Services("models" in of ? of : new Service(of, name, given));
   const { metrics } = services;
   const server = createAdaptorServer({
-    fetch: guarded(createApp(services).fetch, !options.apiKeys?.length),
+    fetch: inTurn(guarded(createApp(services).fetch, !options.apiKeys?.length)),
     serverOptions: { headersTimeout, requestTimeout, connectionsCheckingInterval: 2000, maxHeaderSize: 16_384 },
   }) as HttpServer;
   server.setTimeout(stuckTimeout, dropStuck);
@@ -112,6 +112,27 @@ function isLoopback(host: string): boolean {
 }
 
 type Fetch = (request: Request, env: HttpBindings | Http2Bindings) => Response | Promise<Response>;
+
+/**
+ * A connection's requests one after another, as their answers have to come: whoever sends many at once takes no more from others than with
+ * one.
+ */
+function inTurn(fetch: Fetch): Fetch {
+  /** What waits at each connection that is being answered. */
+  const lines = new WeakMap<Socket, (() => void)[]>();
+  return (request, env) => {
+    const { socket } = env.incoming as HttpBindings["incoming"];
+    const line = lines.get(socket);
+    env.outgoing.once("close", () => {
+      const next = lines.get(socket)?.shift();
+      if (next) next();
+      else lines.delete(socket);
+    });
+    if (line) return new Promise<void>((resolve) => line.push(resolve)).then(() => fetch(request, env));
+    lines.set(socket, []);
+    return fetch(request, env);
+  };
+}
 
 /**
  * @param onlyLoopback whether the name that was used must be a loopback one: a page whose name was made to point here is of the
