@@ -1,8 +1,8 @@
 // Answers as JSON. Long ones are written piece by piece, as fast as they are read: as one text they would hold the process for seconds, and
 // take several times their memory.
 
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Context } from "hono";
+import { ownTurn } from "./line.ts";
 
 /** A list whose items are made when they are written: each once, in order. */
 export class LazyList {
@@ -38,7 +38,7 @@ export function sendJson(c: Context, value: object): Response {
       const next = piece === undefined ? pieces.next() : undefined;
       if (next?.done) return controller.close();
       controller.enqueue(encoder.encode(piece ?? (next!.value as string)));
-      await nextTurn();
+      await ownTurn();
     },
   });
   return c.body(body, 200, headers);

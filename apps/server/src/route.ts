@@ -1,12 +1,12 @@
 // What a route is, and how its request is read: once checked here, a body is what its schema says.
 
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Context } from "hono";
 import type { Result, Tenant } from "jamba";
 import type { z } from "zod";
 import { bodyText } from "./body.ts";
 import { expectBounded } from "./bounds.ts";
 import { ApiError } from "./errors.ts";
+import { ownTurn } from "./line.ts";
 import type { FieldOf, Notes } from "./notes.ts";
 import type { Service } from "./service.ts";
 import type { Services } from "./services.ts";
@@ -117,7 +117,7 @@ export async function readBody<T extends z.ZodType>(
   if (!isJson) throw wrongType(type);
   const value = await parseJson(text);
   const parsed = text.length > longText ? await schema.safeParseAsync(value) : schema.safeParse(value);
-  await nextTurn();
+  await ownTurn();
   if (parsed.success) return parsed.data;
   const { path, message } = deepestIssue(parsed.error.issues);
   const param = pathText(path) || undefined;
@@ -130,14 +130,15 @@ function wrongType(found: string): ApiError {
 
 /** What holds the process takes its turn by itself: others have theirs between. */
 async function parseJson(text: string): Promise<unknown> {
+  await ownTurn();
   expectBounded(text);
-  await nextTurn();
+  await ownTurn();
   try {
     return JSON.parse(text);
   } catch {
     throw new ApiError(400, "body: expected JSON, found something else", { code: "invalid_json" });
   } finally {
-    await nextTurn();
+    await ownTurn();
   }
 }
 

@@ -1,6 +1,7 @@
+import { once } from "node:events";
 import { connect } from "node:net";
 import { type JambaModel, loadModel } from "jamba";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { posted } from "../test/requests.ts";
 import { jsonLog, type ServeOptions, type Server, serve } from "./index.ts";
 
@@ -220,6 +221,19 @@ test("requests that a connection sends at once are answered one at a time, in or
   const answers = heard.split("HTTP/1.1 200 OK").slice(1);
   expect(answers.map((answer) => Number(/"completion_tokens":(\d+)/.exec(answer)?.[1] ?? Number.NaN))).toEqual(tokens);
   expect(most).toBe(1);
+});
+
+test("requests behind one whose connection ends are never begun", async () => {
+  const server = await start();
+  const body = JSON.stringify({ ...long, stream: true });
+  const head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ";
+  const socket = connect(server.port, "127.0.0.1");
+  socket.write(`${head}${body.length}\r\n\r\n${body}`.repeat(8));
+  await once(socket, "data");
+  socket.destroy();
+  await vi.waitFor(() => expect(server.stats().requests.running).toBe(0));
+  await server.close();
+  expect(server.stats().requests).toEqual({ running: 0, waiting: 0, total: 1 });
 });
 
 test("odd methods get a JSON error", async () => {

@@ -67,16 +67,12 @@ export async function serve(
     throw new JambaError("OPTION", `host: expected a loopback address or apiKeys, found ${host} without any; anyone could ask`);
   const services = new Services("models" in of ? of : new Service(of, name, given));
   const { metrics } = services;
+  const lines: Lines = new Map();
   const server = createAdaptorServer({
-    fetch: inTurn(guarded(createApp(services).fetch, !options.apiKeys?.length)),
+    fetch: inTurn(guarded(createApp(services).fetch, !options.apiKeys?.length), lines),
     serverOptions: { headersTimeout, requestTimeout, connectionsCheckingInterval: 2000, maxHeaderSize: 16_384 },
   }) as HttpServer;
   server.setTimeout(stuckTimeout, dropStuck);
-  let answering = 0;
-  server.on("request", (_, response) => {
-    answering++;
-    response.once("close", () => answering--);
-  });
   server.on("clientError", refuseBroken);
   guardSockets(server, limits, metrics.sockets, services.options.log);
   await new Promise<void>((resolve, reject) => {
@@ -94,7 +90,7 @@ export async function serve(
     port: address.port,
     ready,
     stats: () => services.metrics.stats(),
-    close: ({ graceMs = 10_000 } = {}) => close(server, services, graceMs, () => answering === 0),
+    close: ({ graceMs = 10_000 } = {}) => close(server, services, graceMs, () => lines.size === 0),
   };
 }
 
@@ -113,24 +109,28 @@ function isLoopback(host: string): boolean {
 
 type Fetch = (request: Request, env: HttpBindings | Http2Bindings) => Response | Promise<Response>;
 
+/** Of each connection that is being answered, what it asked besides. */
+type Lines = Map<Socket, (() => void)[]>;
+
 /**
  * A connection's requests one after another, as their answers have to come: whoever sends many at once takes no more from others than with
- * one.
+ * one. Node tells only the first of them that its connection has ended; those behind it are never begun then.
  */
-function inTurn(fetch: Fetch): Fetch {
-  /** What waits at each connection that is being answered. */
-  const lines = new WeakMap<Socket, (() => void)[]>();
+function inTurn(fetch: Fetch, lines: Lines): Fetch {
   return (request, env) => {
     const { socket } = env.incoming as HttpBindings["incoming"];
+    const answer = () => {
+      env.outgoing.once("close", () => {
+        const next = socket.writable ? lines.get(socket)?.shift() : undefined;
+        if (next) next();
+        else lines.delete(socket);
+      });
+      return fetch(request, env);
+    };
     const line = lines.get(socket);
-    env.outgoing.once("close", () => {
-      const next = lines.get(socket)?.shift();
-      if (next) next();
-      else lines.delete(socket);
-    });
-    if (line) return new Promise<void>((resolve) => line.push(resolve)).then(() => fetch(request, env));
+    if (line) return new Promise<void>((resolve) => line.push(resolve)).then(answer);
     lines.set(socket, []);
-    return fetch(request, env);
+    return answer();
   };
 }
 

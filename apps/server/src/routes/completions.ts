@@ -1,9 +1,9 @@
 // POST /v1/completions: goes on with plain texts.
 
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { merged, type Part, type Result, type TextOrIds } from "jamba";
 import { badRequest } from "../errors.ts";
 import { sendJson } from "../json.ts";
+import { ownTurn } from "../line.ts";
 import { noteLoose } from "../notes.ts";
 import { type Call, resultFacts, withBody } from "../route.ts";
 import { completionAnswer } from "../schemas/answers.ts";
@@ -88,7 +88,7 @@ async function startAnswers(call: Call<CompletionRequest>, prompts: readonly Tex
   const asked: Asked[] = [];
   for (const prompt of prompts) {
     // Each may take some milliseconds to become tokens.
-    if (asked.length > 0) await nextTurn();
+    if (asked.length > 0) await ownTurn();
     let text: string | undefined;
     let offset: number | undefined;
     let echoed: readonly ShownToken[] = [];
@@ -158,7 +158,7 @@ async function* chunks(call: Call<CompletionRequest>, all: readonly Asked[]): As
       const lists = new TextLogprobs(offset());
       open[index] = { echo, lists, source: new StreamedLogprobs(service.model) };
       // Those of a long prompt in several events, with turns for others between.
-      for (const before = [...echoed()]; before.length > 0; await nextTurn()) {
+      for (const before = [...echoed()]; before.length > 0; await ownTurn()) {
         yield send([{ text: open[index].echo, index, logprobs: lists.next(before.splice(0, eventTokens)), finish_reason: null }]);
         open[index].echo = "";
       }

@@ -1,15 +1,13 @@
 // Lists and records of requests: what is wrong with the first wrong item is told, and those behind it are not looked at. zod tells of each, which
 // takes seconds where there are many. Where it may wait (`safeParseAsync`), a long list lets others have their turns.
 
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { z } from "zod";
+import { ownTurn } from "../line.ts";
 
 type Payload = z.core.ParsePayload;
 
 /** Milliseconds at a time. */
 const sliceMs = 8;
-/** All lists that wait stand in one line, so that many of them hold the thread no longer than one. */
-let line: Promise<void> = Promise.resolve();
 
 interface ListDef<T extends z.ZodType> extends z.core.$ZodArrayDef<T> {
   /** Whether zod need not look at an item. */
@@ -41,8 +39,7 @@ const List = z.core.$constructor<z.ZodArray<z.ZodType>, ListDef<z.ZodType>>("Lis
         const result = run(i);
         if (!settle(i, result instanceof Promise ? await result : result)) break;
         if (performance.now() - start < sliceMs) continue;
-        line = line.then(() => nextTurn());
-        await line;
+        await ownTurn();
         start = performance.now();
       }
       return payload;
