@@ -85,6 +85,7 @@ const allowed = {
     "@inquirer/select": "a list to choose from, by arrow keys and numbers; kept, and ends by an AbortSignal",
     "cli-progress": "progress bars",
     "fastest-levenshtein": "the same as in jamba, for commands, flags and models",
+    hyparquet: "data sets as the hub has them; read when a file is one, and it brings nothing along",
     picocolors: "colours that respect NO_COLOR",
     "string-width": "columns that a text takes: wide characters, emoji, combining marks",
     undici: "proxies of the environment for fetch, which node has only from 24 on",
