@@ -16,6 +16,8 @@ test("pieces add up to what JSON.stringify gives", () => {
   const long = {
     text: 'a\ud83c\udf89"\n'.repeat(100_000),
     list: Array.from({ length: 5000 }, (_, i) => (i % 3 ? { i } : `${i}`)),
+    numbers: Array.from({ length: 5000 }, (_, i) => (i === 777 ? Number.NaN : i / 3)),
+    mixed: Array.from({ length: 600 }, (_, i) => (i === 300 ? undefined : i === 301 ? "x" : i)),
     u: [undefined],
     n: undefined,
   };

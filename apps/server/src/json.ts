@@ -62,6 +62,7 @@ const longList = 256;
 function* partsOf(value: unknown): Generator<string, void> {
   if (typeof value === "string" && value.length > pieceLength) yield* partsOfText(value);
   else if (value instanceof LazyList) yield* partsOfList(value.length, value.itemAt);
+  else if (isLongOfNumbers(value)) yield* partsOfNumbers(value);
   else if (Array.isArray(value) && value.length > 0) yield* partsOfList(value.length, (i) => value[i]);
   else if (isPlain(value)) {
     yield "{";
@@ -85,6 +86,16 @@ function* partsOfList(length: number, itemAt: (index: number) => unknown): Gener
     if (length > longList && typeof item !== "string") yield JSON.stringify(item) ?? "null";
     else yield* partsOf(item);
   }
+  yield "]";
+}
+
+function isLongOfNumbers(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.length > longList && typeof value[0] === "number";
+}
+
+function* partsOfNumbers(numbers: readonly number[]): Generator<string, void> {
+  for (let at = 0; at < numbers.length; at += longList)
+    yield (at === 0 ? "[" : ",") + JSON.stringify(numbers.slice(at, at + longList)).slice(1, -1);
   yield "]";
 }
 

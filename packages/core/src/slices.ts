@@ -18,29 +18,42 @@ export function nextTurn(): Promise<void> {
 
 /** Between two looks at the clock, work may take about a millisecond. */
 const sliceMs = 8;
+/** When the first sliced work of this turn went on: what many short works take of a turn counts together. */
+let begunAt: number | undefined;
 /** All that is sliced stands in one line, so that much of it at a time holds the thread no longer than one. */
 let line: Promise<void> = Promise.resolve();
 
 /**
- * Runs `work` to its end, and lets others go on whenever it has taken some milliseconds.
+ * Runs `work` to its end, and lets others go on whenever this and other sliced work has taken some milliseconds.
  * @param work yields every millisecond or so
  * @throws what `work` throws; the signal's reason, which the work hears of as a generator that is left
  */
 export async function inSlices<T>(work: Generator<unknown, T>, signal?: AbortSignal): Promise<T> {
   try {
-    for (let start = performance.now(); ; ) {
+    for (;;) {
+      if (isTurnSpent()) {
+        line = line.then(nextTurn);
+        await line;
+        signal?.throwIfAborted();
+      }
       const next = work.next();
       if (next.done) return next.value;
-      if (performance.now() - start < sliceMs) continue;
-      line = line.then(nextTurn);
-      await line;
-      signal?.throwIfAborted();
-      start = performance.now();
     }
   } catch (error) {
     work.return(undefined as T);
     throw error;
   }
+}
+
+function isTurnSpent(): boolean {
+  const now = performance.now();
+  if (begunAt === undefined) {
+    begunAt = now;
+    void nextTurn().then(() => {
+      begunAt = undefined;
+    });
+  }
+  return now - begunAt >= sliceMs;
 }
 
 /** Runs `work` to its end at once. */

@@ -43,8 +43,8 @@ export function renderQuickly(messages: readonly Message[], options: ChatOptions
   }
 }
 
-/** Some 20 ms at worst on a slow machine, and most chats. */
-const quickSteps = 2 ** 20;
+/** Some 10 ms at worst on a slow machine, and most chats. */
+const quickSteps = 2 ** 18;
 
 let hasWarned = false;
 function warnOnce({ message }: Error): void {

@@ -157,7 +157,10 @@ function expectNothingForMessages(options: CheckedPromptOptions, found: string):
 }
 
 export function isIds(prompt: unknown): prompt is readonly number[] {
-  return Array.isArray(prompt) && prompt.every((id) => typeof id === "number");
+  if (!Array.isArray(prompt)) return false;
+  // Of millions, `every` and iterators take a tenth of a second.
+  for (let i = 0; i < prompt.length; i++) if (typeof prompt[i] !== "number") return false;
+  return true;
 }
 
 function expectSome(ids: number[]): number[] {

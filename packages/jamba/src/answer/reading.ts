@@ -14,7 +14,7 @@ interface Work {
 }
 
 /** UTF-16 units, or ids, that take some milliseconds at most. */
-const quickLength = 2 ** 15;
+const quickLength = 2 ** 13;
 
 export function* encode(tokenizer: Tokenizer, text: string, options: { addBos?: boolean } = {}): Reading<number[]> {
   const now = () => tokenizer.encode(text, options);
