@@ -117,8 +117,8 @@ async function benchmarks(source: string, names: readonly string[], flags: FlagV
     bos,
   };
   const kept = await KeptAnswers.open(textFlag(flags, "out"));
+  const prepared = await prepare(names, settings);
   return withModel(source, flags, terminal, async (model, signal) => {
-    const prepared = await prepare(names, settings, model);
     const { device, dtypes, contextLength } = model;
     const identity = { source, backend: device.kind, dtypes, contextLength };
     const isQuiet = Boolean(flags.quiet || flags.json);

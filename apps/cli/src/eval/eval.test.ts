@@ -67,12 +67,12 @@ test("a seed makes the same long contexts everywhere", async () => {
 
 describe.each(expected.runs)("$task with $shots examples, as the harness", ({ task, shots, samples, rows }) => {
   test("has its prompts", async () => {
-    const [{ asks }] = await prepare([task], { ...settings, fewshot: shots, limit: samples.length }, model);
-    expect([...asks()].map((one) => (one.kind === "text" ? [one.context] : one.pairs))).toEqual(samples.map(({ asked }) => asked));
+    const [{ asks }] = await prepare([task], { ...settings, fewshot: shots, limit: samples.length });
+    expect([...asks(model)].map((one) => (one.kind === "text" ? [one.context] : one.pairs))).toEqual(samples.map(({ asked }) => asked));
   });
 
   test("finds its log probabilities, texts, measures and figures", async () => {
-    const prepared = await prepare([task], { ...settings, fewshot: shots, limit: samples.length }, model);
+    const prepared = await prepare([task], { ...settings, fewshot: shots, limit: samples.length });
     const file = join(root, `${task}-${shots}.jsonl`);
     const outcomes = await askAll(prepared, file);
     const lines = readFileSync(file, "utf8").trim().split("\n");
@@ -122,9 +122,22 @@ test("parquet files of the hub are read as lines of JSON are", async () => {
   }
 });
 
+test("needles of several keys are hidden between the sentences of essays", async () => {
+  const [{ asks }] = await prepare(["niah_multiquery"], { ...settings, limit: 2 });
+  for (const one of asks(model)) {
+    const { context, judge } = one as Extract<Ask, { kind: "text" }>;
+    const hidden = [...context.matchAll(/One of the special magic numbers for (\S+) is: (\d{7})\./g)];
+    const [, keys] = /The special magic numbers for (.*) mentioned in the provided text are$/.exec(context)!;
+    expect(keys.replace("and ", "").split(", ").sort()).toEqual(hidden.map(([, key]) => key).sort());
+    expect(context).toMatch(/^Some special magic numbers are hidden .*\n.*A small town lies by a river\. .*Nobody has seen it sink\./);
+    const values = hidden.map(([, , value]) => value);
+    expect([judge(values.join()), judge(`${values[0]}\n${values[2]}`), judge("")]).toEqual([{ 1024: 1 }, { 1024: 0.5 }, { 1024: 0 }]);
+  }
+});
+
 test("a run that was stopped goes on where it stopped", async () => {
   const file = join(root, "stopped.jsonl");
-  const prepared = await prepare(["hellaswag"], settings, model);
+  const prepared = await prepare(["hellaswag"], settings);
   const stop = new AbortController();
   const leave = new Error("left");
   await expect(askAll(prepared, file, stop.signal, () => stop.abort(leave))).rejects.toBe(leave);
@@ -138,7 +151,7 @@ test("a run that was stopped goes on where it stopped", async () => {
   expect(await askAll(prepared, file)).toEqual(outcomes);
   expect(score).not.toHaveBeenCalled();
   // Another question is no kept one.
-  await askAll(await prepare(["hellaswag"], { ...settings, fewshot: 1 }, model), file);
+  await askAll(await prepare(["hellaswag"], { ...settings, fewshot: 1 }), file);
   expect(score).toHaveBeenCalledTimes(prepared[0].count);
   score.mockRestore();
 });
@@ -163,17 +176,18 @@ test("MMLU weighs its subjects by their documents and pools their variances, RUL
 });
 
 test("what can't be asked is told", async () => {
-  const asked = (name: string, more: object = {}) => prepare([name], { ...settings, ...more }, model);
+  const asked = (name: string, more: object = {}) => prepare([name], { ...settings, ...more });
   await expect(asked("helaswag")).rejects.toThrow(/expected a task .*, found helaswag; did you mean hellaswag\?/);
   await expect(asked("piqa", { data: undefined })).rejects.toThrow(/--data: expected the folder that has the data of piqa/);
   await expect(asked("mmlu")).rejects.toThrow(
     /expected .*mmlu.abstract_algebra.test….parquet or .jsonl, found none; hf download cais\/mmlu/,
   );
-  await expect(asked("needle", { lengths: [300_000] })).rejects.toThrow(/--lengths: expected at most 262144 tokens/);
+  const [long] = await asked("needle", { lengths: [300_000] });
+  expect(() => [...long.asks(model)]).toThrow(/--lengths: expected at most 262144 tokens/);
   const [short] = await asked("ruler_vt", { lengths: [256] });
-  expect(() => [...short.asks()]).toThrow(/--lengths: expected more than \d+ tokens for ruler_vt, found 256/);
+  expect(() => [...short.asks(model)]).toThrow(/--lengths: expected more than \d+ tokens for ruler_vt, found 256/);
   const [many] = await asked("piqa", { fewshot: 9 });
-  expect(() => [...many.asks()]).toThrow(/--fewshot: expected at most 3 examples for piqa, found 9/);
+  expect(() => [...many.asks(model)]).toThrow(/--fewshot: expected at most 3 examples for piqa, found 9/);
   mkdirSync(join(root, "piqa"));
   writeFileSync(join(root, "piqa/validation.jsonl"), '{"goal":"a"}\n');
   await expect(asked("piqa", { data: root })).rejects.toThrow(
@@ -181,7 +195,7 @@ test("what can't be asked is told", async () => {
   );
   writeFileSync(join(root, "piqa/validation.jsonl"), '{"goal":"a","sol1":"b","sol2":"c","label":-1}\n');
   const [unlabelled] = await asked("piqa", { data: root });
-  expect(() => [...unlabelled.asks()]).toThrow(/piqa: expected documents with answers, found one without/);
+  expect(() => [...unlabelled.asks(model)]).toThrow(/piqa: expected documents with answers, found one without/);
   writeFileSync(join(root, "notes.txt"), "not ours\n");
   await expect(KeptAnswers.open(join(root, "notes.txt"))).rejects.toThrow(/expected results of jamba eval, found another text/);
 });
@@ -199,8 +213,9 @@ describe("jamba eval", () => {
   });
 
   test("shows a table with what was published apart", async () => {
-    const { code, stdout } = await jamba(["eval", "piqa", "arc_easy", "--data", data, "--fewshot", "2"]);
-    expect(code).toBe(0);
+    const args = ["eval", "piqa", "arc_easy", "--data", data, "--fewshot", "2"];
+    const { code, stdout, stderr } = await jamba(args, { tty: true, env: { NO_COLOR: "1" } });
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/\r {2}1 of 6, \d+ s left/)]);
     const figures = (task: string, shots: number) => {
       const { rows } = expected.runs.find((run) => run.task === task && run.shots === shots)!;
       const percent = (share: number | null) => (100 * share!).toFixed(2);
@@ -212,6 +227,11 @@ describe("jamba eval", () => {
   });
 
   test("takes tasks and files of questions apart", async () => {
+    // None of them loads a model first.
+    expect(await jamba(["eval", data, "piqa"])).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/--data: expected the folder/),
+    });
     expect(await jamba(["eval", "piqa", "x.jsonl"])).toMatchObject({ code: 2, stderr: expect.stringMatching(/found both/) });
     expect(await jamba(["eval", "x.jsonl", "--bos"])).toMatchObject({
       code: 2,

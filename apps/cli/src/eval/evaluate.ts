@@ -33,11 +33,12 @@ export interface Prepared {
   readonly count: number;
   /** The harness gives none for made tasks. */
   readonly hasStderr: boolean;
-  asks(): Iterable<Ask>;
+  /** @throws UsageError for lengths that do not fit, and for documents without answers */
+  asks(model: Pick<JambaModel, "tokenizer" | "contextLength">): Iterable<Ask>;
 }
 
-/** @throws UsageError for what is no task, and for data that are missing or of another form */
-export async function prepare(names: readonly string[], settings: Settings, { tokenizer, contextLength }: JambaModel): Promise<Prepared[]> {
+/** Before a model is loaded, which may take long. @throws UsageError for what is no task, and for data that are missing or of another form */
+export async function prepare(names: readonly string[], settings: Settings): Promise<Prepared[]> {
   const all = [...new Set(names.flatMap((name) => groups[name] ?? [name]))];
   const { data, limit, seed, lengths, bos } = settings;
   const folder = (name: string) => {
@@ -53,15 +54,17 @@ export async function prepare(names: readonly string[], settings: Settings, { to
       throw new UsageError(`eval: expected a task or a .jsonl file, found ${name}${near ? `; did you mean ${near}?` : ""}`);
     }
     if ("maker" in task) {
-      const longest = Math.max(...lengths);
-      if (longest > contextLength)
-        throw new UsageError(`--lengths: expected at most ${contextLength} tokens, which the context holds, found ${longest}`);
       if (task.essays && essays.length === 0) essays = sentencesOf(await documentsOf(folder(name), essaysData, "train"));
       const count = limit ?? task.count;
-      const tokens = (text: string) => tokenizer.encode(text, { addBos: bos }).length;
-      const asks = function* () {
-        for (const length of lengths)
-          for (const made of madeDocs(task, count, seed, { length, tokens, essays })) yield madeAsk(task, made, { length, tokens });
+      const docsFrom = essays;
+      const asks: Prepared["asks"] = function* ({ tokenizer, contextLength }) {
+        const tokens = (text: string) => tokenizer.encode(text, { addBos: bos }).length;
+        for (const length of lengths) {
+          if (length > contextLength)
+            throw new UsageError(`--lengths: expected at most ${contextLength} tokens, which the context holds, found ${length}`);
+          const of = { length, tokens, essays: docsFrom };
+          for (const made of madeDocs(task, count, seed, of)) yield madeAsk(task, made, of);
+        }
       };
       prepared.push({ name, shots: 0, count: count * lengths.length, hasStderr: false, asks });
       continue;
@@ -102,7 +105,7 @@ export async function ask(
   const questions = (function* () {
     for (const { name, asks } of prepared) {
       let index = 0;
-      for (const one of asks()) yield { name, index: index++, one };
+      for (const one of asks(model)) yield { name, index: index++, one };
     }
   })();
   const goOn = async () => {

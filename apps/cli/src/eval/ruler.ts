@@ -70,7 +70,7 @@ function measured(said: string, outputs: readonly string[], length: number, dept
   return { [`${length}`]: share, ...(depth !== undefined && { [`${length} at ${depth} %`]: share }) };
 }
 
-/** The most units, by steps, with which `fits` holds; at least one step. Grows until it does not, then halves what is between. */
+/** The most units, by steps, with which `fits` holds; at least one step, and all that there is where that fits. */
 function mostThatFits(step: number, limit: number, fits: (units: number) => boolean): number {
   let [good, bad] = [1, 2];
   while (bad * step <= limit && fits(bad * step)) [good, bad] = [bad, bad * 2];
@@ -80,6 +80,7 @@ function mostThatFits(step: number, limit: number, fits: (units: number) => bool
     if (fits(middle * step)) good = middle;
     else bad = middle;
   }
+  if (good === Math.floor(limit / step) && fits(limit)) return limit;
   return Math.min(limit, good * step);
 }
 
