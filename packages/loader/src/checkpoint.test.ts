@@ -82,6 +82,7 @@ it("files with folders, named blobs and the path of a file give the tensors of t
     join(directory, "model.safetensors"),
     await Promise.all(names.map(async (name) => new File([await bytes(name)], name))),
     await Promise.all(names.map(async (name) => ({ name: `model/${name}`, blob: await bytes(name) }))),
+    names.map((name) => ({ name, blob: bytes(name) })),
   ];
   for (const source of sources) {
     const found = await openCheckpoint(source);
@@ -288,6 +289,8 @@ it("sources that are no checkpoint are typed errors", async () => {
   expect((await refusal([])).message).toContain("0 files: expected config.json, found no files");
   const twice = ["x/config.json", "y/config.json"].map((name) => ({ name, blob: new Blob(["{}"]) }));
   expect((await refusal(twice)).message).toContain("config.json: expected one file of this name, found 2");
+  const gone = await refusal([{ name: "config.json", blob: Promise.reject(new Error("the server answered 404")) }]);
+  expect([gone.code, gone.message]).toEqual(["LOAD", "config.json: the server answered 404"]);
   for (const wrong of [1, null, undefined, {}, [1], [null], [new Blob()]]) {
     expect((await refusal(wrong as never)).code).toBe("OPTION");
   }

@@ -2,7 +2,7 @@
 
 import { JambaError, LoadError } from "@jamba/core";
 import { openBlob } from "./blob-source.ts";
-import type { ByteSource } from "./byte-source.ts";
+import { asLoadError, type ByteSource } from "./byte-source.ts";
 import { listDirectory, lookAt, openFile } from "./file-source.ts";
 import { openUrl } from "./http-source.ts";
 import { explainFiles } from "./other-files.ts";
@@ -13,7 +13,8 @@ export const templateFolder = "additional_chat_templates";
 
 export interface NamedBlob {
   readonly name: string;
-  readonly blob: Blob;
+  /** Or one that is on its way: what else a load takes is made ready meanwhile. */
+  readonly blob: Blob | Promise<Blob>;
 }
 
 export interface OpenOptions {
@@ -120,7 +121,7 @@ export async function mayStartAsGguf(opening: Promise<ByteSource>, signal?: Abor
 }
 
 export function blobFolder(source: Iterable<File | NamedBlob>): Folder {
-  const blobs = new Map<string, Blob[]>();
+  const blobs = new Map<string, NamedBlob["blob"][]>();
   for (const [name, blob] of namedBlobs(source)) {
     const [base, parent] = name.split(/[/\\]/).reverse();
     // Of folders this one has a meaning.
@@ -135,17 +136,21 @@ export function blobFolder(source: Iterable<File | NamedBlob>): Folder {
       if (!blob) throw new LoadError(`${file}: not among the ${name}`, { cause: { code: "ENOENT" } });
       if (others.length > 0)
         throw new LoadError(`${file}: expected one file of this name, found ${others.length + 1}; pass one model's files`);
-      return openBlob(blob, file);
+      const found = await Promise.resolve(blob).catch((cause) => {
+        throw asLoadError(file, cause);
+      });
+      return openBlob(found, file);
     },
     list: async (within) => namesWithin([...blobs.keys()].sort(), within),
   };
 }
 
-function namedBlobs(source: Iterable<File | NamedBlob>): [string, Blob][] {
+function namedBlobs(source: Iterable<File | NamedBlob>): [string, NamedBlob["blob"]][] {
   try {
     return [...source].map((item) => {
       const blob = item instanceof Blob ? item : item.blob;
-      if (!(blob instanceof Blob) || typeof item.name !== "string") throw new TypeError("an item has no name or no blob");
+      if (!(blob instanceof Blob || blob instanceof Promise) || typeof item.name !== "string")
+        throw new TypeError("an item has no name or no blob");
       // A file that was picked with its folder has its path beside its name.
       return [(item as Partial<File>).webkitRelativePath || item.name, blob];
     });
