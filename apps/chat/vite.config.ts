@@ -48,6 +48,24 @@ const offline: Plugin = {
   },
 };
 
+/** What is shown is asked for with the document, not by the program that starts the model. */
+const preload: Plugin = {
+  name: "preload",
+  transformIndexHtml: {
+    order: "post",
+    handler(_, { bundle = {}, chunk: entry }) {
+      const page = Object.values(bundle).find((one) => one.type === "chunk" && one.facadeModuleId?.endsWith("/page/show.tsx"));
+      if (page?.type !== "chunk") return [];
+      const files = [page.fileName, ...page.imports].filter((file) => !entry?.imports.includes(file));
+      return files.map((file) => ({
+        tag: "link",
+        attrs: { rel: "modulepreload", href: `./${file}`, crossorigin: true },
+        injectTo: "head",
+      }));
+    },
+  },
+};
+
 /**
  * A quarter of all code that this page would never run. jamba and the AI SDK take schemas of zod and valibot: the page writes its own as JSON.
  * And the SDK checks with zod what a server sends: here there is none. Whatever of it is called after all throws, but for zod's builders, which
@@ -78,7 +96,7 @@ const conditions = ["source", "module", "browser", "import", "default"];
 export default defineConfig({
   root: fileURLToPath(new URL("./", import.meta.url)),
   base: "./",
-  plugins: [embedded, leaveOut, smallModel, offline],
+  plugins: [embedded, leaveOut, smallModel, preload, offline],
   define: { "import.meta.env.MODEL_VERSION": JSON.stringify(modelVersion) },
   resolve: { conditions, alias: { react: "preact/compat", "react-dom": "preact/compat" } },
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
@@ -89,7 +107,19 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     rolldownOptions: {
       input: [fileURLToPath(new URL("index.html", import.meta.url)), fileURLToPath(new URL("src/service-worker.ts", import.meta.url))],
-      output: { entryFileNames: ({ name }) => (name === "service-worker" ? "[name].js" : "assets/[name]-[hash].js") },
+      output: {
+        entryFileNames: ({ name }) => (name === "service-worker" ? "[name].js" : "assets/[name]-[hash].js"),
+        // One file of what is shown at first, not one for each set of its parts that something else has too: small ones pack badly.
+        codeSplitting: {
+          groups: [
+            { name: "start", test: /\/chat\/src\/(channel\/|page\/(store|settings)\.ts$)|preload-helper/ },
+            {
+              name: "page",
+              test: /\/(preact|lucide-preact)\/|\/chat\/src\/(page\/(dialog|format|use-store|show)\.tsx?$|markdown\/(math|escaped)\.ts$)/,
+            },
+          ],
+        },
+      },
       // React's "use client" means nothing in a bundle.
       onwarn: (warning, warn) => warning.code === "MODULE_LEVEL_DIRECTIVE" || warn(warning),
     },

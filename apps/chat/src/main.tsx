@@ -1,14 +1,9 @@
 import "./style/base.css";
 import "./style/chat.css";
 import "./style/panels.css";
-import { render } from "preact";
-import { App } from "./page/app.tsx";
 import { Client } from "./page/client.ts";
-import { fetchMarkdown } from "./page/markdown.tsx";
 
+// The model comes first: its worker begins while the page's own code is still on its way, which then finds it at work.
 const client = new Client();
-// In a task of its own: to evaluate all that is imported here is one already.
-setTimeout(() => {
-  render(<App client={client} />, document.getElementById("app")!);
-  client.heed(fetchMarkdown());
-});
+const { show } = await import("./page/show.tsx");
+show(client);

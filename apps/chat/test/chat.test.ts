@@ -9,14 +9,12 @@ vi.setConfig({ testTimeout: 300_000, hookTimeout: 120_000 });
 const chats = new Chats();
 afterAll(() => chats.close());
 
-/** Bytes, gzipped, of the code that was asked for: without the kernels' module, without the model, and without what keeps an answer once there is one. */
+/** Bytes, gzipped, of the code that was asked for: without the kernels' module and without the model. */
 async function codeBytes(asked: readonly string[]): Promise<number> {
   const files = filesOf(await builtPage());
   // What comes after is what the page keeps for a visit without a network.
   const end = asked.includes("service-worker.js") ? asked.indexOf("service-worker.js") : asked.length;
-  const code = [...new Set(asked.slice(0, end))].filter(
-    (path) => /\.(html|js|css)$/.test(path) && !/\.wasm-|whole-message|^service-worker/.test(path),
-  );
+  const code = [...new Set(asked.slice(0, end))].filter((path) => /\.(html|js|css)$/.test(path) && !/\.wasm-|^service-worker/.test(path));
   const sizes = await Promise.all(code.map(async (path) => gzipSync((await files(path))!, { level: 9 }).length));
   return sizes.reduce((sum, size) => sum + size, 0);
 }

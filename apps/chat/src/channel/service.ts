@@ -71,7 +71,7 @@ export type Events = {
   /** The model asks for the page in this colour. */
   paint: { readonly colour: string };
   /** A conversation was written or removed. */
-  conversations: { readonly id: string };
+  conversations: { readonly id: string; readonly isRemoved?: true };
 };
 
 export interface AnswerRequest {

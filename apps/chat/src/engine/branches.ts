@@ -3,6 +3,7 @@
 
 import type { JambaModel, Part, Result, Session, TextStream } from "jamba";
 import type { AnswerRequest, AnswerSettings, LiveAnswer } from "../channel/service.ts";
+import type { ConversationStore } from "../storage/conversations.ts";
 import type { Files } from "../storage/files.ts";
 import { type ChatMessage, toJambaMessages, type UiChunk, uiChunks } from "../transport/index.ts";
 import { pageTools } from "./tools.ts";
@@ -19,6 +20,7 @@ interface Held {
 
 export interface BranchesOptions {
   readonly files: Files;
+  readonly conversations: Pick<ConversationStore, "whileKept">;
   /** What went wrong where nobody waits for it: a state that could not be kept. */
   onError(error: unknown): void;
   /** A tool's: the page in this colour. */
@@ -114,7 +116,7 @@ export class Branches {
   }
 
   #save(chatId: string, id: string, session: Session): void {
-    const { files, onError } = this.#options;
+    const { files, conversations, onError } = this.#options;
     // A copy, which the next turn does not move on.
     const copy = session.fork();
     copy.catch(() => undefined); // told when its turn has come
@@ -122,11 +124,13 @@ export class Branches {
       .then(async () => {
         const fork = await copy;
         try {
-          await files.write(
-            pathOf(chatId, id),
-            streamedBy((to) => fork.save(to)),
-          );
-          await this.#forget(chatId, id);
+          await conversations.whileKept(chatId, async () => {
+            await files.write(
+              pathOf(chatId, id),
+              streamedBy((to) => fork.save(to)),
+            );
+            await this.#forget(chatId, id);
+          });
         } finally {
           await fork.dispose();
         }

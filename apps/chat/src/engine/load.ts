@@ -3,7 +3,7 @@
 import type { DeviceInfo, JambaModel, LoadOptions } from "jamba";
 import type { DeviceChoice, ModelChoice, ModelStatus } from "../channel/service.ts";
 import type { Files } from "../storage/files.ts";
-import { fetchSmallModel } from "./small-model.ts";
+import { fetchSmallModel, type SmallModel } from "./small-model.ts";
 
 export interface LoadChoiceOptions {
   readonly files: Files;
@@ -17,9 +17,14 @@ export interface LoadChoiceOptions {
 export async function loadChoice(
   choice: ModelChoice,
   { files, base, backend, signal, onProgress }: LoadChoiceOptions,
-): Promise<{ model: JambaModel; warnings: readonly string[] }> {
-  // While the code comes, so do the first bytes of the model.
-  const [{ loadModel }, source] = await Promise.all([import("./jamba.ts"), sourceOf(choice, files, base, onProgress)]);
+): Promise<{ model: JambaModel; warnings: readonly string[]; keep?: SmallModel["keep"] }> {
+  const code = import("./jamba.ts");
+  // A browser takes its time to find the first GPU, or that there is none: while the code comes.
+  if (backend === "auto") void askForGpu();
+  const onFetched = (doneBytes: number, totalBytes: number) => onProgress({ what: "fetch", doneBytes, totalBytes });
+  const small = choice.kind === "small" ? fetchSmallModel(new URL("model/", base).href, onFetched) : undefined;
+  const source = choice.kind === "small" ? small!.files : await filesOf(choice, files);
+  const { loadModel } = await code;
   signal.throwIfAborted();
   const warnings: string[] = [];
   const options: LoadOptions = {
@@ -30,21 +35,23 @@ export async function loadChoice(
     onWarning: (warning) => void warnings.push(warning),
     onProgress: ({ doneBytes, totalBytes }) => onProgress({ what: "load", doneBytes, totalBytes }),
   };
-  return { model: await loadModel(source, options), warnings };
+  return { model: await loadModel(source, options), warnings, keep: small?.keep };
+}
+
+async function askForGpu(): Promise<object | null | undefined> {
+  const { gpu } = navigator as { gpu?: { requestAdapter(options: object): Promise<object | null> } };
+  return gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
 }
 
 /** Why no GPU runs it; nothing where one does, or where jamba has said why. */
 export async function whyNoGpu({ kind, passedOver = [] }: DeviceInfo, chosen: DeviceChoice): Promise<string[]> {
   if (kind === "webgpu" || chosen !== "auto" || passedOver.some((one) => one.startsWith("webgpu"))) return [];
-  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<object | null> } };
-  if (!gpu) return ["No GPU: this browser has no WebGPU, or it is switched off."];
-  if (!(await gpu.requestAdapter().catch(() => null))) return ["No GPU: the browser has WebGPU, and no GPU here that it lets a page use."];
+  if (!("gpu" in navigator)) return ["No GPU: this browser has no WebGPU, or it is switched off."];
+  if (!(await askForGpu())) return ["No GPU: the browser has WebGPU, and no GPU here that it lets a page use."];
   return ["No GPU: the one that the browser offers is played by the processor, which is faster without."];
 }
 
-async function sourceOf(choice: ModelChoice, files: Files, base: string, onProgress: LoadChoiceOptions["onProgress"]) {
-  if (choice.kind === "small")
-    return fetchSmallModel(new URL("model/", base).href, (doneBytes, totalBytes) => onProgress({ what: "fetch", doneBytes, totalBytes }));
+async function filesOf(choice: Exclude<ModelChoice, { kind: "small" }>, files: Files) {
   if (choice.kind === "files") return choice.files;
   const { openStored } = await import("../models/download.ts");
   return openStored(files, choice.id);

@@ -78,3 +78,29 @@ test("whoever follows an answer sees all of it and can stop it, also for whom it
   expect(own.at(-1)).toEqual({ type: "abort", reason: "The answer was stopped." });
   expect(followed).toEqual(own);
 });
+
+test("a conversation that is removed while it is answered, or right after, leaves nothing behind", async () => {
+  const files = new MemoryFiles("a test");
+  const owner = await ownerOf(files, () => undefined);
+  const { service } = owner;
+  const answer = async (chatId: string, onChunk?: (chunk: UiChunk) => void) => {
+    await service.writeConversation({ ...conversation, id: chatId });
+    for await (const chunk of service.answer({ ...request, chatId }, new AbortController().signal)) onChunk?.(chunk);
+  };
+  const removing: Promise<void>[] = [];
+  const types: string[] = [];
+  await answer("during", ({ type }) => {
+    types.push(type);
+    if (type === "text-delta" && removing.length === 0) removing.push(service.removeConversation({ id: "during" }));
+  });
+  await answer("after");
+  removing.push(service.removeConversation({ id: "after" }));
+  await Promise.all(removing);
+  // States are saved in turn: once this one's is there, those of the others would be.
+  await answer("kept");
+  const paths = async () => (await files.list("conversations")).map(({ path }) => path.replace(/[^/]*\.state/, "state"));
+  while (!(await paths()).includes("conversations/kept/state")) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(types.at(-1)).toBe("abort");
+  expect((await paths()).sort()).toEqual(["conversations/kept/conversation.json", "conversations/kept/state"]);
+  expect((await service.conversations(null)).map(({ id }) => id)).toEqual(["kept"]);
+});

@@ -5,6 +5,7 @@ import type { AnswerRequest, DeviceChoice, Events, Live, ModelChoice, ModelStatu
 import { type Conversation, ConversationStore, withAnswer } from "../storage/conversations.ts";
 import type { Files } from "../storage/files.ts";
 import { AnswerLog, type UiChunk } from "../transport/index.ts";
+import { wholeOf } from "../transport/whole-message.ts";
 import { Branches } from "./branches.ts";
 import type { Library } from "./library.ts";
 import { loadChoice, whyNoGpu } from "./load.ts";
@@ -17,7 +18,7 @@ const liveMs = 250;
 /** How often an answer is kept while it is written: what is lost when this worker's tab closes. */
 const keepMs = 2000;
 
-type LoadRequest = ModelChoice & { readonly backend?: DeviceChoice };
+export type LoadRequest = ModelChoice & { readonly backend?: DeviceChoice };
 
 interface Running {
   readonly log: AnswerLog;
@@ -42,11 +43,6 @@ export class Owner {
   #status: ModelStatus = { phase: "none", name: "" };
   #model: JambaModel | undefined;
   #branches: Branches | undefined;
-  #chosen!: () => void;
-  /** A tab chooses a model as soon as it finds an owner without one. What is asked before that waits for it. */
-  readonly #firstChoice = new Promise<void>((resolve) => {
-    this.#chosen = resolve;
-  });
   #loading: { readonly choice: string; readonly done: Promise<void>; readonly controller: AbortController } | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
 
@@ -63,6 +59,7 @@ export class Owner {
   readonly service = {
     status: async (_: null) => ({ model: this.#status, storage: await this.#storage(), live: this.#live() }),
     load: (choice: LoadRequest) => this.#load(choice),
+    idle: (_: null) => this.#idle(),
     answer: (request: AnswerRequest, signal: AbortSignal) => this.#answer(request, signal),
     stop: async ({ chatId }: { chatId: string }) => this.#answers.get(chatId)?.controller.abort(stopped()),
     reconnect: async ({ chatId }: { chatId: string }) => {
@@ -74,8 +71,9 @@ export class Owner {
     readConversation: ({ id }: { id: string }) => this.#conversations.read(id),
     writeConversation: (conversation: Conversation) => this.#write(conversation),
     removeConversation: async ({ id }: { id: string }) => {
+      this.#answers.get(id)?.controller.abort(stopped());
       await this.#conversations.remove(id);
-      this.#tell("conversations", { id });
+      this.#tell("conversations", { id, isRemoved: true });
       this.#tell("storage", await this.#storage());
     },
     exportFile: ({ id }: { id?: string }) => this.#conversations.exportFile(id),
@@ -117,13 +115,14 @@ export class Owner {
     const controller = new AbortController();
     const done = Promise.resolve(before).then(() => this.#replace(choice, controller.signal, lost));
     this.#loading = { choice: key, done, controller };
-    this.#chosen();
     return done;
   }
 
-  async #loaded(): Promise<void> {
-    await this.#firstChoice;
-    await this.#loading?.done;
+  /** Resolves when nobody waits for an answer. */
+  async #idle(): Promise<void> {
+    // Those that waited for the model have begun by then.
+    do await new Promise((resolve) => setTimeout(resolve, 100));
+    while (this.#answers.size > 0);
   }
 
   async #replace(choice: LoadRequest, signal: AbortSignal, lost?: string): Promise<void> {
@@ -137,7 +136,7 @@ export class Owner {
     try {
       await this.#unload();
       const { backend = "auto" } = choice;
-      const { model, warnings } = await loadChoice(choice, {
+      const { model, warnings, keep } = await loadChoice(choice, {
         files: this.#files,
         base: this.#base,
         backend: lost ? "wasm" : backend,
@@ -149,6 +148,7 @@ export class Owner {
       void model.lost.then(({ message }) => (this.#model === model ? this.#load(choice, message) : undefined));
       this.#branches = new Branches(model, {
         files: this.#files,
+        conversations: this.#conversations,
         onError: (error) => void this.#tellTrouble(`What was read could not be kept for the next visit: ${(error as Error).message}`),
         paint: (colour) => this.#tell("paint", { colour }),
       });
@@ -166,6 +166,7 @@ export class Owner {
           loadMs: performance.now() - begun,
         },
       });
+      if (keep) void this.#idle().then(keep);
     } catch (error) {
       if (signal.aborted) return;
       become({ phase: "failed", error: (error as Error).message });
@@ -182,7 +183,7 @@ export class Owner {
 
   async *#answer(request: AnswerRequest, signal: AbortSignal): AsyncGenerator<UiChunk> {
     const { chatId } = request;
-    await this.#loaded();
+    await this.#loading?.done;
     const branches = this.#branches;
     if (!branches) throw new Error(this.#status.error ?? "No model is loaded: choose one.");
     // Names that sort by their time: what is kept longest goes first.
@@ -207,8 +208,7 @@ export class Owner {
     running.keptAt = performance.now();
     running.kept = running.kept.then(async () => {
       try {
-        const { wholeOf } = await import("../transport/whole-message.ts");
-        const message = await wholeOf(chunks);
+        const message = wholeOf(chunks);
         const conversation = await this.#conversations.read(chatId);
         if (message && conversation) await this.#conversations.write(withAnswer(conversation, message, running.askedId));
       } catch (error) {
@@ -220,7 +220,7 @@ export class Owner {
 
   /** JSON with texts for these fields, as the text says them. */
   async *#fill({ text, fields }: { text: string; fields: readonly string[] }, signal: AbortSignal): AsyncGenerator<string> {
-    await this.#loaded();
+    await this.#loading?.done;
     if (!this.#model) throw new Error(this.#status.error ?? "No model is loaded: choose one.");
     const properties = Object.fromEntries(fields.map((field) => [field, { type: "string", maxLength: 40 }]));
     const schema = { type: "object", properties, required: fields, additionalProperties: false };

@@ -9,7 +9,7 @@ import { ModelPill } from "./model-pill.tsx";
 import { OpenConversation } from "./open-conversation.ts";
 import { set, settings } from "./settings.ts";
 import { Sidebar } from "./sidebar.tsx";
-import { useStore } from "./store.ts";
+import { useStore } from "./use-store.ts";
 
 // Fetched when they are first opened: the first answer needs none of them.
 const FormDemo = lazy(() => import("./form-demo.tsx").then((found) => found.FormDemo));
@@ -31,9 +31,23 @@ export function App({ client }: { client: Client }) {
   useEffect(() => {
     document.documentElement.dataset.theme = theme;
   }, [theme]);
-  useEffect(() => client.calls.on("conversations", ({ id }) => client.heed(refresh(client, open.get(id)))), [client, open]);
-
   const close = () => setShown("none");
+  const startNew = () => {
+    close();
+    setCurrent(OpenConversation.fresh(client));
+  };
+  // In this tab or another one.
+  const removed = async (id: string) => {
+    const conversation = open.get(id);
+    open.delete(id);
+    if (id === tree.id) startNew();
+    await conversation?.removed();
+  };
+  useEffect(
+    () => client.calls.on("conversations", ({ id, isRemoved }) => client.heed(isRemoved ? removed(id) : refresh(client, open.get(id)))),
+    [client, open, tree.id],
+  );
+
   const openOne = async (id: string) => {
     close();
     const known = open.get(id);
@@ -45,22 +59,12 @@ export function App({ client }: { client: Client }) {
     // An answer that another tab asked for, or this one before it was opened anew, may still be coming.
     await opened.chat.resumeStream();
   };
-  const startNew = () => {
-    close();
-    setCurrent(OpenConversation.fresh(client));
-  };
-  const remove = async (id: string) => {
-    await open.get(id)?.stop();
-    await client.calls.call("removeConversation", { id });
-    open.delete(id);
-    if (id === tree.id) startNew();
-  };
   const sidebar = {
     client,
     currentId: tree.id,
     onNew: startNew,
     onOpen: (id: string) => client.heed(openOne(id)),
-    onRemove: (id: string) => client.heed(remove(id)),
+    onRemove: (id: string) => client.heed(client.calls.call("removeConversation", { id })),
   };
   return (
     <div class={`app ${inspector ? "with-inspector" : ""}`}>

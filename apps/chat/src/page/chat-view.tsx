@@ -1,14 +1,15 @@
 import { useChat } from "@ai-sdk/react";
 import { ArrowDown, RotateCcw } from "lucide-preact";
 import type { ComponentChildren } from "preact";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { ModelStatus } from "../channel/service.ts";
+import { siblingsOf } from "../storage/conversations.ts";
 import type { Client } from "./client.ts";
 import { Composer } from "./composer.tsx";
 import { Message, Reading } from "./message.tsx";
 import { isEmpty, type OpenConversation } from "./open-conversation.ts";
 import { set, settings } from "./settings.ts";
-import { useStore } from "./store.ts";
+import { useStore } from "./use-store.ts";
 
 /** Messages that are shown at first, and more of them each time: as many as are made within a frame. */
 const someMessages = 4;
@@ -115,6 +116,8 @@ function Messages({ messages, conversation, isBusy, children }: MessagesProps) {
   const lastTop = useRef(0);
   const [isAway, setAway] = useState(false);
   const hidden = Math.max(0, messages.length - shown);
+  const tree = useStore(conversation.tree);
+  const siblings = useMemo(() => siblingsOf(tree), [tree]);
 
   useLayoutEffect(() => {
     const { current } = box;
@@ -184,7 +187,7 @@ function Messages({ messages, conversation, isBusy, children }: MessagesProps) {
               message={message}
               conversation={conversation}
               isGrowing={isBusy && hidden + i === messages.length - 1 && message.role === "assistant"}
-              siblings={conversation.siblings(message.id).join(" ")}
+              siblings={siblings.get(message.id)?.join(" ") ?? ""}
             />
           ))}
           {children}

@@ -4,7 +4,7 @@ import { Caller, channelName, OwnerGone } from "../channel/calls.ts";
 import { gone } from "../channel/ownership.ts";
 import type { ConversationSummary, DeviceChoice, Events, Live, ModelChoice, ModelStatus, StorageStatus } from "../channel/service.ts";
 import type { Owner } from "../engine/owner.ts";
-import type { Start } from "../engine/worker.ts";
+import type { First, Start } from "../engine/worker.ts";
 import { paint } from "./paint.ts";
 import { set, settings } from "./settings.ts";
 import { Store } from "./store.ts";
@@ -32,7 +32,8 @@ export class Client {
   readonly isShared = typeof navigator.locks === "object";
   readonly #channel = this.isShared ? channelName : `${channelName}-${crypto.randomUUID()}`;
   /** Files that were dropped on this tab: a later owner gets them again. */
-  #dropped: ModelChoice | undefined;
+  #dropped: Extract<ModelChoice, { kind: "files" }> | undefined;
+  #worker!: Worker;
 
   /** The page opens without a network from now on. */
   readonly isOffline = new Store(false);
@@ -82,7 +83,13 @@ export class Client {
   load(choice: ModelChoice): void {
     this.#dropped = choice.kind === "files" ? choice : undefined;
     if (choice.kind !== "files") set({ model: choice });
-    this.heed(this.calls.call("load", { ...choice, backend: settings.value.device }));
+    const { first } = this.#first;
+    this.#worker.postMessage({ first } satisfies First);
+    this.heed(this.calls.call("load", first));
+  }
+
+  get #first(): First {
+    return { first: { ...(this.#dropped ?? settings.value.model), backend: settings.value.device } };
   }
 
   #work(): void {
@@ -99,7 +106,8 @@ export class Client {
     worker.onerror = (event) => {
       this.trouble.value = event.message || "The program that runs the model could not be started.";
     };
-    worker.postMessage({ channel: this.#channel, alive, base: document.baseURI, hub: hubOf(location) } satisfies Start);
+    worker.postMessage({ channel: this.#channel, alive, base: document.baseURI, hub: hubOf(location), ...this.#first } satisfies Start);
+    this.#worker = worker;
   }
 
   /** An owner was found, or there is another one. */
@@ -108,11 +116,14 @@ export class Client {
     this.model.value = model;
     this.storage.value = storage;
     this.live.value = live;
-    if (model.phase === "none") this.load(this.#dropped ?? settings.value.model);
+    // The worker of another tab, which had no part in that.
+    if (this.#dropped && model.name !== this.#dropped.name) this.load(this.#dropped);
     await this.#list();
   }
 
   async #keepPage(): Promise<void> {
+    // What was asked already is answered first: to keep all files takes as much of the machine.
+    await this.calls.call("idle", null).catch(() => undefined);
     try {
       await navigator.serviceWorker.register(new URL("service-worker.js", document.baseURI), { type: "module" });
       await navigator.serviceWorker.ready;

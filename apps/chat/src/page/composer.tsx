@@ -3,7 +3,7 @@ import { ArrowUp, FileText, Paperclip, Square, Wrench, X } from "lucide-preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { bytes } from "./format.ts";
 import { set, settings } from "./settings.ts";
-import { useStore } from "./store.ts";
+import { useStore } from "./use-store.ts";
 
 /** Longer documents would be more than most models' contexts. */
 const mostDocumentBytes = 2 ** 21;

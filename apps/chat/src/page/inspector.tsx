@@ -5,8 +5,8 @@ import type { Live } from "../channel/service.ts";
 import type { Client } from "./client.ts";
 import { bytes, count } from "./format.ts";
 import type { OpenConversation } from "./open-conversation.ts";
-import { useStore } from "./store.ts";
 import { TreePicture } from "./tree-picture.tsx";
+import { useStore } from "./use-store.ts";
 
 /** What happens below: speed, memory, context, what was read, and the device with its reasons. */
 export function Inspector({ client, conversation, onClose }: { client: Client; conversation: OpenConversation; onClose(): void }) {

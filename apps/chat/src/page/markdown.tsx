@@ -5,7 +5,8 @@ import type { Block } from "../markdown/blocks.ts";
 import { escaped } from "../markdown/escaped.ts";
 import { highlighted } from "../markdown/highlight.ts";
 import { temml } from "../markdown/math.ts";
-import { Store, useStore } from "./store.ts";
+import { Store } from "./store.ts";
+import { useStore } from "./use-store.ts";
 
 const parser = new Store<typeof import("../markdown/blocks.ts") | undefined>(undefined);
 

@@ -1,7 +1,7 @@
 import { Cpu } from "lucide-preact";
 import type { ModelStatus } from "../channel/service.ts";
 import type { Client } from "./client.ts";
-import { useStore } from "./store.ts";
+import { useStore } from "./use-store.ts";
 
 /** Which model there is, or how far it has come. */
 export function ModelPill({ client, onClick }: { client: Client; onClick?(): void }) {

@@ -7,7 +7,7 @@ import type { Client } from "./client.ts";
 import { Dialog } from "./dialog.tsx";
 import { bytes, count, seconds } from "./format.ts";
 import { settings } from "./settings.ts";
-import { useStore } from "./store.ts";
+import { useStore } from "./use-store.ts";
 
 export function ModelsDialog({ client, onClose }: { client: Client; onClose(): void }) {
   const model = useStore(client.model);

@@ -2,7 +2,7 @@
 
 import { Chat } from "@ai-sdk/react";
 import type { FileUIPart } from "ai";
-import { branchOf, type Conversation, leafFrom, siblingsOf, titleOf, withMessage } from "../storage/conversations.ts";
+import { branchOf, type Conversation, leafFrom, titleOf, withMessage } from "../storage/conversations.ts";
 import type { ChatMessage } from "../transport/index.ts";
 import type { Client } from "./client.ts";
 import { settings } from "./settings.ts";
@@ -22,6 +22,7 @@ export class OpenConversation {
   /** What could not be kept, and why. */
   readonly trouble = new Store<string | undefined>(undefined);
   readonly #client: Client;
+  #isRemoved = false;
 
   constructor(client: Client, conversation: Conversation) {
     this.#client = client;
@@ -97,11 +98,6 @@ export class OpenConversation {
     await this.chat.stop();
   }
 
-  /** Ids of what stands in the place of a message, itself among them. */
-  siblings(id: string): string[] {
-    return siblingsOf(this.tree.value, id);
-  }
-
   async show(id: string): Promise<void> {
     await this.stop();
     const leafId = leafFrom(this.tree.value, id);
@@ -112,6 +108,12 @@ export class OpenConversation {
   setSystem(system: string): void {
     this.tree.value = { ...this.tree.value, settings: { ...(system && { system }) } };
     if (this.tree.value.nodes.length > 0) this.#keep(this.tree.value);
+  }
+
+  /** It is gone, in this tab or another: nothing that is said of it is kept. */
+  async removed(): Promise<void> {
+    this.#isRemoved = true;
+    await this.stop();
   }
 
   /** What another tab wrote. @returns whether there was more of it than here */
@@ -134,6 +136,7 @@ export class OpenConversation {
 
   #keep(tree: Conversation): void {
     this.tree.value = tree;
+    if (this.#isRemoved) return;
     this.#client.calls.call("writeConversation", tree).then(
       () => {
         this.trouble.value = undefined;

@@ -1,7 +1,7 @@
 import { Dialog } from "./dialog.tsx";
 import type { OpenConversation } from "./open-conversation.ts";
 import { type Settings, set, settings } from "./settings.ts";
-import { useStore } from "./store.ts";
+import { useStore } from "./use-store.ts";
 
 const themes: readonly Settings["theme"][] = ["system", "light", "dark"];
 

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { ConversationSummary } from "../channel/service.ts";
 import type { Client } from "./client.ts";
 import { bytes } from "./format.ts";
-import { useStore } from "./store.ts";
+import { useStore } from "./use-store.ts";
 
 export interface SidebarProps {
   readonly client: Client;

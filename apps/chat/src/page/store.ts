@@ -1,7 +1,5 @@
 // A value that components follow.
 
-import { useSyncExternalStore } from "preact/compat";
-
 export class Store<T> {
   readonly #listeners = new Set<() => void>();
   #value: T;
@@ -24,11 +22,4 @@ export class Store<T> {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
-}
-
-export function useStore<T>(store: Store<T>): T {
-  return useSyncExternalStore(
-    (listener) => store.subscribe(listener),
-    () => store.value,
-  );
 }

@@ -2,7 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { Stretch, TreeBranch } from "../channel/service.ts";
 import type { Client } from "./client.ts";
 import { count } from "./format.ts";
-import { useStore } from "./store.ts";
+import { useStore } from "./use-store.ts";
 
 const meanings: Readonly<Record<NonNullable<Stretch["state"]>, string>> = {
   held: "a conversation stands here: it goes on at once",

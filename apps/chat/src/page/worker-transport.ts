@@ -37,8 +37,8 @@ export class WorkerTransport implements ChatTransport<ChatMessage> {
 
   #followed(answer: ReadableStream<UiChunk>, askedId?: string): ReadableStream<UiChunk> {
     const [shown, kept] = answer.tee();
-    void read(kept).then(async (chunks) => {
-      const message = await wholeOf(chunks);
+    void read(kept).then((chunks) => {
+      const message = wholeOf(chunks);
       if (message) this.#options.onAnswered(message, askedId);
     });
     return shown;

@@ -39,7 +39,7 @@ test("every message is on the branch that goes on from it, which begins at a roo
         expect(tree.nodes.some((node) => node.parentId === leaf)).toBe(false);
         for (const [i, one] of branch.entries())
           expect(tree.nodes.find((node) => node.message.id === one.id)!.parentId).toBe(branch[i - 1]?.id);
-        const siblings = siblingsOf(tree, message.id);
+        const siblings = siblingsOf(tree).get(message.id);
         expect(siblings).toEqual(tree.nodes.filter((node) => node.parentId === parentId).map((node) => node.message.id));
       }
     }),
@@ -89,6 +89,44 @@ test("exports are taken in elsewhere, found by their words, and removed", async 
   for (const wrong of ["", "[]", "{}", '{"format":"jamba-chat-2","conversations":[]}'])
     await expect(other.importAll(wrong)).rejects.toThrow("no file of conversations");
   expect(await other.importAll('{"format":"jamba-chat-1","conversations":[1,null,{}]}')).toEqual({ taken: 0, refused: 3 });
+});
+
+test("what is removed stays so, whatever is on its way to it, until a file brings it back", async () => {
+  const files = new MemoryFiles("a test");
+  const store = new ConversationStore(files);
+  const begun = withMessage(empty, message("a"), undefined);
+  await store.write(begun);
+  const json = await store.exportFile("c");
+  let isSaved: () => void;
+  // A state that is being written, one that waits for that, and a tab's last word.
+  const saving = store.whileKept("c", async (folder) => {
+    await new Promise<void>((resolve) => {
+      isSaved = resolve;
+    });
+    await files.write(`${folder}/one.state`, "state");
+  });
+  const waiting = store.whileKept("c", (folder) => files.write(`${folder}/two.state`, "state"));
+  await new Promise((resolve) => setTimeout(resolve));
+  const removing = store.remove("c");
+  const writing = store.write(withMessage(begun, message("b"), "a"));
+  isSaved!();
+  await Promise.all([saving, waiting, removing, writing]);
+  expect([await files.list("conversations"), await store.list()]).toEqual([[], []]);
+  expect(await store.importAll(json)).toEqual({ taken: 1, refused: 0 });
+  await store.write(withMessage(begun, message("b"), "a"));
+  expect((await new ConversationStore(files).read("c"))?.nodes).toHaveLength(2);
+});
+
+test("states of a conversation that is gone are removed by the next visit; a damaged conversation is not", async () => {
+  const files = new MemoryFiles("a test");
+  await files.write("conversations/gone/one.state", "state");
+  await files.write("conversations/damaged/one.state", "state");
+  await files.write("conversations/damaged/conversation.json", "{");
+  expect(await new ConversationStore(files).list()).toEqual([]);
+  expect((await files.list("conversations")).map(({ path }) => path)).toEqual([
+    "conversations/damaged/one.state",
+    "conversations/damaged/conversation.json",
+  ]);
 });
 
 test("what is no conversation is none, whatever it is", () => {

@@ -2,6 +2,7 @@
 
 import type { ChatMessage } from "../transport/index.ts";
 import type { Files } from "./files.ts";
+import { Turns } from "./turns.ts";
 
 export interface MessageNode {
   readonly message: ChatMessage;
@@ -39,10 +40,11 @@ export function branchOf({ nodes }: Pick<Conversation, "nodes">, leafId: string 
   return branch.reverse();
 }
 
-/** Messages that stand in place of `id`, itself among them, the oldest first. */
-export function siblingsOf({ nodes }: Pick<Conversation, "nodes">, id: string): string[] {
-  const own = nodes.find(({ message }) => message.id === id);
-  return own ? nodes.filter(({ parentId }) => parentId === own.parentId).map(({ message }) => message.id) : [];
+/** Of each message what stands in its place, itself among them, the oldest first; by ids. */
+export function siblingsOf({ nodes }: Pick<Conversation, "nodes">): ReadonlyMap<string, readonly string[]> {
+  const byParent = new Map<string | undefined, string[]>();
+  for (const { message, parentId } of nodes) byParent.set(parentId, [...(byParent.get(parentId) ?? []), message.id]);
+  return new Map(nodes.map(({ message, parentId }) => [message.id, byParent.get(parentId)!]));
 }
 
 /** The end of the branch that goes on from `id` by what was said last. */
@@ -110,6 +112,9 @@ function conversationsOf(json: string): readonly unknown[] {
 export class ConversationStore {
   readonly #files: Files;
   #known: Promise<Map<string, Conversation>> | undefined;
+  /** Ids. */
+  readonly #removed = new Set<string>();
+  readonly #turns = new Turns();
 
   constructor(files: Files) {
     this.#files = files;
@@ -124,19 +129,32 @@ export class ConversationStore {
     return (await this.#all()).get(id);
   }
 
-  /** @throws StorageFull; what is shown stays as it is then */
+  /**
+   * One that was removed stays so: who writes it has not heard of that yet.
+   * @throws StorageFull; what is shown stays as it is then
+   */
   async write(written: Conversation): Promise<Conversation> {
     const all = await this.#all();
+    if (this.#removed.has(written.id)) return written;
     const stored = all.get(written.id);
     const conversation = stored ? merged(stored, written) : written;
     all.set(written.id, conversation);
-    await this.#files.write(`${folder}/${written.id}/conversation.json`, JSON.stringify(conversation));
+    await this.whileKept(written.id, (place) => this.#files.write(`${place}/conversation.json`, JSON.stringify(conversation)));
     return conversation;
   }
 
   async remove(id: string): Promise<void> {
     (await this.#all()).delete(id);
-    await this.#files.remove(`${folder}/${id}`);
+    this.#removed.add(id);
+    await this.#turns.take(id, () => this.#files.remove(`${folder}/${id}`));
+  }
+
+  /** Work on a conversation's folder, which nothing removes meanwhile; none where the conversation is gone. */
+  async whileKept(id: string, work: (folder: string) => Promise<void>): Promise<void> {
+    const all = await this.#all();
+    await this.#turns.take(id, async () => {
+      if (all.has(id)) await work(`${folder}/${id}`);
+    });
   }
 
   /** One of them, or all, as the JSON of a file that `importAll` takes. */
@@ -152,6 +170,7 @@ export class ConversationStore {
     for (const one of conversations) {
       const conversation = parseConversation(JSON.stringify(one));
       if (!conversation) continue;
+      this.#removed.delete(conversation.id);
       await this.write(conversation);
       taken++;
     }
@@ -179,10 +198,14 @@ export class ConversationStore {
 
   async #load(): Promise<Map<string, Conversation>> {
     const all = new Map<string, Conversation>();
-    for (const { path } of await this.#files.list(folder)) {
-      if (!path.endsWith("/conversation.json")) continue;
-      const conversation = parseConversation(await (await this.#files.read(path))?.text());
+    const paths = (await this.#files.list(folder)).map(({ path }) => path);
+    const places = new Set(paths.map((path) => path.slice(0, path.lastIndexOf("/"))));
+    for (const place of places) {
+      const file = await this.#files.read(`${place}/conversation.json`);
+      const conversation = file && parseConversation(await file.text());
       if (conversation) all.set(conversation.id, conversation);
+      // States of one that is gone: the browser was ended before they were.
+      else if (!file) await this.#files.remove(place);
     }
     return all;
   }

@@ -1,6 +1,8 @@
 // Where the page keeps models and conversations: files of the origin's private file system, or in memory where there is none.
 // Runs in the worker that owns the model, which alone writes.
 
+import { Turns } from "./turns.ts";
+
 export interface StoredFile {
   readonly path: string;
   readonly sizeBytes: number;
@@ -73,7 +75,7 @@ async function accessTo(handle: FileSystemFileHandle): Promise<AccessHandle> {
 class PrivateFiles implements Files {
   readonly kind = "private";
   readonly #root: FileSystemDirectoryHandle;
-  readonly #writing = new Map<string, Promise<void>>();
+  readonly #writing = new Turns();
 
   constructor(root: FileSystemDirectoryHandle) {
     this.#root = root;
@@ -86,15 +88,7 @@ class PrivateFiles implements Files {
 
   /** Writes of one file are made in turn: two would have the same partial one. */
   write(path: string, content: string | Blob | AsyncIterable<Uint8Array>): Promise<void> {
-    const before = this.#writing.get(path) ?? Promise.resolve();
-    const written = before.then(() => this.#writeNow(path, content));
-    const settled = written
-      .catch(() => undefined)
-      .then(() => {
-        if (this.#writing.get(path) === settled) this.#writing.delete(path);
-      });
-    this.#writing.set(path, settled);
-    return written;
+    return this.#writing.take(path, () => this.#writeNow(path, content));
   }
 
   async #writeNow(path: string, content: string | Blob | AsyncIterable<Uint8Array>): Promise<void> {

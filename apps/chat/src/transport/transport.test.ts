@@ -1,9 +1,11 @@
 // The SDK's own chat over the transport, with the small model behind it.
 
 import { AbstractChat, type ChatState, type ChatStatus, readUIMessageStream } from "ai";
+import fc from "fast-check";
 import { type JambaModel, loadModel, type Part, type Result, type TextStream } from "jamba";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { type ChatMessage, JambaTransport, toJambaMessages, type UiChunk, uiChunks } from "./index.ts";
+import { wholeOf } from "./whole-message.ts";
 
 // A model is loaded, on whatever else the machine does.
 vi.setConfig({ hookTimeout: 120_000 });
@@ -208,4 +210,76 @@ test("a call that the answer ended within is an error that shows what there is o
   const pieces = [{ toolCall: { index: 0, id: "c", name: "add", argumentsDelta: '{"a": 1' } }];
   const { parts } = await messageOf(uiChunks(answerOf(pieces, { toolCalls: [call], finishReason: "length" }), { messageId: "m" }));
   expect(parts.at(-1)).toMatchObject({ type: "dynamic-tool", state: "output-error", errorText: "The answer ended within this call." });
+});
+
+const text = fc.string({ maxLength: 4 });
+/** A call with its arguments in two pieces, run or not. */
+const calls = fc.record({
+  name: fc.constantFrom("add", "paint"),
+  input: fc.dictionary(text, text),
+  end: fc.constantFrom("none", "result", "error"),
+});
+const pieces = fc.oneof(
+  text.map((text) => ({ text })),
+  text.map((reasoning) => ({ reasoning })),
+  calls.map((call) => ({ call })),
+);
+const ends = fc.constantFrom<Partial<Result> | Error>(
+  {},
+  { finishReason: "cancelled", cancelReason: new Error("stopped") },
+  new Error("lost"),
+);
+
+type Tried = { text: string } | { reasoning: string } | { call: { name: string; input: object; end: string } };
+
+/** A piece as parts of a stream: of a call first its arguments, in two pieces, and then what came of it. */
+function partsOf(piece: Tried, round: number, index: number): Part[] {
+  const part = (pieces: Part["pieces"], more: Partial<Part> = {}): Part => ({ text: "", ids: [], round, pieces, ...more });
+  if (!("call" in piece)) return [part([piece])];
+  const { name, input, end } = piece.call;
+  const [id, json] = [`${round}-${index}`, JSON.stringify(input)];
+  const begun = part([
+    { toolCall: { index, id, name, argumentsDelta: json.slice(0, 3) } },
+    { toolCall: { index, argumentsDelta: json.slice(3) } },
+  ]);
+  if (end === "none") return [begun];
+  const outcome = end === "error" ? { error: new Error("wrong") } : { result: { done: true } };
+  return [begun, part([], { toolResult: { id, name, arguments: input, ...outcome } as never })];
+}
+
+/** Without what the SDK guesses of arguments that are not whole, and a step that holds nothing yet, which it does not tell. */
+function known(message: ChatMessage | undefined): ChatMessage | undefined {
+  if (!message) return undefined;
+  if (message.parts.at(-1)?.type === "step-start") return known({ ...message, parts: message.parts.slice(0, -1) });
+  const isComing = (part: ChatMessage["parts"][number]) => part.type === "dynamic-tool" && part.state === "input-streaming";
+  return { ...message, parts: message.parts.map((part) => (isComing(part) ? { ...part, input: undefined, rawInput: undefined } : part)) };
+}
+
+test("the whole of an answer is what the SDK makes of its chunks, wherever it ends", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.array(pieces, { maxLength: 4 }), { minLength: 1, maxLength: 3 }), ends, async (rounds, end) => {
+      const parts = rounds.flatMap((round, i) => round.flatMap((piece, j) => partsOf(piece, i, j)));
+      // Nobody ran these of the last round.
+      const toolCalls = rounds.at(-1)!.flatMap((piece, j) => {
+        const isLeft = "call" in piece && piece.call.end === "none";
+        return isLeft ? [{ id: `${rounds.length - 1}-${j}`, name: piece.call.name, arguments: piece.call.input }] : [];
+      });
+      const { result } = answerOf([], end instanceof Error ? end : { ...end, toolCalls: toolCalls as never });
+      async function* stream() {
+        yield* parts;
+      }
+      const chunks: UiChunk[] = [];
+      for await (const chunk of uiChunks(Object.assign(stream(), { result }), { messageId: "m" })) chunks.push(chunk);
+      for (let length = 0; length <= chunks.length; length++) {
+        const some = chunks.slice(0, length);
+        async function* sound() {
+          yield* some.filter(({ type }) => type !== "error" && type !== "abort");
+        }
+        const [ours, theirs] = [known(wholeOf(some)), known(await messageOf(sound()))];
+        if (ours) expect(ours).toEqual(theirs);
+        else expect(theirs?.parts.filter(({ type }) => type !== "step-start") ?? []).toEqual([]);
+      }
+    }),
+    { numRuns: 50 },
+  );
 });
