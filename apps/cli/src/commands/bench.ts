@@ -57,7 +57,7 @@ do in a text. Times include the choice of each token.`,
         const line = (what: string, { median, min, max }: Spread) =>
           `  ${what.padEnd(12)}${bold(short(median).padStart(8))} tokens/s ${dim(`[${short(min)} … ${short(max)}]`)}\n`;
         terminal.stdout.write(`${bold(source)}  ${dtypes[0]} weights, ${device.name}, ${counted(device.threads, "thread")}\n`);
-        for (const why of device.passedOver ?? []) terminal.stdout.write(dim(`  ${why}\n`));
+        for (const why of [...(device.passedOver ?? []), ...(device.notTried ?? [])]) terminal.stdout.write(dim(`  ${why}\n`));
         for (const { tokens, tokensPerSecond } of prefill) terminal.stdout.write(line(`read ${tokens}`, tokensPerSecond));
         terminal.stdout.write(line(`write ${written}`, write));
         const { weightBytes, mappedBytes = 0, stateBytes, peakBytes } = memory;

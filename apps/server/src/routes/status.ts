@@ -58,7 +58,7 @@ export const statusRoutes: readonly Route[] = [
         bos_token: tokenOf(tokenizer.bosId),
         eos_token: tokenOf(tokenizer.eosId),
         modalities: { vision: false, audio: false },
-        device: { kind: device.kind, name: device.name, passedOver: device.passedOver?.slice() },
+        device: { kind: device.kind, name: device.name, passedOver: device.passedOver?.slice(), notTried: device.notTried?.slice() },
         dtypes,
       });
     },

@@ -192,6 +192,11 @@ export const propsAnswer = z.object({
   bos_token: z.string().nullable(),
   eos_token: z.string().nullable(),
   modalities: z.object({ vision: z.literal(false), audio: z.literal(false) }),
-  device: z.object({ kind: z.string(), name: z.string(), passedOver: z.array(z.string()).optional() }),
+  device: z.object({
+    kind: z.string(),
+    name: z.string(),
+    passedOver: z.array(z.string()).optional(),
+    notTried: z.array(z.string()).optional(),
+  }),
   dtypes: z.array(z.string()),
 });

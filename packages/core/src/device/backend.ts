@@ -17,6 +17,8 @@ export interface DeviceInfo {
   readonly features: readonly string[];
   /** Sentences for people: faster backends that were tried before this one, each with why it can't be used. */
   readonly passedOver?: readonly string[];
+  /** Sentences for people: faster backends that were not tried, each with why. Nothing is wrong then, and nobody is warned. */
+  readonly notTried?: readonly string[];
   /** Sentences for people: what makes it slower here than it could be, and what to do. */
   readonly warnings?: readonly string[];
   readonly threads: number;

@@ -33,8 +33,10 @@ interface Entry {
   readonly backend: DeviceStatus["backend"];
   /** Opens it, or throws why it can't; absent from this version if there is none. */
   readonly open?: (options: Pick<Wanted, "threads">) => Promise<Backend>;
-  /** Whether "auto" expects it to work here, for this; yes if not given. */
-  readonly isExpected?: (wanted: Wanted) => boolean | Promise<boolean>;
+  /** Whether there can be such a thing here at all; yes if not given. */
+  readonly isHere?: () => boolean;
+  /** Why "auto" does not try it here, for this. */
+  readonly whyNot?: (wanted: Wanted) => Promise<string | undefined>;
   /** What "auto" asks of it once it is open: throws what it can't do. */
   readonly expectFit?: (device: DeviceInfo, wanted: Wanted) => void;
   readonly slower?: OpenedBackend["slower"];
@@ -46,9 +48,11 @@ const entries: readonly Entry[] = [
   {
     backend: "webgpu",
     open: async () => (await import("@jamba/backend-webgpu")).openWebGpuBackend(),
-    // Where no GPU answers nothing is passed over; who asks for threads wants processors.
-    isExpected: async ({ threads, packs }) =>
-      threads === undefined && !packs && (await mayHaveGpu()) && (await import("@jamba/backend-webgpu")).hasRealGpu(),
+    whyNot: async ({ threads, packs }) => {
+      if (threads !== undefined) return "threads are a processor's";
+      if (packs) return "it packs no weights, and takes none that are packed";
+      return (await whyNoAdapter()) ?? (await import("@jamba/backend-webgpu")).whyNoRealGpu();
+    },
     expectFit: (device, { dtype = "auto", kvDtype }) => {
       expectDtype(dtype, device);
       expectKvDtype(kvDtype, device);
@@ -57,8 +61,8 @@ const entries: readonly Entry[] = [
   {
     backend: "cpu",
     open: async (options) => (await import("@jamba/backend-cpu")).openCpuBackend(options),
-    // No page loads native code: nothing is passed over there.
-    isExpected: hasNode,
+    // No page loads native code.
+    isHere: hasNode,
   },
   { backend: "wasm", open: async (options) => (await import("@jamba/backend-cpu")).openWasmBackend(options), slower: "2 to 3 times" },
   { backend: "reference", open: async () => openReference(), slower: "15 to 40 times" },
@@ -87,6 +91,8 @@ export interface OpenedBackend {
   readonly backend: Backend;
   /** Faster ones that should work and do not, each with its reason. */
   readonly passedOver: readonly string[];
+  /** Faster ones that nobody expects to work here, each with why. */
+  readonly notTried?: readonly string[];
   /** How much longer it takes than the native kernels of a processor, about; nothing for those. */
   readonly slower?: string;
 }
@@ -102,13 +108,19 @@ export async function openBackend(name: BackendName, wanted: Wanted = {}): Promi
   }
   const { failed = [] } = wanted;
   const passedOver = failed.map(({ backend, reason }) => `${backend} is passed over: ${reason}`);
-  for (const { backend, open, isExpected, expectFit, slower } of named) {
+  const notTried: string[] = [];
+  for (const { backend, open, isHere, whyNot, expectFit, slower } of named) {
     try {
       if (failed.some((one) => one.backend === backend)) continue;
-      if (!open || (name === "auto" && (await isExpected?.(wanted)) === false)) continue;
+      if (!open || (name === "auto" && isHere?.() === false)) continue;
+      const why = name === "auto" ? await whyNot?.(wanted) : undefined;
+      if (why) {
+        notTried.push(`${backend} was not tried: ${why}`);
+        continue;
+      }
       const opened = await open({ threads: wanted.threads });
       if (name === "auto") await expectFits(opened, () => expectFit?.(opened.device, wanted));
-      return { backend: opened, passedOver, slower };
+      return { backend: opened, passedOver, notTried, slower };
     } catch (error) {
       if (error instanceof JambaError && error.code === "OPTION") throw error;
       passedOver.push(`${backend} can't be used: ${reasonOf(error)}`);
@@ -129,11 +141,12 @@ async function expectFits(opened: Backend, expectFit: () => void): Promise<void>
 }
 
 /** Without loading anything: pages whose browser gives no adapter fetch none of it. */
-async function mayHaveGpu(): Promise<boolean> {
-  if (hasNode()) return true;
+async function whyNoAdapter(): Promise<string | undefined> {
+  if (hasNode()) return undefined;
   const page = globalThis.navigator as { gpu?: { requestAdapter(options: object): Promise<object | null> } } | undefined;
-  const adapter = await page?.gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
-  return !!adapter;
+  if (!page?.gpu) return "this browser has no WebGPU, or the page is not served over HTTPS";
+  const adapter = await page.gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
+  return adapter ? undefined : "the browser gives no adapter: it knows no GPU here that it lets a page use";
 }
 
 function reasonOf(error: unknown): string {

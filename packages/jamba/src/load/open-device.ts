@@ -29,7 +29,9 @@ export async function openDevice(
     const where = [`${device.threads} on the ${device.kind} backend`, ...passedOver].join("; ");
     throw new JambaError("OPTION", `threads: expected ${where}, found ${threads}`);
   }
-  return { backend: opened, device: passedOver.length === 0 ? device : { ...device, passedOver } };
+  const { notTried = [] } = found;
+  const why = { ...(passedOver.length > 0 && { passedOver }), ...(notTried.length > 0 && { notTried }) };
+  return { backend: opened, device: { ...device, ...why } };
 }
 
 /** What "auto" takes for weights that were packed before: another device where the fastest one packs none. */

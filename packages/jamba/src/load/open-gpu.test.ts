@@ -51,19 +51,24 @@ function asReal({ gpu }: FoundAdapter, requestDevice?: Adapter["requestDevice"])
 async function loaded(options: Parameters<typeof loadModel>[1], source = folder) {
   const heard: string[] = [];
   await using model = await loadModel(source, { onWarning: (warning) => heard.push(warning), ...options });
-  return { kind: model.device.kind, heard };
+  const { kind, notTried } = model.device;
+  return { kind, heard, notTried };
 }
 
 describe("where there is no GPU", () => {
   const answering = (requestAdapter: () => Promise<null>) => ({ requestAdapter });
-  test.for<[string, object | undefined]>([
-    ["no WebGPU", undefined],
-    ["no adapter", answering(async () => null)],
-    ["one that fails", answering(() => Promise.reject(new Error("gone")))],
-  ])("auto takes a processor and says nothing: %s", async ([_, gpu], { skip }) => {
+  const noAdapter = /^webgpu was not tried: expected an adapter, found none/;
+  test.for<[string, object | undefined, RegExp]>([
+    // Node then asks its package, of which the system gives what it has.
+    ["no WebGPU", undefined, /^webgpu was not tried: /],
+    ["no adapter", answering(async () => null), noAdapter],
+    ["one that fails", answering(() => Promise.reject(new Error("gone"))), noAdapter],
+  ])("auto takes a processor, warns of nothing, and the device says why: %s", async ([_, gpu, why], { skip }) => {
     if (cpuAbsent) skip(cpuAbsent);
     inPage(gpu);
-    expect(await loaded({})).toEqual({ kind: "cpu", heard: [] });
+    const notTried = [expect.stringMatching(why)];
+    expect(await loaded({})).toEqual({ kind: "cpu", heard: [], notTried });
+    expect((await planMemory(folder)).assumptions).toEqual(expect.arrayContaining(notTried));
   });
 
   test("by name the error says what to do", async () => {
@@ -81,11 +86,12 @@ else describe(`on ${found.name}`, () => testOn(found));
 function testOn(found: FoundAdapter): void {
   const isSoftware = found.name !== "system";
 
-  test("auto passes over a processor that plays a GPU without a word, and by name it comes with a warning", async ({ skip }) => {
+  test("auto passes over a processor that plays a GPU and the device says so, and by name it comes with a warning", async ({ skip }) => {
     if (cpuAbsent) skip(cpuAbsent);
     if (!isSoftware) skip("JAMBA_VULKAN names an adapter that may be real");
     inPage(found.gpu);
-    expect(await loaded({})).toEqual({ kind: "cpu", heard: [] });
+    const notTried = [expect.stringMatching(/^webgpu was not tried: (SwiftShader|llvmpipe).* is an adapter in software/)];
+    expect(await loaded({})).toEqual({ kind: "cpu", heard: [], notTried });
     expect(await loaded({ backend: "webgpu" })).toEqual({ kind: "webgpu", heard: [expect.stringMatching(/^webgpu: .*software/)] });
     const status = (await listDevices()).find(({ backend }) => backend === "webgpu")!;
     expect(status).toMatchObject({ usable: true, device: { kind: "webgpu", warnings: [expect.stringMatching(/software/)] } });
@@ -95,14 +101,14 @@ function testOn(found: FoundAdapter): void {
     if (cpuAbsent) skip(cpuAbsent);
     inPage(asReal(found));
     expect(await loaded({ contextLength: 16 })).toEqual({ kind: "webgpu", heard: [] });
-    expect(await loaded({ threads: 1 })).toEqual({ kind: "cpu", heard: [] });
+    expect(await loaded({ threads: 1 })).toEqual({ kind: "cpu", heard: [], notTried: ["webgpu was not tried: threads are a processor's"] });
     expect(await planMemory(folder)).toMatchObject({ backend: "webgpu" });
     const to = await mkdtemp(join(tmpdir(), "prepared-"));
     try {
       const prepared = join(to, "model");
       await prepareModel(folder, prepared, { dtype: "q8" });
       const passed = "webgpu takes no prepared weights: load the model that they were made from to have it on Acme 9000";
-      expect(await loaded({}, prepared)).toEqual({ kind: "cpu", heard: [passed] });
+      expect(await loaded({}, prepared)).toMatchObject({ kind: "cpu", heard: [passed] });
       expect(await planMemory(prepared)).toMatchObject({ backend: "cpu" });
       await expect(loadModel(prepared, { backend: "webgpu" })).rejects.toMatchObject({ code: "BACKEND" });
     } finally {

@@ -203,6 +203,7 @@ async function onDevice(
     mapped: prepared !== undefined,
     assumptions: [
       ...(device.passedOver ?? []),
+      ...(device.notTried ?? []),
       ...said,
       `weights as ${device.kind} packs them, exact ones (norms, biases, convolution, A, D, routers) in f32`,
       "every sequence full, room for states made some at a time",

@@ -18,14 +18,21 @@ export async function findGpu(): Promise<Gpu> {
 }
 
 /**
- * Whether to count on WebGPU where nobody asked for it: a GPU answers, and it is no processor that plays one. Also true where Dawn was
- * installed and does not load, which opening tells of.
+ * Why not to count on WebGPU where nobody asked for it: no GPU answers, or it is a processor that plays one. Nothing where Dawn was
+ * installed and does not load, either, which opening tells of.
  */
-export async function hasRealGpu(): Promise<boolean> {
-  const gpu = await findGpu().catch((error: Error) => error.cause !== undefined);
-  if (typeof gpu === "boolean") return gpu;
+export async function whyNoRealGpu(): Promise<string | undefined> {
+  const gpu = await findGpu().catch((error: Error) => error);
+  if (gpu instanceof Error) return gpu.cause === undefined ? gpu.message.replace(/^webgpu: /, "") : undefined;
   const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
-  return adapter !== null && !isSoftware(adapter.info);
+  if (!adapter) return "expected an adapter, found none: no GPU that WebGPU can use, or its driver is missing";
+  return isSoftware(adapter.info)
+    ? `${nameOf(adapter.info)} is an adapter in software, many times slower than the processor alone`
+    : undefined;
+}
+
+export function nameOf(info: GpuAdapterInfo | undefined): string {
+  return info?.description || [info?.vendor, info?.architecture, info?.device].filter(Boolean).join(" ") || "a GPU that has no name";
 }
 
 /** SwiftShader and lavapipe, and what a browser calls a fallback. */

@@ -1,2 +1,2 @@
-export { findGpu, hasRealGpu, isSoftware } from "./find-gpu.ts";
+export { findGpu, isSoftware, whyNoRealGpu } from "./find-gpu.ts";
 export { openWebGpuBackend, type WebGpuOptions } from "./open.ts";

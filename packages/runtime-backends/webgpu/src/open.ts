@@ -2,8 +2,8 @@
 
 import { type Backend, BackendError, type DeviceInfo, openDevice } from "@jamba/core";
 import { WebGpuDriver } from "./driver.ts";
-import { findGpu, isSoftware } from "./find-gpu.ts";
-import { type Gpu, type GpuAdapter, type GpuAdapterInfo, type GpuDevice, limitNames } from "./gpu.ts";
+import { findGpu, isSoftware, nameOf } from "./find-gpu.ts";
+import { type Gpu, type GpuAdapter, type GpuDevice, limitNames } from "./gpu.ts";
 import { defaultSweep } from "./sweep.ts";
 import { fastestSweep, keepsHalves, remembered } from "./tune.ts";
 
@@ -92,8 +92,4 @@ function deviceInfo(gpu: GpuDevice, features: readonly UsefulFeature[]): DeviceI
     // Of long steps, once the two pieces that are under way have ended.
     interrupts: "commands",
   };
-}
-
-function nameOf(info: GpuAdapterInfo | undefined): string {
-  return info?.description || [info?.vendor, info?.architecture, info?.device].filter(Boolean).join(" ") || "a GPU that has no name";
 }
