@@ -20,7 +20,7 @@ interface Report {
 const browsers = new Browsers({ webgpu: true });
 afterAll(() => browsers.close());
 
-test.for([{}, { mostBindingBytes: 512 }, { mostBindingBytes: 2 ** 27, without: ["subgroups", "shader-f16"] }])(
+test.for([{}, { mostBindingBytes: 512 }, { mostBindingBytes: 2 ** 27, without: ["packed_4x8_integer_dot_product"] }])(
   "every op and layer is the reference's, with %j",
   async (options, { skip }) => {
     const page = await browsers.page("chromium", { isolated: true, name: "conformance" }, skip);

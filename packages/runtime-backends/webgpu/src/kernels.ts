@@ -184,21 +184,30 @@ function paramsOf(text: string): Field[] {
   return [...body.matchAll(/(\w+): (u32|f32)/g)].map(([, name, type]) => ({ name, type: type as Field["type"] }));
 }
 
+/** What is compiled on devices: models that share one share it too. */
+const compiledOn = new WeakMap<GpuDevice, Map<string, Promise<Kernel>>>();
+
 /** Compiled kernels of one device, each once. */
 export class Kernels {
-  readonly #compiled = new Map<string, Promise<Kernel>>();
+  readonly #compiled: Map<string, Promise<Kernel>>;
 
   /** @param keepsHalves whether unpack2x16float may be used for all of them */
   constructor(
     readonly gpu: GpuDevice,
     readonly keepsHalves = false,
-  ) {}
+  ) {
+    this.#compiled = compiledOn.get(gpu) ?? new Map();
+    compiledOn.set(gpu, this.#compiled);
+  }
 
   /** @throws BackendError that names a kernel which does not compile */
   get(key: KernelKey): Promise<Kernel> {
-    const id = JSON.stringify([key.name, key.weights, key.kv, key.constants]);
-    const kernel = this.#compiled.get(id) ?? this.#compile(key);
+    const id = JSON.stringify([key.name, key.weights, key.kv, key.constants, this.keepsHalves]);
+    const known = this.#compiled.get(id);
+    if (known) return known;
+    const kernel = this.#compile(key);
     this.#compiled.set(id, kernel);
+    kernel.catch(() => this.#compiled.delete(id)); // who asks next may have more luck
     return kernel;
   }
 

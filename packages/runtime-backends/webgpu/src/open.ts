@@ -7,11 +7,11 @@ import { type Gpu, type GpuAdapter, type GpuDevice, limitNames } from "./gpu.ts"
 import { defaultSweep } from "./sweep.ts";
 import { fastestSweep, keepsHalves, remembered } from "./tune.ts";
 
-/** Features that make it faster where an adapter has them. */
-const usefulFeatures = ["subgroups", "shader-f16", "timestamp-query"] as const;
+/** Times of ops, for profiles. No kernel needs a feature. */
+const timestamps = "timestamp-query";
 /** Dot products of bytes, which WGSL has rather than a device. */
 const dots = "packed_4x8_integer_dot_product";
-type UsefulFeature = (typeof usefulFeatures)[number] | typeof dots;
+type UsefulFeature = typeof timestamps | typeof dots;
 
 export interface WebGpuOptions {
   /** A GPUDevice of the caller's, such as onnxruntime-web's: it is shared, and goes on when the backend is disposed. */
@@ -42,14 +42,14 @@ export async function openDriver(options: WebGpuOptions = {}): Promise<WebGpuDri
 
 async function openOn(gpu: GpuDevice, options: WebGpuOptions): Promise<WebGpuDriver> {
   const { device, without = [] } = options;
-  const features = usefulFeatures.filter((feature) => gpu.features.has(feature) && !without.includes(feature));
   const { maxStorageBufferBindingSize, maxBufferSize } = gpu.limits;
   // Scales lie in the same buffer, and are a fourth of the data at most.
   const most = Math.min(maxStorageBufferBindingSize, 256 * Math.floor(((4 / 5) * maxBufferSize - 256) / 256));
   const mostBindingBytes = Math.min(options.mostBindingBytes ?? Number.POSITIVE_INFINITY, most);
-  const info = deviceInfo(gpu, features);
+  const hasDots = !without.includes(dots) && (await hasLanguage(options, dots));
+  const info = deviceInfo(gpu, hasDots);
   const products = {
-    hasDots: !without.includes(dots) && (await hasLanguage(options, dots)),
+    hasDots,
     keepsHalves: await keepsHalves(gpu),
     sweep: isSoftware(gpu.adapterInfo) ? defaultSweep : await remembered(info.name, () => fastestSweep(gpu)),
   };
@@ -63,22 +63,22 @@ async function hasLanguage({ gpu, device }: WebGpuOptions, feature: string): Pro
   return from?.wgslLanguageFeatures?.has(feature) ?? false;
 }
 
-async function requestDevice({ gpu, powerPreference = "high-performance", without = [] }: WebGpuOptions): Promise<GpuDevice> {
+export async function requestDevice({ gpu, powerPreference = "high-performance", without = [] }: WebGpuOptions): Promise<GpuDevice> {
   const adapter: GpuAdapter | null = await ((gpu as Gpu | undefined) ?? (await findGpu())).requestAdapter({ powerPreference });
   if (!adapter) throw new BackendError("webgpu: expected an adapter, found none: no GPU that WebGPU can use, or its driver is missing");
   return adapter.requestDevice({
     requiredLimits: Object.fromEntries(limitNames.map((name) => [name, adapter.limits[name]])),
-    requiredFeatures: usefulFeatures.filter((feature) => adapter.features.has(feature) && !without.includes(feature)),
+    requiredFeatures: adapter.features.has(timestamps) && !without.includes(timestamps) ? [timestamps] : [],
   });
 }
 
-function deviceInfo(gpu: GpuDevice, features: readonly UsefulFeature[]): DeviceInfo {
+function deviceInfo(gpu: GpuDevice, hasDots: boolean): DeviceInfo {
   const info = gpu.adapterInfo;
   return {
     kind: "webgpu",
     name: nameOf(info),
     numerics: "webgpu-1",
-    features: [`WGSL kernels${features.length > 0 ? ` with ${features.join(", ")}` : ""}`, "tested on adapters in software only"],
+    features: [`WGSL kernels${hasDots ? " with dot products of bytes" : ""}`, "tested on adapters in software only"],
     warnings: isSoftware(info)
       ? [
           `webgpu: ${nameOf(info)} is an adapter in software, many times slower than the cpu backend: leave out backend, or give the GPU its driver`,

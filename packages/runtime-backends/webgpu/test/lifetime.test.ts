@@ -133,11 +133,12 @@ onAdapter((adapter) => {
     });
   });
 
-  test("a caller's device is shared by two backends, and goes on when they are disposed, with nothing left on it", async () => {
+  test("a caller's device is shared by two backends, and goes on when they are disposed, with nothing left on it but kernels", async () => {
     const spied = await spiedDevice(adapter);
     const backends = await Promise.all([1, 2].map(() => openWebGpuBackend({ device: spied.device })));
     const [a, b] = await Promise.all(backends.map(async (backend) => (await used(backend)).submit().read("y")));
     expect(a.data).toEqual(b.data);
+    const { compiled } = spied.counts;
     await backends[0].dispose();
     expect(spied.live.size).toBeGreaterThan(0);
     await backends[1].dispose();
@@ -145,6 +146,7 @@ onAdapter((adapter) => {
     expect(spied.destroyed).toBe(false);
     const again = await openWebGpuBackend({ device: spied.device });
     expect((await (await used(again)).submit().read("y")).data).toEqual(a.data);
+    expect(spied.counts.compiled).toBe(compiled);
     await again.dispose();
     spied.device.destroy();
   });

@@ -7,7 +7,7 @@ export interface Spied {
   readonly device: GpuDevice;
   /** Buffers that were created and not destroyed. */
   readonly live: Set<GpuBuffer>;
-  readonly counts: { created: number; writtenBytes: number; mappedBytes: number; submits: number; dispatches: number };
+  readonly counts: Record<"created" | "writtenBytes" | "mappedBytes" | "submits" | "dispatches" | "compiled", number>;
   /** Called at each submit, before it. */
   onSubmit?: () => void;
   /** What the queue takes longer than it does, each time that it is asked. */
@@ -18,7 +18,7 @@ export interface Spied {
 export async function spiedDevice({ gpu }: FoundAdapter, requiredFeatures: readonly string[] = []): Promise<Spied> {
   const adapter: GpuAdapter = await gpu.requestAdapter();
   const device = await adapter.requestDevice({ requiredLimits: {}, requiredFeatures });
-  const counts = { created: 0, writtenBytes: 0, mappedBytes: 0, submits: 0, dispatches: 0 };
+  const counts = { created: 0, writtenBytes: 0, mappedBytes: 0, submits: 0, dispatches: 0, compiled: 0 };
   const live = new Set<GpuBuffer>();
   const spied: Spied = { device: undefined as unknown as GpuDevice, live, counts, slowMs: 0, destroyed: false };
   let slowed = Promise.resolve();
@@ -58,6 +58,10 @@ export async function spiedDevice({ gpu }: FoundAdapter, requiredFeatures: reado
           return mapAsync(mode, offset, size);
         },
       });
+    },
+    createComputePipelineAsync: (options) => {
+      counts.compiled++;
+      return device.createComputePipelineAsync(options);
     },
     createCommandEncoder: () => {
       const encoder = device.createCommandEncoder();
