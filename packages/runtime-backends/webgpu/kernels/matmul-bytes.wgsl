@@ -85,44 +85,47 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var r5 = vec4<f32>();
   var r6 = vec4<f32>();
   var r7 = vec4<f32>();
+  let isBusy = hasTokens(4u * mine.y);
   for (var pair = 0u; 2u * pair < p.blocks; pair++) {
     if (l < 64u) { stageWeights(tile.base + first, pair, l); } else { stageTokens(pair, l - 64u); }
     stageTerms(tile.base + first, pair, l);
     workgroupBarrier();
-    for (var b = 0u; b < 2u; b++) {
-      var i0 = vec4<i32>();
-      var i1 = vec4<i32>();
-      var i2 = vec4<i32>();
-      var i3 = vec4<i32>();
-      var i4 = vec4<i32>();
-      var i5 = vec4<i32>();
-      var i6 = vec4<i32>();
-      var i7 = vec4<i32>();
-      for (var word = 8u * b; word < 8u * b + 8u; word++) {
-        let x = work[forTokens + 17u * word + mine.y];
-        let w = work[17u * word + mine.x];
-        let v = work[17u * word + 8u + mine.x];
-        i0 = dots(w.x, x, i0);
-        i1 = dots(w.y, x, i1);
-        i2 = dots(w.z, x, i2);
-        i3 = dots(w.w, x, i3);
-        i4 = dots(v.x, x, i4);
-        i5 = dots(v.y, x, i5);
-        i6 = dots(v.z, x, i6);
-        i7 = dots(v.w, x, i7);
+    if (isBusy) {
+      for (var b = 0u; b < 2u; b++) {
+        var i0 = vec4<i32>();
+        var i1 = vec4<i32>();
+        var i2 = vec4<i32>();
+        var i3 = vec4<i32>();
+        var i4 = vec4<i32>();
+        var i5 = vec4<i32>();
+        var i6 = vec4<i32>();
+        var i7 = vec4<i32>();
+        for (var word = 8u * b; word < 8u * b + 8u; word++) {
+          let x = work[forTokens + 17u * word + mine.y];
+          let w = work[17u * word + mine.x];
+          let v = work[17u * word + 8u + mine.x];
+          i0 = dots(w.x, x, i0);
+          i1 = dots(w.y, x, i1);
+          i2 = dots(w.z, x, i2);
+          i3 = dots(w.w, x, i3);
+          i4 = dots(v.x, x, i4);
+          i5 = dots(v.y, x, i5);
+          i6 = dots(v.z, x, i6);
+          i7 = dots(v.w, x, i7);
+        }
+        let t = 64u * b + 4u * mine.y;
+        let scales = vec4<f32>(xTerms[t].x, xTerms[t + 1u].x, xTerms[t + 2u].x, xTerms[t + 3u].x);
+        let byteSums = vec4<f32>(xTerms[t].y, xTerms[t + 1u].y, xTerms[t + 2u].y, xTerms[t + 3u].y);
+        let n = 64u * b + 4u * mine.x;
+        r0 = scaled(i0, wTerms[n], scales, byteSums, r0);
+        r1 = scaled(i1, wTerms[n + 1u], scales, byteSums, r1);
+        r2 = scaled(i2, wTerms[n + 2u], scales, byteSums, r2);
+        r3 = scaled(i3, wTerms[n + 3u], scales, byteSums, r3);
+        r4 = scaled(i4, wTerms[n + 32u], scales, byteSums, r4);
+        r5 = scaled(i5, wTerms[n + 33u], scales, byteSums, r5);
+        r6 = scaled(i6, wTerms[n + 34u], scales, byteSums, r6);
+        r7 = scaled(i7, wTerms[n + 35u], scales, byteSums, r7);
       }
-      let t = 64u * b + 4u * mine.y;
-      let scales = vec4<f32>(xTerms[t].x, xTerms[t + 1u].x, xTerms[t + 2u].x, xTerms[t + 3u].x);
-      let byteSums = vec4<f32>(xTerms[t].y, xTerms[t + 1u].y, xTerms[t + 2u].y, xTerms[t + 3u].y);
-      let n = 64u * b + 4u * mine.x;
-      r0 = scaled(i0, wTerms[n], scales, byteSums, r0);
-      r1 = scaled(i1, wTerms[n + 1u], scales, byteSums, r1);
-      r2 = scaled(i2, wTerms[n + 2u], scales, byteSums, r2);
-      r3 = scaled(i3, wTerms[n + 3u], scales, byteSums, r3);
-      r4 = scaled(i4, wTerms[n + 32u], scales, byteSums, r4);
-      r5 = scaled(i5, wTerms[n + 33u], scales, byteSums, r5);
-      r6 = scaled(i6, wTerms[n + 34u], scales, byteSums, r6);
-      r7 = scaled(i7, wTerms[n + 35u], scales, byteSums, r7);
     }
     workgroupBarrier();
   }

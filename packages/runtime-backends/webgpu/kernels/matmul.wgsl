@@ -66,22 +66,25 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var b1 = vec4<f32>();
   var b2 = vec4<f32>();
   var b3 = vec4<f32>();
+  let isBusy = hasTokens(4u * mine.y);
   let steps = (p.columns + 15u) / 16u;
   for (var step = 0u; step < steps; step++) {
     if (l < 64u) { stageWeights(tile.base + first, step, l); } else { stageTokens(step, l - 64u); }
     workgroupBarrier();
-    for (var k = 0u; k < 16u; k++) {
-      let x = work[forTokens + 17u * k + mine.y];
-      let a = work[17u * k + mine.x];
-      let b = work[17u * k + 8u + mine.x];
-      a0 = fma(vec4<f32>(x.x), a, a0);
-      a1 = fma(vec4<f32>(x.y), a, a1);
-      a2 = fma(vec4<f32>(x.z), a, a2);
-      a3 = fma(vec4<f32>(x.w), a, a3);
-      b0 = fma(vec4<f32>(x.x), b, b0);
-      b1 = fma(vec4<f32>(x.y), b, b1);
-      b2 = fma(vec4<f32>(x.z), b, b2);
-      b3 = fma(vec4<f32>(x.w), b, b3);
+    if (isBusy) {
+      for (var k = 0u; k < 16u; k++) {
+        let x = work[forTokens + 17u * k + mine.y];
+        let a = work[17u * k + mine.x];
+        let b = work[17u * k + 8u + mine.x];
+        a0 = fma(vec4<f32>(x.x), a, a0);
+        a1 = fma(vec4<f32>(x.y), a, a1);
+        a2 = fma(vec4<f32>(x.z), a, a2);
+        a3 = fma(vec4<f32>(x.w), a, a3);
+        b0 = fma(vec4<f32>(x.x), b, b0);
+        b1 = fma(vec4<f32>(x.y), b, b1);
+        b2 = fma(vec4<f32>(x.z), b, b2);
+        b3 = fma(vec4<f32>(x.w), b, b3);
+      }
     }
     workgroupBarrier();
   }

@@ -71,11 +71,13 @@ export function matrixScratch(command: FusedCommand, products: Products): number
 const isGateUpOne = (L: number, gate: Weight, up: Weight) => isFew(L) && gate.dtype === up.dtype;
 
 function takenWords([L, columns]: readonly [number, number], weights: readonly Weight[], products: Products, norm?: Norm): number {
-  return isFew(L) ? 0 : (norm ? L * columns : 0) + byteWords(L, byteBlocks(weights, products));
+  return isFew(L) ? 0 : (norm && !areInBytes(weights, products) ? L * columns : 0) + byteWords(L, byteBlocks(weights, products));
 }
 
 /** A block of x in bytes is 8 words, its scale and its sum. */
 export const byteWords = (rows: number, blocks: number) => 10 * rows * blocks;
+/** Whether all of them take x in bytes: then nothing wants it in floats. */
+const areInBytes = (weights: readonly Weight[], { hasDots }: Products) => hasDots && weights.every(({ dtype }) => isInBlocks(dtype));
 const isInBlocks = (dtype: WeightDtype) => dtype === "q8" || dtype === "q4" || dtype === "q4_1" || dtype === "q4_k";
 
 /** Blocks of a row of x in bytes: as many as any of the weights has that take it so. */
@@ -127,19 +129,28 @@ function take(w: CallWriter, x: Tensor, weights: readonly Weight[], norm: Norm |
   const [L, columns] = x.shape;
   if (isFew(L)) return { L, x: w.view("x", x), norm };
   let [from, free] = [w.view("x", x), scratch];
-  if (norm) {
+  const onTheWay = areInBytes(weights, w.products) ? norm : undefined;
+  if (norm && !onTheWay) {
     w.norm(x, norm, free);
     from = at("x", free, columns);
     free += L * columns;
   }
   const blocks = byteBlocks(weights, w.products);
-  return { L, x: from, bytes: blocks > 0 ? addBytes(w, from, [L, columns], blocks, free) : undefined };
+  return { L, x: from, bytes: blocks > 0 ? addBytes(w, from, [L, columns], blocks, free, onTheWay) : undefined };
 }
 
 /** x in bytes, at `to`. */
-export function addBytes(w: CallWriter, x: Numbers, [L, columns]: readonly [number, number], blocks: number, to: number): Numbers {
+export function addBytes(
+  w: CallWriter,
+  x: Numbers,
+  [L, columns]: readonly [number, number],
+  blocks: number,
+  to: number,
+  norm?: Norm,
+): Numbers {
   const [bytes, scales] = [to, to + 8 * L * blocks];
-  w.call("quantise", { columns, blocks, ...x, bytes, scales }, [Math.ceil(blocks / 8), L]);
+  const params = { columns, blocks, ...x, bytes, scales, hasNorm: +!!norm, eps: norm?.eps ?? 0 };
+  w.call("quantise", params, [Math.ceil(blocks / 8), L], { buffers: { norm: w.whole(norm?.weight) } });
   return { bytes, scales, xBlocks: blocks };
 }
 

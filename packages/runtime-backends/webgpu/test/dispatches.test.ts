@@ -39,3 +39,14 @@ describe.each(shapes)("a decode step of $name", (shape) => {
     expect(names(4095)).toContain("attention-merge");
   });
 });
+
+// x in bytes, with its norm, and its product: of xz, dt B C, dt, what comes out and down; and of gate and up, which share it. Beside them the
+// convolution, the norms of B and C, the scan, and silu.
+describe("a prompt of Jamba 3B", () => {
+  test.each([17, 64, 512])("takes 17 dispatches a layer for %i tokens", (L) => {
+    const calls = plannedCalls(shapes[0], L, 1);
+    const scans = calls.flatMap(({ op }, i) => (op === "selectiveScan" ? [i] : []));
+    for (const [i, at] of scans.slice(1).entries())
+      if (!calls.slice(scans[i], at).some(({ op }) => op === "attention")) expect(at - scans[i]).toBe(17);
+  });
+});

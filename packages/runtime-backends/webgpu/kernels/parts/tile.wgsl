@@ -37,6 +37,9 @@ fn tileOf(group: vec2<u32>, l: u32) -> Tile {
   return Tile(e != nobody && isHere, e * p.each - p.firstRow);
 }
 
+/** Whether a thread has any of four tokens: a tile's last ones are the first to be nobody's, 16 of them a fourth of the threads in one piece. */
+fn hasTokens(first: u32) -> bool { return outRows[first] != nobody; }
+
 /** Row n of the tile's matrix, for one of its tokens. */
 fn put(tile: Tile, token: u32, n: u32, sum: f32) {
   let row = outRows[token];
