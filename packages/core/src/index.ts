@@ -42,6 +42,7 @@ export type {
   TensorLocation,
 } from "./device/backend.ts";
 export { checkState } from "./device/checks.ts";
+export { leastShare, longestOf, nSharesOf, topShape, topWords, wordsOf } from "./device/cuts.ts";
 export type {
   Driver,
   DriverPacked,
@@ -54,6 +55,7 @@ export type {
   TensorForm,
   Ticket,
 } from "./device/driver.ts";
+export { encodeQ4K } from "./device/encode-q4k.ts";
 export { openDevice } from "./device/frame.ts";
 export { hostRoom } from "./device/host-room.ts";
 export {
@@ -64,6 +66,16 @@ export {
   toHostState,
   writeHostState,
 } from "./device/host-state.ts";
+export {
+  type LayerLayout,
+  type PartLayout,
+  partsOf,
+  type RowLayout,
+  roundUp,
+  rowLayout,
+  type StateLayout,
+  stateLayout,
+} from "./device/layout.ts";
 export { packAddresses } from "./device/pack-inputs.ts";
 export { runOnce } from "./device/run-once.ts";
 export {
@@ -94,7 +106,7 @@ export {
   type WeightDtype,
 } from "./dtype.ts";
 export { BackendError, DtypeError, JambaError, type JambaErrorCode, LoadError, ShapeError, TokenizerError } from "./errors.ts";
-export { fromNode, hasNode } from "./from-node.ts";
+export { fromNode, hasNode, packageFolders } from "./from-node.ts";
 export { type Fusion, fusions, type Rewrite } from "./lower/fuse.ts";
 export { type LoweringTarget, lower, type Output, type Plan, traced } from "./lower/lower.ts";
 export type { AttentionState, ExpertArgs, LayerState, MambaState, MatmulOptions, Ops } from "./ops.ts";

@@ -7,6 +7,7 @@ import {
   fromNode,
   hasNode,
   type JambaError,
+  packageFolders,
   referenceKernels,
   type StoredDtype,
   storedDtypes,
@@ -150,34 +151,10 @@ export async function loadAddon(): Promise<Addon> {
   return addon;
 }
 
-/**
- * In this package, which a bundle of it is not: then the package is looked for from the bundle, from the program that was started and from
- * where it runs, by itself and through those of ours that need it, since no other is in sight where packages are kept apart.
- */
 async function addonPlaces(platform: string): Promise<string[]> {
-  const { createRequire } = await fromNode<typeof import("node:module")>("node:module");
-  const { dirname, isAbsolute, join } = await fromNode<typeof import("node:path")>("node:path");
-  const { fileURLToPath } = await fromNode<typeof import("node:url")>("node:url");
-  const resolved = (from: string, name: string) => {
-    try {
-      return createRequire(from).resolve(`${name}/package.json`);
-    } catch {
-      return undefined;
-    }
-  };
-  // Not `new URL(…, import.meta.url)`: bundlers for browsers would take the addon along. Bundles in CommonJS have no such URL.
-  const here = import.meta.url?.startsWith("file:") ? fileURLToPath(import.meta.url) : undefined;
-  const inCommonJs = typeof __filename === "string" && isAbsolute(__filename) ? __filename : undefined;
-  const folders = here ? [dirname(dirname(here))] : [];
-  for (const from of [here, inCommonJs, process.argv[1], join(process.cwd(), "package.json")]) {
-    if (from === undefined) continue;
-    const starts = [from, resolved(from, "jamba"), resolved(from, "@jamba/cli"), resolved(from, "@jamba/server")];
-    for (const start of starts) {
-      const found = start && resolved(start, "@jamba/backend-cpu");
-      if (found) folders.push(dirname(found));
-    }
-  }
-  return [...new Set(folders)].map((folder) => join(folder, "prebuilds", platform, "jamba.node"));
+  const { join } = await fromNode<typeof import("node:path")>("node:path");
+  const folders = await packageFolders("@jamba/backend-cpu", import.meta.url, typeof __filename === "string" ? __filename : undefined);
+  return folders.map((folder) => join(folder, "prebuilds", platform, "jamba.node"));
 }
 
 /** @throws BackendError when the addon, or a module, was built by `script` from sources that know other ops or formats than these */

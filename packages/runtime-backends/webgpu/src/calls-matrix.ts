@@ -1,10 +1,9 @@
 // The dispatches of products with weights: matvecs for few tokens, tiles for many. Those of experts stand in calls-experts.ts.
 
-import type { FusedCommand, FusedCommandOf, Norm, Tensor, Weight, WeightDtype } from "@jamba/core";
+import { type FusedCommand, type FusedCommandOf, type Norm, rowLayout, type Tensor, type Weight, type WeightDtype } from "@jamba/core";
 import { flat, type Groups, type PlannedCall } from "./dispatch.ts";
 import type { GpuBinding } from "./gpu.ts";
 import type { KernelKey } from "./kernels.ts";
-import { rowLayout } from "./layout.ts";
 import { lanesOf, type Sweep } from "./sweep.ts";
 import { bindingsOf, type GpuWeight } from "./weights.ts";
 

@@ -3,21 +3,30 @@
 import {
   type FusedCommand,
   type FusedCommandOf,
+  type LayerLayout,
+  leastShare,
+  longestOf,
   type Norm,
+  nSharesOf,
   type PackedInputs,
   type Plan,
+  roundUp,
+  type StateLayout,
   type StateSpec,
+  stateLayout,
   stepParts,
   type Tensor,
+  topShape,
+  topWords,
   type Weight,
+  wordsOf,
 } from "@jamba/core";
 import { addExperts, expertsScratch } from "./calls-experts.ts";
 import { addEmbed, addGateUp, addMatmul, type CallWriter, matrixScratch, type Products } from "./calls-matrix.ts";
-import { attentionShape, chunkOf, convRun, endWords, leastShare, longestOf, nSharesOf, scanLanes, topShape, topWords } from "./cuts.ts";
+import { attentionShape, chunkOf, convRun, endWords, scanLanes } from "./cuts.ts";
 import { flat, type Groups, type PlannedCall } from "./dispatch.ts";
 import type { GpuBinding, GpuBuffer } from "./gpu.ts";
 import type { KernelKey } from "./kernels.ts";
-import { type LayerLayout, roundUp, type StateLayout, stateLayout } from "./layout.ts";
 import type { GpuStates } from "./states.ts";
 import { bindingsOf, type GpuWeight } from "./weights.ts";
 
@@ -40,8 +49,6 @@ export function scratchWords(command: FusedCommand, states: StateSpec, products:
 }
 
 const sizeOf = ({ shape }: Tensor) => shape[0] * shape[1];
-/** Of kept values, which lie one after another. */
-export const wordsOf = (kept: Plan["kept"]) => kept.reduce((sum, { x }) => sum + sizeOf(x), 0);
 
 export interface CallContext {
   readonly states: GpuStates;

@@ -1,16 +1,10 @@
-// How what is long is cut: convolutions and scans in time, attention in rows and in shares of the context, rows of logits in shares. Kernels
-// and the host must agree on it.
+// How what is long is cut: convolutions and scans in time, attention in rows. Kernels and the host must agree on it.
 
-import { type FloatDtype, type FusedCommandOf, floatBytes, type PackedInputs, sequencesOf, type Tensor } from "@jamba/core";
-import { type LayerLayout, roundUp } from "./layout.ts";
-
-/** Tokens of the longest sequence of a step. */
-export const longestOf = ({ starts }: PackedInputs) => starts.reduce((most, start, i) => Math.max(most, start - (starts[i - 1] ?? 0)), 0);
+import { type FloatDtype, type FusedCommandOf, floatBytes, type LayerLayout, roundUp, type Tensor } from "@jamba/core";
 
 /** Tokens of a thread in causal-conv. */
 export const convRun = 8;
-/** Keys of the smallest share of a context, and groups of attention that keep most GPUs busy. */
-export const leastShare = 128;
+/** Groups of attention that keep most GPUs busy. */
 const busyGroups = 512;
 
 /**
@@ -35,15 +29,6 @@ export function attentionShape(
   return { mostTokens, mostShares, heads, blocks, quads, foundWords: L * nHeads * mostShares * (headDim + 2) };
 }
 
-/** Shares of the longest context of a step. As in attention.wgsl. */
-export function nSharesOf(inputs: PackedInputs, mostShares: number): number {
-  const counts = sequencesOf(inputs).map(({ from, to, seen }) => {
-    const share = Math.max(leastShare, roundUp(Math.ceil((seen + to - from) / mostShares), 64));
-    return Math.ceil((seen + to - from) / share);
-  });
-  return Math.max(1, ...counts);
-}
-
 /** Threads that keep most GPUs busy. */
 const busyThreads = 2 ** 15;
 
@@ -65,23 +50,4 @@ export function chunkOf({ x, A }: FusedCommandOf<"selectiveScan">, nSequences: n
 export function endWords(command: FusedCommandOf<"selectiveScan">): number {
   const [L, [dInner, dState], chunk] = [command.x.shape[0], command.A.shape, chunkOf(command, 1)];
   return chunk ? Math.ceil((2 * L) / chunk) * dInner * (roundUp(dState, 4) + 1) : 0;
-}
-
-/** Logits of a group's share, at least: fewer than twice as many are one group's. */
-const leastLogits = 4096;
-/** Shares of a row: as many as a group has threads. */
-const mostLogitShares = 256;
-
-/** How `top` is cut: into groups whose candidates, k of each, are then one group's. */
-export function topShape({ logits, k }: FusedCommandOf<"top">): { share: number; groups: number; candidates: number } {
-  const length = logits.shape[1];
-  const share = Math.max(leastLogits, Math.ceil(length / mostLogitShares), 2 * k);
-  const groups = Math.max(1, Math.floor(length / share));
-  return groups === 1 ? { share: length, groups, candidates: k } : { share: Math.ceil(length / groups), groups, candidates: groups * k };
-}
-
-/** Words that `top` works in: what groups find, and of several what they give. */
-export function topWords(command: FusedCommandOf<"top">): number {
-  const { groups, candidates } = topShape(command);
-  return command.logits.shape[0] * (2 * candidates + (groups > 1 ? 2 * candidates + 5 * groups : 0));
 }

@@ -12,17 +12,18 @@ import {
   type Room,
   type StateSpec,
   sequencesOf,
+  stateLayout,
   stepWords,
   type Ticket,
   type Weight,
+  wordsOf,
 } from "@jamba/core";
-import { callsOf, copyCalls, scratchWords, wordsOf } from "./calls.ts";
+import { callsOf, copyCalls, scratchWords } from "./calls.ts";
 import type { Products } from "./calls-matrix.ts";
 import { GpuTensors } from "./device-tensors.ts";
 import type { GpuBuffer, GpuDevice } from "./gpu.ts";
 import { GpuMemory, type Place } from "./gpu-memory.ts";
 import { Kernels } from "./kernels.ts";
-import { stateLayout } from "./layout.ts";
 import { Pace, type Rate } from "./pace.ts";
 import { Packer } from "./pack.ts";
 import { inOne, Profile } from "./profile.ts";

@@ -1,8 +1,7 @@
 // Stored rows into the layout of a weight: on the device, from the bytes as they are, wherever it can.
 
-import { decodeStored, isBlockDtype, type StoredDtype, storedDtypes } from "@jamba/core";
+import { decodeStored, encodeQ4K, isBlockDtype, type StoredDtype, storedDtypes } from "@jamba/core";
 import { flat } from "./dispatch.ts";
-import { encodeQ4K } from "./encode-q4k.ts";
 import type { GpuMemory, Place } from "./gpu-memory.ts";
 import type { KernelKey, Kernels } from "./kernels.ts";
 import { GpuProgram } from "./program.ts";

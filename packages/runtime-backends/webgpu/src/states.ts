@@ -7,13 +7,14 @@ import {
   JambaError,
   type PackedInputs,
   partBytes,
+  roundUp,
   type StateAddress,
   type StatePart,
   type StateSpec,
+  stateLayout,
 } from "@jamba/core";
 import type { GpuBuffer } from "./gpu.ts";
 import type { Place } from "./gpu-memory.ts";
-import { roundUp, stateLayout } from "./layout.ts";
 import type { GpuProgram } from "./program.ts";
 import type { Turns } from "./turns.ts";
 

@@ -1,10 +1,10 @@
+import { rowLayout } from "@jamba/core";
 // What can only be found out by trying on a device: how it takes halves, and which layout of matvecs is the fastest.
 
 import type { PlannedCall } from "./dispatch.ts";
 import type { GpuDevice } from "./gpu.ts";
 import { GpuMemory } from "./gpu-memory.ts";
 import { Kernels } from "./kernels.ts";
-import { rowLayout } from "./layout.ts";
 import { GpuProgram } from "./program.ts";
 import { defaultSweep, type Sweep } from "./sweep.ts";
 

@@ -1,9 +1,8 @@
 // Weights on the device, and how stored rows come there.
 
-import { type DriverWeight, JambaError, type StoredDtype, type Weight } from "@jamba/core";
+import { type DriverWeight, JambaError, type PartLayout, partsOf, type RowLayout, type StoredDtype, type Weight } from "@jamba/core";
 import type { GpuBinding, GpuBuffer } from "./gpu.ts";
 import type { GpuMemory } from "./gpu-memory.ts";
-import { type PartLayout, partsOf, type RowLayout } from "./layout.ts";
 import type { Packer } from "./pack.ts";
 
 /** Of all weights: a process may map some 65,000 pieces of memory, of which drivers take one for each, and ends beyond it. */

@@ -2,12 +2,10 @@
 // step, or NaN in its results. WebGPU lets nothing out of a binding, so each goes on into the guard of its buffer. What lies before a
 // binding has a very large index: adapters that move it to the last element, as SwiftShader does, write to the guard; others drop it.
 
-import { type Backend, openDevice, type Plan } from "@jamba/core";
+import { type Backend, openDevice, type Plan, roundUp, wordsOf } from "@jamba/core";
 import type { FoundAdapter } from "../../../../tooling/software-gpu/src/adapter.ts";
-import { wordsOf } from "../src/calls.ts";
 import { type GpuAdapter, type GpuBinding, type GpuBuffer, type GpuDevice, usage } from "../src/gpu.ts";
 import type { Place } from "../src/gpu-memory.ts";
-import { roundUp } from "../src/layout.ts";
 import { openDriver, type WebGpuOptions } from "../src/open.ts";
 import { over } from "./spied-device.ts";
 

@@ -1,10 +1,9 @@
 // The calls that are planned for steps of real shapes: no device is needed to count them.
 
-import { lower, type Ops, record, type StateSpec, type Tensor, type Weight } from "@jamba/core";
+import { lower, type Ops, partsOf, record, type StateSpec, stateLayout, type Tensor, type Weight } from "@jamba/core";
 import { callsOf, scratchWords } from "../src/calls.ts";
 import type { PlannedCall } from "../src/dispatch.ts";
 import type { GpuBuffer } from "../src/gpu.ts";
-import { partsOf, stateLayout } from "../src/layout.ts";
 import type { GpuStates } from "../src/states.ts";
 import { defaultSweep } from "../src/sweep.ts";
 import type { GpuWeight } from "../src/weights.ts";

@@ -1,12 +1,11 @@
 // What a decoded token reads of weights, counted over the calls that are planned for it, by the addresses that the kernels make of their
 // parameters: no device is needed.
 
-import { lower, type Ops, record, type Weight } from "@jamba/core";
+import { lower, type Ops, partsOf, record, type Weight } from "@jamba/core";
 import { expect, test } from "vitest";
 import { callsOf, scratchWords } from "../src/calls.ts";
 import type { PlannedCall } from "../src/dispatch.ts";
 import type { GpuBuffer } from "../src/gpu.ts";
-import { partsOf } from "../src/layout.ts";
 import type { GpuStates } from "../src/states.ts";
 import { defaultSweep } from "../src/sweep.ts";
 import { sweeps } from "../src/tune.ts";

@@ -1,10 +1,9 @@
 // Weights that a device can't hold, or only in parts.
 
-import { sourceOf } from "@jamba/core";
+import { partsOf, sourceOf } from "@jamba/core";
 import { expect, test, vi } from "vitest";
 import type { GpuDevice } from "../src/gpu.ts";
 import { openWebGpuBackend, type WebGpuOptions } from "../src/index.ts";
-import { partsOf } from "../src/layout.ts";
 import { openDriver } from "../src/open.ts";
 import { onAdapter } from "./adapter.ts";
 import { over, spiedDevice } from "./spied-device.ts";

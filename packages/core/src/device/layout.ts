@@ -1,15 +1,9 @@
-// How weights and states lie in buffers. Sizes that kernels and the host must agree on are worked out here alone.
+// How weights and states lie in the memory of GPUs. Sizes that kernels and the host must agree on are worked out here alone.
 
-import {
-  type AttentionStateSpec,
-  floatBytes,
-  type MambaStateSpec,
-  matrixOf,
-  ShapeError,
-  type StateSpec,
-  type Weight,
-  type WeightDtype,
-} from "@jamba/core";
+import { floatBytes, type WeightDtype } from "../dtype.ts";
+import { ShapeError } from "../errors.ts";
+import type { AttentionStateSpec, MambaStateSpec, StateSpec } from "./state.ts";
+import { matrixOf, type Weight } from "./weight.ts";
 
 /** Of a row: values in blocks of 32, and their scales apart. Rows of f32 lie dense. */
 export interface RowLayout {

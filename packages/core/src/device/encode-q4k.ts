@@ -1,6 +1,6 @@
 // Rows of numbers as q4_k, which few ask for that have no file of it: on the host, where it is short.
 
-import { fromF16, toF16 } from "@jamba/core";
+import { fromF16, toF16 } from "../dtype.ts";
 import type { RowLayout } from "./layout.ts";
 
 /**
