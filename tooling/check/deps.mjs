@@ -46,7 +46,7 @@ const arrows = {
 };
 
 /** Tests also import these; no arrow leads back, for nothing that is published imports a test. */
-const testArrows = ["@jamba/conformance", "@jamba/tiny-model", "@jamba/backend-cpu", "@jamba/backend-webgpu"];
+const testArrows = ["@jamba/conformance", "@jamba/tiny-model", "@jamba/backend-cpu", "@jamba/backend-webgpu", "@jamba/backend-cuda"];
 
 /** The one file that may reach a backend, and only by import(). */
 /** Where Node's modules are imported, so that no bundler looks for them. */
@@ -65,6 +65,10 @@ const allowed = {
   },
   "@jamba/backend-cpu": {
     "node-addon-api": "headers to build the kernels with where no build came along",
+    "node-api-headers": "the same",
+  },
+  "@jamba/backend-cuda": {
+    "node-addon-api": "headers to build the addon with where no build came along",
     "node-api-headers": "the same",
   },
   jamba: {

@@ -170,7 +170,7 @@ describe("what is wrong with a command line", () => {
     [["serve", "--max-queue", "-1", "--port", "0", "-q"], 2, /--max-queue: expected an integer in \[1, \d+\], found -1/],
     [["run", "--ids", "1,x"], 2, /--ids: expected token ids/],
     [["run", "--backend", "gpu"], 2, /"gpu"/],
-    [["run", "--backend", "cuda"], 1, /cuda: not part of this version/],
+    [["run", "--backend", "cuda"], 1, /cuda: .*expected (an addon|NVIDIA's driver)/],
     [["run", fixture], 2, /expected a prompt/],
     [["run", "./no/such/model", "x", "--ids", "1"], 2, /./],
     [["inspect", "no-such-folder"], 2, /expected a model/],

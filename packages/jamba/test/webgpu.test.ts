@@ -1,12 +1,12 @@
 // Whole models on WebGPU: goldens, the small model's texts, and what happens where the device goes.
 
 import { openWebGpuBackend, type WebGpuOptions } from "@jamba/backend-webgpu";
-import { type Backend, decodeFloats, type HostTensor } from "@jamba/core";
-import { openCheckpoint } from "@jamba/loader";
+import type { Backend } from "@jamba/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type FoundAdapter, findAdapter } from "../../../tooling/software-gpu/src/adapter.ts";
 import { loadModel } from "../src/index.ts";
-import { type GoldenCase, goldenCases, goldenFolder, logitTolerance, relativeTolerance } from "./golden.ts";
+import { type GoldenCase, goldenCases } from "./golden.ts";
+import { expectGolden, referenceTexts, textsOf } from "./on-gpu.ts";
 
 const ways: readonly (readonly [name: string, options: WebGpuOptions])[] = [
   ["as it is", {}],
@@ -36,38 +36,11 @@ function testModels({ gpu }: FoundAdapter, options: WebGpuOptions): void {
   const isWhole = Object.keys(options).length === 0 || process.env.JAMBA_WEBGPU_ALL;
   const names: readonly GoldenCase[] = isWhole ? goldenCases : ["base", "odd", "one-token"];
   test.each(names)("golden %s", async (name) => {
-    const folder = goldenFolder(name);
-    const file = await openCheckpoint(`${folder}/golden.safetensors`);
-    const floats = async (tensor: string) => decodeFloats(await file.read(tensor), "f32");
-    const integers = async (tensor: string) => Array.from(new BigInt64Array((await file.read(tensor)).slice().buffer), Number);
-    const [ids, greedy] = await Promise.all([integers("ids"), integers("greedy")]);
-    const rows = file.tensors.has("logit_rows") ? await integers("logit_rows") : [...ids.keys()];
-    await using model = await loadModel(folder, { backend, dtype: "f32", kvDtype: "f32", onWarning });
-    const { logits, hidden, routes, state } = await model.forward(ids, { logits: "all", hidden: true, routes: true });
-    expect(farthest(logits, await floats("logits"), rows).error).toBeLessThanOrEqual(logitTolerance);
-    for (const [i, found] of hidden!.entries()) {
-      const { error, magnitude } = farthest(found, await floats(`hidden.${i}`), rows);
-      expect(error / magnitude, `hidden.${i}`).toBeLessThanOrEqual(relativeTolerance);
-      if (!file.tensors.has(`route.${i}`)) continue;
-      const { data, dims } = routes![i]!.experts;
-      const chosen = rows.flatMap((row) => [...(data as Int32Array).subarray(row * dims[1], (row + 1) * dims[1])]);
-      expect(chosen, `route.${i}`).toEqual(await integers(`route.${i}`));
-    }
-    for (const [i, layer] of (await state.export()).layers.entries()) {
-      for (const part of layer.kind === "mamba" ? (["h"] as const) : (["k", "v"] as const)) {
-        if (!file.tensors.has(`state.${i}.${part}`)) continue;
-        const { error, magnitude } = farthest((layer as never)[part], await floats(`state.${i}.${part}`));
-        expect(error / magnitude, `state.${i}.${part}`).toBeLessThanOrEqual(relativeTolerance);
-      }
-    }
-    state.dispose();
-    expect((await model.generate(ids, { maxTokens: greedy.length, ignoreEos: true })).ids).toEqual(greedy);
-    await file.close();
+    await expectGolden(name, backend);
   });
 
   test("the small model writes the reference's text", async () => {
-    expected ??= textsOf("reference");
-    expect(await textsOf(roomy)).toEqual(await expected);
+    expect(await textsOf(roomy)).toEqual(await referenceTexts());
   });
 
   if (options.mostBindingBytes === 512)
@@ -77,25 +50,4 @@ function testModels({ gpu }: FoundAdapter, options: WebGpuOptions): void {
       await expect(loadModel("tiny", { backend, dtype: "f32", onWarning })).rejects.toMatchObject(refused);
       expect(backend.memory().weightBytes).toBe(weightBytes);
     });
-}
-
-/** The same for all ways. */
-let expected: Promise<string[]> | undefined;
-
-async function textsOf(backend: Backend | "reference"): Promise<string[]> {
-  await using model = await loadModel("tiny", { backend, dtype: "f32", onWarning });
-  const prompts = ["Once upon a time", "The fox", "Who are you?"];
-  return await Promise.all(prompts.map(async (prompt) => (await model.generate(prompt, { maxTokens: 24 })).text));
-}
-
-/** Largest difference of some rows, or of all values; NaN counts as infinite. */
-function farthest({ data }: HostTensor, expected: Float32Array, rows = [0]) {
-  const columns = expected.length / rows.length;
-  let [error, magnitude] = [0, 0];
-  for (const [i, v] of expected.entries()) {
-    const difference = Math.abs((data as Float32Array)[rows[Math.floor(i / columns)] * columns + (i % columns)] - v);
-    error = Number.isNaN(difference) ? Number.POSITIVE_INFINITY : Math.max(error, difference);
-    magnitude = Math.max(magnitude, Math.abs(v));
-  }
-  return { error, magnitude };
 }

@@ -31,9 +31,9 @@ export interface Failed {
 
 interface Entry {
   readonly backend: DeviceStatus["backend"];
-  /** Opens it, or throws why it can't; absent from this version if there is none. */
-  readonly open?: (options: Pick<Wanted, "threads">) => Promise<Backend>;
-  /** Whether there can be such a thing here at all; yes if not given. */
+  /** Opens it, or throws why it can't. */
+  readonly open: (options: Pick<Wanted, "threads">) => Promise<Backend>;
+  /** Whether "auto" looks for it here at all; yes if not given. */
   readonly isHere?: () => boolean;
   /** Why "auto" does not try it here, for this. */
   readonly whyNot?: (wanted: Wanted) => Promise<string | undefined>;
@@ -44,7 +44,12 @@ interface Entry {
 
 /** Fastest first: the order in which "auto" tries. */
 const entries: readonly Entry[] = [
-  { backend: "cuda" },
+  {
+    backend: "cuda",
+    open: async () => (await import("@jamba/backend-cuda")).openCudaBackend(),
+    // By name alone, until it has run on hardware.
+    isHere: () => false,
+  },
   {
     backend: "webgpu",
     open: async () => (await import("@jamba/backend-webgpu")).openWebGpuBackend(),
@@ -68,13 +73,10 @@ const entries: readonly Entry[] = [
   { backend: "reference", open: async () => openReference(), slower: "15 to 40 times" },
 ];
 
-const absent = "not part of this version of jamba";
-
 /** Every backend, with its device or the reason why it can't be used here. */
 export async function listDevices(): Promise<DeviceStatus[]> {
   return Promise.all(
     entries.map(async ({ backend, open }) => {
-      if (!open) return { backend, usable: false, reason: absent };
       try {
         const opened = await open({});
         const { device } = opened;
@@ -112,7 +114,7 @@ export async function openBackend(name: BackendName, wanted: Wanted = {}): Promi
   for (const { backend, open, isHere, whyNot, expectFit, slower } of named) {
     try {
       if (failed.some((one) => one.backend === backend)) continue;
-      if (!open || (name === "auto" && isHere?.() === false)) continue;
+      if (name === "auto" && isHere?.() === false) continue;
       const why = name === "auto" ? await whyNot?.(wanted) : undefined;
       if (why) {
         notTried.push(`${backend} was not tried: ${why}`);

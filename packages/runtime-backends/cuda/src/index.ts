@@ -1,0 +1,1 @@
+export { type CudaOptions, openCudaBackend } from "./open.ts";
