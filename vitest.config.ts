@@ -18,6 +18,8 @@ export default defineConfig({
     include: ["**/*.test.ts"],
     exclude: ["**/node_modules/**", "**/dist/**"],
     testTimeout: 120_000,
+    // Many load a model before their first test, which takes longer than the ten seconds of vitest's own where much runs beside it.
+    hookTimeout: 120_000,
     // Left to itself vitest keeps one processor free, which of two is half; much here waits for servers, files and children.
     maxWorkers: availableParallelism(),
     // Has a `source` condition of its own, which node would take the TypeScript of.
