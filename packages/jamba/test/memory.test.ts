@@ -378,7 +378,7 @@ test.each<[PlanOptions, string, RegExp]>([
   [{ dtype: "int8" as never }, "OPTION", /dtype/],
   [{ dtype: "q4", backend: "reference" }, "DTYPE", /f32, bf16, f16/],
   [{ backend: "gpu" as never }, "OPTION", /backend/],
-  [{ backend: "cuda" }, "BACKEND", /not part of this version/],
+  [{ backend: "cuda" }, "BACKEND", /expected cuda to be usable here, found: cuda: cuda/],
   [{ contextlength: 5 } as never, "OPTION", /contextLength/],
 ])("%j is refused", async (options, code, message) => {
   await expect(planMemory("tiny", options)).rejects.toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }));
