@@ -24,7 +24,8 @@ export function Dialog({ label, kind = "window", children, onClose }: DialogProp
       ref={dialog}
       class={kind}
       aria-label={label}
-      onClose={onClose}
+      // Once it is gone, its own event is late: another one may be open by then.
+      onClose={() => dialog.current !== null && onClose()}
       onClick={(event) => event.target === dialog.current && onClose()}
     >
       {kind === "window" && (
