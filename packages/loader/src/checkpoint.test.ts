@@ -289,7 +289,10 @@ it("sources that are no checkpoint are typed errors", async () => {
   expect((await refusal([])).message).toContain("0 files: expected config.json, found no files");
   const twice = ["x/config.json", "y/config.json"].map((name) => ({ name, blob: new Blob(["{}"]) }));
   expect((await refusal(twice)).message).toContain("config.json: expected one file of this name, found 2");
-  const gone = await refusal([{ name: "config.json", blob: Promise.reject(new Error("the server answered 404")) }]);
+  // None is left that nobody hears of, which would end a process: node tells of those a turn later.
+  const rejected = () => Promise.reject(new Error("the server answered 404"));
+  const gone = await refusal(["config.json", "model.safetensors"].map((name) => ({ name, blob: rejected() })));
+  await new Promise((resolve) => setTimeout(resolve));
   expect([gone.code, gone.message]).toEqual(["LOAD", "config.json: the server answered 404"]);
   for (const wrong of [1, null, undefined, {}, [1], [null], [new Blob()]]) {
     expect((await refusal(wrong as never)).code).toBe("OPTION");

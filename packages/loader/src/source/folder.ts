@@ -151,6 +151,8 @@ function namedBlobs(source: Iterable<File | NamedBlob>): [string, NamedBlob["blo
       const blob = item instanceof Blob ? item : item.blob;
       if (!(blob instanceof Blob || blob instanceof Promise) || typeof item.name !== "string")
         throw new TypeError("an item has no name or no blob");
+      // Told to who opens it, which nobody may.
+      if (blob instanceof Promise) blob.catch(() => undefined);
       // A file that was picked with its folder has its path beside its name.
       return [(item as Partial<File>).webkitRelativePath || item.name, blob];
     });
