@@ -91,7 +91,7 @@ export {
   stateBytes,
   statePartsOf,
 } from "./device/state.ts";
-export { sequencesOf, stepParts, stepWords } from "./device/step-words.ts";
+export { noInputs, sequencesOf, stepParts, stepWords } from "./device/step-words.ts";
 export { type BlobBytes, type LocalBytes, matrixOf, sourceOf, type Weight, type WeightSource } from "./device/weight.ts";
 export {
   decodeFloats,

@@ -84,3 +84,19 @@ function startsOf(parts: readonly StepPart[], first: number): number[] {
   for (const { length } of parts) starts.push(starts.at(-1)! + length);
   return starts;
 }
+
+const none = new Int32Array(0);
+
+/** Of what runs outside of any step, such as copies of states. */
+export const noInputs: PackedInputs = {
+  ids: none,
+  rows: none,
+  starts: Int32Array.of(0),
+  addresses: none,
+  copies: { slots: none, pages: none },
+  temperatures: new Float32Array(0),
+  askedStarts: Int32Array.of(0),
+  askedIds: none,
+  tensors: [],
+  outputs: [],
+};

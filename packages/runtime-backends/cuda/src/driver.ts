@@ -6,6 +6,7 @@ import {
   type DriverProgram,
   type JambaError,
   type LoweringTarget,
+  noInputs,
   type PackedCopies,
   type PackedInputs,
   type Plan,
@@ -157,17 +158,3 @@ export class CudaDriver implements Driver<CudaWeight, CudaStates, CudaProgram> {
     return this.memory.run(needs, { to: this.step, values }, program.launchesOf(inputs, turn), read);
   }
 }
-
-const none = new Int32Array(0);
-const noInputs: PackedInputs = {
-  ids: none,
-  rows: none,
-  starts: Int32Array.of(0),
-  addresses: none,
-  copies: { slots: none, pages: none },
-  temperatures: new Float32Array(0),
-  askedStarts: Int32Array.of(0),
-  askedIds: none,
-  tensors: [],
-  outputs: [],
-};

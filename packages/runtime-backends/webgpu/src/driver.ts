@@ -5,6 +5,7 @@ import {
   type Driver,
   JambaError,
   type LoweringTarget,
+  noInputs,
   type OpProfile,
   type PackedCopies,
   type PackedInputs,
@@ -356,20 +357,6 @@ function withSegments(words: Int32Array, segments: readonly Segment[]): Int32Arr
   all[words.length + 1] = segments.at(-1)?.first ?? 0;
   return all;
 }
-
-const none = new Int32Array(0);
-const noInputs: PackedInputs = {
-  ids: none,
-  rows: none,
-  starts: Int32Array.of(0),
-  addresses: none,
-  copies: { slots: none, pages: none },
-  temperatures: new Float32Array(0),
-  askedStarts: Int32Array.of(0),
-  askedIds: none,
-  tensors: [],
-  outputs: [],
-};
 
 /** The same bits, whatever the type. */
 function put({ buffer, byteOffset, byteLength }: Float32Array | Int32Array, from: Uint8Array, at = 0): void {

@@ -37,7 +37,10 @@ fn tileOf(group: vec2<u32>, l: u32) -> Tile {
   return Tile(e != nobody && isHere, e * p.each - p.firstRow);
 }
 
-/** Whether a thread has any of four tokens: a tile's last ones are the first to be nobody's, 16 of them a fourth of the threads in one piece. */
+/**
+ * Whether any of four tokens from `first` on is somebody's: those that a tile lacks are its last ones. Threads without any leave out their
+ * products; those of 16 tokens lie side by side, so that whole subgroups do.
+ */
 fn hasTokens(first: u32) -> bool { return outRows[first] != nobody; }
 
 /** Row n of the tile's matrix, for one of its tokens. */
