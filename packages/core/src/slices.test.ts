@@ -15,6 +15,7 @@ async function turnsDuring(work: () => Promise<unknown>): Promise<number> {
   await work();
   isOver = true;
   await others;
+  await nextTurn(); // in which nothing of this clock is left
   return turns;
 }
 

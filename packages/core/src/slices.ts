@@ -18,10 +18,8 @@ export function nextTurn(): Promise<void> {
 
 /** Between two looks at the clock, work may take about a millisecond. */
 const sliceMs = 8;
-/** When the first sliced work of this turn went on: what many short works take of a turn counts together. */
+/** When the first sliced work of this turn went on: what many works take of a turn counts together, so that all hold the thread no longer than one. */
 let begunAt: number | undefined;
-/** All that is sliced stands in one line, so that much of it at a time holds the thread no longer than one. */
-let line: Promise<void> = Promise.resolve();
 
 /**
  * Runs `work` to its end, and lets others go on whenever this and other sliced work has taken some milliseconds.
@@ -31,9 +29,8 @@ let line: Promise<void> = Promise.resolve();
 export async function inSlices<T>(work: Generator<unknown, T>, signal?: AbortSignal): Promise<T> {
   try {
     for (;;) {
-      if (isTurnSpent()) {
-        line = line.then(nextTurn);
-        await line;
+      while (isTurnSpent()) {
+        await nextTurn();
         signal?.throwIfAborted();
       }
       const next = work.next();
@@ -49,6 +46,7 @@ function isTurnSpent(): boolean {
   const now = performance.now();
   if (begunAt === undefined) {
     begunAt = now;
+    // Before whoever waits for the next turn: it was asked for first.
     void nextTurn().then(() => {
       begunAt = undefined;
     });
